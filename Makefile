@@ -1,0 +1,66 @@
+# Everything a person does with Hookline. `make help` lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+# Hashed and complete: nothing is installed that requirements-dev.lock does not name. --no-deps checks nothing anew.
+$(VENV)/installed: requirements-dev.lock pyproject.toml
+	@echo "Setting up $(VENV) (once, about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python >= 3.11; name one with: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/installed ## Set up the virtual environment
+
+.PHONY: run
+run: setup ## Try Hookline on this machine (ONCE=1: stop when all 20 events arrived)
+	@$(BIN)/hookline demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: setup lint current ## Lint, types, import rules, generated files, all tests
+	@$(BIN)/pytest
+
+.PHONY: lint
+lint: setup ## ruff, mypy, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "some files are not formatted; run: make format" >&2; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## Format the code
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+.PHONY: generate
+generate: setup ## Write crds/, schemas/ and manifests/samples/ from the code
+	@$(BIN)/python -m hookline.generate
+
+.PHONY: current
+current: setup ## Check that generated files are current
+	@$(BIN)/python -m hookline.generate --check
+
+.PHONY: bench
+bench: setup ## Deliveries per second and core, against a bare client in the same run
+	@$(BIN)/python benchmarks/throughput.py
+
+.PHONY: lock
+lock: setup ## Resolve the lock files anew, after a change of dependencies in pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	  --no-annotate pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	  --no-annotate --all-extras pyproject.toml --output-file requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

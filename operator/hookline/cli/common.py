@@ -1,0 +1,68 @@
+"""What several commands share: the data folder, running until a signal, the address of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import uvloop
+
+from hookline.cli.errors import WrongInput
+from hookline.egress import parse_cidrs
+from hookline.local.nats_server import DEFAULT_PORT, known_url
+
+T = TypeVar("T")
+
+DATA_HELP = "Folder for the queue and the route book."
+
+
+def default_data() -> Path:
+    """Where `hookline run` keeps its data unless told otherwise (XDG Base Directory Specification)."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "hookline"
+
+
+def nats_address(nats: str | None, data: Path) -> str:
+    """The queue to talk to: the one named, else the one that `hookline run` started on the data folder."""
+    return nats or known_url(data.absolute()) or f"nats://127.0.0.1:{DEFAULT_PORT}"
+
+
+def checked_cidrs(texts: list[str]) -> list[str]:
+    try:
+        return [str(network) for network in parse_cidrs(texts)]
+    except ValueError as error:
+        raise WrongInput(f"--allow-cidr: {error}") from None
+
+
+def existing(paths: list[Path]) -> list[Path]:
+    for path in paths:
+        if not path.exists():
+            raise WrongInput(f"{path} does not exist; name a YAML file, or a folder of them")
+    return paths
+
+
+def run_loop(work: Awaitable[T]) -> T:
+    """Run to the end on a uvloop."""
+
+    async def body() -> T:
+        return await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(body())
+
+
+def run_until_signal(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+    """Run `work` with an event that SIGINT and SIGTERM set."""
+
+    async def body() -> T:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        return await work(stop)
+
+    return run_loop(body())

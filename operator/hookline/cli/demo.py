@@ -1,0 +1,151 @@
+"""`hookline demo`: everything at once on this machine, to be seen in one table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from hookline.catalogue import EVENTS
+from hookline.cli.common import run_until_signal
+from hookline.cli.errors import NotAchieved
+from hookline.events import Event
+from hookline.local.calls_table import call_line, calls_table
+from hookline.local.receiver import ReceivedCall, Receiver, new_secret
+from hookline.local.run import LocalHookline, Manifests
+from hookline.local.samples import demo_manifests
+from hookline.stream.connection import connect
+from hookline.stream.publish import Publisher, publish_event
+from hookline.telemetry import set_up_logs
+
+ALL_ARRIVE_SECONDS = 60.0
+"""How long `--once` waits for every event, start-up not counted."""
+
+APP_KEY_HEADER = "X-Api-Key"
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop when all events arrived: exit 0, otherwise 1.")] = False,
+) -> None:
+    """Start everything on this machine and deliver one event of each of the 20 types to a local TLS receiver.
+
+    Uses a folder of its own that goes with it. Stays up until Ctrl-C unless --once is given.
+
+    Example: hookline demo --once
+    """
+    set_up_logs(level=logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="hookline-demo-") as folder:
+        run_until_signal(_Demo(Path(folder), once=once).run)
+
+
+class _Demo:
+    def __init__(self, folder: Path, *, once: bool) -> None:
+        self._folder = folder
+        self._once = once
+        self._calls: list[ReceivedCall] = []
+        self._console = Console()
+        self._live: Live | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        secret, app_key = new_secret(), secrets.token_urlsafe(24)
+        header_secret = (APP_KEY_HEADER, app_key)
+        async with Receiver(secret=secret, header_secret=header_secret, on_call=self._arrived) as receiver:
+            manifests = self._folder / "webhooks.yaml"
+            manifests.touch(mode=0o600)
+            manifests.write_text(
+                demo_manifests(
+                    url=receiver.url,
+                    ca_pem=receiver.ca_pem,
+                    secret=secret,
+                    header_secret=header_secret,
+                    events=[event.key for event in EVENTS],
+                )
+            )
+            hookline = LocalHookline(
+                Manifests([manifests], allow_cidrs=["127.0.0.0/8"]), self._folder / "data", grace_seconds=5
+            )
+            ended = asyncio.Event()
+            running = asyncio.create_task(hookline.run(ended))
+            try:
+                await self._show(hookline, running, stop)
+            finally:
+                ended.set()
+                await running
+
+    async def _show(self, hookline: LocalHookline, running: asyncio.Task[None], stop: asyncio.Event) -> None:
+        await _first(hookline.ready.wait(), running, stop.wait())
+        if running.done() or stop.is_set():
+            return
+        self._say("Hookline runs on this machine: queue, sender, and a TLS receiver that verifies each call.")
+        expected = await _publish_samples(hookline.nats_url)
+        if self._console.is_terminal:
+            with Live(calls_table([]), console=self._console, refresh_per_second=8) as self._live:
+                await self._wait(expected, running, stop)
+        else:
+            await self._wait(expected, running, stop)
+
+    async def _wait(self, expected: frozenset[str], running: asyncio.Task[None], stop: asyncio.Event) -> None:
+        """Until every expected event was verified; then until Ctrl-C, unless this is to be done once."""
+        deadline = time.monotonic() + ALL_ARRIVE_SECONDS
+        while (missing := expected - self._verified()) and time.monotonic() < deadline and not stop.is_set():
+            await _first(asyncio.sleep(0.05), running)
+        if self._once:
+            if missing:
+                raise NotAchieved(f"{len(missing)} of {len(expected)} events did not arrive verified")
+            # The Webhook with the app key hears one of the events as well: let its row be seen.
+            await asyncio.sleep(0.2)
+            self._say(f"All {len(expected)} events arrived, and the receiver verified each signature.")
+            return
+        self._say("Ctrl-C ends it.")
+        await _first(stop.wait(), running)
+
+    def _arrived(self, call: ReceivedCall) -> None:
+        self._calls.append(call)
+        if self._live is not None:
+            self._live.update(calls_table(self._calls))
+        elif not self._console.is_terminal:
+            self._say(call_line(call))
+
+    def _verified(self) -> set[str]:
+        """Ids of events that came with a signature that the independent library `standardwebhooks` verified."""
+        return {call.webhook_id for call in self._calls if call.verified == "signature" and call.answered < 300}
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+async def _publish_samples(url: str) -> frozenset[str]:
+    """One event of each type; their ids."""
+    client = await connect(url, name="hookline-demo")
+    try:
+        publisher = Publisher(client)
+        ids: list[str] = []
+        for each in EVENTS:
+            event_id = f"evt_{uuid.uuid4().hex}"
+            body = json.dumps(each.sample).encode()
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            await publish_event(publisher, Event(event_id, "default", each.key, now, body), patience_seconds=10)
+            ids.append(event_id)
+        return frozenset(ids)
+    finally:
+        await client.close()
+
+
+async def _first(*waits: object) -> None:
+    """Wait for the first of these; a task that is not ours to cancel is left alone."""
+    mine = [asyncio.ensure_future(each) for each in waits if asyncio.iscoroutine(each)]
+    others = [each for each in waits if isinstance(each, asyncio.Task)]
+    await asyncio.wait([*mine, *others], return_when=asyncio.FIRST_COMPLETED)
+    for each in mine:
+        each.cancel()

@@ -1,0 +1,237 @@
+"""`hookline publish`: one event, or one for each line, checked against its schema and stored in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
+from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.events import MAX_BODY_BYTES, Event, valid_tenant
+from hookline.schemas import BodyProblem, Catalogue, UnknownEvent
+from hookline.signing import valid_message_id
+from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
+from hookline.stream.publish import Publisher, publish_event
+from hookline.stream.types import read_types
+from hookline.telemetry import set_up_logs
+
+AT_ONCE = 512
+"""Events on their way to the queue at once."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    published: int = 0
+    repeated: int = 0
+    refused: int = 0
+
+
+def publish(
+    event: Annotated[str, typer.Argument(help="Event type, such as IdentityCreated.", show_default=False)],
+    file: Annotated[str, typer.Argument(help="File with the JSON body, or - for standard input.", show_default=False)],
+    tenant: Annotated[str, typer.Option(help="The namespace whose Webhooks hear it.")] = "default",
+    event_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help="Id of the event: publishing it again within two minutes stores nothing. "
+            "With --lines the ids are ID-1, ID-2, …",
+            show_default="a new one",
+        ),
+    ] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="One JSON body on each line.")] = False,
+    nats: Annotated[
+        str | None,
+        typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS.", show_default="that of `hookline run`"),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help=DATA_HELP, show_default="~/.local/state/hookline")] = None,
+    wait_seconds: Annotated[float, typer.Option(min=0, max=3600, help="How long to wait for NATS.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each event.")] = False,
+) -> None:
+    """Publish an event. It counts as published only when the queue has it on disk.
+
+    Example: hookline events sample IdentityCreated | hookline publish IdentityCreated -
+    """
+    set_up_logs()
+    if not valid_tenant(tenant):
+        raise WrongInput("--tenant must be a namespace: lower-case letters, digits and -, at most 63 characters")
+    if event_id is not None and not valid_message_id(event_id):
+        raise WrongInput("--id must be 1 to 128 letters, digits, - or _")
+    job = _Job(event, tenant, event_id, wait_seconds, as_json)
+    with _opened(file) as source:
+        run_loop(job.run(source, nats_address(nats, data or default_data()), lines=lines))
+
+
+class _Job:
+    """What one call of the command does."""
+
+    def __init__(self, event: str, tenant: str, event_id: str | None, wait_seconds: float, as_json: bool) -> None:
+        self._type = event
+        self._tenant = tenant
+        self._id = event_id
+        self._wait_seconds = wait_seconds
+        self._as_json = as_json
+        self._tally = _Tally()
+        self._console = Console(stderr=True)
+
+    async def run(self, source: BinaryIO, url: str, *, lines: bool) -> None:
+        client = await connect(url, name="hookline-publish", connect_seconds=self._wait_seconds)
+        try:
+            self._catalogue = Catalogue([record.spec() for record in await read_types(client)])
+            self._known_type()
+            self._publisher = Publisher(client)
+            if lines:
+                await self._publish_lines(source)
+            else:
+                await self._publish_one(source.read(MAX_BODY_BYTES + 1))
+        finally:
+            await client.close()
+
+    def _known_type(self) -> None:
+        try:
+            self._catalogue.get(self._type)
+        except UnknownEvent as error:
+            raise WrongInput(str(error)) from None
+
+    async def _publish_one(self, body: bytes) -> None:
+        problems = self._problems(body)
+        if problems:
+            raise WrongInput("; ".join(f"{each.place}: {each.message}" for each in problems))
+        event_id = self._id or _new_id()
+        new = await self._store(event_id, body)
+        if not self._as_json:
+            typer.echo(f"{'published' if new else 'already there'}  {self._type}  {event_id}  tenant {self._tenant}")
+
+    async def _publish_lines(self, source: BinaryIO) -> None:
+        """Good lines are published whatever the others are; bad ones are named at once and counted at the end."""
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            with self._progress() as progress:
+                task = progress.add_task(self._type, total=None) if progress else None
+                async for number, line in _lines(source):
+                    while len(under_way) >= AT_ONCE:
+                        await _first_done(under_way)
+                    under_way.add(asyncio.create_task(self._publish_line(number, line)))
+                    if progress and task is not None:
+                        progress.update(task, completed=self._done)
+                while under_way:
+                    await _first_done(under_way)
+                    if progress and task is not None:
+                        progress.update(task, completed=self._done)
+        except (StreamUnavailable, StreamRefused) as error:
+            for each in under_way:
+                each.cancel()
+            raise NotAchieved(f"stopped after {self._tally.published} confirmed events: {error}") from None
+        self._sum_up()
+
+    async def _publish_line(self, number: int, line: bytes) -> None:
+        problems = self._problems(line)
+        if problems:
+            self._tally.refused += 1
+            for each in problems:
+                self._warn(f"line {number}: {each.place}: {each.message}")
+            return
+        await self._store(f"{self._id}-{number}" if self._id else _new_id(), line)
+
+    async def _store(self, event_id: str, body: bytes) -> bool:
+        """Whether the event is new to the queue."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        event = Event(event_id, self._tenant, self._type, now, body)
+        new = await publish_event(self._publisher, event, patience_seconds=self._wait_seconds)
+        self._tally.published += new
+        self._tally.repeated += not new
+        if self._as_json:
+            typer.echo(json.dumps({"id": event_id, "event": self._type, "tenant": self._tenant, "new": new}))
+        return new
+
+    def _problems(self, body: bytes) -> tuple[BodyProblem, ...]:
+        problems = self._catalogue.check(self._type, body)
+        if problems and self._catalogue.get(self._type).validation == "Warn" and _is_json(body):
+            for each in problems:
+                self._warn(f"warning: {each.place}: {each.message}")
+            return ()
+        return problems
+
+    def _warn(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @property
+    def _done(self) -> int:
+        return self._tally.published + self._tally.repeated + self._tally.refused
+
+    def _progress(self) -> AbstractContextManager[Progress | None]:
+        """A progress bar for a person who watches."""
+        if not self._console.is_terminal:
+            return nullcontext()
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+        )
+
+    def _sum_up(self) -> None:
+        tally = self._tally
+        if not self._as_json:
+            typer.echo(f"published {tally.published}, already there {tally.repeated}, refused {tally.refused}")
+        if tally.refused:
+            raise WrongInput(f"{tally.refused} lines were refused; the others are published")
+
+
+def _new_id() -> str:
+    return f"evt_{uuid.uuid4().hex}"
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _opened(name: str) -> AbstractContextManager[BinaryIO]:
+    if name == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise WrongInput(f"{name} cannot be read: {error.strerror}") from None
+
+
+async def _lines(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
+    """Number and content of each line that is not blank. Read in a thread: a pipe may be silent for long."""
+    number = 0
+    while line := await asyncio.to_thread(_line, source):
+        number += 1
+        if line.strip():
+            yield number, line.rstrip(b"\r\n")
+
+
+def _line(source: BinaryIO) -> bytes:
+    """The next line; of one that is too long, as much as shows that it is."""
+    line = source.readline(MAX_BODY_BYTES + 2)
+    rest = line
+    while rest and not rest.endswith(b"\n"):
+        rest = source.readline(MAX_BODY_BYTES)
+    return line
+
+
+async def _first_done(under_way: set[asyncio.Task[None]]) -> None:
+    done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    under_way -= done
+    for each in done:
+        await each

@@ -1,0 +1,81 @@
+"""`hookline run`: Hookline on this machine, from manifests in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from hookline.cli.common import DATA_HELP, checked_cidrs, default_data, existing, run_until_signal
+from hookline.delivery.sender import Attempt
+from hookline.local.desk import Finding, Level
+from hookline.local.run import LocalHookline, Manifests
+from hookline.retry import Dead, Retry
+from hookline.telemetry import set_up_logs
+
+log = structlog.get_logger(__name__)
+
+_MARKS = {Level.OK: "ok", Level.NOTE: "note", Level.WAITING: "NOT DELIVERED", Level.WRONG: "REFUSED"}
+
+
+def run(
+    paths: Annotated[list[Path], typer.Argument(help="YAML files, or folders of them.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help=DATA_HELP, show_default="~/.local/state/hookline")] = None,
+    nats: Annotated[
+        str | None, typer.Option(envvar="HOOKLINE_NATS_URL", help="An existing NATS instead of the embedded one.")
+    ] = None,
+    allow_cidr: Annotated[
+        list[str] | None, typer.Option(help="A private or loopback network that may be called. Repeatable.")
+    ] = None,
+    sync_interval: Annotated[
+        str, typer.Option(help="fsync of the embedded queue: `always` before each ack, or a time such as 1s.")
+    ] = "always",
+    grace_seconds: Annotated[
+        float, typer.Option(min=0, max=3600, help="At the end: how long calls under way may take.")
+    ] = 30.0,
+) -> None:
+    """Deliver events to the Webhooks in YAML files. Changes of the files take effect within two seconds.
+
+    Example: hookline run ./webhooks --allow-cidr 127.0.0.0/8
+    """
+    set_up_logs()
+    manifests = Manifests(existing(paths), allow_cidrs=checked_cidrs(allow_cidr or []))
+    hookline = LocalHookline(
+        manifests,
+        data or default_data(),
+        nats_url=nats,
+        on_attempt=log_attempt,
+        on_findings=print_findings,
+        sync_interval=sync_interval,
+        grace_seconds=grace_seconds,
+    )
+    run_until_signal(hookline.run)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    for each in findings:
+        typer.echo(f"{_MARKS[each.level]:<13} {each}", err=each.level in (Level.WAITING, Level.WRONG))
+
+
+def log_attempt(attempt: Attempt) -> None:
+    """One line for each call. The URL without its query, which may hold a token."""
+    outcome, decision = attempt.outcome, attempt.decision
+    facts = {
+        "webhook": attempt.route.title,
+        "event_type": attempt.delivery.event.type,
+        "event": attempt.delivery.event.id,
+        "attempt": attempt.delivery.attempt,
+        "url": attempt.route.url,
+        "status": outcome.status,
+        "reason": str(outcome.reason),
+        "milliseconds": round(outcome.duration_seconds * 1000, 1),
+    }
+    if isinstance(decision, Retry):
+        log.warning("will be tried again", **facts, detail=outcome.detail, at=round(decision.at_s, 1))
+    elif isinstance(decision, Dead):
+        log.error("given up, now a dead letter", **facts, detail=outcome.detail, why=decision.reason)
+    else:
+        log.info("delivered", **facts)

@@ -1,0 +1,300 @@
+"""One HTTP call of a delivery: from URL, headers and body to an outcome with its reason.
+
+Decides what a call may take (time, bytes of the answer) and names how it ended. It never raises for anything the
+network or a receiver does, never retries (retry.py decides that), and never puts the query of a URL, the value of a
+header, a body or a text of the receiver into a detail: the Outcome's `detail` is for logs, tables and dead letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import http
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+import httpx
+from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
+
+from hookline.delivery.transport import (
+    AiohttpTransport,
+    EgressRefusedError,
+    InvalidCallError,
+    Phase,
+    Progress,
+    TlsMaterial,
+    target_of,
+    tls_context,
+)
+from hookline.egress import EgressPolicy
+from hookline.retry import Outcome, Reason, parse_retry_after
+
+__all__ = ["Call", "Caller", "TlsMaterial"]
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+MAX_ANSWER_BYTES_READ = 64 * 1024
+MAX_ANSWER_BYTES_KEPT = 1024
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# Headers that say how a message is framed or what becomes of the connection: only the connection may set them.
+_FRAMING = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
+    | {"upgrade"}
+)
+_UNTRUSTED_CHAIN = frozenset({18, 19, 20, 21})  # X509_V_ERR_*: self-signed, self-signed in chain, no issuer, no chain
+_OTHER_NAME = frozenset({62, 63, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, EMAIL_MISMATCH, IP_ADDRESS_MISMATCH
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_BROKEN = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN})
+_TIMEOUTS = {
+    Phase.LOOKUP: Reason.CONNECT_TIMEOUT,
+    Phase.CONNECT: Reason.CONNECT_TIMEOUT,
+    Phase.HANDSHAKE: Reason.TLS_TIMEOUT,
+    Phase.ANSWER: Reason.FIRST_BYTE_TIMEOUT,
+    Phase.BODY: Reason.TIMEOUT,
+}
+_STAGES = {
+    Phase.LOOKUP: "while the name was looked up",
+    Phase.CONNECT: "while the connection was being made",
+    Phase.HANDSHAKE: "during the TLS handshake",
+    Phase.ANSWER: "before an answer came",
+    Phase.BODY: "in the middle of the answer",
+}
+# Parts of OpenSSL's reason codes, the more particular ones first.
+_TLS_PROBLEMS = (
+    ("CERTIFICATE_REQUIRED", "the receiver demands a client certificate; name one in tls.clientCertSecretRef"),
+    ("ALERT_PROTOCOL_VERSION", "the receiver offers no TLS version from 1.2 on"),
+    ("UNSUPPORTED_PROTOCOL", "the receiver offers no TLS version from 1.2 on"),
+    ("WRONG_VERSION_NUMBER", "the receiver does not speak TLS on this port"),
+    ("ALERT_HANDSHAKE_FAILURE", "the receiver refused the handshake; it may demand a client certificate"),
+    ("ALERT", "the receiver refused the handshake or the client certificate"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One POST. `headers` are all headers but Host and Content-Length; a Host among them changes that header only.
+
+    `timeout_seconds` bounds the whole call, from the name lookup to the last byte of the answer.
+    """
+
+    url: str = field(repr=False)
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+    timeout_seconds: float
+    tls: TlsMaterial | None = None
+
+
+class Caller:
+    """Makes calls over one pool of connections. `policy` is read at each call, so it may change at any time."""
+
+    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
+        self._policy = policy
+        self._transport: AiohttpTransport | None = None
+
+    async def call(self, call: Call) -> Outcome:
+        """The outcome of one call. Raises nothing but CancelledError.
+
+        An answer of at most 64 KiB must arrive whole within the time; of a longer one the status counts, the rest is
+        not read and the connection is closed.
+        """
+        started = time.monotonic()
+        progress = Progress()
+        try:
+            async with asyncio.timeout(call.timeout_seconds):
+                return await self._exchange(call, progress, started)
+        except Exception as error:  # noqa: BLE001 - whatever breaks, the delivery must get its outcome
+            reason, detail = _explain(error, progress, call)
+            return Outcome(reason, progress.status, detail, time.monotonic() - started)
+
+    async def aclose(self) -> None:
+        """Closes all connections. Calls still under way end as failed."""
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    async def _exchange(self, call: Call, progress: Progress, started: float) -> Outcome:
+        request = _request(call, progress)
+        if self._transport is None:
+            self._transport = AiohttpTransport(self._policy)
+        response = await self._transport.handle_async_request(request)
+        progress.status = response.status_code
+        body = response.stream
+        assert isinstance(body, httpx.AsyncByteStream)
+        try:
+            answer = await _read_answer(body)
+        finally:
+            await body.aclose()
+        return _answered(response, answer, time.monotonic() - started)
+
+
+def _request(call: Call, progress: Progress) -> httpx.Request:
+    target = target_of(call.url)
+    progress.authority = target.authority
+    extensions = {
+        "target": target,
+        "ssl_context": tls_context(call.tls),
+        "connect_timeout_seconds": min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds),
+        "progress": progress,
+    }
+    # A stream, not content: httpx then leaves the headers as they are.
+    stream = httpx.ByteStream(call.body)
+    return httpx.Request("POST", target.origin, headers=_wire_headers(call), stream=stream, extensions=extensions)
+
+
+def _wire_headers(call: Call) -> list[tuple[bytes, bytes]]:
+    headers = []
+    for name, value in call.headers:
+        # Nearly every value is printable, and this asks for it at a tenth of the cost of an expression.
+        if not value.isprintable() and _FORBIDDEN_IN_VALUE.search(value) is not None:
+            raise InvalidCallError(f"the value of the header {name!r} holds a line break or a control character")
+        headers.append((_wire_name(name), value.encode("utf-8")))
+    return headers
+
+
+@functools.lru_cache(maxsize=4096)
+def _wire_name(name: str) -> bytes:
+    if _TOKEN.fullmatch(name) is None:
+        raise InvalidCallError("a header name holds characters other than letters, digits and !#$%&'*+.^_`|~-")
+    if name.lower() in _FRAMING:
+        raise InvalidCallError(f"the header {name!r} belongs to the connection and cannot be set")
+    return name.encode("ascii")
+
+
+async def _read_answer(body: AsyncIterable[bytes]) -> bytes:
+    """The first KiB of the body, once the body has ended or exceeded what is read at most."""
+    kept, read = b"", 0
+    async for chunk in body:
+        if len(kept) < MAX_ANSWER_BYTES_KEPT:
+            kept += chunk[: MAX_ANSWER_BYTES_KEPT - len(kept)]
+        read += len(chunk)
+        if read > MAX_ANSWER_BYTES_READ:
+            break
+    return kept
+
+
+def _answered(response: httpx.Response, answer: bytes, duration_seconds: float) -> Outcome:
+    status = response.status_code
+    reason, detail = _verdict(status)
+    if reason is Reason.DELIVERED:
+        return Outcome(reason, status, detail, duration_seconds, None, answer)
+    hint = response.headers.get("retry-after")
+    retry_after_seconds = None if hint is None else parse_retry_after(hint, time.time())
+    if retry_after_seconds is not None:
+        detail += f"; asks to wait {retry_after_seconds:.0f} s"
+    return Outcome(reason, status, detail, duration_seconds, retry_after_seconds, answer)
+
+
+@functools.lru_cache(maxsize=1024)
+def _verdict(status: int) -> tuple[Reason, str]:
+    detail = f"answered {status} {_phrase(status)}".rstrip()
+    if 200 <= status < 300:
+        return Reason.DELIVERED, detail
+    if 300 <= status < 400:
+        return Reason.REDIRECT, f"{detail}: redirects are not followed, put the final address into spec.url"
+    if status == http.HTTPStatus.GONE:
+        return Reason.GONE, f"{detail}: the receiver asks never to be called again"
+    if status == http.HTTPStatus.TOO_MANY_REQUESTS:
+        return Reason.TOO_MANY_REQUESTS, detail
+    return Reason.HTTP_STATUS, detail
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _explain(error: Exception, progress: Progress, call: Call) -> tuple[Reason, str]:
+    """Reason and detail of a call that got no whole answer. Only our own texts are used: others may hold the URL."""
+    refusal = progress.refusal or _refusal(error)
+    if refusal is not None:
+        return Reason.EGRESS_REFUSED, refusal
+    if isinstance(error, InvalidCallError):
+        return Reason.INVALID_CALL, str(error)
+    tls_error = next((cause for cause in (error.__cause__, error) if isinstance(cause, ssl.SSLError)), None)
+    if tls_error is not None and not isinstance(tls_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return _explain_tls(tls_error, progress.authority, call.tls)
+    return _explain_network(error, progress)
+
+
+def _refusal(error: Exception) -> str | None:
+    cause = _os_error(error)
+    return str(cause) if isinstance(cause, EgressRefusedError) else None
+
+
+def _os_error(error: Exception) -> Exception:
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+
+
+def _explain_tls(error: ssl.SSLError, authority: str, tls: TlsMaterial | None) -> tuple[Reason, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Reason.CERTIFICATE_INVALID, f"{authority}: {_certificate_problem(error, tls)}"
+    code = error.reason or "no reason given"
+    for part, problem in _TLS_PROBLEMS:
+        if part in code:
+            return Reason.TLS_FAILURE, f"{authority}: {problem} ({code})"
+    return Reason.TLS_FAILURE, f"{authority}: the TLS handshake failed ({code})"
+
+
+def _certificate_problem(error: ssl.SSLCertVerificationError, tls: TlsMaterial | None) -> str:
+    if error.verify_code == _EXPIRED:
+        return "a certificate of the receiver has expired; it must be renewed there"
+    if error.verify_code == _NOT_YET_VALID:
+        return "a certificate of the receiver is not valid yet; check the clocks of both sides"
+    if error.verify_code in _OTHER_NAME:
+        return "the receiver's certificate is for another name; use a name it lists in spec.url, or have it reissued"
+    if error.verify_code not in _UNTRUSTED_CHAIN:
+        return f"the receiver's certificate is refused ({error.verify_message})"
+    if tls is not None and tls.ca_pem is not None:
+        return "the receiver's certificate is not signed by the CA in tls.caSecretRef, the only one trusted here"
+    return (
+        "the receiver's certificate is self-signed or from an unknown authority; if it is a private one, put the"
+        " authority's certificate into a Secret and name it in tls.caSecretRef"
+    )
+
+
+def _explain_network(error: Exception, progress: Progress) -> tuple[Reason, str]:
+    cause = _os_error(error)
+    number = cause.errno if isinstance(cause, OSError) else None
+    where = progress.authority
+    if isinstance(cause, TimeoutError):
+        return _explain_timeout(progress)
+    if isinstance(cause, socket.gaierror) or isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Reason.DNS_FAILURE, f"{where}: {_lookup_problem(number)}"
+    if number == errno.ECONNREFUSED:
+        return Reason.CONNECTION_REFUSED, f"{where}: nobody listens on this port"
+    if _is_broken(cause, number):
+        return Reason.CONNECTION_RESET, f"{where}: the connection broke {_STAGES[progress.phase]}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Reason.UNREACHABLE, f"{where}: {os.strerror(number) if number else 'no address could be reached'}"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return Reason.BAD_RESPONSE, f"{where}: the answer is not valid HTTP/1.1 or its head is too large"
+    if isinstance(error, aiohttp.InvalidURL):
+        return Reason.INVALID_CALL, f"{where}: write an IPv4 address as four decimal numbers"
+    return Reason.INTERNAL_ERROR, f"{where}: {type(error).__name__}"
+
+
+def _explain_timeout(progress: Progress) -> tuple[Reason, str]:
+    reason = _TIMEOUTS[progress.phase]
+    return reason, f"{progress.authority}: time ran out {_STAGES[progress.phase]}"
+
+
+def _lookup_problem(number: int | None) -> str:
+    if number == socket.EAI_AGAIN:
+        return "the name could not be looked up: no name server answered"
+    return "the name has no address"
+
+
+def _is_broken(cause: Exception, number: int | None) -> bool:
+    if isinstance(cause, ConnectionError | aiohttp.ServerDisconnectedError | ssl.SSLError) or number in _BROKEN:
+        return True
+    # aiohttp wraps a failed write, and reports an answer that ends too early like a malformed one: the cause tells.
+    return isinstance(cause.__cause__, ConnectionError | ContentLengthError | TransferEncodingError)

@@ -1,0 +1,140 @@
+"""What a delivery is: one event for one Webhook, as a stored message, as a call and as a dead letter. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hookline import __version__, events, signing
+from hookline.delivery.attempt import Call, TlsMaterial
+from hookline.events import Event
+from hookline.retry import Outcome
+from hookline.routes import Keys, Route
+from hookline.stream import names
+from hookline.telemetry import redact
+
+SEQ_HEADER = "Hookline-Event-Seq"
+ATTEMPT_HEADER = "Hookline-Attempt"
+USER_AGENT = f"Hookline/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for the Webhook `uid`. `event_seq` is its place in the stream EVENTS, `attempt` counts from 1."""
+
+    uid: str
+    event: Event
+    event_seq: int
+    attempt: int = 1
+
+    @property
+    def once(self) -> str:
+        """Names this delivery among all: the same after every crash."""
+        return f"{self.event_seq}.{self.uid}"
+
+    def next_attempt(self) -> Delivery:
+        return replace(self, attempt=self.attempt + 1)
+
+    def headers(self) -> dict[str, str]:
+        return {
+            **events.to_headers(self.event),
+            SEQ_HEADER: str(self.event_seq),
+            ATTEMPT_HEADER: str(self.attempt),
+        }
+
+
+class MalformedDelivery(ValueError):
+    """A message in the stream that is no delivery: somebody else wrote it."""
+
+
+def read(subject: str, headers: Mapping[str, str], body: bytes) -> Delivery:
+    """The delivery that a stored message holds. Raises MalformedDelivery."""
+    try:
+        event = events.from_headers(headers, body)
+        return Delivery(names.uid_of(subject), event, int(headers[SEQ_HEADER]), int(headers[ATTEMPT_HEADER]))
+    except (KeyError, ValueError) as error:
+        raise MalformedDelivery(f"{subject}: {error}") from None
+
+
+def event_of(subject: str, headers: Mapping[str, str], body: bytes, *, seq: int, time: str) -> Event:
+    """The event of a message in EVENTS, which any NATS client may have published.
+
+    Tenant and type are what the subject says. A message without an id that can be signed gets one from its place in
+    the stream, so that each repeat has the same; one without a time gets `time`.
+    """
+    tenant, event_type = names.event_of(subject)
+    given = headers.get(events.ID_HEADER, "")
+    event_id = given if signing.valid_message_id(given) else f"seq-{seq}"
+    return Event(event_id, tenant, event_type, headers.get(events.TIME_HEADER) or time, body)
+
+
+def call(delivery: Delivery, route: Route, keys: Keys, *, now_s: float) -> Call:
+    """The HTTP call of one attempt at `now_s`, Unix time. A fresh timestamp and signature each time."""
+    event = delivery.event
+    signed = signing.standard_headers(
+        message_id=event.id,
+        timestamp_s=int(now_s),
+        body=event.body,
+        keys=[signing.parse_key(key.encode()) for key in keys.signing],
+    )
+    headers = [
+        ("content-type", "application/json"),
+        ("user-agent", USER_AGENT),
+        *signed.items(),
+        ("hookline-event-type", event.type),
+        ("hookline-tenant", event.tenant),
+        ("hookline-attempt", str(delivery.attempt)),
+        *keys.headers,
+    ]
+    url = f"{route.url}?{keys.query}" if keys.query else route.url
+    return Call(url=url, headers=headers, body=event.body, timeout_seconds=route.timeout_seconds, tls=_tls(keys))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A delivery given up, with what is needed to understand and to replay it."""
+
+    subject: str
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+    once: str
+
+
+def dead_letter(
+    delivery: Delivery, reason: str, *, route: Route | None, keys: Keys | None, outcome: Outcome | None, failed_at: str
+) -> DeadLetter:
+    """`outcome` is the last attempt's, if there was one. Its answer is kept, but no secret that a receiver echoed."""
+    headers = {**delivery.headers(), "Hookline-Reason": _one_line(reason), "Hookline-Failed-At": failed_at}
+    if route is not None:
+        headers["Hookline-Webhook"] = route.title
+    if outcome is not None:
+        answer = redact(outcome.answer, keys.secrets() if keys else [])
+        headers |= {
+            "Hookline-Outcome": str(outcome.reason),
+            "Hookline-Status": str(outcome.status or ""),
+            "Hookline-Detail": _one_line(outcome.detail),
+            "Hookline-Answer": base64.b64encode(answer).decode(),
+        }
+    tenant, uid = delivery.event.tenant, delivery.uid
+    return DeadLetter(names.dead_subject(tenant, uid), headers, delivery.event.body, f"dead.{delivery.once}")
+
+
+def later_token(delivery: Delivery) -> str:
+    """One token of a subject, the same for the same delivery and attempt: a repeat after a crash replaces itself."""
+    return hashlib.sha256(f"{delivery.once}.{delivery.attempt}".encode()).hexdigest()[:32]
+
+
+def _tls(keys: Keys) -> TlsMaterial | None:
+    if keys.ca_pem is None and keys.client_cert_pem is None:
+        return None
+
+    def encoded(text: str | None) -> bytes | None:
+        return None if text is None else text.encode()
+
+    return TlsMaterial(encoded(keys.ca_pem), encoded(keys.client_cert_pem), encoded(keys.client_key_pem))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

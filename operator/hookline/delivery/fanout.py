@@ -1,0 +1,69 @@
+"""Fan-out: an event becomes one delivery for each Webhook that hears it.
+
+An event is acked only after all its deliveries are stored. A repeat after a crash stores none twice, because each has
+its name (`Nats-Msg-Id`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import structlog
+
+from hookline.delivery.delivery import Delivery, event_of
+from hookline.delivery.routebook import RouteBook
+from hookline.events import Event
+from hookline.routes import Book, Route, RouteState
+from hookline.stream import names
+from hookline.stream.connection import StreamRefused, StreamUnavailable
+from hookline.stream.publish import Publisher
+from hookline.stream.pull import PullLoop, Taken
+
+log = structlog.get_logger(__name__)
+
+ROOM = 256
+"""Events in our hands at once."""
+
+
+def deliveries(event: Event, seq: int, book: Book) -> Iterator[tuple[Route, Delivery]]:
+    """What an event becomes under a route book."""
+    for route in book.match(event.tenant, event.type):
+        yield route, Delivery(route.uid, event, seq)
+
+
+def subject_for(route: Route) -> str:
+    """Straight to the shelf for a Webhook that cannot be called: it should cost its neighbours nothing."""
+    if route.state is RouteState.ACTIVE:
+        return names.delivery_subject(route.uid)
+    return names.parked_subject(route.uid)
+
+
+class Fanout:
+    """Takes events, stores their deliveries."""
+
+    def __init__(self, pull: PullLoop, publisher: Publisher, books: RouteBook) -> None:
+        self._pull = pull
+        self._publisher = publisher
+        self._books = books
+
+    async def handle(self, taken: Taken) -> None:
+        """One event. Left unacked when not everything could be stored: it comes back."""
+        book = self._books.current
+        assert book is not None, "nothing is taken before there is a route book"
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=now)
+        try:
+            await asyncio.gather(
+                *(
+                    self._publisher.store(subject_for(route), event.body, delivery.headers(), once=delivery.once)
+                    for route, delivery in deliveries(event, taken.seq, book)
+                )
+            )
+        except (StreamUnavailable, StreamRefused) as error:
+            log.warning("an event waits: its deliveries could not be stored", event=event.id, problem=str(error))
+        else:
+            await taken.ack()
+        finally:
+            self._pull.release(taken)

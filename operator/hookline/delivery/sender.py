@@ -1,0 +1,228 @@
+"""The sender: takes deliveries, calls the receivers, and stores what follows before it acks.
+
+A delivery is acked after 2xx, or after its retry, dead letter or parked copy is stored: a crash at any point repeats
+it, none loses it. Which call may run now is decided in lanes, what follows an outcome in retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from hookline import retry
+from hookline.delivery import delivery as deliveries
+from hookline.delivery.attempt import Caller
+from hookline.delivery.delivery import Delivery, MalformedDelivery
+from hookline.delivery.lanes import Lanes, Place
+from hookline.delivery.routebook import RouteBook
+from hookline.retry import Dead, Done, Outcome, Retry
+from hookline.routes import Keys, Route, RouteState
+from hookline.stream import names
+from hookline.stream.connection import StreamRefused, StreamUnavailable
+from hookline.stream.publish import Publisher
+from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.streams import ACK_WAIT_SECONDS
+
+log = structlog.get_logger(__name__)
+
+ROOM = 128
+"""Deliveries of one shard in our hands at once."""
+
+PUT_OFF_SECONDS = 5.0
+"""How long a delivery of a stuck lane is away before it is offered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What happened in one attempt, for logs and whoever watches."""
+
+    delivery: Delivery
+    route: Route
+    outcome: Outcome
+    decision: Done | Retry | Dead
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    taken: Taken
+    delivery: Delivery
+
+
+class Sender:
+    """All deliveries in the hands of this process."""
+
+    def __init__(
+        self,
+        pull: PullLoop,
+        publisher: Publisher,
+        books: RouteBook,
+        caller: Caller,
+        *,
+        on_attempt: Callable[[Attempt], None] = lambda _: None,
+    ) -> None:
+        self._pull = pull
+        self._publisher = publisher
+        self._books = books
+        self._caller = caller
+        self._on_attempt = on_attempt
+        self._lanes: Lanes[_Job] = Lanes()
+        self._held: dict[int, _Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, taken: Taken) -> None:
+        """A message of a shard: run it, let it wait, or put it aside."""
+        if taken.seq in self._held:
+            # Delivered again while we are still at it (a server's crash forgets acks): one of us is enough.
+            self._pull.release(taken)
+            return
+        try:
+            job = _Job(taken, deliveries.read(taken.subject, taken.headers, taken.body))
+        except MalformedDelivery as error:
+            log.error("not a delivery, removed from the queue", problem=str(error))
+            self._spawn(self._drop(taken))
+            return
+        self._held[taken.seq] = job
+        self._offer(job)
+
+    async def keep_alive(self) -> None:
+        """Tell the queue that we still work on what we hold, and put off what waits in lanes that do not move."""
+        beat = 0
+        while True:
+            await asyncio.sleep(0.5)
+            for job in self._lanes.overdue(time.monotonic()):
+                self._spawn(self._put_off(job))
+            beat += 1
+            if beat % int(ACK_WAIT_SECONDS / 3 / 0.5) == 0:
+                for job in list(self._held.values()):
+                    await job.taken.working()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Let calls under way end, give back what waits. What outlasts the grace is cancelled and given back."""
+        for job in self._lanes.clear():
+            self._spawn(self._give_back(job))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for job in list(self._held.values()):
+            await self._give_back(job)
+
+    def _offer(self, job: _Job) -> None:
+        route = self._route(job)
+        if route is None or route.state is not RouteState.ACTIVE:
+            self._spawn(self._set_aside(job, route))
+            return
+        place = self._lanes.offer(route.uid, job, limit=route.max_concurrency, now_s=time.monotonic())
+        if place is Place.RUN:
+            self._spawn(self._run(job))
+        elif place is Place.AWAY:
+            self._spawn(self._put_off(job))
+
+    async def _run(self, job: _Job) -> None:
+        """One job that holds a place in its lane."""
+        try:
+            route = self._route(job)
+            if route is None or route.state is not RouteState.ACTIVE:
+                await self._set_aside(job, route)
+            else:
+                await self._attempt(job, route)
+        finally:
+            self._release_lane(job)
+
+    def _release_lane(self, job: _Job) -> None:
+        uid = job.delivery.uid
+        route = self._route(job)
+        limit = route.max_concurrency if route else 1
+        for ready in self._lanes.finished(uid, limit=limit):
+            self._spawn(self._run(ready))
+
+    async def _attempt(self, job: _Job, route: Route) -> None:
+        delivery, now_s = job.delivery, time.time()
+        keys = self._keys(route)
+        outcome = await self._caller.call(deliveries.call(delivery, route, keys, now_s=now_s))
+        decision = retry.decide(
+            outcome,
+            attempt=delivery.attempt,
+            schedule_seconds=route.schedule_seconds,
+            now_s=time.time(),
+            jitter=random.random(),
+        )
+        self._on_attempt(Attempt(delivery, route, outcome, decision))
+        if isinstance(decision, Retry):
+            await self._settle(job, self._store_later(delivery.next_attempt(), decision.at_s))
+        elif isinstance(decision, Dead):
+            await self._settle(job, self._store_dead(delivery, decision.reason, route, outcome))
+        else:
+            await self._settle(job, None)
+
+    async def _set_aside(self, job: _Job, route: Route | None) -> None:
+        """A delivery whose Webhook cannot be called: on the shelf, or dead when the Webhook is no more."""
+        if route is None:
+            reason = "WebhookGone: the Webhook was deleted"
+            await self._settle(job, self._store_dead(job.delivery, reason, None, None))
+            return
+        delivery = job.delivery
+        once = f"park.{job.taken.seq}"
+        subject = names.parked_subject(delivery.uid)
+        await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))
+
+    async def _put_off(self, job: _Job) -> None:
+        wait = PUT_OFF_SECONDS * (1 + random.random())
+        await self._settle(job, self._store_later(job.delivery, time.time() + wait))
+
+    async def _settle(self, job: _Job, storing: Coroutine[None, None, None] | None) -> None:
+        """Store what follows, then ack, then make room. Left unacked when it could not be stored: it comes back."""
+        try:
+            if storing is not None:
+                await storing
+            await job.taken.ack()
+        except (StreamUnavailable, StreamRefused) as error:
+            log.warning("a delivery will be repeated", event=job.delivery.event.id, problem=str(error))
+        finally:
+            self._let_go(job)
+
+    async def _store(self, subject: str, body: bytes, headers: dict[str, str], once: str) -> None:
+        await self._publisher.store(subject, body, headers, once=once)
+
+    async def _store_later(self, delivery: Delivery, at_s: float) -> None:
+        await self._publisher.store_later(
+            delivery.uid, delivery.event.body, delivery.headers(), at_s=at_s, once=deliveries.later_token(delivery)
+        )
+
+    async def _store_dead(self, delivery: Delivery, reason: str, route: Route | None, outcome: Outcome | None) -> None:
+        keys = self._keys(route) if route else None
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        letter = deliveries.dead_letter(delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
+        await self._store(letter.subject, letter.body, letter.headers, letter.once)
+
+    async def _give_back(self, job: _Job) -> None:
+        await job.taken.give_back()
+        self._let_go(job)
+
+    async def _drop(self, taken: Taken) -> None:
+        await taken.ack()
+        self._pull.release(taken)
+
+    def _let_go(self, job: _Job) -> None:
+        if self._held.pop(job.taken.seq, None) is not None:
+            self._pull.release(job.taken)
+
+    def _route(self, job: _Job) -> Route | None:
+        book = self._books.current
+        return book.routes.get(job.delivery.uid) if book else None
+
+    def _keys(self, route: Route) -> Keys:
+        book = self._books.current
+        return (book.keys.get(route.uid) if book else None) or Keys(uid=route.uid)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,375 @@
+"""The connections below an attempt: httpx requests and responses, carried by one aiohttp session.
+
+Decides how a connection is made, checked and reused: TLS contexts, name lookup, the egress policy at every door, the
+pool. It never follows a redirect, keeps a cookie, reads a proxy from the environment, adds a header of its own (except
+Host and Content-Length), rewrites a URL or decodes a body, and it judges no answer: delivery/attempt.py does.
+
+The egress policy is asked at three places, because each of the first two can be passed by: literal addresses before
+anything else, every record of a DNS answer, and every socket before it connects. The addresses that were checked are
+the ones that are connected to; there is no second lookup. A pooled connection is checked again before each use, so that
+a policy that became stricter holds at once.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+import socket
+import ssl
+import tempfile
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import httpx
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType, Connection
+
+from hookline.egress import Address, EgressPolicy, literal_address
+
+HTTPS_PORT = 443
+# Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
+KEEP_ALIVE_SECONDS = 30
+DNS_CACHE_SECONDS = 10
+# aiohttp buffers up to twice this per connection before it stops reading from the socket.
+READ_BUFFER_BYTES = 32 * 1024
+# Cookies and security policies of an ordinary web server outgrow aiohttp's 8 KiB, and a delivery must not fail on them.
+MAX_ANSWER_HEADER_BYTES = 32 * 1024
+_TARGETS_KEPT = 4096
+_TLS_CONTEXTS_KEPT = 4096
+_ADDRESSES_KEPT = 4096
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_PRINTABLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
+_UNSET_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class InvalidCallError(ValueError):
+    """A call cannot be built. The message is safe to show."""
+
+
+class EgressRefusedError(PermissionError):
+    """The policy does not allow an address. The message says which option would; it is safe to show."""
+
+
+class Phase(enum.IntEnum):
+    """How far a call has come."""
+
+    LOOKUP = 1
+    CONNECT = 2
+    HANDSHAKE = 3
+    ANSWER = 4
+    BODY = 5
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known of a call while it runs, for the reason word if it fails."""
+
+    phase: Phase = Phase.LOOKUP
+    authority: str = ""
+    reused: bool = False
+    refusal: str | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """What a Webhook's TLS Secrets hold, as PEM. `ca_pem` replaces the system's authorities for this Webhook."""
+
+    ca_pem: bytes | None = field(default=None, repr=False)
+    client_cert_pem: bytes | None = field(default=None, repr=False)
+    client_key_pem: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL taken apart once: `origin` for people and httpx, `wire_url` with path and query for the request line."""
+
+    origin: httpx.URL
+    authority: str
+    wire_url: yarl.URL = field(repr=False)
+    literal: Address | None
+
+
+# The call that runs in this task; sockets and TLS handshakes are made in tasks and callbacks that inherit it.
+_current: ContextVar[Progress] = ContextVar("hookline_call_progress")
+
+
+@functools.lru_cache(maxsize=_TARGETS_KEPT)
+def target_of(url: str) -> Target:
+    """The target that `url` names. Raises InvalidCallError, whose message repeats nothing of the URL.
+
+    Path and query stay as typed, byte by byte: a receiver may have signed or routed on a spelling. Only what may not
+    stand in a request line (spaces, control characters, non-ASCII) is percent-encoded as UTF-8.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() != "https":
+        raise InvalidCallError("the URL must start with https://")
+    end = min((index for index in map(rest.find, "/?#") if index >= 0), default=len(rest))
+    authority, path = rest[:end], rest[end:].partition("#")[0]
+    if "@" in authority or "\\" in authority:
+        raise InvalidCallError("the URL must not hold a user name, a password or a backslash before the path")
+    try:
+        origin = httpx.URL(f"https://{authority}/")
+        request_target = quote(path if path.startswith("/") else f"/{path}", safe=_PRINTABLE_ASCII)
+    except (httpx.InvalidURL, UnicodeError):
+        raise InvalidCallError("the URL is not valid") from None
+    netloc, host = origin.netloc.decode("ascii"), origin.raw_host.decode("ascii")
+    port = HTTPS_PORT if origin.port is None else origin.port
+    if _HOST.fullmatch(host) is None or not 0 < port < 65536:
+        raise InvalidCallError("the host or the port of the URL is not valid")
+    return Target(
+        origin=origin,
+        authority=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        wire_url=yarl.URL(f"https://{netloc}{request_target}", encoded=True),
+        literal=literal_address(host),
+    )
+
+
+class _WatchedContext(ssl.SSLContext):
+    """A TLS context that tells the call when its handshake starts: the only place both event loops pass."""
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        _current.get().phase = Phase.HANDSHAKE
+        return super().wrap_bio(*args, **options)
+
+
+@functools.lru_cache(maxsize=_TLS_CONTEXTS_KEPT)
+def tls_context(material: TlsMaterial | None) -> ssl.SSLContext:
+    """The TLS context for `material`: at least TLS 1.2, host name and chain verified.
+
+    Without a CA the authorities of the system are trusted; with one, only that CA, as with `caBundle` in Kubernetes:
+    whoever names a CA does not want any public authority to be able to vouch for the receiver. An intermediate or the
+    receiver's own self-signed certificate may stand in for the CA. Raises InvalidCallError.
+    """
+    context = _WatchedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if material is None or material.ca_pem is None:
+        context.load_default_certs()
+    else:
+        _load_authorities(context, material.ca_pem)
+    if material is not None and (material.client_cert_pem is not None or material.client_key_pem is not None):
+        _load_client_certificate(context, material)
+    return context
+
+
+def _load_authorities(context: ssl.SSLContext, ca_pem: bytes) -> None:
+    # OpenSSL takes ASCII only, people write comments in any script between the blocks.
+    text = ca_pem.decode("ascii", "ignore")
+    try:
+        context.load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        raise InvalidCallError(
+            "the Secret named in tls.caSecretRef holds no readable certificate: it must be PEM, beginning with"
+            " -----BEGIN CERTIFICATE-----"
+        ) from None
+
+
+def _load_client_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
+    if material.client_cert_pem is None or material.client_key_pem is None:
+        raise InvalidCallError("tls.clientCertSecretRef needs both tls.crt and tls.key")
+    # OpenSSL reads this from a file only; it is readable by this user alone and gone when the block ends.
+    with tempfile.NamedTemporaryFile(prefix="hookline-") as pem:
+        pem.write(material.client_cert_pem + b"\n" + material.client_key_pem)
+        pem.flush()
+        try:
+            # The empty password keeps OpenSSL from asking the terminal for one.
+            context.load_cert_chain(pem.name, password="")
+        except (ssl.SSLError, ValueError, OSError):
+            raise InvalidCallError(
+                "the Secret named in tls.clientCertSecretRef is unusable: tls.crt must be a PEM certificate and tls.key"
+                " its unencrypted PEM key"
+            ) from None
+
+
+class _Wall:
+    """The current policy, with the addresses it has already let pass."""
+
+    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
+        self._read_policy = policy
+        self._policy = policy()
+        self._passed: set[str] = set()
+
+    def refresh(self) -> bool:
+        """Takes up the policy of this moment; True if it is another one."""
+        policy = self._read_policy()
+        if policy is self._policy or policy == self._policy:
+            return False
+        self._policy = policy
+        self._passed.clear()
+        return True
+
+    def refusal(self, address: str) -> str | None:
+        if address in self._passed:
+            return None
+        refusal = self._policy.refusal(address)
+        if refusal is None:
+            if len(self._passed) >= _ADDRESSES_KEPT:
+                self._passed.clear()
+            self._passed.add(address)
+        return refusal
+
+
+class _CheckedResolver(AbstractResolver):
+    """A resolver whose answer counts only if the policy allows every record of it.
+
+    One bad record refuses the name: which record a connection takes is chance, and a name that points inside now and
+    then is either a mistake or an attack.
+    """
+
+    def __init__(self, wall: _Wall) -> None:
+        self._wall = wall
+        self._lookup = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        records = await self._lookup.resolve(host, port, family)
+        if not records:
+            raise socket.gaierror(socket.EAI_NONAME, "no usable address")
+        for record in records:
+            refusal = self._wall.refusal(record["host"])
+            if refusal is not None:
+                raise EgressRefusedError(f"the name {host} leads to a refused address: {refusal}")
+        return records
+
+    async def close(self) -> None:
+        await self._lookup.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """The pool, with the policy at its two last doors: a new socket, and a pooled connection about to be used again."""
+
+    def __init__(self, wall: _Wall) -> None:
+        self._wall = wall
+        super().__init__(
+            resolver=_CheckedResolver(wall),
+            socket_factory=self._open_socket,
+            limit=0,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            ttl_dns_cache=DNS_CACHE_SECONDS,
+        )
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        progress = _current.get()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            progress.reused = progress.phase is Phase.LOOKUP
+            if not progress.reused or self._may_reuse(connection):
+                progress.phase = Phase.ANSWER
+                return connection
+            connection.close()
+
+    def _may_reuse(self, connection: Connection) -> bool:
+        if connection.transport is None:
+            return False
+        peer = connection.transport.get_extra_info("peername")
+        return peer is not None and self._wall.refusal(peer[0]) is None
+
+    def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = addr_info
+        progress = _current.get()
+        progress.refusal = self._wall.refusal(str(address[0]))
+        if progress.refusal is not None:
+            raise EgressRefusedError(progress.refusal)
+        progress.phase = Phase.CONNECT
+        return socket.socket(family, kind, protocol)
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Sends httpx requests over one aiohttp session.
+
+    A request brings in its `extensions`: `target` (Target), `ssl_context`, `connect_timeout_seconds` and `progress`
+    (Progress, written to while the call runs). Whoever gets the response must read its stream or close it. Errors are
+    those of aiohttp, EgressRefusedError and TimeoutError, and their texts may hold the URL: they are not to be shown.
+    Made and used inside one running event loop.
+    """
+
+    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
+        self._wall = _Wall(policy)
+        self._connector = _Connector(self._wall)
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_UNSET_BY_AIOHTTP,
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_field_size=MAX_ANSWER_HEADER_BYTES,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The head of the answer to `request`, its body still unread.
+
+        A pooled connection that breaks before an answer is usually one that the receiver closed at that very moment.
+        The request then goes once more: a delivery may arrive twice anyway, and must not wait for its next attempt
+        because of a closed idle connection.
+        """
+        progress: Progress = request.extensions["progress"]
+        target: Target = request.extensions["target"]
+        if self._wall.refresh():
+            self._connector.clear_dns_cache()
+        refusal = self._wall.refusal(str(target.literal)) if target.literal is not None else None
+        if refusal is not None:
+            raise EgressRefusedError(refusal)
+        _current.set(progress)
+        try:
+            return await self._send(request)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError):
+            if not progress.reused:
+                raise
+        progress.phase = Phase.LOOKUP
+        return await self._send(request)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        extensions = request.extensions
+        answer = await self._session.request(
+            request.method,
+            extensions["target"].wire_url,
+            data=request.read(),
+            headers=[(name.decode("ascii"), value.decode("utf-8")) for name, value in request.headers.raw],
+            ssl=extensions["ssl_context"],
+            timeout=_timeouts(extensions["connect_timeout_seconds"]),
+            allow_redirects=False,
+        )
+        extensions["progress"].phase = Phase.BODY
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        """Closes all connections; calls still under way fail."""
+        await self._session.close()
+
+
+@functools.lru_cache(maxsize=256)
+def _timeouts(connect_seconds: float) -> aiohttp.ClientTimeout:
+    # The whole call is bounded by the caller; aiohttp would round timers above the threshold up to full seconds.
+    return aiohttp.ClientTimeout(total=None, connect=connect_seconds, ceil_threshold=float("inf"))
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, undecoded, in the pieces in which it arrives."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content = self._answer.content
+        chunk = b"" if content.at_eof() else await content.readany()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Closes the connection if something is unread; after the last byte it is back in the pool already."""
+        self._answer.close()

@@ -1,0 +1,206 @@
+"""Which addresses a sender may call.
+
+Decides for one address at a time whether a policy allows it, and reads the policy's CIDRs and the addresses that hide
+in host names. It never resolves a name and never opens a connection: delivery/transport.py asks here for every DNS
+answer and again for every socket.
+
+The tables follow the IANA registries of special-purpose IPv4 and IPv6 addresses (RFC 6890 and successors) rather than
+`ipaddress.is_global`, whose answers differ between patch releases of Python. An address is
+
+- callable, if it is ordinary public unicast;
+- closed, if it is private, loopback or otherwise local: a listed CIDR opens it;
+- forbidden for good, if it is link-local, a cloud metadata service, multicast, unspecified, broadcast or reserved.
+
+An IPv6 address that carries an IPv4 address (IPv4-mapped, NAT64, 6to4) is judged by the IPv4 address it leads to.
+"""
+
+from __future__ import annotations
+
+import socket
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> tuple[tuple[Network, str], ...]:
+    return tuple((ip_network(cidr), kind) for cidr, kind in rows)
+
+
+# The more particular rows come first: the first match names the address.
+_FORBIDDEN = _table(
+    [
+        ("169.254.169.254/32", "the metadata service of a cloud"),
+        ("169.254.170.0/24", "the metadata service of a cloud"),
+        ("100.100.100.200/32", "the metadata service of a cloud"),
+        ("168.63.129.16/32", "the host service of a cloud"),
+        ("192.0.0.192/32", "the metadata service of a cloud"),
+        ("fd00:ec2::/32", "the metadata service of a cloud"),
+        ("fd20:ce::254/128", "the metadata service of a cloud"),
+        ("169.254.0.0/16", "a link-local address"),
+        ("fe80::/10", "a link-local address"),
+        ("0.0.0.0/32", "the unspecified address"),
+        ("::/128", "the unspecified address"),
+        ("0.0.0.0/8", "an address of this host on this network"),
+        ("255.255.255.255/32", "the broadcast address"),
+        ("224.0.0.0/4", "a multicast address"),
+        ("ff00::/8", "a multicast address"),
+        ("240.0.0.0/4", "a reserved address"),
+        ("192.88.99.0/24", "a withdrawn 6to4 relay address"),
+        ("2001::/23", "an IETF protocol address"),
+    ]
+)
+_CLOSED = _table(
+    [
+        ("127.0.0.0/8", "a loopback address"),
+        ("::1/128", "a loopback address"),
+        ("10.0.0.0/8", "a private address"),
+        ("172.16.0.0/12", "a private address"),
+        ("192.168.0.0/16", "a private address"),
+        ("fc00::/7", "a private (unique local) address"),
+        ("100.64.0.0/10", "a shared (carrier-grade NAT) address"),
+        ("192.0.0.0/24", "an IETF protocol address"),
+        ("192.0.2.0/24", "a documentation address"),
+        ("198.51.100.0/24", "a documentation address"),
+        ("203.0.113.0/24", "a documentation address"),
+        ("2001:db8::/32", "a documentation address"),
+        ("3fff::/20", "a documentation address"),
+        ("198.18.0.0/15", "a benchmarking address"),
+    ]
+)
+_GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
+_MAPPED = IPv6Network("::ffff:0:0/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+_IDEOGRAPHIC_DOTS = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
+
+
+@dataclass(frozen=True)
+class EgressPolicy:
+    """What may be called beyond public addresses: the CIDRs that an administrator opened."""
+
+    allow_cidrs: tuple[Network, ...] = ()
+
+    def refusal(self, address: str | Address) -> str | None:
+        """None if `address` may be called, else a sentence: what it is, and which option opens it if one can.
+
+        A text that is no address is refused too: what cannot be judged is not called.
+        """
+        parsed = _parse(address)
+        if parsed is None:
+            return f"{str(address)[:64]!r} is not an IP address"
+        target = _leads_to(parsed)
+        shown = str(parsed) if target is parsed else f"{parsed} (which leads to {target})"
+        forbidden = _forbidden(target)
+        if forbidden is not None:
+            return f"{shown} is {forbidden}, which is never called; no option opens it"
+        closed = _kind(_CLOSED, target)
+        if closed is None or any(target in network for network in self.allow_cidrs):
+            return None
+        return f"{shown} is {closed}; to call it, start with {_option(target)}"
+
+
+def parse_cidrs(texts: Iterable[str]) -> tuple[Network, ...]:
+    """The networks that `texts` ("10.1.2.0/24", "fd12::/64", or a single address) name.
+
+    Raises ValueError with what to write instead: not a CIDR, bits set outside the mask, an IPv4 network written as
+    IPv6, or a range that can never be opened.
+    """
+    return tuple(_parse_cidr(text.strip()) for text in texts)
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that the host of a URL spells out, or None if it is a name to be looked up.
+
+    Every spelling that `inet_aton` of this platform takes counts (decimal, octal, hexadecimal, short), because the
+    lookup of such a "name" asks that very function; so do brackets, zone ids, a dot at the end, and full-width digits
+    and dots.
+    """
+    text = host.removeprefix("[").removesuffix("]").removesuffix(".").replace("%25", "%")
+    address = _parse(text)
+    if address is not None:
+        return address
+    ascii_text = _ascii_digits(text)
+    if not ascii_text or not ascii_text[0].isdigit() or any(character.isspace() for character in ascii_text):
+        return None
+    try:
+        return IPv4Address(socket.inet_aton(ascii_text))
+    except OSError:
+        return None
+
+
+def _ascii_digits(text: str) -> str:
+    """`text` with full-width and other compatibility forms folded, as the IDNA step of a lookup folds them."""
+    if text.isascii():
+        return text
+    folded = unicodedata.normalize("NFKC", text.translate(_IDEOGRAPHIC_DOTS))
+    return folded if folded.isascii() else ""
+
+
+def _parse(address: str | Address) -> Address | None:
+    if not isinstance(address, str):
+        return address
+    try:
+        return ip_address(address)
+    except ValueError:
+        return None
+
+
+def _leads_to(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address carries, or `address` itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _MAPPED or address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _SIX_TO_FOUR:
+        return IPv4Address((int(address) >> 80) & 0xFFFFFFFF)
+    return address
+
+
+def _kind(table: tuple[tuple[Network, str], ...], address: Address) -> str | None:
+    return next((kind for network, kind in table if address in network), None)
+
+
+def _forbidden(address: Address) -> str | None:
+    kind = _kind(_FORBIDDEN, address)
+    if kind is None and isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST_V6:
+        return None if _kind(_CLOSED, address) else "a reserved address"
+    return kind
+
+
+def _option(address: Address) -> str:
+    cidr = f"{address}/{address.max_prefixlen}"
+    return f"--allow-cidr {cidr}, in a cluster list it in spec.egress.allowCidrs of the Dispatcher"
+
+
+def _parse_cidr(text: str) -> Network:
+    network = _network(text)
+    if network is None:
+        raise ValueError(f"{text[:64]!r} is not a CIDR: write for example 10.1.2.0/24 or fd12:3456::/48")
+    if "/" in text and network.network_address != ip_address(text.partition("/")[0]):
+        raise ValueError(
+            f"{text!r} has bits set beyond its prefix: write {network}, or a single address without a mask"
+        )
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        inner = IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+        raise ValueError(f"{text!r} is an IPv4 network in IPv6 clothes: write {inner}")
+    _refuse_forbidden_network(text, network)
+    return network
+
+
+def _network(text: str) -> Network | None:
+    if "%" in text:  # a zone id belongs to an address as one machine sees it, never to a network
+        return None
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _refuse_forbidden_network(text: str, network: Network) -> None:
+    for forbidden, kind in _FORBIDDEN:
+        if forbidden.version == network.version and network.subnet_of(forbidden):  # type: ignore[arg-type]
+            raise ValueError(f"{text!r} can not be opened: {kind} is never called; remove it from the list")

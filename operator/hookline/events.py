@@ -1,0 +1,49 @@
+"""What an event is, and how it travels in message headers. Checks no body (schemas) and stores nothing (stream)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MAX_BODY_BYTES = 256 * 1024
+"""Largest event body. Below the 1 MiB that nats-server takes in one message, with room for headers, and so small that
+a sender may hold some thousands."""
+
+ID_HEADER = "Hookline-Event-Id"
+TYPE_HEADER = "Hookline-Event-Type"
+TENANT_HEADER = "Hookline-Tenant"
+TIME_HEADER = "Hookline-Event-Time"
+
+TENANT_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""A tenant is a Kubernetes namespace, so a DNS-1123 label (RFC 1123)."""
+
+_TENANT = re.compile(TENANT_PATTERN)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in one tenant.
+
+    `time` is RFC 3339 in UTC. `body` is the JSON text exactly as published; all else travels in headers, because
+    ClearID's schemas are closed (`additionalProperties: false`).
+    """
+
+    id: str
+    tenant: str
+    type: str
+    time: str
+    body: bytes = field(repr=False)
+
+
+def valid_tenant(text: str) -> bool:
+    return _TENANT.fullmatch(text) is not None
+
+
+def to_headers(event: Event) -> dict[str, str]:
+    return {ID_HEADER: event.id, TYPE_HEADER: event.type, TENANT_HEADER: event.tenant, TIME_HEADER: event.time}
+
+
+def from_headers(headers: Mapping[str, str], body: bytes) -> Event:
+    """The event of a stored message. Raises KeyError when a header is missing."""
+    return Event(headers[ID_HEADER], headers[TENANT_HEADER], headers[TYPE_HEADER], headers[TIME_HEADER], body)

@@ -1,0 +1,60 @@
+"""`make generate`: writes the files that come from the code, or with --check says which differ.
+
+The only module that writes into the source tree: crds/, schemas/ and manifests/samples/.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hookline import catalogue, crds, routes
+from hookline.local import samples
+
+ROOT = Path(__file__).parents[2]
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file: path from the root of the checkout, and text."""
+    return {
+        **{Path("crds") / name: text for name, text in crds.crd_files().items()},
+        **{Path("schemas") / name: text for name, text in catalogue.schema_files().items()},
+        **{Path("schemas") / name: text for name, text in routes.contracts().items()},
+        **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
+    }
+
+
+def stale() -> list[Path]:
+    """Files that `make generate` would write or remove."""
+    files = generated()
+    differing = [path for path, text in files.items() if not _holds(ROOT / path, text)]
+    there = [path for folder in ("crds", "schemas", "manifests/samples") for path in (ROOT / folder).rglob("*.*")]
+    return sorted([*differing, *({path.relative_to(ROOT) for path in there} - files.keys())])
+
+
+def main() -> None:
+    paths = stale()
+    if "--check" in sys.argv[1:]:
+        if paths:
+            names = ", ".join(map(str, paths))
+            sys.exit(f"generated files are not current: {names}; run: make generate")
+        return
+    files = generated()
+    for path in paths:
+        if path in files:
+            (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / path).write_text(files[path], encoding="utf-8")
+        else:
+            (ROOT / path).unlink()
+        sys.stdout.write(f"{path}\n")
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except FileNotFoundError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

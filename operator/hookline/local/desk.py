@@ -1,0 +1,264 @@
+"""From manifests in files to a route book: what the operator does in a cluster, done for one machine.
+
+Decides what each document means, what is said of it, and what stays in force while a document is wrong: the version
+before, as in a cluster, where the API server refuses the new one. Reads and writes no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from hookline import schemas
+from hookline.dispatcher import Dispatcher
+from hookline.egress import EgressPolicy, parse_cidrs
+from hookline.eventtype import EventType
+from hookline.local.manifests import Document, Unreadable
+from hookline.problems import Path as FieldPath
+from hookline.problems import Problem
+from hookline.resource import API_VERSION, problems_of
+from hookline.routes import Book, DispatcherRecord, Keys, Route, TypeRecord, book_of
+from hookline.schemas import Catalogue
+from hookline.secret import Secret, SecretProblem
+from hookline.verdict import Surroundings, Verdict, decide, held
+from hookline.webhook import Webhook
+
+Key = tuple[str, str, str]
+"""Kind, namespace (empty for EventTypes) and name."""
+
+Object = Webhook | EventType | Dispatcher | Secret
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    NOTE = "note"
+    WAITING = "waiting"
+    """Taken, but not delivered: something else is missing."""
+    WRONG = "wrong"
+    """A cluster would refuse the document."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line for the person who wrote a manifest."""
+
+    file: Path
+    line: int
+    subject: str
+    level: Level
+    message: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.field}: " if self.field else ""
+        return f"{self.file}:{self.line}: {self.subject}: {place}{self.message}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """An object in force, and the document that says so."""
+
+    value: Object = field(repr=False)
+    document: Document
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What the documents say: objects, what is wrong with the others, and whose other versions are wrong."""
+
+    objects: Mapping[Key, Known]
+    findings: Sequence[Finding]
+    refused: frozenset[Key]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The route book, and what is said of each object."""
+
+    book: Book
+    findings: Sequence[Finding]
+
+
+_MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher]] = {
+    "Webhook": Webhook,
+    "EventType": EventType,
+    "Dispatcher": Dispatcher,
+}
+
+
+def understand(documents: Iterable[Document], unreadable: Iterable[Unreadable] = ()) -> Understood:
+    """Read every document as what its kind says. Kinds that are not ours are noted and left alone."""
+    objects: dict[Key, Known] = {}
+    findings = [Finding(each.file, each.line, "file", Level.WRONG, each.message) for each in unreadable]
+    refused: set[Key] = set()
+    for document in documents:
+        key = _key(document)
+        if not _is_ours(document):
+            findings.append(_said(document, Level.NOTE, f"{document.kind or 'no kind'} is not Hookline's: left alone"))
+            continue
+        if key in objects:
+            first = objects[key].document
+            message = f"is defined a second time; the first is at {first.file}:{first.line}, keep one of them"
+            findings.append(_said(document, Level.WRONG, message))
+            continue
+        problems = _read_into(objects, key, document)
+        if problems:
+            refused.add(key)
+            findings += [_said(document, Level.WRONG, each.message, each.path) for each in problems]
+    return Understood(objects, findings, frozenset(refused))
+
+
+def keep_last_good(now: Understood, before: Mapping[Key, Known], broken_files: Iterable[Path]) -> dict[Key, Known]:
+    """Objects in force: those of now, and of before where the new version is refused or its file cannot be read."""
+    broken = set(broken_files)
+    kept = {key: known for key, known in before.items() if key in now.refused or known.document.file in broken}
+    return {**kept, **now.objects}
+
+
+def judge(
+    objects: Mapping[Key, Known], *, allow_cidrs: Sequence[str] = (), refused: Iterable[Key] = (), dispatcher: str = ""
+) -> Judged:
+    """Decide every Webhook. With `dispatcher`, the book holds the Webhooks of that Dispatcher only.
+
+    `refused` are Webhooks of which no valid version is known: the deliveries that they had wait.
+    """
+    types, findings = _types(objects)
+    catalogue = Catalogue([each.spec() for each in types])
+    dispatchers = {"default": _default_dispatcher(), **_dispatchers(objects)}
+    policies = {name: _policy(each, allow_cidrs) for name, each in dispatchers.items()}
+    around = Surroundings(
+        secrets={(each.namespace, each.name): each for each in _secrets(objects)},
+        catalogue=catalogue,
+        dispatchers=dispatchers,
+        policies=policies,
+    )
+    entries: list[tuple[Route, Keys]] = []
+    for known in objects.values():
+        if isinstance(known.value, Webhook):
+            verdict = decide(known.value, around)
+            mine = dispatcher in ("", known.value.spec.dispatcher)
+            findings.append(_webhook_finding(known, verdict, mine=mine, dispatcher=dispatcher))
+            if mine:
+                entries.append((verdict.route, verdict.keys))
+        elif not isinstance(known.value, EventType):
+            findings.append(_said(known.document, Level.OK, _summary(known.value)))
+    entries += [held(namespace, name) for kind, namespace, name in refused if kind == "Webhook"]
+    record = _record(dispatchers[dispatcher or "default"], allow_cidrs)
+    return Judged(book_of(entries, record, types), findings)
+
+
+def _is_ours(document: Document) -> bool:
+    version = str(document.data.get("apiVersion", ""))
+    if document.kind == "Secret":
+        return version == "v1"
+    return document.kind in _MODELS and version.split("/")[0] == API_VERSION.split("/")[0]
+
+
+def _key(document: Document) -> Key:
+    metadata = document.data.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    namespace = "" if document.kind == "EventType" else str(metadata.get("namespace") or "default")
+    return document.kind, namespace, str(metadata.get("name") or "")
+
+
+def _read_into(objects: dict[Key, Known], key: Key, document: Document) -> list[Problem]:
+    try:
+        value = _object(document)
+    except ValidationError as error:
+        return problems_of(error)
+    except SecretProblem as error:
+        return [error.problem]
+    problems = _schema_problems(value) if isinstance(value, EventType) else []
+    if not problems:
+        objects[key] = Known(value, document)
+    return problems
+
+
+def _object(document: Document) -> Object:
+    if document.kind == "Secret":
+        return Secret.of_manifest(document.data)
+    return _MODELS[document.kind].model_validate(dict(document.data))
+
+
+def _schema_problems(value: EventType) -> list[Problem]:
+    found = schemas.check_schema(value.spec.schema_)
+    return [Problem(("spec", "schema"), f"{each.place}: {each.message}") for each in found]
+
+
+def _said(document: Document, level: Level, message: str, path: FieldPath = ()) -> Finding:
+    kind, namespace, name = _key(document)
+    subject = f"{kind or 'document'} {f'{namespace}/' if namespace else ''}{name or '(without a name)'}"
+    return Finding(document.file, document.line_of(path), subject, level, message, Problem(path, "").field)
+
+
+def _webhook_finding(known: Known, verdict: Verdict, *, mine: bool, dispatcher: str) -> Finding:
+    webhook, ready = known.value, verdict.ready
+    assert isinstance(webhook, Webhook)
+    if not mine:
+        other = webhook.spec.dispatcher
+        message = f"is for the Dispatcher {other}; this is {dispatcher}, so it is not delivered here"
+        return _said(known.document, Level.NOTE, message, ("spec", "dispatcher"))
+    if ready.status == "True":
+        return _said(known.document, Level.OK, f"{ready.reason}: {ready.message}")
+    path: FieldPath = ("spec", *_field_in(ready.message)) if verdict.accepted.status != "True" else ("spec",)
+    return _said(known.document, Level.WAITING, f"{ready.reason}: {ready.message}", path if len(path) > 1 else ())
+
+
+def _field_in(message: str) -> FieldPath:
+    """The field that a condition's message begins with, as in `spec.url: …`."""
+    name, found, _ = message.removeprefix("spec.").partition(":")
+    return (name,) if found and message.startswith("spec.") else ()
+
+
+def _types(objects: Mapping[Key, Known]) -> tuple[list[TypeRecord], list[Finding]]:
+    types: list[TypeRecord] = []
+    findings: list[Finding] = []
+    for known in objects.values():
+        if isinstance(known.value, EventType):
+            spec = known.value.spec
+            types.append(
+                TypeRecord(
+                    name=spec.event, description=spec.description, validation=spec.validation, schema_=spec.schema_
+                )
+            )
+            findings.append(_said(known.document, Level.OK, f"Accepted: events of type {spec.event} may be published"))
+    return types, findings
+
+
+def _dispatchers(objects: Mapping[Key, Known]) -> dict[str, Dispatcher]:
+    return {each.value.metadata.name: each.value for each in objects.values() if isinstance(each.value, Dispatcher)}
+
+
+def _secrets(objects: Mapping[Key, Known]) -> list[Secret]:
+    return [each.value for each in objects.values() if isinstance(each.value, Secret)]
+
+
+def _summary(value: Object) -> str:
+    if isinstance(value, Secret):
+        return "lent to Webhooks" if value.lent else "not lent to Webhooks (it has no such label): not used"
+    return "Accepted"
+
+
+def _default_dispatcher() -> Dispatcher:
+    manifest = {"apiVersion": API_VERSION, "kind": "Dispatcher", "metadata": {"name": "default"}, "spec": {}}
+    return Dispatcher.model_validate(manifest)
+
+
+def _policy(dispatcher: Dispatcher, allow_cidrs: Sequence[str]) -> EgressPolicy:
+    return EgressPolicy(parse_cidrs([*dispatcher.spec.egress.allow_cidrs, *allow_cidrs]))
+
+
+def _record(dispatcher: Dispatcher, allow_cidrs: Sequence[str]) -> DispatcherRecord:
+    spec = dispatcher.spec
+    return DispatcherRecord(
+        allow_cidrs=(*spec.egress.allow_cidrs, *allow_cidrs),
+        events_seconds=spec.retention.events_seconds,
+        parked_seconds=spec.retention.parked_seconds,
+        dead_seconds=spec.retention.dead_seconds,
+    )

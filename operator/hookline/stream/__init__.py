@@ -1,0 +1,1 @@
+"""The queue: NATS JetStream. The only package that imports nats."""

@@ -1,0 +1,74 @@
+"""Names of streams, subjects and consumers. Pure.
+
+EVENTS      hookline.events.<tenant>.<event type>              limits; what was published
+DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one message for each event and Webhook
+            hookline.deliveries.later.<webhook uid>.<once>     scheduled copies that wait for their time
+PARKED      hookline.parked.<webhook uid>                      work queue; deliveries of Webhooks that cannot be called
+DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
+KV_TYPES    event types that EventType resources define
+"""
+
+from __future__ import annotations
+
+from hookline.routes import shard_of
+
+EVENTS = "EVENTS"
+DELIVERIES = "DELIVERIES"
+PARKED = "PARKED"
+DEAD = "DEAD"
+TYPES_BUCKET = "hookline-event-types"
+
+FANOUT_CONSUMER = "fanout"
+
+DELIVERY_SHARDS = 16
+"""Consumers of DELIVERIES. 16 keep up with one server; 64 made the purge of acked messages lag (measured)."""
+
+_PREFIX = "hookline"
+
+
+def event_subject(tenant: str, event_type: str) -> str:
+    return f"{_PREFIX}.events.{tenant}.{event_type}"
+
+
+def event_of(subject: str) -> tuple[str, str]:
+    """Tenant and event type of an event's subject; the type may hold full stops."""
+    _, _, tenant, event_type = subject.split(".", 3)
+    return tenant, event_type
+
+
+def delivery_subject(uid: str) -> str:
+    return f"{_PREFIX}.deliveries.{shard_of(uid, DELIVERY_SHARDS):02}.{uid}"
+
+
+def uid_of(subject: str) -> str:
+    """The Webhook of a delivery's, parked delivery's or dead letter's subject."""
+    return subject.rsplit(".", 1)[1]
+
+
+def later_subject(uid: str, once: str) -> str:
+    """Where a delivery waits for its time.
+
+    `once` names the delivery and its attempt. Must be unique for them: a second schedule on one subject silently
+    replaces the first, which is what a repeat of the same attempt after a crash should do, and nothing else.
+    """
+    return f"{_PREFIX}.deliveries.later.{uid}.{once}"
+
+
+def parked_subject(uid: str) -> str:
+    return f"{_PREFIX}.parked.{uid}"
+
+
+def dead_subject(tenant: str, uid: str) -> str:
+    return f"{_PREFIX}.dead.{tenant}.{uid}"
+
+
+def shard_consumer(shard: int) -> str:
+    return f"shard-{shard:02}"
+
+
+def shard_filter(shard: int) -> str:
+    return f"{_PREFIX}.deliveries.{shard:02}.*"
+
+
+def unpark_consumer(uid: str) -> str:
+    return f"unpark-{uid}"

@@ -1,0 +1,213 @@
+"""Taking messages: one inbox subscription for any number of consumers, robust against a server that comes and goes.
+
+Rests on facts that were measured (docs/queue.md):
+- a message carries the stream's subject, and its consumer's name is in the reply; a status carries the inbox subject;
+- a standing pull dies without a word with the server or the connection, and the client's own fetch() then sleeps out
+  its whole timeout: so pulls are asked for again after a reconnect, and when two heartbeats were missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+log = structlog.get_logger(__name__)
+
+EXPIRES_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+_GONE_RETRY_SECONDS = 2.0
+
+
+@dataclass(eq=False, slots=True)
+class Taken:
+    """A message in our hands until it is acked or given back. `seq` is its sequence in the stream."""
+
+    consumer: str
+    subject: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    seq: int
+    _client: Client = field(repr=False)
+    _reply: str = field(repr=False)
+
+    async def ack(self) -> None:
+        """Done with it. Best effort: a lost ack means one repeat."""
+        await self._answer(b"+ACK")
+
+    async def give_back(self) -> None:
+        """Let another one take it at once. Never with a delay: see Publisher.store_later."""
+        await self._answer(b"-NAK")
+
+    async def working(self) -> None:
+        """Still at it: starts the consumer's ack wait anew."""
+        await self._answer(b"+WPI")
+
+    async def _answer(self, word: bytes) -> None:
+        # A closed or overflowing connection loses the word, and the message is delivered again.
+        with contextlib.suppress(nats.errors.Error):
+            await self._client.publish(self._reply, word)
+
+
+@dataclass(slots=True)
+class _Source:
+    stream: str
+    room: int
+    """Messages that may be in our hands at once."""
+    held: int = 0
+    asked: int = 0
+    """Messages that standing pulls still owe us."""
+    heard_s: float = 0.0
+    gone_s: float | None = None
+    """Since when the server says that there is no such consumer."""
+
+
+class PullLoop:
+    """Hands every message to `on_message`, which must only pass it on, and never more than `room` unreleased."""
+
+    def __init__(
+        self, client: Client, on_message: Callable[[Taken], None], *, on_gone: Callable[[], None] | None = None
+    ) -> None:
+        self._client = client
+        self._on_message = on_message
+        self._on_gone = on_gone
+        self._sources: dict[str, _Source] = {}
+        self._due: set[str] = set()
+        self._wake = asyncio.Event()
+        self._inbox = client.new_inbox()
+        self._subscription: Subscription | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        self._subscription = await self._client.subscribe(
+            f"{self._inbox}.*", cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+        self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
+
+    def add(self, stream: str, consumer: str, room: int) -> None:
+        self._sources[consumer] = _Source(stream, room)
+        self._pull_soon(consumer)
+
+    def remove(self, consumer: str) -> None:
+        self._sources.pop(consumer, None)
+
+    def release(self, taken: Taken) -> None:
+        """One message less in our hands: there is room for another."""
+        source = self._sources.get(taken.consumer)
+        if source is not None:
+            source.held -= 1
+            self._pull_soon(taken.consumer)
+
+    def reconnected(self) -> None:
+        """Standing pulls died with the connection: ask again."""
+        for consumer, source in self._sources.items():
+            source.asked = 0
+            source.gone_s = None
+            self._pull_soon(consumer)
+
+    async def stop(self) -> None:
+        """Take nothing more. What is held stays held, and may still be acked."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._sources.clear()
+        if self._subscription is not None:
+            with contextlib.suppress(nats.errors.Error):
+                await self._subscription.unsubscribe()
+
+    def _pull_soon(self, consumer: str) -> None:
+        self._due.add(consumer)
+        self._wake.set()
+
+    async def _pump(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            due, self._due = self._due, set()
+            for consumer in due:
+                await self._pull(consumer)
+
+    async def _pull(self, consumer: str) -> None:
+        source = self._sources.get(consumer)
+        if source is None or source.gone_s is not None or not self._client.is_connected:
+            return
+        free = source.room - source.held - source.asked
+        # A request for each single message would double the server's work: wait for half the room.
+        if free <= 0 or (source.asked > 0 and free < source.room // 2):
+            return
+        source.asked += free
+        source.heard_s = time.monotonic()
+        request = {"batch": free, "expires": int(EXPIRES_SECONDS * 1e9), "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{consumer}"
+        try:
+            await self._client.publish(subject, json.dumps(request).encode(), reply=f"{self._inbox}.{consumer}")
+        except nats.errors.Error:
+            source.asked = 0
+
+    async def _receive(self, message: Msg) -> None:
+        if message.headers and "Status" in message.headers and not message.reply.startswith("$JS.ACK"):
+            self._status(message.subject[len(self._inbox) + 1 :], message.headers)
+            return
+        metadata = message.metadata
+        source = self._sources.get(metadata.consumer)
+        taken = Taken(
+            metadata.consumer,
+            message.subject,
+            message.headers or {},
+            message.data,
+            metadata.sequence.stream,
+            self._client,
+            message.reply,
+        )
+        if source is None:
+            await taken.give_back()
+            return
+        source.heard_s = time.monotonic()
+        source.asked = max(0, source.asked - 1)
+        source.held += 1
+        self._on_message(taken)
+
+    def _status(self, consumer: str, headers: Mapping[str, str]) -> None:
+        source = self._sources.get(consumer)
+        if source is None:
+            return
+        source.heard_s = time.monotonic()
+        status, description = headers["Status"], headers.get("Description", "")
+        if status == "100":
+            return
+        if status == "503" or "Consumer Deleted" in description or "not found" in description.lower():
+            self._gone(consumer, source)
+            return
+        # 408 (the pull expired) and 409 (leadership change and the like) end one pull and say what it still owed.
+        owed = headers.get("Nats-Pending-Messages")
+        source.asked = max(0, source.asked - int(owed)) if owed else 0
+        self._pull_soon(consumer)
+
+    def _gone(self, consumer: str, source: _Source) -> None:
+        source.asked = 0
+        if source.gone_s is None:
+            log.warning("the queue has no such consumer; making it anew", consumer=consumer)
+            source.gone_s = time.monotonic()
+            if self._on_gone is not None:
+                self._on_gone()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            now_s = time.monotonic()
+            for consumer, source in self._sources.items():
+                silent = source.asked > 0 and now_s - source.heard_s > 2 * HEARTBEAT_SECONDS + 1
+                back = source.gone_s is not None and now_s - source.gone_s > _GONE_RETRY_SECONDS
+                if silent or back:
+                    source.asked, source.gone_s = 0, None
+                if source.asked == 0:
+                    self._pull_soon(consumer)

@@ -1,0 +1,140 @@
+"""Which streams and consumers there are, and how they are set. Creates what is missing, changes what differs.
+
+The reasons for each setting are in docs/queue.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from hookline.stream import names
+from hookline.stream.connection import StreamRefused, StreamUnavailable
+
+ACK_WAIT_SECONDS = 15.0
+"""After this time without a word from a dead sender its messages go to another one. A living sender says every
+third of it that it still works on what it holds."""
+
+MAX_ACK_PENDING = 20_000
+"""Messages of one consumer in the hands of all senders together. Each sender bounds its own share."""
+
+DEDUPLICATION_SECONDS = 120.0
+"""How long a message id is remembered, at 110-170 B of the server's memory each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long each stream keeps what nobody takes, in seconds."""
+
+    events_seconds: int = 604_800
+    parked_seconds: int = 604_800
+    dead_seconds: int = 2_592_000
+
+
+def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamConfig]:
+    """The four streams. A full stream refuses new messages, so that a publisher hears of it."""
+
+    def config(name: str, subjects: list[str], policy: RetentionPolicy, max_age_seconds: float) -> StreamConfig:
+        return StreamConfig(
+            name=name,
+            subjects=subjects,
+            retention=policy,
+            max_age=max_age_seconds,
+            discard=DiscardPolicy.NEW,
+            storage=StorageType.FILE,
+            num_replicas=replicas,
+            # Not above max_age: the server refuses that.
+            duplicate_window=min(DEDUPLICATION_SECONDS, max_age_seconds or DEDUPLICATION_SECONDS),
+            allow_direct=True,
+        )
+
+    deliveries = config(names.DELIVERIES, ["hookline.deliveries.>"], RetentionPolicy.WORK_QUEUE, 0)
+    deliveries.allow_msg_schedules = True
+    # nats-server takes schedules only with `discard: old`. Without any limit of its own the stream still discards
+    # nothing: a full disk is refused to the publisher.
+    deliveries.discard = DiscardPolicy.OLD
+    return [
+        config(names.EVENTS, ["hookline.events.>"], RetentionPolicy.LIMITS, retention.events_seconds),
+        deliveries,
+        config(names.PARKED, ["hookline.parked.*"], RetentionPolicy.WORK_QUEUE, retention.parked_seconds),
+        config(names.DEAD, ["hookline.dead.*.*"], RetentionPolicy.LIMITS, retention.dead_seconds),
+    ]
+
+
+def consumer_configs() -> list[tuple[str, ConsumerConfig]]:
+    """(stream, consumer) for the fan-out and for each shard of deliveries."""
+    shards = [
+        (names.DELIVERIES, _consumer(names.shard_consumer(shard), names.shard_filter(shard)))
+        for shard in range(names.DELIVERY_SHARDS)
+    ]
+    return [(names.EVENTS, _consumer(names.FANOUT_CONSUMER, "hookline.events.>")), *shards]
+
+
+def unpark_config(uid: str) -> ConsumerConfig:
+    """A consumer that exists while one Webhook's parked deliveries are brought back, shared by all senders."""
+    config = _consumer(names.unpark_consumer(uid), names.parked_subject(uid))
+    config.inactive_threshold = 60.0
+    return config
+
+
+async def ensure(client: Client, retention: Retention, *, replicas: int = 1) -> None:
+    """Create or update all streams and consumers. Raises StreamUnavailable or StreamRefused."""
+    js = client.jetstream()
+    try:
+        for config in stream_configs(retention, replicas=replicas):
+            await _ensure_stream(js, config)
+        for stream, consumer in consumer_configs():
+            await js.add_consumer(stream, consumer)
+    except (nats.errors.TimeoutError, nats.errors.NoRespondersError, nats.js.errors.ServiceUnavailableError) as error:
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__}); is it enabled?") from None
+    except nats.js.errors.APIError as error:
+        raise StreamRefused(f"NATS refused the streams: {error.description}") from None
+
+
+async def _ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
+    try:
+        await js.add_stream(config)
+    except nats.js.errors.BadRequestError:
+        # It exists with other settings: bring them up to date.
+        await js.update_stream(config)
+
+
+def _consumer(name: str, filter_subject: str) -> ConsumerConfig:
+    return ConsumerConfig(
+        durable_name=name,
+        filter_subject=filter_subject,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_SECONDS,
+        max_ack_pending=MAX_ACK_PENDING,
+        max_waiting=512,
+    )
+
+
+async def parked(client: Client) -> dict[str, int]:
+    """How many deliveries are parked, by uid of their Webhook. Raises StreamUnavailable."""
+    try:
+        info = await client.jetstream().stream_info(names.PARKED, subjects_filter=names.parked_subject("*"))
+    except (nats.errors.Error, nats.js.errors.Error) as error:
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+    return {names.uid_of(subject): count for subject, count in (info.state.subjects or {}).items()}
+
+
+async def open_unpark(client: Client, uid: str) -> str:
+    """Make the consumer of one Webhook's parked deliveries; its name. Raises StreamUnavailable."""
+    try:
+        await client.jetstream().add_consumer(names.PARKED, unpark_config(uid))
+    except (nats.errors.Error, nats.js.errors.Error) as error:
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+    return names.unpark_consumer(uid)

@@ -1,0 +1,57 @@
+"""Event types that EventType resources define, kept in the queue so that every publisher can check its bodies.
+
+A bucket with one entry for each type. Holds what the route book says, no more and no less.
+"""
+
+from __future__ import annotations
+
+import json
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.kv import KeyValue
+
+from hookline.routes import TypeRecord
+from hookline.stream import names
+from hookline.stream.connection import StreamUnavailable
+
+
+async def read_types(client: Client) -> list[TypeRecord]:
+    """All types in the bucket. Raises StreamUnavailable."""
+    try:
+        entries = await _entries(await _bucket(client))
+    except (nats.errors.Error, nats.js.errors.Error) as error:
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+    return [TypeRecord.model_validate_json(value) for _, value in sorted(entries.items())]
+
+
+async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
+    """Make the bucket hold exactly these; writes nothing that is there already. Raises StreamUnavailable."""
+    wanted = {record.name: json.dumps(record.model_dump(mode="json"), sort_keys=True).encode() for record in types}
+    try:
+        bucket = await _bucket(client)
+        there = await _entries(bucket)
+        for name in there.keys() - wanted.keys():
+            await bucket.delete(name)
+        for name, value in wanted.items():
+            if there.get(name) != value:
+                await bucket.put(name, value)
+    except (nats.errors.Error, nats.js.errors.Error) as error:
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+
+
+async def _bucket(client: Client) -> KeyValue:
+    js = client.jetstream()
+    try:
+        return await js.key_value(names.TYPES_BUCKET)
+    except nats.js.errors.BucketNotFoundError:
+        return await js.create_key_value(bucket=names.TYPES_BUCKET)
+
+
+async def _entries(bucket: KeyValue) -> dict[str, bytes]:
+    try:
+        keys = await bucket.keys()
+    except nats.js.errors.NoKeysError:
+        return {}
+    return {key: (await bucket.get(key)).value or b"" for key in keys}

@@ -1,0 +1,272 @@
+"""What a cluster says of a Webhook, and the route that it becomes.
+
+One pure decision for the operator, `hookline run` and `hookline check`: the conditions Accepted and SecretsResolved,
+their summary Ready, and the route with its keys. Every reason is in docs/conditions.md.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from hookline.dispatcher import Dispatcher, DispatcherSpec
+from hookline.egress import EgressPolicy, literal_address
+from hookline.headers import header_value_problem
+from hookline.routes import Keys, Route, RouteState
+from hookline.schemas import Catalogue, UnknownEvent
+from hookline.secret import Refusal, Secrets, borrow
+from hookline.signing import SigningKeyError, parse_key
+from hookline.url import split_query
+from hookline.webhook import SecretKeyRef, Webhook
+
+Status = Literal["True", "False", "Unknown"]
+
+_UIDS = uuid.UUID("6f1b3c1e-6a0f-4c43-9d55-7f2f5a6c9d10")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One line of a status: is it so, a reason of the closed list, and a sentence that says what to do."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided of one Webhook. `ready` sums the others up."""
+
+    accepted: Condition
+    secrets_resolved: Condition
+    ready: Condition
+    route: Route
+    keys: Keys = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a decision looks at besides the Webhook."""
+
+    secrets: Secrets = field(repr=False)
+    catalogue: Catalogue
+    dispatchers: Mapping[str, Dispatcher]
+    policies: Mapping[str, EgressPolicy]
+    """Of each Dispatcher, by its name."""
+
+
+def uid_of(namespace: str, name: str) -> str:
+    """On one machine, where no cluster gives uids: always the same for the same namespace and name."""
+    return str(uuid.uuid5(_UIDS, f"{namespace}/{name}"))
+
+
+def held(namespace: str, name: str) -> tuple[Route, Keys]:
+    """The route of a Webhook of which nothing valid is known but its name: what it had waits, nothing new comes."""
+    uid = uid_of(namespace, name)
+    route = Route(
+        uid=uid,
+        namespace=namespace,
+        name=name,
+        generation=0,
+        state=RouteState.HELD,
+        event=None,
+        url="",
+        timeout_seconds=1,
+        schedule_seconds=(),
+        max_concurrency=1,
+    )
+    return route, Keys(uid=uid)
+
+
+def decide(webhook: Webhook, around: Surroundings) -> Verdict:
+    """The verdict over one Webhook. Never raises."""
+    accepted = _accepted(webhook, around)
+    keys, refusal = _keys(webhook, around.secrets)
+    resolved = (
+        Condition("SecretsResolved", "True", "Resolved", "every Secret that the Webhook names is there and lent")
+        if refusal is None
+        else Condition("SecretsResolved", "False", refusal.reason, refusal.message)
+    )
+    ready = _ready(webhook, accepted, resolved)
+    return Verdict(accepted, resolved, ready, _route(webhook, around, accepted, resolved), keys)
+
+
+def _uid(webhook: Webhook) -> str:
+    metadata = webhook.metadata
+    return metadata.uid or uid_of(metadata.namespace, metadata.name)
+
+
+def _accepted(webhook: Webhook, around: Surroundings) -> Condition:
+    problem = _not_accepted(webhook, around)
+    if problem is None:
+        return Condition("Accepted", "True", "Accepted", "the spec is valid")
+    return Condition("Accepted", "False", *problem)
+
+
+def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[str, str] | None:
+    spec = webhook.spec
+    dispatcher = around.dispatchers.get(spec.dispatcher)
+    if dispatcher is None:
+        there = ", ".join(sorted(around.dispatchers))
+        return "DispatcherNotFound", f"spec.dispatcher: there is no Dispatcher {spec.dispatcher}; write one of: {there}"
+    try:
+        around.catalogue.get(spec.event)
+    except UnknownEvent as error:
+        return "UnknownEvent", f"spec.event: {error}"
+    host = urlsplit(spec.url).hostname or ""
+    address = literal_address(host)
+    refusal = around.policies[spec.dispatcher].refusal(address) if address is not None else None
+    if refusal is not None:
+        return "URLNotAllowed", f"spec.url: {refusal}"
+    largest = dispatcher.spec.max_timeout_seconds
+    if spec.timeout_seconds is not None and spec.timeout_seconds > largest:
+        return (
+            "TimeoutTooLong",
+            f"spec.timeoutSeconds: the Dispatcher allows at most {largest}; write {largest} or less",
+        )
+    return None
+
+
+def _ready(webhook: Webhook, accepted: Condition, resolved: Condition) -> Condition:
+    for part in (accepted, resolved):
+        if part.status != "True":
+            return Condition("Ready", "False", part.reason, part.message)
+    if not webhook.spec.enabled:
+        return Condition("Ready", "True", "Disabled", "spec.enabled is false: no calls are made")
+    return Condition(
+        "Ready", "True", "Ready", f"every {webhook.spec.event} of {webhook.metadata.namespace} is delivered"
+    )
+
+
+def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved: Condition) -> Route:
+    spec = webhook.spec
+    defaults = around.dispatchers[spec.dispatcher].spec if spec.dispatcher in around.dispatchers else DispatcherSpec()
+    hears = accepted.status == "True"
+    if not spec.enabled:
+        state = RouteState.DISABLED
+    elif hears and resolved.status == "True":
+        state = RouteState.ACTIVE
+    else:
+        state = RouteState.HELD
+    schedule = spec.retry.schedule_seconds if spec.retry is not None else defaults.retry.schedule_seconds
+    return Route(
+        uid=_uid(webhook),
+        namespace=webhook.metadata.namespace,
+        name=webhook.metadata.name,
+        generation=webhook.metadata.generation,
+        state=state,
+        # A Webhook that is not accepted hears nothing new; what it had waits for its owner to put it right.
+        event=spec.event if hears else None,
+        url=split_query(spec.url)[0],
+        timeout_seconds=min(spec.timeout_seconds or defaults.default_timeout_seconds, defaults.max_timeout_seconds),
+        schedule_seconds=tuple(schedule),
+        max_concurrency=spec.max_concurrency,
+    )
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+def _keys(webhook: Webhook, secrets: Secrets) -> tuple[Keys, Refusal | None]:
+    """Keys of a Webhook; when a Secret gives nothing, none at all: half signed is worse than waiting."""
+    uid = _uid(webhook)
+    try:
+        return _Borrower(webhook, secrets).keys(uid), None
+    except _Refused as refused:
+        return Keys(uid=uid), refused.refusal
+
+
+class _Borrower:
+    """Reads what one Webhook may read; raises _Refused at the first thing that is not there or not fit."""
+
+    def __init__(self, webhook: Webhook, secrets: Secrets) -> None:
+        self._spec = webhook.spec
+        self._namespace = webhook.metadata.namespace
+        self._secrets = secrets
+
+    def keys(self, uid: str) -> Keys:
+        certificate, private_key = self._client_certificate()
+        return Keys(
+            uid=uid,
+            query=split_query(self._spec.url)[1],
+            signing=self._signing(),
+            headers=self._headers(),
+            ca_pem=self._ca(),
+            client_cert_pem=certificate,
+            client_key_pem=private_key,
+        )
+
+    def _signing(self) -> tuple[str, ...]:
+        ref = self._spec.secret_ref
+        if ref is None or self._spec.signature.scheme != "StandardWebhooks":
+            return ()
+        value = self._value(ref)
+        try:
+            parse_key(value)
+        except SigningKeyError as error:
+            raise self._invalid(ref, str(error)) from None
+        return (value.decode().strip(),)
+
+    def _headers(self) -> tuple[tuple[str, str], ...]:
+        found: list[tuple[str, str]] = []
+        signature, secret_ref = self._spec.signature, self._spec.secret_ref
+        if signature.scheme == "Header" and signature.header_name and secret_ref is not None:
+            found.append((signature.header_name, self._header_value(secret_ref)))
+        for header in self._spec.headers:
+            if header.value_from is not None:
+                found.append((header.name, self._header_value(header.value_from.secret_key_ref)))
+            else:
+                found.append((header.name, header.value or ""))
+        return tuple(found)
+
+    def _ca(self) -> str | None:
+        ref = self._spec.tls.ca_secret_ref if self._spec.tls else None
+        if ref is None:
+            return None
+        value = self._value(ref)
+        try:
+            certificates = x509.load_pem_x509_certificates(value)
+        except ValueError:
+            certificates = []
+        if not certificates:
+            raise self._invalid(ref, "it holds no PEM certificate; write one or more CERTIFICATE blocks")
+        return value.decode()
+
+    def _client_certificate(self) -> tuple[str | None, str | None]:
+        ref = self._spec.tls.client_cert_secret_ref if self._spec.tls else None
+        if ref is None:
+            return None, None
+        parts = [SecretKeyRef(name=ref.name, key=key) for key in ("tls.crt", "tls.key")]
+        return self._text(parts[0]), self._text(parts[1])
+
+    def _header_value(self, ref: SecretKeyRef) -> str:
+        text = self._text(ref).rstrip("\r\n")
+        problem = header_value_problem(text)
+        if problem is not None:
+            raise self._invalid(ref, f"it is no header value: {problem}")
+        return text
+
+    def _text(self, ref: SecretKeyRef) -> str:
+        try:
+            return self._value(ref).decode()
+        except UnicodeDecodeError:
+            raise self._invalid(ref, "it is not UTF-8 text") from None
+
+    def _value(self, ref: SecretKeyRef) -> bytes:
+        value = borrow(self._secrets, self._namespace, ref.name, ref.key)
+        if isinstance(value, Refusal):
+            raise _Refused(value)
+        return value
+
+    def _invalid(self, ref: SecretKeyRef, why: str) -> _Refused:
+        where = f"Secret {self._namespace}/{ref.name}, key {ref.key}"
+        return _Refused(Refusal("SecretInvalid", f"{where}: {why}"))

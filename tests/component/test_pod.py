@@ -1,0 +1,258 @@
+"""A sender over a real nats-server and a real TLS receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from doubles.local import SECRET, count, dead_letters, hook, publish, sender, until, until_stored, write_book
+from hookline import __version__
+from hookline.local.nats_server import NatsServer
+from hookline.local.receiver import Answer, ReceivedCall, Receiver
+from hookline.routes import Keys, RouteState
+from hookline.stream import names
+from hookline.stream.connection import Client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "routebook"
+
+
+def receiver_of(calls: list[ReceivedCall], *answers: Answer, delay_seconds: float = 0) -> Receiver:
+    return Receiver(secret=SECRET, on_call=calls.append, answers=answers or (Answer(200),), delay_seconds=delay_seconds)
+
+
+async def test_an_event_arrives_as_a_signed_post_with_its_body_byte_for_byte(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    body = b'{ "b": 1.50,\n\t"a": "\xc3\xa9" }'
+    async with receiver_of(calls) as receiver:
+        write_book(folder, hook("one", receiver))
+        async with sender(folder, nats_server.url):
+            (event_id,) = await publish(client, body=body)
+            await until(lambda: len(calls) == 1)
+    (call,) = calls
+    assert call.body == body
+    assert call.verified == "signature"
+    assert (call.webhook_id, call.event_type, call.tenant, call.attempt) == (event_id, "IdentityCreated", "default", 1)
+    assert call.headers["content-type"] == "application/json"
+    assert call.headers["user-agent"] == f"Hookline/{__version__}"
+    assert await count(client, names.DELIVERIES) == 0
+
+
+async def test_503_503_200_makes_three_attempts_with_one_id_rising_timestamps_and_valid_signatures(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(503, 2), Answer(200)) as receiver:
+        write_book(folder, hook("one", receiver))
+        async with sender(folder, nats_server.url):
+            (event_id,) = await publish(client)
+            await until(lambda: len(calls) == 3)
+            await asyncio.sleep(1.5)
+    assert [call.webhook_id for call in calls] == [event_id] * 3
+    assert [call.verified for call in calls] == ["signature"] * 3
+    assert [call.attempt for call in calls] == [1, 2, 3]
+    stamps = [int(call.headers["webhook-timestamp"]) for call in calls]
+    assert stamps == sorted(set(stamps))
+    assert await count(client, names.DEAD) == 0
+
+
+async def test_a_delivery_that_always_fails_ends_in_dead_with_its_last_answer(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(500)) as receiver:
+        route, keys = hook("one", receiver)
+        write_book(folder, (route, keys))
+        async with sender(folder, nats_server.url):
+            (event_id,) = await publish(client)
+            await until(lambda: len(calls) == 3)
+            await asyncio.sleep(0.3)
+    (letter,) = await dead_letters(client)
+    assert letter["Hookline-Event-Id"] == event_id
+    assert (letter["Hookline-Attempt"], letter["Hookline-Status"]) == ("3", "500")
+    assert letter["Hookline-Webhook"] == "default/one"
+    assert letter["Hookline-Reason"].startswith("ScheduleSpent")
+    assert await count(client, names.DELIVERIES) == 0
+
+
+async def test_410_ends_in_dead_at_once(folder: Path, nats_server: NatsServer, client: Client) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(410)) as receiver:
+        write_book(folder, hook("one", receiver))
+        async with sender(folder, nats_server.url):
+            await publish(client)
+            await until(lambda: len(calls) == 1)
+            await asyncio.sleep(1.5)
+    assert len(calls) == 1
+    assert (await dead_letters(client))[0]["Hookline-Reason"].startswith("Gone")
+
+
+async def test_each_webhook_of_the_tenant_and_type_is_called_and_no_other(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        write_book(
+            folder,
+            hook("one", receiver),
+            hook("two", receiver),
+            hook("other-type", receiver, event="IdentityDeleted"),
+            hook("other-tenant", receiver, namespace="team"),
+            hook("disabled", receiver, state=RouteState.DISABLED),
+        )
+        async with sender(folder, nats_server.url):
+            await publish(client)
+            await until(lambda: len(calls) == 2)
+            await asyncio.sleep(0.5)
+    assert sorted(call.path_and_query for call in calls) == ["/one", "/two"]
+
+
+async def test_events_of_a_held_webhook_wait_and_arrive_once_it_is_whole(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("one", receiver)
+        held = route.model_copy(update={"state": RouteState.HELD})
+        write_book(folder, (held, Keys(uid=route.uid)))
+        async with sender(folder, nats_server.url):
+            ids = await publish(client, 20)
+            await until_stored(client, names.PARKED, 20)
+            assert calls == []
+            write_book(folder, (route, keys))
+            await until(lambda: len(calls) == 20)
+            await until_stored(client, names.PARKED, 0)
+    assert sorted(call.webhook_id for call in calls) == sorted(ids)
+    assert {call.verified for call in calls} == {"signature"}
+
+
+async def test_a_retry_of_a_webhook_disabled_meanwhile_waits_until_it_is_enabled(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(503, 1), Answer(200)) as receiver:
+        route, keys = hook("one", receiver, schedule_seconds=(2,))
+        write_book(folder, (route, keys))
+        async with sender(folder, nats_server.url):
+            await publish(client)
+            await until(lambda: len(calls) == 1)
+            write_book(folder, (route.model_copy(update={"state": RouteState.DISABLED}), keys))
+            await until_stored(client, names.PARKED, 1)
+            await publish(client)
+            assert len(calls) == 1
+            write_book(folder, (route, keys))
+            await until(lambda: len(calls) == 2)
+            await asyncio.sleep(1)
+    assert [call.attempt for call in calls] == [1, 2]
+
+
+async def test_deliveries_of_a_deleted_webhook_become_dead_letters(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(503)) as receiver:
+        write_book(folder, hook("one", receiver), hook("two", receiver))
+        async with sender(folder, nats_server.url):
+            await publish(client)
+            await until(lambda: len(calls) == 2)
+            write_book(folder, hook("two", receiver))
+            await until(lambda: len([c for c in calls if c.path_and_query == "/two"]) == 3)
+            await asyncio.sleep(1)
+    reasons = sorted(letter["Hookline-Reason"].split(":")[0] for letter in await dead_letters(client))
+    assert reasons == ["ScheduleSpent", "WebhookGone"]
+    assert len([c for c in calls if c.path_and_query == "/one"]) == 1
+
+
+async def test_a_hanging_receiver_is_never_called_more_often_at_once_than_allowed_and_holds_up_nobody(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    hanging: list[ReceivedCall] = []
+    healthy: list[ReceivedCall] = []
+    async with receiver_of(hanging, delay_seconds=60) as slow, receiver_of(healthy) as quick:
+        write_book(
+            folder,
+            hook("slow", slow, max_concurrency=3, event="IdentityDeleted"),
+            *(hook(f"quick-{number}", quick) for number in range(20)),
+        )
+        async with sender(folder, nats_server.url, grace_seconds=0):
+            await publish(client, 300, event="IdentityDeleted")
+            await until(lambda: len(hanging) == 3)
+            started = time.monotonic()
+            await publish(client, 10)
+            await until(lambda: len(healthy) == 200, seconds=20)
+            assert time.monotonic() - started < 20
+            assert len(hanging) == 3
+    per_path = Counter(call.path_and_query for call in healthy)
+    assert set(per_path.values()) == {10}
+
+
+async def test_draining_lets_calls_end_and_takes_nothing_more(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, delay_seconds=1) as receiver:
+        write_book(folder, hook("one", receiver, max_concurrency=2))
+        async with sender(folder, nats_server.url, grace_seconds=10) as running:
+            await publish(client, 10)
+            await until(lambda: len(calls) == 2)
+            started = time.monotonic()
+            await running.end()
+            assert time.monotonic() - started < 8
+        assert len(calls) == 2
+        assert [str(attempt.outcome.reason) for attempt in running.attempts] == ["Delivered"] * 2
+        # What was given back is taken by the next sender, and nothing that ended is repeated.
+        async with sender(folder, nats_server.url):
+            await until(lambda: len({call.webhook_id for call in calls}) == 10)
+    assert len(calls) == 10
+
+
+async def test_a_sender_waits_for_a_first_good_book_and_keeps_it_when_the_next_is_damaged(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        folder.mkdir()
+        (folder / "index.json").write_text("{}")
+        writing = asyncio.get_running_loop().call_later(1, write_book, folder, hook("one", receiver))
+        async with sender(folder, nats_server.url):
+            assert writing.when() <= asyncio.get_running_loop().time()
+            await publish(client)
+            await until(lambda: len(calls) == 1)
+            (folder / "index.json").write_text('{"format": 1, "files": {}}')
+            await asyncio.sleep(0.5)
+            await publish(client)
+            await until(lambda: len(calls) == 2)
+
+
+async def test_a_message_that_is_no_delivery_is_removed_and_the_others_go_on(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("one", receiver)
+        write_book(folder, (route, keys))
+        async with sender(folder, nats_server.url):
+            await client.jetstream().publish(names.delivery_subject(route.uid), b"stray")
+            await publish(client)
+            await until(lambda: len(calls) == 1)
+            await until_stored(client, names.DELIVERIES, 0)
+
+
+async def test_an_event_that_another_nats_client_published_without_headers_gets_an_id(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        write_book(folder, hook("one", receiver))
+        async with sender(folder, nats_server.url):
+            await client.jetstream().publish(names.event_subject("default", "IdentityCreated"), b"{}")
+            await until(lambda: len(calls) == 1)
+    assert (calls[0].webhook_id, calls[0].verified) == ("seq-1", "signature")

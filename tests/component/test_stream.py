@@ -1,0 +1,198 @@
+"""The queue against a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hookline.local.nats_server import NatsServer
+from hookline.routes import TypeRecord
+from hookline.stream import names
+from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
+from hookline.stream.publish import Publisher
+from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.streams import Retention, ensure, open_unpark, parked
+from hookline.stream.types import read_types, write_types
+
+UID = "0b9a5c1e-0000-0000-0000-000000000001"
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+async def messages(client: Client, stream: str) -> int:
+    info = await client.jetstream().stream_info(stream)
+    return info.state.messages
+
+
+async def test_streams_are_made_once_and_changed_in_place(client: Client) -> None:
+    await ensure(client, Retention())
+    await ensure(client, Retention(events_seconds=3600))
+    info = await client.jetstream().stream_info(names.EVENTS)
+    assert info.config.max_age == 3600
+
+
+async def test_a_message_stored_twice_under_one_name_is_there_once(queue: Client) -> None:
+    publisher = Publisher(queue)
+    subject = names.event_subject("default", "IdentityCreated")
+    assert await publisher.store(subject, b"{}", once="default.evt_1")
+    assert not await publisher.store(subject, b"{}", once="default.evt_1")
+    assert await messages(queue, names.EVENTS) == 1
+
+
+async def test_a_full_stream_refuses_and_keeps_what_it_has(queue: Client) -> None:
+    js = queue.jetstream()
+    config = (await js.stream_info(names.EVENTS)).config
+    config.max_msgs = 1
+    await js.update_stream(config)
+    publisher = Publisher(queue)
+    await publisher.store(names.event_subject("default", "A"), b"first")
+    with pytest.raises(StreamRefused, match="maximum messages exceeded"):
+        await publisher.store(names.event_subject("default", "A"), b"second")
+    assert (await js.get_last_msg(names.EVENTS, names.event_subject("default", "A"))).data == b"first"
+
+
+async def test_storing_without_a_stream_is_not_taken_for_stored(client: Client) -> None:
+    with pytest.raises(StreamUnavailable):
+        await Publisher(client).store(names.event_subject("default", "A"), b"{}")
+
+
+async def test_no_nats_is_a_clear_error_after_a_bounded_wait() -> None:
+    started = time.monotonic()
+    with pytest.raises(StreamUnavailable, match=r"nats://127\.0\.0\.1:1 .*hookline run") as error:
+        await connect("nats://canary-token@127.0.0.1:1", name="test", connect_seconds=1)
+    assert time.monotonic() - started < 5
+    assert "canary-token" not in str(error.value)
+
+
+async def test_a_scheduled_message_comes_back_to_its_shard_with_its_headers_and_body(queue: Client) -> None:
+    taken: list[Taken] = []
+    pull = PullLoop(queue, taken.append)
+    await pull.start()
+    subject = names.delivery_subject(UID)
+    shard = names.shard_consumer(int(subject.split(".")[2]))
+    pull.add(names.DELIVERIES, shard, 10)
+    due_s = time.time() + 1
+    await Publisher(queue).store_later(UID, b"body", {"Hookline-Attempt": "2"}, at_s=due_s, once="one")
+    await until(lambda: bool(taken))
+    assert time.time() >= due_s
+    (message,) = taken
+    assert (message.subject, message.body, message.headers["Hookline-Attempt"]) == (subject, b"body", "2")
+    await message.ack()
+    await pull.stop()
+    await queue.flush()
+    assert await messages(queue, names.DELIVERIES) == 0
+
+
+async def test_the_same_schedule_stored_twice_fires_once(queue: Client) -> None:
+    taken: list[Taken] = []
+    pull = PullLoop(queue, taken.append)
+    await pull.start()
+    for shard in range(names.DELIVERY_SHARDS):
+        pull.add(names.DELIVERIES, names.shard_consumer(shard), 10)
+    publisher = Publisher(queue)
+    for _ in range(2):
+        await publisher.store_later(UID, b"same", {}, at_s=time.time() + 0.5, once="same")
+    await publisher.store_later(UID, b"last", {}, at_s=time.time() + 1.5, once="last")
+    await until(lambda: b"last" in [each.body for each in taken])
+    assert [each.body for each in taken] == [b"same", b"last"]
+    await pull.stop()
+
+
+async def test_no_more_is_taken_than_there_is_room_for(queue: Client) -> None:
+    publisher = Publisher(queue)
+    for number in range(50):
+        await publisher.store(names.event_subject("default", "A"), b"%d" % number)
+    taken: list[Taken] = []
+    pull = PullLoop(queue, taken.append)
+    await pull.start()
+    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 8)
+    await until(lambda: len(taken) == 8)
+    await asyncio.sleep(0.3)
+    assert len(taken) == 8
+    for _ in range(42):
+        await until(lambda: any(taken))
+        message = taken.pop(0)
+        await message.ack()
+        pull.release(message)
+    await until(lambda: len(taken) == 8)
+    await pull.stop()
+
+
+async def test_taking_goes_on_after_nats_server_was_killed(nats_server: NatsServer, tmp_path: Path) -> None:
+    loops: list[PullLoop] = []
+
+    async def reconnected() -> None:
+        for each in loops:
+            each.reconnected()
+
+    client = await connect(nats_server.url, name="test", on_reconnect=reconnected)
+    await ensure(client, Retention())
+    taken: list[Taken] = []
+    loops.append(PullLoop(client, taken.append))
+    await loops[0].start()
+    loops[0].add(names.EVENTS, names.FANOUT_CONSUMER, 100)
+    publisher = Publisher(client)
+    supervising = asyncio.create_task(nats_server.supervise())
+    for round_ in range(3):
+        assert nats_server._process is not None
+        nats_server._process.kill()
+        await until(lambda: not client.is_connected)
+        await until(lambda: client.is_connected)
+        before = time.monotonic()
+        await publisher.store(names.event_subject("default", "A"), b"%d" % round_)
+        wanted = round_ + 1
+        await until(lambda: len({each.body for each in taken}) == wanted, seconds=10)  # noqa: B023
+        # A client that waits out a dead pull would need its 30 s.
+        assert time.monotonic() - before < 10
+    supervising.cancel()
+    await loops[0].stop()
+    await client.close()
+
+
+async def test_a_removed_consumer_is_reported_and_taken_from_again_once_it_is_back(queue: Client) -> None:
+    gone = asyncio.Event()
+    taken: list[Taken] = []
+    pull = PullLoop(queue, taken.append, on_gone=gone.set)
+    await pull.start()
+    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 8)
+    await queue.flush()
+    await queue.jetstream().delete_consumer(names.EVENTS, names.FANOUT_CONSUMER)
+    await asyncio.wait_for(gone.wait(), 10)
+    await ensure(queue, Retention())
+    await Publisher(queue).store(names.event_subject("default", "A"), b"{}")
+    await until(lambda: bool(taken))
+    await pull.stop()
+
+
+async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client) -> None:
+    publisher = Publisher(queue)
+    await publisher.store(names.parked_subject("a"), b"1")
+    await publisher.store(names.parked_subject("a"), b"2")
+    await publisher.store(names.parked_subject("b"), b"3")
+    assert await parked(queue) == {"a": 2, "b": 1}
+    taken: list[Taken] = []
+    pull = PullLoop(queue, taken.append)
+    await pull.start()
+    pull.add(names.PARKED, await open_unpark(queue, "a"), 10)
+    await until(lambda: len(taken) == 2)
+    assert [each.body for each in taken] == [b"1", b"2"]
+    await pull.stop()
+
+
+async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Client) -> None:
+    order = TypeRecord(name="order.created", description="", validation="Enforce", schema_={"type": "object"})
+    other = TypeRecord(name="Other", description="", validation="Off", schema_={})
+    assert await read_types(queue) == []
+    await write_types(queue, (order, other))
+    assert await read_types(queue) == [other, order]
+    await write_types(queue, (order,))
+    assert await read_types(queue) == [order]

@@ -1,0 +1,125 @@
+"""What component tests share: a route book for local receivers, a sender over it, events to publish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hookline.delivery.pod import Pod
+from hookline.delivery.sender import Attempt
+from hookline.events import Event
+from hookline.local import bookfolder
+from hookline.local.receiver import Receiver
+from hookline.routes import DispatcherRecord, Keys, Route, RouteState, book_of
+from hookline.stream import names
+from hookline.stream.connection import Client
+from hookline.stream.publish import Publisher, publish_event
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 30, what: str = "it") -> None:
+    """Wait for a condition, bounded."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        await asyncio.sleep(0.02)
+
+
+def hook(name: str, receiver: Receiver, *, event: str = "IdentityCreated", **changes: object) -> tuple[Route, Keys]:
+    """A signed Webhook that calls `receiver`."""
+    uid = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    fields = {
+        "uid": uid,
+        "namespace": "default",
+        "name": name,
+        "generation": 1,
+        "state": RouteState.ACTIVE,
+        "event": event,
+        "url": f"{receiver.url}/{name}",
+        "timeout_seconds": 5,
+        "schedule_seconds": (1, 1),
+        "max_concurrency": 10,
+    }
+    return Route.model_validate({**fields, **changes}), Keys(uid=uid, signing=(SECRET,), ca_pem=receiver.ca_pem)
+
+
+def write_book(folder: Path, *entries: tuple[Route, Keys]) -> None:
+    bookfolder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",))), folder)
+
+
+@dataclass
+class Running:
+    """A sender that runs. `attempts` grows with each call."""
+
+    pod: Pod
+    attempts: list[Attempt]
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+
+    async def end(self) -> None:
+        self.stop.set()
+        await self.task
+
+
+@contextlib.asynccontextmanager
+async def sender(folder: Path, nats_url: str, *, grace_seconds: float = 5) -> AsyncIterator[Running]:
+    attempts: list[Attempt] = []
+    stop = asyncio.Event()
+    pod = Pod(folder, nats_url, on_attempt=attempts.append, grace_seconds=grace_seconds)
+    running = Running(pod, attempts, stop, asyncio.create_task(pod.run(stop)))
+    await until(lambda: pod.ready.is_set() or running.task.done(), what="readiness")
+    try:
+        yield running
+    finally:
+        await running.end()
+
+
+async def publish(
+    client: Client, count: int = 1, *, event: str = "IdentityCreated", tenant: str = "default", body: bytes = b"{}"
+) -> list[str]:
+    """Publish events; their ids."""
+    publisher = Publisher(client)
+    now = datetime.now(UTC).isoformat()
+    ids = [f"evt_{uuid.uuid4().hex}" for _ in range(count)]
+
+    async def one(event_id: str) -> None:
+        await publish_event(publisher, Event(event_id, tenant, event, now, body), patience_seconds=30)
+
+    for start in range(0, count, 200):
+        await asyncio.gather(*(one(each) for each in ids[start : start + 200]))
+    return ids
+
+
+async def count(client: Client, stream: str) -> int:
+    info = await client.jetstream().stream_info(stream)
+    return info.state.messages
+
+
+async def until_stored(client: Client, stream: str, wanted: int, *, seconds: float = 20) -> None:
+    """Wait until a stream holds this many messages."""
+    deadline = time.monotonic() + seconds
+    while (there := await count(client, stream)) != wanted:
+        assert time.monotonic() < deadline, f"{stream} holds {there}, not {wanted}"
+        await asyncio.sleep(0.05)
+
+
+async def dead_letters(client: Client) -> list[dict[str, str]]:
+    """Headers of all dead letters."""
+    js = client.jetstream()
+    info = await js.stream_info(names.DEAD)
+    sequences: Sequence[int] = range(info.state.first_seq, info.state.last_seq + 1)
+    return [dict((await js.get_msg(names.DEAD, seq)).headers or {}) for seq in sequences]
+
+
+def port_of(receiver: Receiver) -> int:
+    port = urlsplit(receiver.url).port
+    assert port is not None
+    return port

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from hookline.resource import LEND_LABEL
+from hookline.secret import Refusal, Secret, SecretProblem, borrow
+
+CANARY = "canary-77aa"
+
+
+def manifest(**changes: object) -> dict[str, object]:
+    metadata = {"name": "keys", "namespace": "team", "labels": {LEND_LABEL: "true"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"secret": CANARY}, **changes}
+
+
+def lookup(secret: Secret, key: str = "secret") -> bytes | Refusal:
+    return borrow({(secret.namespace, secret.name): secret}, "team", "keys", key)
+
+
+def test_a_lent_secret_gives_its_value() -> None:
+    assert lookup(Secret.of_manifest(manifest())) == CANARY.encode()
+
+
+def test_data_is_decoded_and_string_data_wins() -> None:
+    data = {"secret": base64.b64encode(b"old").decode(), "other": base64.b64encode(b"\xff\x00").decode() + "\n"}
+    secret = Secret.of_manifest(manifest(data=data))
+    assert (lookup(secret), lookup(secret, "other")) == (CANARY.encode(), b"\xff\x00")
+
+
+@pytest.mark.parametrize("labels", [{}, {LEND_LABEL: "false"}, {LEND_LABEL: "True"}, {"other": "true"}])
+def test_a_secret_without_the_label_gives_nothing_and_says_how_to_lend_it(labels: dict[str, str]) -> None:
+    metadata = {"name": "keys", "namespace": "team", "labels": labels}
+    refusal = lookup(Secret.of_manifest(manifest(metadata=metadata)))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "SecretNotLent"
+    assert f"kubectl label secret -n team keys {LEND_LABEL}=true" in refusal.message
+    assert CANARY not in refusal.message
+
+
+def test_a_missing_secret_and_a_missing_key_are_told_apart() -> None:
+    missing = borrow({}, "team", "keys", "secret")
+    other = lookup(Secret.of_manifest(manifest()), "nope")
+    assert isinstance(missing, Refusal)
+    assert isinstance(other, Refusal)
+    assert (missing.reason, other.reason) == ("SecretNotFound", "SecretKeyMissing")
+    assert "its keys are: secret" in other.message
+
+
+def test_a_secret_of_another_namespace_is_not_found() -> None:
+    secret = Secret.of_manifest(manifest())
+    refusal = borrow({("team", "keys"): secret}, "other", "keys", "secret")
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "SecretNotFound"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"data": {"secret": f"{CANARY}!"}}, "data.secret"),
+        ({"data": {"secret": 5}}, "data.secret"),
+        ({"stringData": {"secret": True}}, "stringData.secret"),
+        ({"stringData": [CANARY]}, "stringData"),
+    ],
+)
+def test_what_the_api_server_refuses_is_refused_without_its_value(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(SecretProblem) as error:
+        Secret.of_manifest(manifest(**changes))
+    assert error.value.problem.field == field
+    assert CANARY not in str(error.value)
+
+
+def test_the_representation_of_a_secret_shows_no_value() -> None:
+    assert CANARY not in repr(Secret.of_manifest(manifest()))
