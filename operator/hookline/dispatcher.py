@@ -6,12 +6,15 @@ Decides which fields there are, their bounds and defaults. Never creates anythin
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from hookline.egress import parse_cidrs
-from hookline.rules import Checked, cel
+from hookline.problems import Problem, Refused
+from hookline.resource import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef
+from hookline.retry import DEFAULT_SCHEDULE_SECONDS
+from hookline.rules import Checked, TextRule, cel
 
 _NEVER_OPEN = (
     "0.0.0.0/8",
@@ -74,3 +77,178 @@ AllowCidr = Annotated[
         ),
     ),
 ]
+"""A network that may be called although it is private."""
+
+NatsUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=512, examples=["nats://nats:4222"]),
+    TextRule(
+        "must be the address of a NATS server without user and password; write nats://nats:4222 and put credentials "
+        "into credentialsSecretRef",
+        r"(nats|tls)://[A-Za-z0-9.-]+(:[0-9]{1,5})?",
+    ),
+]
+Image = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    TextRule("must be an image reference without blanks; write registry.example.com/hookline:1.0", r"[!-~]+"),
+]
+Quantity = Annotated[
+    str,
+    Field(min_length=1, max_length=32),
+    TextRule("must be a quantity of Kubernetes in quotes; write 100m or 256Mi", r"[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?"),
+]
+ResourceName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    TextRule("must be the name of a resource; write cpu or memory", r"[a-z0-9]([-a-z0-9./]*[a-z0-9])?"),
+]
+LabelText = Annotated[
+    str,
+    Field(max_length=63),
+    TextRule("must be the value of a label; write letters, digits, -, _ and .", r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?"),
+]
+Seconds = Annotated[Count, Field(ge=60, le=31_536_000)]
+
+
+class ImagePullSecret(Model):
+    """A Secret with credentials for a registry."""
+
+    name: ObjectName = Field(description="Name of the Secret in the Dispatcher's namespace.", examples=["registry"])
+
+
+class Resources(Model):
+    """Requests and limits of each sender container."""
+
+    requests: dict[ResourceName, Quantity] = Field(
+        default={"cpu": "100m", "memory": "128Mi"}, max_length=8, description="What a sender needs at least."
+    )
+    limits: dict[ResourceName, Quantity] = Field(
+        default={"memory": "512Mi"}, max_length=8, description="What a sender may use at most."
+    )
+
+
+class Nats(Model):
+    """The queue."""
+
+    url: NatsUrl = Field(default="nats://nats:4222", description="Address of NATS, with JetStream.")
+    credentials_secret_ref: SecretKeyRef | None = Field(
+        default=None, description="Secret in the Dispatcher's namespace that holds a NATS credentials file."
+    )
+
+
+class NamespaceSelector(Model):
+    """Labels of namespaces."""
+
+    match_labels: dict[Annotated[str, Field(min_length=1, max_length=317)], LabelText] = Field(
+        max_length=16, description="Labels that a namespace must have, all of them.", examples=["{team: a}"]
+    )
+
+
+class ServedNamespaces(Model):
+    """Whose Webhooks this Dispatcher sends."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel("self.from != 'Selector' || has(self.selector)", f"`selector` {_NEEDS_SELECTOR}", ".selector"),
+                cel("self.from == 'Selector' || !has(self.selector)", f"`selector` {_NO_SELECTOR}", ".selector"),
+            ]
+        }
+    )
+
+    from_: Literal["All", "Same", "Selector"] = Field(
+        alias="from",
+        default="All",
+        description="All namespaces, the Same as the Dispatcher's, or those that the Selector names.",
+    )
+    selector: NamespaceSelector | None = Field(default=None, description="Which namespaces, when from is Selector.")
+
+    @model_validator(mode="after")
+    def _selector_fits(self) -> Self:
+        if self.from_ == "Selector" and self.selector is None:
+            raise Refused(Problem(("selector",), _NEEDS_SELECTOR))
+        if self.from_ != "Selector" and self.selector is not None:
+            raise Refused(Problem(("selector",), _NO_SELECTOR))
+        return self
+
+
+class Egress(Model):
+    """What may be called besides public addresses."""
+
+    allow_cidrs: tuple[AllowCidr, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Private networks that may be called. Public addresses always may; loopback, link-local and "
+        "metadata addresses never.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
+class DefaultRetry(Model):
+    """When a failed call is tried again, for Webhooks that do not say it themselves."""
+
+    schedule_seconds: ScheduleSeconds = Field(
+        default=DEFAULT_SCHEDULE_SECONDS,
+        description="Seconds to wait before each further attempt (Standard Webhooks' schedule). Empty: one attempt.",
+    )
+
+
+class Retention(Model):
+    """How long the queue keeps what nobody takes, in seconds."""
+
+    events_seconds: Seconds = Field(default=604_800, description="Published events, for replay. 7 days.")
+    parked_seconds: Seconds = Field(default=604_800, description="Deliveries of Webhooks that cannot be called. 7 days.")
+    dead_seconds: Seconds = Field(default=2_592_000, description="Dead letters. 30 days.")
+
+
+class DispatcherSpec(Model):
+    """The fleet and its policy."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    "self.defaultTimeoutSeconds <= self.maxTimeoutSeconds",
+                    f"`defaultTimeoutSeconds` {_TIMEOUT_ORDER}",
+                    ".defaultTimeoutSeconds",
+                )
+            ]
+        }
+    )
+
+    replicas: Annotated[Count, Field(ge=1, le=100)] = Field(default=2, description="Sender pods.")
+    image: Image | None = Field(default=None, description="Image of the senders; without it the operator's own.")
+    image_pull_secrets: tuple[ImagePullSecret, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Secrets with credentials for the image's registry.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    resources: Resources = Field(default=Resources(), description="Requests and limits of each sender container.")
+    nats: Nats = Field(default=Nats(), description="The queue.")
+    served_namespaces: ServedNamespaces = Field(
+        default=ServedNamespaces(), description="Whose Webhooks this Dispatcher sends."
+    )
+    egress: Egress = Field(default=Egress(), description="What may be called besides public addresses.")
+    default_timeout_seconds: Annotated[Count, Field(ge=1, le=30)] = Field(
+        default=15, description="Longest time of one call, in seconds, for Webhooks that do not say it themselves."
+    )
+    max_timeout_seconds: Annotated[Count, Field(ge=1, le=30)] = Field(
+        default=30, description="Largest timeoutSeconds that a Webhook may ask for."
+    )
+    retry: DefaultRetry = Field(default=DefaultRetry(), description="Retry schedule of Webhooks without one.")
+    retention: Retention = Field(default=Retention(), description="How long the queue keeps what nobody takes.")
+
+    @model_validator(mode="after")
+    def _timeouts_in_order(self) -> Self:
+        if self.default_timeout_seconds > self.max_timeout_seconds:
+            raise Refused(Problem(("defaultTimeoutSeconds",), _TIMEOUT_ORDER))
+        return self
+
+
+class Dispatcher(Resource):
+    """A Dispatcher is a fleet of senders with its policy and its queue; administrators own it."""
+
+    kind: Literal["Dispatcher"] = Field(default="Dispatcher", description="The kind.")
+    spec: DispatcherSpec = Field(default=DispatcherSpec(), description="The fleet and its policy.")

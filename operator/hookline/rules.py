@@ -53,7 +53,7 @@ class TextRule:
         return with_cel(handler(schema), self.cel())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: pydantic hashes it, and the rules are dicts
 class Checked:
     """A rule that takes more than a regular expression: `problem` for code, `rules` for the API server.
 

@@ -11,11 +11,14 @@ EventTypes are written by administrators.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
+import referencing.exceptions
 from jsonschema import FormatChecker
+from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 from jsonschema.validators import (
     Draft4Validator,
@@ -25,7 +28,10 @@ from jsonschema.validators import (
     Draft202012Validator,
 )
 
-from hookline.explain import BodyProblem, shortened
+from jsonschema_specifications import REGISTRY
+
+from hookline import catalogue, strictjson
+from hookline.explain import BodyProblem, Finding, explained, nearest, shortened, to_problems
 
 __all__ = [
     "EVENT_NAME_MAX_LENGTH",
@@ -77,3 +83,103 @@ class UnknownEvent(LookupError):
         self.nearest = nearest
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
         super().__init__(f'There is no event type "{shortened(name)}"{hint} See them all with: hookline events list')
+
+
+class Catalogue:
+    """The event types there are: the built-in ones, and custom ones, of which one may replace a built-in one."""
+
+    def __init__(self, custom: Iterable[EventTypeSpec] = ()) -> None:
+        self._types = {event.name: event for event in [*_builtin(), *custom]}
+        self._validators: dict[str, Validator] = {}
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._types))
+
+    def get(self, name: str) -> EventTypeSpec:
+        """Raises UnknownEvent, which names what the caller may have meant."""
+        if name not in self._types:
+            raise UnknownEvent(name, nearest(name, self._types))
+        return self._types[name]
+
+    def check(self, name: str, body: bytes) -> tuple[BodyProblem, ...]:
+        """What is wrong with a body of this type, at most ten problems; empty when all is well. Raises UnknownEvent.
+
+        What is no JSON is refused whatever the type says; the rest only by `validation: Enforce`.
+        """
+        event = self.get(name)
+        value, findings = strictjson.read(body)
+        if findings:
+            return to_problems(findings)
+        if event.validation == "Off":
+            return ()
+        return to_problems(self._breaches(event, value), refuses=event.validation == "Enforce")
+
+    def _breaches(self, event: EventTypeSpec, value: object) -> list[Finding]:
+        if event.name not in self._validators:
+            self._validators[event.name] = _validator(event.schema)
+        try:
+            errors = islice(self._validators[event.name].iter_errors(value), _MAX_ERRORS)
+            return [finding for error in errors for finding in explained(error)]
+        except RecursionError:
+            return [((), f"cannot be checked: its schema {_ENDLESS}")]
+        except referencing.exceptions.Unresolvable:
+            return [((), "cannot be checked: its schema refers to something that is not in it")]
+
+
+def check_schema(schema: Mapping[str, Any]) -> tuple[BodyProblem, ...]:
+    """What keeps `schema` from being used as a JSON Schema, at most ten problems."""
+    draft = schema.get("$schema", _LATEST)
+    if not isinstance(draft, str) or draft not in _drafts():
+        known = ", ".join(_DRAFTS)
+        return (BodyProblem("$.$schema", f"is not a draft of JSON Schema known here; write one of: {known}"),)
+    try:
+        _draft_of(schema).check_schema(schema, format_checker=_draft_of(schema).FORMAT_CHECKER)
+        findings = list(_unresolvable(schema))
+    except SchemaError as error:
+        meta = _draft_of(schema)(_draft_of(schema).META_SCHEMA, format_checker=_draft_of(schema).FORMAT_CHECKER)
+        findings = [each for breach in islice(meta.iter_errors(schema), _MAX_ERRORS) for each in explained(breach)]
+        findings = findings or [(tuple(error.absolute_path), "is not understood")]
+    except RecursionError:
+        findings = [((), _ENDLESS)]
+    return to_problems(findings)
+
+
+def _builtin() -> Iterable[EventTypeSpec]:
+    for event in catalogue.EVENTS:
+        yield EventTypeSpec(event.name, catalogue.schema_of(event), description=event.description, builtin=True)
+
+
+def _drafts() -> dict[str, type[Validator]]:
+    """The drafts by their names, with and without the empty fragment at the end, since both are written."""
+    return {**_DRAFTS, **{name.rstrip("#"): validator for name, validator in _DRAFTS.items()}}
+
+
+def _draft_of(schema: Mapping[str, Any]) -> type[Validator]:
+    return _drafts()[schema.get("$schema", _LATEST)]
+
+
+def _validator(schema: Mapping[str, Any]) -> Validator:
+    # The registry of the drafts alone: nothing is ever fetched.
+    return _draft_of(schema)(dict(schema), format_checker=_FORMATS, registry=REGISTRY)
+
+
+def _unresolvable(schema: Mapping[str, Any]) -> Iterable[Finding]:
+    """Every `$ref` that does not lead to a place in the schema, or in a draft's own."""
+    validator = _validator(schema)
+    for path, ref in _refs(schema, ()):
+        try:
+            validator._resolver.lookup(ref)  # type: ignore[attr-defined] # noqa: SLF001
+        except (referencing.exceptions.Unresolvable, ValueError):
+            yield path, "must refer to a place in this schema, such as #/definitions/Name; nothing is ever fetched"
+
+
+def _refs(value: object, path: tuple[str | int, ...]) -> Iterable[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name in ("$ref", "$dynamicRef") and isinstance(inner, str):
+                yield (*path, name), inner
+            else:
+                yield from _refs(inner, (*path, str(name)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _refs(inner, (*path, index))

@@ -234,6 +234,7 @@ async def test_no_secret_is_printed(tmp_path: Path) -> None:
 
 
 async def test_it_ends_without_complaint_when_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
+    """As behind `| head -1`. The summary of --json goes to standard error, which is still read."""
     file = tmp_path / "webhooks.yaml"
     reading, writing = os.pipe()
     process = await asyncio.create_subprocess_exec(

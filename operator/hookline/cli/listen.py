@@ -164,7 +164,6 @@ class _Report:
         try:
             print(line, file=stream, flush=True)
         except BrokenPipeError:
-            _lead_nowhere(stream)
             self.stop.set()
 
 
@@ -298,13 +297,8 @@ def _hand_over(text: str) -> None:
     """Write to standard output and end it, so that `hookline listen --manifests - | kubectl apply -f -` goes on."""
     with contextlib.suppress(BrokenPipeError):
         print(text, end="", flush=True)
-    _lead_nowhere(sys.stdout)
-
-
-def _lead_nowhere(stream: TextIO) -> None:
-    """Close the file below a stream, but keep its number taken and the stream writable."""
     with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # not closed: a socket would get its number
 
 
 async def _start(receiver: Receiver, port: int) -> None:
