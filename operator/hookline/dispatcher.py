@@ -106,7 +106,10 @@ ResourceName = Annotated[
 LabelText = Annotated[
     str,
     Field(max_length=63),
-    TextRule("must be the value of a label; write letters, digits, -, _ and .", r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?"),
+    TextRule(
+        "must be the value of a label; write letters, digits, -, _ and .",
+        r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?",
+    ),
 ]
 Seconds = Annotated[Count, Field(ge=60, le=31_536_000)]
 
@@ -198,7 +201,9 @@ class Retention(Model):
     """How long the queue keeps what nobody takes, in seconds."""
 
     events_seconds: Seconds = Field(default=604_800, description="Published events, for replay. 7 days.")
-    parked_seconds: Seconds = Field(default=604_800, description="Deliveries of Webhooks that cannot be called. 7 days.")
+    parked_seconds: Seconds = Field(
+        default=604_800, description="Deliveries of Webhooks that cannot be called. 7 days."
+    )
     dead_seconds: Seconds = Field(default=2_592_000, description="Dead letters. 30 days.")
 
 

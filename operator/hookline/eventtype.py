@@ -41,7 +41,9 @@ class EventType(Resource):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
-                cel("self.metadata.name == self.spec.event.lowerAscii()", f"`metadata.name` {_NAME_RULE}", ".spec.event")
+                cel(
+                    "self.metadata.name == self.spec.event.lowerAscii()", f"`metadata.name` {_NAME_RULE}", ".spec.event"
+                )
             ]
         }
     )

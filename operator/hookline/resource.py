@@ -32,6 +32,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 LEND_LABEL = "hookline.dev/allow-webhooks"
 """A Secret is lent to Webhooks only if its owner gave it this label with the value "true"."""
 
+
 class Model(BaseModel):
     """Base of everything in a manifest: unknown fields are refused, null means absent, as at the API server."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 import tempfile
@@ -17,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from hookline.catalogue import EVENTS
+from hookline.catalogue import EVENTS, sample_of, to_text
 from hookline.cli.common import run_until_signal
 from hookline.cli.errors import NotAchieved
 from hookline.events import Event
@@ -69,7 +68,7 @@ class _Demo:
                     ca_pem=receiver.ca_pem,
                     secret=secret,
                     header_secret=header_secret,
-                    events=[event.key for event in EVENTS],
+                    events=[event.name for event in EVENTS],
                 )
             )
             hookline = LocalHookline(
@@ -133,9 +132,9 @@ async def _publish_samples(url: str) -> frozenset[str]:
         ids: list[str] = []
         for each in EVENTS:
             event_id = f"evt_{uuid.uuid4().hex}"
-            body = json.dumps(each.sample).encode()
+            body = to_text(sample_of(each)).encode()
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            await publish_event(publisher, Event(event_id, "default", each.key, now, body), patience_seconds=10)
+            await publish_event(publisher, Event(event_id, "default", each.name, now, body), patience_seconds=10)
             ids.append(event_id)
         return frozenset(ids)
     finally:

@@ -156,13 +156,13 @@ class _Job:
             typer.echo(json.dumps({"id": event_id, "event": self._type, "tenant": self._tenant, "new": new}))
         return new
 
-    def _problems(self, body: bytes) -> tuple[BodyProblem, ...]:
+    def _problems(self, body: bytes) -> list[BodyProblem]:
+        """What refuses a body. What its type only warns of is said and left at that."""
         problems = self._catalogue.check(self._type, body)
-        if problems and self._catalogue.get(self._type).validation == "Warn" and _is_json(body):
-            for each in problems:
+        for each in problems:
+            if not each.refuses:
                 self._warn(f"warning: {each.place}: {each.message}")
-            return ()
-        return problems
+        return [each for each in problems if each.refuses]
 
     def _warn(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -193,14 +193,6 @@ class _Job:
 
 def _new_id() -> str:
     return f"evt_{uuid.uuid4().hex}"
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _opened(name: str) -> AbstractContextManager[BinaryIO]:
