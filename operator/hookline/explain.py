@@ -20,6 +20,7 @@ MAX_PROBLEMS = 10
 _MAX_QUOTED = 80
 _MAX_NAME = 40
 _MAX_PLACE = 200
+_MAX_FORMS = 3
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 
 Path = tuple[str | int, ...]
@@ -67,17 +68,17 @@ def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 def explained(error: ValidationError) -> Iterator[Finding]:
     """What an error of jsonschema says about the document, in our words. One error may concern several fields."""
-    error = best_match([error])
-    path = tuple(error.absolute_path)
-    if error.validator == "required":
-        for name in error.validator_value:
-            if name not in error.instance:
+    best: Any = best_match([error])  # Any, because the stubs say of each attribute that it may not be set
+    path = tuple(best.absolute_path)
+    if best.validator == "required":
+        for name in best.validator_value:
+            if name not in best.instance:
                 yield (*path, name), "is required but missing"
-    elif error.validator == "additionalProperties":
-        for name in _unknown_names(error):
-            yield (*path, name), _unknown(name, error.schema.get("properties", {}))
+    elif best.validator == "additionalProperties":
+        for name in _unknown_names(best):
+            yield (*path, name), _unknown(name, best.schema.get("properties", {}))
     else:
-        yield path, f"has a name that {_rule(error)}" if _is_about_a_name(error) else _rule(error)
+        yield path, f"has a name that {_rule(best)}" if _is_about_a_name(best) else _rule(best)
 
 
 def _order(step: str | int) -> tuple[int, int | str]:
@@ -90,7 +91,7 @@ def _step(step: str | int) -> str:
     return f".{step}" if len(step) <= _MAX_NAME and _PLAIN_NAME.fullmatch(step) else f"[{quoted(step)}]"
 
 
-def _unknown_names(error: ValidationError) -> list[str]:
+def _unknown_names(error: Any) -> list[str]:
     """The names that a closed object does not allow, at most as many as are shown."""
     known, patterns = error.schema.get("properties", {}), error.schema.get("patternProperties", {})
     names = (name for name in error.instance if name not in known)
@@ -102,7 +103,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"is not a field of this schema; did you mean {meant[0]}?" if meant else "is not a field of this schema"
 
 
-def _is_about_a_name(error: ValidationError) -> bool:
+def _is_about_a_name(error: Any) -> bool:
     """Whether the rule stands directly in `propertyNames`, where the instance is a name and the path its object."""
     above = list(error.absolute_schema_path)[:-1]
     return above[-1:] == ["propertyNames"] and above[-2:-1] != ["properties"]
@@ -181,12 +182,21 @@ _RULES: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _rule(error: ValidationError) -> str:
+def _forms(errors: list[Any]) -> str:
+    """What each of a few simple forms asks for; nothing when they are many, or reach into fields and items."""
+    simple = all(not each.path and each.validator in {"type", *_RULES} and not each.context for each in errors)
+    return "; or ".join(dict.fromkeys(map(_rule, errors))) if simple and len(errors) <= _MAX_FORMS else ""
+
+
+def _rule(error: Any) -> str:
+    """What the broken rule asks for, as the end of a sentence that starts with the place."""
     keyword, rule = error.validator, error.validator_value
     if keyword is None:
         return "holds something that the schema forbids"
     if keyword == "type":
         return f"must be {_types(rule)}, but is {_kind(error.instance)}"
+    if keyword in ("anyOf", "oneOf") and (forms := _forms(error.context)):
+        return forms
     if keyword in ("minimum", "maximum") and error.schema.get(f"exclusive{keyword.capitalize()}") is True:
         keyword = f"exclusive{keyword.capitalize()}"  # draft-04 has a flag beside the limit
     return _RULES[keyword](rule) if keyword in _RULES else f'breaks the rule "{shortened(keyword)}" of the schema'

@@ -11,14 +11,14 @@ EventTypes are written by administrators.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-import referencing.exceptions
 from jsonschema import FormatChecker
-from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 from jsonschema.validators import (
     Draft4Validator,
@@ -27,11 +27,12 @@ from jsonschema.validators import (
     Draft201909Validator,
     Draft202012Validator,
 )
-
-from jsonschema_specifications import REGISTRY
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
 from hookline import catalogue, strictjson
-from hookline.explain import BodyProblem, Finding, explained, nearest, shortened, to_problems
+from hookline.explain import BodyProblem, Finding, Path, explained, nearest, quoted, to_problems
 
 __all__ = [
     "EVENT_NAME_MAX_LENGTH",
@@ -48,10 +49,11 @@ EVENT_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([.-][A-Za-z0-9]+)*$"
 
 EVENT_NAME_MAX_LENGTH = 128
 
+# By their names without the empty fragment that draft-04 to draft-07 write at the end.
 _DRAFTS: dict[str, type[Validator]] = {
-    "http://json-schema.org/draft-04/schema#": Draft4Validator,
-    "http://json-schema.org/draft-06/schema#": Draft6Validator,
-    "http://json-schema.org/draft-07/schema#": Draft7Validator,
+    "http://json-schema.org/draft-04/schema": Draft4Validator,
+    "http://json-schema.org/draft-06/schema": Draft6Validator,
+    "http://json-schema.org/draft-07/schema": Draft7Validator,
     "https://json-schema.org/draft/2019-09/schema": Draft201909Validator,
     "https://json-schema.org/draft/2020-12/schema": Draft202012Validator,
 }
@@ -61,7 +63,12 @@ _LATEST = "https://json-schema.org/draft/2020-12/schema"
 _FORMATS = FormatChecker(formats=("date", "date-time", "email", "idn-email", "ipv4", "ipv6", "uuid"))
 
 _MAX_ERRORS = 200  # collected before they are put in order; a body of 256 KiB can have 100,000
-_ENDLESS = "nests too deeply, or refers to itself without end"
+
+
+# What jsonschema raises for schemas that are valid and yet not to be applied: RecursionError when they come back to
+# themselves, the others for keywords that it knows from another draft (2019-09 with `items: true` and `additionalItems`).
+_UNCHECKABLE = (RecursionError, AttributeError, TypeError, ValueError)
+_NOT_APPLICABLE = "nests too deeply, refers to itself without end, or mixes the keywords of two drafts"
 
 
 @dataclass(frozen=True)
@@ -81,105 +88,216 @@ class UnknownEvent(LookupError):
     def __init__(self, name: str, nearest: tuple[str, ...] = ()) -> None:
         self.name = name
         self.nearest = nearest
-        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
-        super().__init__(f'There is no event type "{shortened(name)}"{hint} See them all with: hookline events list')
+        hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+        super().__init__(
+            f"there is no event type {quoted(name)}{hint} (`hookline events list` shows the built-in ones)"
+        )
 
 
 class Catalogue:
-    """The event types there are: the built-in ones, and custom ones, of which one may replace a built-in one."""
+    """The event types there are: the built-in ones and the given ones, which replace built-in ones of the same name."""
 
     def __init__(self, custom: Iterable[EventTypeSpec] = ()) -> None:
-        self._types = {event.name: event for event in [*_builtin(), *custom]}
-        self._validators: dict[str, Validator] = {}
+        self._types = {spec.name: spec for spec in (*_builtin(), *custom)}
+        self._compiled: dict[str, Validator | Finding] = {}
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._types))
 
     def get(self, name: str) -> EventTypeSpec:
-        """Raises UnknownEvent, which names what the caller may have meant."""
+        """The event type of exactly this name. Raises UnknownEvent, which names what the caller may have meant."""
         if name not in self._types:
             raise UnknownEvent(name, nearest(name, self._types))
         return self._types[name]
 
     def check(self, name: str, body: bytes) -> tuple[BodyProblem, ...]:
-        """What is wrong with a body of this type, at most ten problems; empty when all is well. Raises UnknownEvent.
+        """What is wrong with a body of this type, at most ten problems. Raises UnknownEvent, and nothing else.
 
-        What is no JSON is refused whatever the type says; the rest only by `validation: Enforce`.
+        What is not strict JSON is refused whatever the type says. Problems against the schema refuse under `Enforce`
+        only; with `Off` the schema is not looked at.
         """
-        event = self.get(name)
+        spec = self.get(name)
         value, findings = strictjson.read(body)
-        if findings:
+        if findings or spec.validation == "Off":
             return to_problems(findings)
-        if event.validation == "Off":
-            return ()
-        return to_problems(self._breaches(event, value), refuses=event.validation == "Enforce")
+        return to_problems(self._against_schema(spec, value), refuses=spec.validation == "Enforce")
 
-    def _breaches(self, event: EventTypeSpec, value: object) -> list[Finding]:
-        if event.name not in self._validators:
-            self._validators[event.name] = _validator(event.schema)
+    def _against_schema(self, spec: EventTypeSpec, value: Any) -> list[Finding]:
+        if spec.name not in self._compiled:
+            self._compiled[spec.name] = _compile(spec)
+        validator = self._compiled[spec.name]
+        if isinstance(validator, tuple):
+            return [validator]
         try:
-            errors = islice(self._validators[event.name].iter_errors(value), _MAX_ERRORS)
-            return [finding for error in errors for finding in explained(error)]
-        except RecursionError:
-            return [((), f"cannot be checked: its schema {_ENDLESS}")]
-        except referencing.exceptions.Unresolvable:
-            return [((), "cannot be checked: its schema refers to something that is not in it")]
+            return [found for error in islice(validator.iter_errors(value), _MAX_ERRORS) for found in explained(error)]
+        except _UNCHECKABLE:
+            return [((), f"cannot be checked: for this body the schema of {spec.name} {_NOT_APPLICABLE}")]
 
 
 def check_schema(schema: Mapping[str, Any]) -> tuple[BodyProblem, ...]:
-    """What keeps `schema` from being used as a JSON Schema, at most ten problems."""
-    draft = schema.get("$schema", _LATEST)
-    if not isinstance(draft, str) or draft not in _drafts():
-        known = ", ".join(_DRAFTS)
-        return (BodyProblem("$.$schema", f"is not a draft of JSON Schema known here; write one of: {known}"),)
+    """What keeps a schema from being used, at most ten problems.
+
+    It must be JSON, name a known draft (the latest when it names none), be valid against that draft, have regular
+    expressions that Python reads, and refer only to places in itself or to the schemas of the drafts.
+    """
+    document = dict(schema)
     try:
-        _draft_of(schema).check_schema(schema, format_checker=_draft_of(schema).FORMAT_CHECKER)
-        findings = list(_unresolvable(schema))
-    except SchemaError as error:
-        meta = _draft_of(schema)(_draft_of(schema).META_SCHEMA, format_checker=_draft_of(schema).FORMAT_CHECKER)
-        findings = [each for breach in islice(meta.iter_errors(schema), _MAX_ERRORS) for each in explained(breach)]
-        findings = findings or [(tuple(error.absolute_path), "is not understood")]
-    except RecursionError:
-        findings = [((), _ENDLESS)]
+        findings = _not_json(document) or _unknown_draft(document) or _invalid(document, document)
+        findings = findings or list(_Inside(document).findings())
+        if not findings:
+            _probe(document)
+    except _UNCHECKABLE:
+        findings = [((), _NOT_APPLICABLE)]
     return to_problems(findings)
 
 
-def _builtin() -> Iterable[EventTypeSpec]:
+def _builtin() -> Iterator[EventTypeSpec]:
     for event in catalogue.EVENTS:
         yield EventTypeSpec(event.name, catalogue.schema_of(event), description=event.description, builtin=True)
 
 
-def _drafts() -> dict[str, type[Validator]]:
-    """The drafts by their names, with and without the empty fragment at the end, since both are written."""
-    return {**_DRAFTS, **{name.rstrip("#"): validator for name, validator in _DRAFTS.items()}}
+def _compile(spec: EventTypeSpec) -> Validator | Finding:
+    """The validator of an event type, or what is to be said of every body because its schema cannot be used."""
+    problems = check_schema(spec.schema)
+    if problems:
+        first = problems[0]
+        return (), f"cannot be checked: the schema of {spec.name} is wrong: {first.place} {first.message}"
+    return _validator(dict(spec.schema))
 
 
-def _draft_of(schema: Mapping[str, Any]) -> type[Validator]:
-    return _drafts()[schema.get("$schema", _LATEST)]
+# ---- schemas ---------------------------------------------------------------------------------------------------------
 
 
-def _validator(schema: Mapping[str, Any]) -> Validator:
-    # The registry of the drafts alone: nothing is ever fetched.
-    return _draft_of(schema)(dict(schema), format_checker=_FORMATS, registry=REGISTRY)
+def _draft_uri(document: Mapping[str, Any]) -> Any:
+    return document.get("$schema", _LATEST)
 
 
-def _unresolvable(schema: Mapping[str, Any]) -> Iterable[Finding]:
-    """Every `$ref` that does not lead to a place in the schema, or in a draft's own."""
-    validator = _validator(schema)
-    for path, ref in _refs(schema, ()):
+def _draft(document: Mapping[str, Any]) -> type[Validator]:
+    return _DRAFTS[_draft_uri(document).rstrip("#")]
+
+
+def _validator(document: dict[str, Any]) -> Validator:
+    # A registry is given, though it is empty: without one, jsonschema fetches what a schema refers to.
+    return _draft(document)(document, format_checker=_FORMATS, registry=EMPTY_REGISTRY)
+
+
+def _nodes(document: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Every value in a document with its path. What YAML aliases put in several places is entered once."""
+    todo: list[tuple[Path, Any]] = [((), document)]
+    entered: set[int] = set()
+    while todo:
+        path, node = todo.pop()
+        yield path, node
+        if isinstance(node, dict | list) and id(node) not in entered:
+            entered.add(id(node))
+            members: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)
+            todo.extend(((*path, name if isinstance(name, int) else str(name)), member) for name, member in members)
+
+
+def _not_json(document: dict[str, Any]) -> list[Finding]:
+    """YAML has more than JSON: dates, infinite numbers, names that are not strings."""
+    return [(path, message) for path, node in _nodes(document) if (message := _beyond_json(node))]
+
+
+def _beyond_json(node: Any) -> str | None:
+    if isinstance(node, dict):
+        return None if all(isinstance(name, str) for name in node) else "has a name that is no string; put it in quotes"
+    if isinstance(node, float) and not math.isfinite(node):
+        return "is a number that JSON does not have"
+    if node is None or isinstance(node, list | str | int | float):
+        return None
+    return f"is a {type(node).__name__}, which JSON does not have; put it in quotes"
+
+
+def _unknown_draft(document: dict[str, Any]) -> list[Finding]:
+    uri = _draft_uri(document)
+    if isinstance(uri, str) and uri.rstrip("#") in _DRAFTS:
+        return []
+    return [(("$schema",), f"is not a draft of JSON Schema known here; write one of {', '.join(_DRAFTS)}")]
+
+
+def _invalid(schema: Any, document: dict[str, Any], path: Path = ()) -> list[Finding]:
+    """What the draft of the document says about a schema that stands at `path` of it."""
+    draft = _draft(document)
+    errors = draft(draft.META_SCHEMA, registry=EMPTY_REGISTRY).iter_errors(schema)
+    return [((*path, *inner), message) for error in islice(errors, _MAX_ERRORS) for inner, message in explained(error)]
+
+
+def _probe(document: dict[str, Any]) -> None:
+    """Raises one of _UNCHECKABLE for a schema that comes back to itself without a step into the body, and its like."""
+    validator = _validator(document)
+    bodies: tuple[Any, ...] = ({}, [], "", 0, None)
+    for body in bodies:
+        validator.is_valid(body)
+
+
+class _Inside:
+    """Walks all schemas that a valid document holds or refers to, for what the schema of its draft cannot say."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self._specification = specification_with(_draft_uri(document))
+        self._paths = {id(node): path for path, node in _nodes(document) if isinstance(node, dict)}
+        root = self._specification.create_resource(document)
+        # Schemas still to visit, each with the resolver that knows its base URI.
+        self._todo: list[tuple[Any, Any]] = [(document, REGISTRY.resolver_with_root(root))]
+        self._visited: set[int] = set()
+
+    def findings(self) -> Iterator[Finding]:
+        while self._todo:
+            schema, resolver = self._todo.pop()
+            if id(schema) in self._visited:
+                continue
+            self._visited.add(id(schema))
+            path = self._paths[id(schema)]
+            yield from _bad_patterns(schema, path)
+            if schema.get("$schema", self._document.get("$schema")) != self._document.get("$schema"):
+                yield (*path, "$schema"), "names another draft than the top of the schema does; leave it out"
+            for keyword in ("$ref", "$dynamicRef"):
+                if keyword in schema:
+                    yield from self._follow(schema[keyword], resolver, (*path, keyword))
+            yield from self._enter(schema, resolver)
+
+    def _follow(self, ref: Any, resolver: Any, path: Path) -> Iterator[Finding]:
         try:
-            validator._resolver.lookup(ref)  # type: ignore[attr-defined] # noqa: SLF001
-        except (referencing.exceptions.Unresolvable, ValueError):
+            target = resolver.lookup(ref)
+        except (Unresolvable, AttributeError, TypeError, ValueError):  # the last three: malformed references and ids
             yield path, "must refer to a place in this schema, such as #/definitions/Name; nothing is ever fetched"
+            return
+        schema = target.contents
+        if not isinstance(schema, dict | bool):
+            yield path, "refers to something that is not a schema"
+        elif id(schema) in self._paths and id(schema) not in self._visited:  # else the schema of a draft, or known
+            findings = _invalid(schema, self._document, self._paths[id(schema)])
+            yield from findings
+            if not findings:
+                self._todo.append((schema, target.resolver))
+
+    def _enter(self, schema: dict[str, Any], resolver: Any) -> Iterator[Finding]:
+        # `dependencies` apart, because the library looks at the first of them only.
+        for child in (*self._specification.subresources_of(schema), *schema.get("dependencies", {}).values()):
+            if not isinstance(child, dict):
+                continue
+            try:
+                self._todo.append((child, resolver.in_subresource(self._specification.create_resource(child))))
+            except ValueError:
+                yield self._paths[id(child)], "has an id that is not a URI"
 
 
-def _refs(value: object, path: tuple[str | int, ...]) -> Iterable[tuple[tuple[str | int, ...], str]]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if name in ("$ref", "$dynamicRef") and isinstance(inner, str):
-                yield (*path, name), inner
-            else:
-                yield from _refs(inner, (*path, str(name)))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _refs(inner, (*path, index))
+def _bad_patterns(schema: dict[str, Any], path: Path) -> Iterator[Finding]:
+    """Regular expressions that Python's `re` does not read; JSON Schema asks for those of ECMA-262."""
+    if isinstance(pattern := schema.get("pattern"), str) and (reason := _bad_pattern(pattern)):
+        yield (*path, "pattern"), reason
+    names = schema.get("patternProperties", {})
+    bad = {name: reason for name in names if (reason := _bad_pattern(name))}
+    yield from (((*path, "patternProperties", name), reason) for name, reason in bad.items())
+    if not bad and (reason := _bad_pattern("|".join(names))):  # as jsonschema joins them
+        yield (*path, "patternProperties"), f"taken together, {reason}"
+
+
+def _bad_pattern(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError) as error:
+        return f"is not a regular expression that Python reads: {error}"
+    return None

@@ -52,7 +52,7 @@ def read(body: bytes) -> tuple[Any, list[Finding]]:
 
 def _not_text(body: bytes) -> str | None:
     if len(body) > MAX_BODY_BYTES:
-        return f"has {len(body)} bytes, {MAX_BODY_BYTES} are allowed; send a link to large content instead"
+        return f"is larger than {MAX_BODY_BYTES} bytes; send a link to large content instead"
     if not body.strip():
         return "is empty; write one JSON document"
     if body.startswith(BOM_UTF8):

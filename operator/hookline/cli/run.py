@@ -66,7 +66,7 @@ def log_attempt(attempt: Attempt) -> None:
     facts = {
         "webhook": attempt.route.title,
         "event_type": attempt.delivery.event.type,
-        "event": attempt.delivery.event.id,
+        "event_id": attempt.delivery.event.id,
         "attempt": attempt.delivery.attempt,
         "url": attempt.route.url,
         "status": outcome.status,

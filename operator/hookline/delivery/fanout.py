@@ -62,7 +62,7 @@ class Fanout:
                 )
             )
         except (StreamUnavailable, StreamRefused) as error:
-            log.warning("an event waits: its deliveries could not be stored", event=event.id, problem=str(error))
+            log.warning("an event waits: its deliveries could not be stored", event_id=event.id, problem=str(error))
         else:
             await taken.ack()
         finally:

@@ -133,6 +133,9 @@ class Sender:
                 await self._set_aside(job, route)
             else:
                 await self._attempt(job, route)
+        except Exception as error:  # noqa: BLE001  # a bug in one attempt must not hold its message for ever
+            log.error("a delivery will be repeated", event_id=job.delivery.event.id, problem=type(error).__name__)
+            self._let_go(job)
         finally:
             self._release_lane(job)
 
@@ -184,7 +187,7 @@ class Sender:
                 await storing
             await job.taken.ack()
         except (StreamUnavailable, StreamRefused) as error:
-            log.warning("a delivery will be repeated", event=job.delivery.event.id, problem=str(error))
+            log.warning("a delivery will be repeated", event_id=job.delivery.event.id, problem=str(error))
         finally:
             self._let_go(job)
 

@@ -54,6 +54,11 @@ class NatsServer:
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
 
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now."""
+        return self._process.pid if self._process else None
+
     async def start(self) -> str:
         """Start, wait until it answers, return its address. Raises NatsServerError."""
         await self._end_leftover()

@@ -1,0 +1,303 @@
+"""`hookline run` as a user starts it: real files, a real embedded nats-server, a real TLS receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from doubles.command import hookline, running
+from doubles.local import SECRET, publish, until
+
+from hookline.local.nats_server import known_url
+from hookline.local.receiver import Answer, ReceivedCall, Receiver
+from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
+from hookline.stream.connection import Client, connect
+
+CANARY = "canary-5e1d7a"
+LOOPBACK = ("--allow-cidr", "127.0.0.0/8")
+
+
+def manifests(receiver: Receiver, *names: str, **changes: object) -> str:
+    documents = [ca_secret("ca", receiver.ca_pem), lent_secret("signing", SECRET)]
+    documents += [one(receiver, name, **changes) for name in names]
+    return to_yaml(*(("", document) for document in documents))
+
+
+def one(receiver: Receiver, name: str, *, path: str | None = None, enabled: bool = True) -> dict[str, object]:
+    return webhook(
+        name,
+        url=f"{receiver.url}/{path or name}",
+        event="IdentityCreated",
+        secret_name="signing",
+        ca_secret_name="ca",
+        enabled=enabled,
+    )
+
+
+def receiver_of(calls: list[ReceivedCall], *answers: Answer, delay_seconds: float = 0) -> Receiver:
+    return Receiver(secret=SECRET, on_call=calls.append, answers=answers or (Answer(200),), delay_seconds=delay_seconds)
+
+
+async def connected(data: Path) -> Client:
+    url = known_url(data)
+    assert url is not None
+    return await connect(url, name="test", connect_seconds=20)
+
+
+def body(number: int) -> bytes:
+    return b'{"number": %d}' % number
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("victim", ["hookline", "nats-server"])
+async def test_2000_events_survive_three_kills_and_repeats_are_the_same(tmp_path: Path, victim: str) -> None:
+    """The promise: what was acknowledged arrives at least once, and a repeat has the same id and body."""
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            client = await connected(data)
+            sent: dict[str, bytes] = {}
+
+            async def produce() -> None:
+                for start in range(0, 2000, 50):
+                    ids = await publish(client, 50, body=body(start))
+                    sent.update(dict.fromkeys(ids, body(start)))
+                    await asyncio.sleep(0.05)
+
+            producing = asyncio.create_task(produce())
+            for kill in range(1, 4):
+                await until(lambda: len(calls) >= 300 * kill, seconds=60, what="calls")  # noqa: B023
+                if victim == "hookline":
+                    await asyncio.to_thread(command.kill)
+                    command.start()
+                    await asyncio.to_thread(command.until_says, "route book in force", times=kill + 1)
+                else:
+                    os.kill(int((data / "nats.pid").read_text()), signal.SIGKILL)
+            await asyncio.wait_for(producing, 120)
+            await until(lambda: {call.webhook_id for call in calls} >= sent.keys(), seconds=90, what="every event")
+            await client.close()
+    assert len(sent) == 2000
+    counts = Counter(call.webhook_id for call in calls)
+    print(
+        f"{victim} killed 3 times: {len(sent)} acknowledged, {len(sent.keys() - counts.keys())} lost, "
+        f"{sum(counts.values()) - len(counts)} repeated"
+    )
+    assert {call.verified for call in calls} == {"signature"}
+    assert all(call.body == sent[call.webhook_id] for call in calls if call.webhook_id in sent)
+
+
+async def test_a_changed_file_takes_effect_within_two_seconds_and_disturbs_no_other_webhook(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    folder, data = tmp_path / "hooks", tmp_path / "data"
+    folder.mkdir()
+    async with receiver_of(calls) as receiver:
+        (folder / "other.yaml").write_text(manifests(receiver, "other"))
+        mine = folder / "mine.yaml"
+        mine.write_text(to_yaml(("", one(receiver, "mine"))))
+        with running(tmp_path / "log", "run", folder, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            client = await connected(data)
+            ids: list[str] = []
+            stop = asyncio.Event()
+
+            async def load() -> None:
+                while not stop.is_set():
+                    ids.extend(await publish(client, 2))
+                    await asyncio.sleep(0.02)
+
+            async def paths_after_two_seconds() -> set[str]:
+                await asyncio.sleep(2)
+                seen = len(calls)
+                await until(lambda: len(calls) > seen + 40)
+                return {call.path_and_query for call in calls[seen:]}
+
+            loading = asyncio.create_task(load())
+            await until(lambda: len(calls) > 40)
+            mine.write_text(to_yaml(("", one(receiver, "mine", path="edited"))))
+            assert await paths_after_two_seconds() == {"/other", "/edited"}
+            mine.write_text(to_yaml(("", one(receiver, "mine", enabled=False))))
+            assert await paths_after_two_seconds() == {"/other"}
+            mine.write_text(to_yaml(("", one(receiver, "mine"))))
+            assert await paths_after_two_seconds() == {"/other", "/mine"}
+            mine.unlink()
+            assert await paths_after_two_seconds() == {"/other"}
+            stop.set()
+            await loading
+            await until(lambda: {c.webhook_id for c in calls if c.path_and_query == "/other"} >= set(ids))
+            await client.close()
+    times = [call.at for call in calls if call.path_and_query == "/other"]
+    gaps = [(after - before).total_seconds() for before, after in zip(times, times[1:], strict=False)]
+    assert max(gaps) < 2
+
+
+async def test_an_invalid_webhook_is_named_by_file_line_and_field_and_the_others_are_delivered(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls) as receiver:
+        good = manifests(receiver, "good")
+        bad = to_yaml(("", one(receiver, "bad"))).replace("https://", "http://")
+        files.write_text(f"{good}---\n{bad}")
+        line = next(n for n, text in enumerate(files.read_text().splitlines(), 1) if "http://" in text)
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            client = await connected(data)
+            await publish(client, 1)
+            await until(lambda: len(calls) == 1)
+            await client.close()
+            assert f"{files}:{line}: Webhook default/bad: spec.url: must start with https://" in command.output
+    assert calls[0].path_and_query == "/good"
+
+
+async def test_a_webhook_edited_into_an_invalid_one_stays_as_it_was(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            files.write_text(files.read_text().replace("https://", "http://"))
+            command.until_says("REFUSED")
+            client = await connected(data)
+            await publish(client, 1)
+            await until(lambda: len(calls) == 1)
+            files.write_text("kind: [\n")
+            command.until_says("is not YAML")
+            await publish(client, 1)
+            await until(lambda: len(calls) == 2)
+            await client.close()
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        (None, "SecretNotFound"),
+        ("key", "SecretKeyMissing"),
+        ("label", "SecretNotLent"),
+    ],
+)
+async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(
+    tmp_path: Path, secret: str | None, reason: str
+) -> None:
+    calls: list[ReceivedCall] = []
+    folder, data = tmp_path / "hooks", tmp_path / "data"
+    folder.mkdir()
+    async with receiver_of(calls) as receiver:
+        hook = to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", one(receiver, "one")))
+        (folder / "hook.yaml").write_text(hook)
+        right = to_yaml(("", lent_secret("signing", SECRET)))
+        wrong = {"key": right.replace("\n  secret:", "\n  other:"), "label": right.replace('"true"', '"false"')}
+        wrong["label"] = wrong["label"].replace("'true'", "'false'")
+        if secret is not None:
+            assert wrong[secret] != right
+            (folder / "secret.yaml").write_text(wrong[secret])
+        with running(tmp_path / "log", "run", folder, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            assert reason in command.output
+            client = await connected(data)
+            ids = await publish(client, 5)
+            await asyncio.sleep(1.5)
+            assert calls == []
+            (folder / "secret.yaml").write_text(right)
+            await until(lambda: len(calls) == 5)
+            await client.close()
+    assert sorted(call.webhook_id for call in calls) == sorted(ids)
+
+
+async def test_sigterm_lets_calls_end_and_exits_with_zero(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls, delay_seconds=1.5) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            client = await connected(data)
+            await publish(client, 40)
+            await until(lambda: len(calls) >= 10)
+            started = time.monotonic()
+            assert await asyncio.to_thread(command.end) == 0
+            assert time.monotonic() - started < 15
+            assert len(calls) == 10
+            assert command.output.count('"delivered"') == 10
+            await client.close()
+        pid = (data / "nats.pid").exists()
+    assert not pid
+
+
+async def test_a_second_run_on_the_same_data_is_refused_in_one_line(tmp_path: Path) -> None:
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of([]) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            second = await asyncio.to_thread(hookline, "run", files, "--data", data)
+    assert second.returncode == 1
+    assert second.stderr.decode().splitlines()[-1].startswith("hookline: another `hookline run` uses")
+
+
+async def test_a_loopback_address_without_the_option_is_refused_with_the_option(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls) as receiver:
+        files.write_text(manifests(receiver, "literal"))
+        named = to_yaml(("", one(receiver, "named"))).replace("127.0.0.1", "localhost")
+        files.write_text(f"{files.read_text()}---\n{named}")
+        with running(tmp_path / "log", "run", files, "--data", data) as command:
+            command.until_says("route book in force")
+            client = await connected(data)
+            await publish(client, 1)
+            command.until_says("EgressRefused")
+            await client.close()
+            assert "URLNotAllowed" in command.output
+            assert command.output.count("--allow-cidr") >= 2
+    assert calls == []
+
+
+async def test_secrets_are_in_no_log_and_no_file_but_the_keys(tmp_path: Path) -> None:
+    """Canaries in a Secret, in header values and in a URL's query, through success, failure and dead letter."""
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls, Answer(500, 1), Answer(200)) as receiver:
+        hook = webhook(
+            "one",
+            url=f"{receiver.url}/p?token={CANARY}-query",
+            event="IdentityCreated",
+            secret_name="app-key",
+            header_name="X-Api-Key",
+            ca_secret_name="ca",
+            headers=[
+                {"name": "X-Plain", "value": f"{CANARY}-plain"},
+                {"name": "X-Secret", "valueFrom": {"secretKeyRef": {"name": "app-key", "key": "secret"}}},
+            ],
+        )
+        unreachable = {**hook, "metadata": {"name": "two"}}
+        spec = {**dict(hook["spec"]), "retry": {"scheduleSeconds": [1]}}
+        down = {**spec, "url": f"https://127.0.0.1:1/p?token={CANARY}-query"}
+        secrets = [ca_secret("ca", receiver.ca_pem), lent_secret("app-key", f"{CANARY}-secret")]
+        both = [{**hook, "spec": spec}, {**unreachable, "spec": down}]
+        files.write_text(to_yaml(*(("", document) for document in [*secrets, *both])))
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            client = await connected(data)
+            await publish(client, 1)
+            await until(lambda: len(calls) == 2)
+            command.until_says("dead letter")
+            await client.close()
+            checked = await asyncio.to_thread(hookline, "check", files, *LOOPBACK)
+            output = command.output
+    assert calls[0].path_and_query == f"/p?token={CANARY}-query"
+    assert calls[0].headers["x-secret"] == f"{CANARY}-secret"
+    assert CANARY not in output
+    assert CANARY.encode() not in checked.stdout + checked.stderr
+    holding = [path for path in data.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+    assert holding
+    for path in holding:
+        assert path.name.startswith("keys-")
+        assert path.stat().st_mode & 0o077 == 0

@@ -1,0 +1,66 @@
+"""The command `hookline` as a user runs it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HOOKLINE = str(Path(sys.executable).with_name("hookline"))
+
+
+def hookline(*words: str | Path, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [HOOKLINE, *map(str, words)], input=stdin, capture_output=True, timeout=90, cwd=cwd, check=False
+    )
+
+
+@dataclass
+class RunningCommand:
+    """`hookline run` under way, its output in a file."""
+
+    words: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> None:
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen([HOOKLINE, *self.words], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def end(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def until_says(self, text: str, *, times: int = 1, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while self.output.count(text) < times:
+            assert self.process.poll() is None, f"ended early: {self.output[-2000:]}"
+            assert time.monotonic() < deadline, f"never said {text!r}: {self.output[-2000:]}"
+            time.sleep(0.05)
+
+
+@contextmanager
+def running(log: Path, *words: str | Path) -> Iterator[RunningCommand]:
+    command = RunningCommand([*map(str, words)], log)
+    command.start()
+    try:
+        yield command
+    finally:
+        if command.process.poll() is None:
+            command.end()
