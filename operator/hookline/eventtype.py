@@ -30,8 +30,8 @@ class EventTypeSpec(Model):
     )
     validation: Literal["Enforce", "Warn", "Off"] = Field(
         default="Enforce",
-        description="What happens to an event whose body does not match the schema: it is refused (Enforce), taken with "
-        'a warning (Warn), or not checked at all ("Off", in quotes, because YAML reads a bare Off as false).',
+        description="What happens to an event whose body does not match the schema: it is refused (Enforce), taken "
+        'with a warning (Warn), or not checked at all ("Off", in quotes, because YAML reads a bare Off as false).',
     )
 
 

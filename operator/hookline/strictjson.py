@@ -18,7 +18,7 @@ from typing import Any
 from hookline.events import MAX_BODY_BYTES
 from hookline.explain import Finding, Path, quoted
 
-MAX_DEPTH = 64
+MAX_DEPTH = 32
 """Levels of objects and arrays. Real events have three; validators need some stack for each level."""
 
 _MAX_INTEGER_CHARACTERS = 308  # all of these fit into a 64-bit float, whose largest has 309 digits

@@ -19,7 +19,7 @@ MAX_LENGTH = 2048
 MAX_HOST_LENGTH = 253
 """RFC 1035, 2.3.4, without the length octets."""
 
-_START = "([^/?]*//)?"
+_START = "[^/?]*//"
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
@@ -83,7 +83,11 @@ def url_problem(url: str) -> str | None:
     for rule in _TEXT_RULES:
         if not rule.holds(url):
             return rule.message
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        # Brackets that hold no address.
+        return _NOT_IPV6
     if len(host) > MAX_HOST_LENGTH:
         return _LONG_HOST
     if ":" in host and not _is_plain_ipv6(host):

@@ -17,12 +17,13 @@ from cryptography import x509
 from hookline.dispatcher import Dispatcher, DispatcherSpec
 from hookline.egress import EgressPolicy, literal_address
 from hookline.headers import header_value_problem
+from hookline.resource import SecretKeyRef
 from hookline.routes import Keys, Route, RouteState
 from hookline.schemas import Catalogue, UnknownEvent
 from hookline.secret import Refusal, Secrets, borrow
 from hookline.signing import SigningKeyError, parse_key
 from hookline.url import split_query
-from hookline.webhook import SecretKeyRef, Webhook
+from hookline.webhook import CaSecretRef, Webhook
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -261,12 +262,12 @@ class _Borrower:
         except UnicodeDecodeError:
             raise self._invalid(ref, "it is not UTF-8 text") from None
 
-    def _value(self, ref: SecretKeyRef) -> bytes:
+    def _value(self, ref: SecretKeyRef | CaSecretRef) -> bytes:
         value = borrow(self._secrets, self._namespace, ref.name, ref.key)
         if isinstance(value, Refusal):
             raise _Refused(value)
         return value
 
-    def _invalid(self, ref: SecretKeyRef, why: str) -> _Refused:
+    def _invalid(self, ref: SecretKeyRef | CaSecretRef, why: str) -> _Refused:
         where = f"Secret {self._namespace}/{ref.name}, key {ref.key}"
         return _Refused(Refusal("SecretInvalid", f"{where}: {why}"))

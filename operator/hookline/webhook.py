@@ -65,8 +65,8 @@ class Signature(Model):
 
     scheme: Literal["StandardWebhooks", "Header"] = Field(
         default="StandardWebhooks",
-        description="StandardWebhooks signs each call with the Secret (webhook-signature, HMAC-SHA256). Header sends the "
-        "Secret itself in the header headerName.",
+        description="StandardWebhooks signs each call with the Secret (webhook-signature, HMAC-SHA256). Header sends "
+        "the Secret itself in the header headerName.",
     )
     header_name: HeaderName | None = Field(
         default=None, description="Header that carries the Secret; for the scheme Header only."

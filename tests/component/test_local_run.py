@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -10,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from doubles.command import hookline, running
 from doubles.local import SECRET, publish, until
-
 from hookline.local.nats_server import known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
@@ -22,9 +23,9 @@ CANARY = "canary-5e1d7a"
 LOOPBACK = ("--allow-cidr", "127.0.0.0/8")
 
 
-def manifests(receiver: Receiver, *names: str, **changes: object) -> str:
+def manifests(receiver: Receiver, *names: str) -> str:
     documents = [ca_secret("ca", receiver.ca_pem), lent_secret("signing", SECRET)]
-    documents += [one(receiver, name, **changes) for name in names]
+    documents += [one(receiver, name) for name in names]
     return to_yaml(*(("", document) for document in documents))
 
 
@@ -134,7 +135,7 @@ async def test_a_changed_file_takes_effect_within_two_seconds_and_disturbs_no_ot
             await until(lambda: {c.webhook_id for c in calls if c.path_and_query == "/other"} >= set(ids))
             await client.close()
     times = [call.at for call in calls if call.path_and_query == "/other"]
-    gaps = [(after - before).total_seconds() for before, after in zip(times, times[1:], strict=False)]
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]
     assert max(gaps) < 2
 
 

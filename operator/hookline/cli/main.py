@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-import click
 import typer
+from typer.exceptions import Abort, TyperException
 
 from hookline import __version__
 from hookline.cli import check, demo, events, listen, publish, run
@@ -42,9 +42,9 @@ def main() -> None:
     """Entry point of the console script."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Abort:
+    except Abort:
         code = 130
-    except click.ClickException as error:
+    except TyperException as error:
         code = _say(error.format_message(), error.exit_code)
     except Failure as failure:
         code = _say(str(failure), failure.exit_code)

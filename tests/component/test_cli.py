@@ -1,0 +1,190 @@
+"""The commands as a user types them, over a real queue where they need one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from doubles.command import hookline
+from doubles.local import count
+from hookline.catalogue import EVENTS
+from hookline.local.nats_server import NatsServer
+from hookline.routes import TypeRecord
+from hookline.stream import names
+from hookline.stream.connection import Client
+from hookline.stream.types import write_types
+
+CANARY = "canary-0c0c"
+SAMPLES = Path(__file__).parents[2] / "manifests/samples"
+
+
+def sample(name: str = "IdentityCreated") -> bytes:
+    return hookline("events", "sample", name).stdout
+
+
+async def run(*words: str | Path, stdin: bytes = b"") -> tuple[int, str, str]:
+    """Run a command beside the test's own connections."""
+    done = await asyncio.to_thread(hookline, *words, stdin=stdin)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["run"], ["publish"], ["listen"], ["check"], ["demo"], ["events"], ["events", "list"], ["events", "schema"]],
+)
+def test_every_command_has_help_and_each_that_does_something_an_example(words: list[str]) -> None:
+    done = hookline(*words, "--help")
+    assert done.returncode == 0
+    if words and words != ["events"]:
+        assert b"Example: hookline" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nonsense"], "nonsense"),
+        (["run"], "paths"),
+        (["run", "/nowhere.yaml"], "does not exist"),
+        (["run", str(SAMPLES), "--allow-cidr", "10.1.2.3/8"], "10.0.0.0/8"),
+        (["listen", "--port", "99999"], "--port"),
+        (["publish", "IdentityCreated", "/nowhere.json"], "cannot be read"),
+        (["publish", "IdentityCreated", "-", "--tenant", "Not a Tenant"], "--tenant"),
+        (["publish", "IdentityCreated", "-", "--id", "a.b"], "--id"),
+        (["events", "schema", "identitycreated"], "IdentityCreated"),
+        (["check", "/nowhere"], "does not exist"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(words: list[str], message: str) -> None:
+    done = hookline(*words)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("hookline: ")
+    assert message in line
+
+
+def test_events_are_listed_with_schemas_and_samples(tmp_path: Path) -> None:
+    listed = json.loads(hookline("events", "list", "--json").stdout)
+    assert [each["name"] for each in listed] == [event.name for event in EVENTS]
+    assert len(hookline("events", "list").stdout.splitlines()) == 20
+    assert hookline("events", "schema", "IdentityDeleted", "--output", tmp_path).returncode == 0
+    written = (tmp_path / "schema-identitydeleted.json").read_bytes()
+    assert written == hookline("events", "schema", "IdentityDeleted").stdout
+    assert json.loads(written)["title"] == "IdentityDeletedCallbackModel"
+    assert hookline("events", "sample", "IdentityDeleted", "--output", tmp_path / "no" / "x").returncode == 1
+
+
+async def test_an_event_is_published_once_for_each_id(nats_server: NatsServer, queue: Client) -> None:
+    words = ("publish", "IdentityCreated", "-", "--nats", nats_server.url, "--id", "evt_1")
+    code, out, _ = await run(*words, stdin=sample())
+    assert (code, "published" in out) == (0, True)
+    code, out, _ = await run(*words, "--json", stdin=sample())
+    assert (code, json.loads(out)["new"]) == (0, False)
+    assert await count(queue, names.EVENTS) == 1
+    stored = await queue.jetstream().get_last_msg(names.EVENTS, "hookline.events.default.IdentityCreated")
+    assert stored.data == sample()
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b"{", "$"),
+        (b'{"AccountId": ""}', "$.AccountId"),
+        (b'"' + b"a" * 300_000 + b'"', "bytes"),
+        (b'{"AccountId": 5, "Email": "%s"}' % CANARY.encode(), "$.AccountId"),
+    ],
+)
+async def test_a_wrong_body_is_refused_with_the_place_and_nothing_is_published(
+    nats_server: NatsServer, queue: Client, body: bytes, place: str
+) -> None:
+    code, out, err = await run("publish", "IdentityCreated", "-", "--nats", nats_server.url, stdin=body)
+    assert (code, out) == (2, "")
+    assert place in err
+    assert CANARY not in err
+    assert await count(queue, names.EVENTS) == 0
+
+
+async def test_good_lines_are_published_and_bad_ones_named_by_number(nats_server: NatsServer, queue: Client) -> None:
+    line = json.dumps(json.loads(sample())).encode()
+    lines = b"\n".join([line, b"{", b"", line, b'"' + b"a" * 600_000 + b'"', line])
+    words = ("publish", "IdentityCreated", "-", "--lines", "--id", "batch", "--nats", nats_server.url)
+    code, out, err = await run(*words, stdin=lines)
+    assert code == 2
+    assert "published 3, already there 0, refused 2" in out
+    assert "line 2: $" in err
+    assert "line 5: $" in err
+    assert await count(queue, names.EVENTS) == 3
+    code, out, _ = await run(*words, stdin=lines)
+    assert "published 0, already there 3" in out
+
+
+async def test_a_type_of_an_eventtype_resource_is_known_to_publishers(nats_server: NatsServer, queue: Client) -> None:
+    record = TypeRecord(name="order.paid", description="", validation="Warn", schema_={"required": ["id"]})
+    await write_types(queue, (record,))
+    code, _, err = await run("publish", "order.paid", "-", "--nats", nats_server.url, stdin=b"{}")
+    assert code == 0
+    assert "warning: $.id" in err
+    code, _, err = await run("publish", "order.pid", "-", "--nats", nats_server.url, stdin=b"{}")
+    assert (code, "order.paid" in err) == (2, True)
+
+
+def test_without_nats_publishing_fails_in_bounded_time_and_claims_nothing() -> None:
+    started = time.monotonic()
+    words = ("publish", "IdentityCreated", "-", "--nats", "nats://tok-en@127.0.0.1:1", "--wait-seconds", "1")
+    done = hookline(*words, stdin=sample())
+    assert time.monotonic() - started < 20
+    assert (done.returncode, done.stdout) == (1, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert "nats://127.0.0.1:1" in line
+    assert "tok-en" not in line
+
+
+def test_the_samples_are_all_well() -> None:
+    done = hookline("check", SAMPLES)
+    assert done.returncode == 0, done.stdout
+    assert b"Disabled" in done.stdout
+
+
+def test_check_says_what_a_cluster_would_say(tmp_path: Path) -> None:
+    file = tmp_path / "hooks.yaml"
+    file.write_text(
+        "apiVersion: hookline.dev/v1alpha1\n"
+        "kind: Webhook\n"
+        "metadata: {name: waits}\n"
+        "spec:\n"
+        "  url: https://example.com/\n"
+        "  event: IdentityCreated\n"
+        "  secretRef: {name: nowhere}\n"
+        "---\n"
+        "apiVersion: hookline.dev/v1alpha1\n"
+        "kind: Webhook\n"
+        "metadata: {name: private}\n"
+        "spec: {url: 'https://10.1.2.3/', event: IdentityCreated}\n"
+        "---\n"
+        "apiVersion: hookline.dev/v1alpha1\n"
+        "kind: Webhook\n"
+        "metadata: {name: unheard}\n"
+        "spec:\n"
+        "  url: https://example.com/\n"
+        "  event: IdentityCreate\n"
+    )
+    done = hookline("check", file, "--json")
+    found = {each["object"]: each for each in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert "SecretNotFound" in found["Webhook default/waits"]["message"]
+    assert "--allow-cidr 10.1.2.3/32" in found["Webhook default/private"]["message"]
+    assert "IdentityCreated" in found["Webhook default/unheard"]["message"]
+    assert found["Webhook default/unheard"]["line"] == 19
+    file.write_text(file.read_text().replace("https://example.com/", "http://example.com/"))
+    assert hookline("check", file).returncode == 2
+
+
+@pytest.mark.timeout(200)
+def test_the_demo_delivers_all_20_events_verified() -> None:
+    done = hookline("demo", "--once")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"verified by signature") == 20
+    assert b"All 20 events arrived" in done.stdout

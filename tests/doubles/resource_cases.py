@@ -1,0 +1,166 @@
+"""Webhooks, EventTypes and Dispatchers, right and wrong: (name, manifest, field of the expected problem or None)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Case = tuple[str, dict[str, Any], str | None]
+
+
+def resource(kind: str, spec: dict[str, Any], name: str = "mine") -> dict[str, Any]:
+    return {"apiVersion": "hookline.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def webhook(**spec: Any) -> dict[str, Any]:
+    return resource("Webhook", {"url": "https://example.com/x", "event": "IdentityCreated", **spec})
+
+
+def _url(url: str, field: str | None = "spec.url") -> Case:
+    return f"url {url[:60]}", webhook(url=url), field
+
+
+def _header(name: str, value: Any, field: str | None) -> Case:
+    return f"header {name[:30]!r} {str(value)[:20]!r}", webhook(headers=[{"name": name, "value": value}]), field
+
+
+SECRET = {"name": "keys"}
+
+CASES: list[Case] = [
+    ("least", webhook(), None),
+    (
+        "everything",
+        webhook(
+            enabled=False,
+            description="d",
+            secretRef={"name": "keys", "key": "k"},
+            signature={"scheme": "Header", "headerName": "X-Api-Key"},
+            headers=[
+                {"name": "X-A", "value": "a"},
+                {"name": "X-B", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "b"}}},
+            ],
+            timeoutSeconds=30,
+            retry={"scheduleSeconds": [1, 86400]},
+            maxConcurrency=1000,
+            tls={"caSecretRef": {"name": "ca"}, "clientCertSecretRef": {"name": "cert"}},
+            dispatcher="edge",
+        ),
+        None,
+    ),
+    _url("https://my-api.com:8080/identity-updated-endpoint?my-query-param=123", None),
+    _url("https://[2001:db8::1]:8443/", None),
+    _url("https://192.0.2.1/", None),
+    _url("https://xn--bcher-kva.example/%C3%A9", None),
+    _url("https://h:65535", None),
+    _url(f"https://example.com/{'a' * 2028}", None),
+    _url(f"https://example.com/{'a' * 2029}"),
+    _url("http://example.com/"),
+    _url("example.com"),
+    _url(""),
+    _url("https://"),
+    _url("https://user:pass@example.com/"),
+    _url("https://user@example.com/"),
+    _url("https://example.com/#fragment"),
+    _url("https://example.com/a b"),
+    _url("https://example.com/\n"),
+    _url("https://bücher.example/"),
+    _url("https://example.com:0/"),
+    _url("https://example.com:65536/"),
+    _url("https://example.com:/"),
+    _url("https://example.com\\@evil.example/"),
+    _url("https://2130706433/"),
+    _url("https://0x7f.1/"),
+    _url("https://127.1/"),
+    _url("https://0177.0.0.1/"),
+    _url("https://[fe80::1%25eth0]/"),
+    _url("https://[::zz]/"),
+    _url("https://example.com/%zz"),
+    ("event missing", resource("Webhook", {"url": "https://example.com/"}), "spec.event"),
+    ("event with a blank", webhook(event="Identity Created"), "spec.event"),
+    ("event too long", webhook(event="A" * 129), "spec.event"),
+    ("event with dots", webhook(event="order.created"), None),
+    ("timeout 0", webhook(timeoutSeconds=0), "spec.timeoutSeconds"),
+    ("timeout 1", webhook(timeoutSeconds=1), None),
+    ("timeout 31", webhook(timeoutSeconds=31), "spec.timeoutSeconds"),
+    ("timeout as text", webhook(timeoutSeconds="5"), "spec.timeoutSeconds"),
+    ("concurrency 0", webhook(maxConcurrency=0), "spec.maxConcurrency"),
+    ("concurrency 1001", webhook(maxConcurrency=1001), "spec.maxConcurrency"),
+    ("no retries", webhook(retry={"scheduleSeconds": []}), None),
+    ("retry after 0 s", webhook(retry={"scheduleSeconds": [0]}), "spec.retry.scheduleSeconds[0]"),
+    ("21 retries", webhook(retry={"scheduleSeconds": [1] * 21}), "spec.retry.scheduleSeconds"),
+    ("Header without secret", webhook(signature={"scheme": "Header", "headerName": "X-K"}), "spec.secretRef"),
+    ("Header without name", webhook(secretRef=SECRET, signature={"scheme": "Header"}), "spec.signature.headerName"),
+    (
+        "name without Header",
+        webhook(secretRef=SECRET, signature={"headerName": "X-K"}),
+        "spec.signature.headerName",
+    ),
+    (
+        "forbidden secret header",
+        webhook(secretRef=SECRET, signature={"scheme": "Header", "headerName": "Content-Length"}),
+        "spec.signature.headerName",
+    ),
+    (
+        "secret header twice",
+        webhook(
+            secretRef=SECRET,
+            signature={"scheme": "Header", "headerName": "X-K"},
+            headers=[{"name": "x-k", "value": "v"}],
+        ),
+        "spec.headers[0].name",
+    ),
+    ("unknown scheme", webhook(signature={"scheme": "Hmac"}), "spec.signature.scheme"),
+    _header("Host", "example.com", None),
+    _header("Origin", "https://example.com", None),
+    _header("Accept-Language", "fr", None),
+    _header("Authorization", "Bearer x", None),
+    _header("X" * 256, "v", None),
+    _header("X" * 257, "v", "spec.headers[0].name"),
+    _header("Content-Length", "1", "spec.headers[0].name"),
+    _header("transfer-encoding", "chunked", "spec.headers[0].name"),
+    _header("Webhook-Id", "x", "spec.headers[0].name"),
+    _header("hookline-tenant", "x", "spec.headers[0].name"),
+    _header("X: Y", "v", "spec.headers[0].name"),
+    _header("X\r\nY", "v", "spec.headers[0].name"),
+    _header("X-A", "v\r\nX-B: w", "spec.headers[0].value"),
+    _header("X-A", "v\nw", "spec.headers[0].value"),
+    _header("X-A", " v", "spec.headers[0].value"),
+    _header("X-A", "é", "spec.headers[0].value"),
+    _header("X-A", "v" * 4096, None),
+    _header("X-A", "v" * 4097, "spec.headers[0].value"),
+    (
+        "header twice in another case",
+        webhook(headers=[{"name": "X-A", "value": "1"}, {"name": "x-a", "value": "2"}]),
+        "spec.headers[1].name",
+    ),
+    ("header without value", webhook(headers=[{"name": "X-A"}]), "spec.headers[0]"),
+    (
+        "header with two values",
+        webhook(headers=[{"name": "X-A", "value": "1", "valueFrom": {"secretKeyRef": SECRET}}]),
+        "spec.headers[0]",
+    ),
+    ("33 headers", webhook(headers=[{"name": f"X-{n}", "value": "v"} for n in range(33)]), "spec.headers"),
+    ("secret name in capitals", webhook(secretRef={"name": "Keys"}), "spec.secretRef.name"),
+    ("type", resource("EventType", {"event": "OrderPaid", "schema": {"type": "object"}}, "orderpaid"), None),
+    ("type of another name", resource("EventType", {"event": "OrderPaid", "schema": {}}, "order"), "metadata.name"),
+    ("type without schema", resource("EventType", {"event": "A"}, "a"), "spec.schema"),
+    ("type with a strange validation", resource("EventType", {"event": "A", "schema": {}, "validation": "No"}, "a"),
+     "spec.validation"),
+    ("dispatcher", resource("Dispatcher", {}), None),
+    ("dispatcher with networks", resource("Dispatcher", {"egress": {"allowCidrs": ["10.1.0.0/16", "fd12::/48"]}}), None),
+    ("0 replicas", resource("Dispatcher", {"replicas": 0}), "spec.replicas"),
+    ("timeouts crossed", resource("Dispatcher", {"defaultTimeoutSeconds": 20, "maxTimeoutSeconds": 10}),
+     "spec.defaultTimeoutSeconds"),
+    *(
+        (f"network {cidr}", resource("Dispatcher", {"egress": {"allowCidrs": [cidr]}}), "spec.egress.allowCidrs[0]")
+        for cidr in ["127.0.0.0/8", "169.254.169.254/32", "0.0.0.0/0", "::/0", "10.1.2.3/8", "10.0.0.0", "x", "224.0.0.0/8"]
+    ),
+    ("Selector without one", resource("Dispatcher", {"servedNamespaces": {"from": "Selector"}}),
+     "spec.servedNamespaces.selector"),
+    (
+        "selector without Selector",
+        resource("Dispatcher", {"servedNamespaces": {"selector": {"matchLabels": {"a": "b"}}}}),
+        "spec.servedNamespaces.selector",
+    ),
+    ("nats with a password", resource("Dispatcher", {"nats": {"url": "nats://u:p@nats:4222"}}), "spec.nats.url"),
+    ("retention too short", resource("Dispatcher", {"retention": {"deadSeconds": 59}}), "spec.retention.deadSeconds"),
+]  # fmt: skip
