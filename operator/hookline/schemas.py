@@ -262,7 +262,8 @@ class _Inside:
         while self._todo:
             schema, resolver = self._todo.pop()
             if id(schema) not in self._beside:
-                self._beside[id(schema)] = [(id(inner), frames) for inner, frames in _applied_beside(schema)]
+                beside = _applied_beside(schema)
+                self._beside[id(schema)] = [(id(each), frames) for each, frames in beside if isinstance(each, dict)]
                 yield from self._visit(schema, resolver, self._paths[id(schema)])
         yield from self._circles()
 
@@ -300,7 +301,7 @@ class _Inside:
 
     def _enter(self, schema: dict[str, Any], resolver: Any) -> Iterator[Finding]:
         # `dependencies` apart, because the library looks at the first of them only.
-        for child in (*self._specification.subresources_of(schema), *schema.get("dependencies", {}).values()):
+        for child in (*self._specification.subresources_of(schema), *_members(schema.get("dependencies"))):
             if not isinstance(child, dict):
                 continue
             try:
@@ -327,14 +328,18 @@ class _Inside:
 
 
 def _applied_beside(schema: dict[str, Any]) -> Iterator[tuple[Any, int]]:
-    """The schemas that a schema applies at the same place of the body, except by reference, with the frames for each."""  # noqa: E501
+    """The schemas that a schema applies at the same place of the body, except by reference; and the frames for each."""
     for keyword in ("not", "if", "then", "else"):
-        if keyword in schema:
-            yield schema[keyword], _FRAMES.get(keyword, 2)
+        yield schema.get(keyword), _FRAMES.get(keyword, 2)
     for keyword in ("allOf", "anyOf", "oneOf"):
         yield from ((inner, 2) for inner in schema.get(keyword, []))
     for keyword in ("dependencies", "dependentSchemas"):
-        yield from ((inner, 2) for inner in schema.get(keyword, {}).values())
+        yield from ((inner, 2) for inner in _members(schema.get(keyword)))
+
+
+def _members(value: Any) -> list[Any]:
+    """The values of an object. A keyword that the draft does not have may hold anything."""
+    return list(value.values()) if isinstance(value, dict) else []
 
 
 def _bad_patterns(schema: dict[str, Any], path: Path) -> Iterator[Finding]:

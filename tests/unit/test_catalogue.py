@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from jsonschema import Draft4Validator, FormatChecker
@@ -48,10 +49,59 @@ def test_each_sample_satisfies_its_schema_and_one_more_key_does_not(event: Built
 
 @each_event
 def test_each_field_says_whether_genetec_states_it(event: BuiltinEvent) -> None:
-    marks = {name: field[catalogue.PROVENANCE] for name, field in schema_of(event)["properties"].items()}
-    assert set(marks.values()) <= {"sourced", "partly-sourced", "inferred"}
-    if event.name != "IdentityDeleted":
-        assert "inferred" in marks.values()
+    schema = schema_of(event)
+    models = schema.get("definitions", {}).values()
+    marks = {
+        (name, field[catalogue.PROVENANCE]) for each in (schema, *models) for name, field in each["properties"].items()
+    }
+    if event.name == "IdentityDeleted":
+        assert marks == {
+            ("AccountId", "sourced"), ("IdentityId", "sourced"), ("ExternalId", "sourced"), ("Ordinal", "sourced"),
+            ("Email", "partly-sourced"), ("DeletedBy", "partly-sourced"), ("DeletionDateUtc", "partly-sourced"),
+        }  # fmt: skip
+    else:
+        assert {mark for _, mark in marks} == {"inferred"}
+
+
+@each_event
+def test_each_schema_says_what_is_known_and_what_is_inferred(event: BuiltinEvent) -> None:
+    description = schema_of(event)["description"]
+    assert description.startswith(event.description)
+    assert "set of 20 events is a third party's account" in description
+    assert "the seven fields of IdentityDeleted are the only ones that Genetec publishes" in description
+    named = {"IdentityCreated", "IdentityUpdated", "IdentityRequestCreated", "IdentityRequestUpdated"}
+    assert ("Known from Genetec's documentation: that this event exists." in description) == (event.name in named)
+    assert "Inferred" in description
+
+
+@each_event
+def test_each_field_and_model_has_a_description_in_words(event: BuiltinEvent) -> None:
+    schema = schema_of(event)
+    for each in (schema, *schema.get("definitions", {}).values()):
+        assert each["description"]
+        assert all(len(field["description"]) > 5 for field in each["properties"].values())
+
+
+@each_event
+def test_required_texts_are_not_empty_and_nullable_types_are_in_alphabetical_order(event: BuiltinEvent) -> None:
+    schema = schema_of(event)
+    for name, field in schema["properties"].items():
+        kinds = field["type"]
+        assert kinds == sorted(kinds) if isinstance(kinds, list) else isinstance(kinds, str)
+        assert not (name in schema["required"] and isinstance(kinds, list))
+        plain = kinds == "string" and not {"enum", "format"} & field.keys()
+        assert field.get("minLength") == (1 if plain and name in schema["required"] else None)
+
+
+def test_no_word_of_the_vocabulary_is_left_unused() -> None:
+    used = {
+        name
+        for event in EVENTS
+        for each in (schema_of(event), *schema_of(event).get("definitions", {}).values())
+        for name in each["properties"]
+    }
+    known = {word for event in EVENTS for word in event.vocabulary}
+    assert known <= used
 
 
 def test_identity_deleted_is_what_genetec_shows() -> None:
@@ -78,33 +128,92 @@ def test_identity_deleted_is_what_genetec_shows() -> None:
         "format": "int64",
     }
     assert plain["Email"]["type"] == ["null", "string"]
+    assert (plain["DeletedBy"]["type"], plain["DeletedBy"]["minLength"]) == ("string", 1)
+    assert (plain["DeletionDateUtc"]["type"], plain["DeletionDateUtc"]["format"]) == ("string", "date-time")
+    assert schema["title"] == "IdentityDeletedCallbackModel"
     assert list(plain) == [
         "AccountId", "IdentityId", "ExternalId", "Ordinal", "Email", "DeletedBy", "DeletionDateUtc",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "required"),
-    [
-        (
-            "AccessRevoked",
-            {"AccountId", "AccessId", "IdentityId", "SiteId", "LocationId", "RevokedBy", "RevocationDateUtc"},
-        ),
-        ("CredentialDeleted", {"AccountId", "CredentialId", "CredentialType", "DeletedBy", "DeletionDateUtc"}),
-        (
-            "VisitEventExpired",
-            {
-                "AccountId", "VisitEventId", "SiteId", "HostIdentityId", "StartDateTimeUtc", "EndDateTimeUtc",
-                "ExpirationDateUtc",
-            },
-        ),
-    ],
-)  # fmt: skip
-def test_required_fields_are_those_of_the_reference(name: str, required: set[str]) -> None:
-    assert set(schema_of(event_named(name))["required"]) == required
+# Section 3 of the reference, word for word but for the order: `*` required, `?` may be null, none of them: may be absent.
+REFERENCE = {
+    "IdentityCreated": "IdentityId* ExternalId? Email? FirstName* LastName* MiddleName? DisplayName? Status* IdentityType?"
+    " CountryCode? Culture? CompanyName? DepartmentName? JobTitle? EmployeeNumber? CustomFields? CreatedBy*"
+    " CreationDateUtc*",
+    "IdentityUpdated": "IdentityId* ExternalId? Email? FirstName* LastName* MiddleName? DisplayName? Status* IdentityType?"
+    " CountryCode? Culture? CompanyName? DepartmentName? JobTitle? EmployeeNumber? CustomFields? ModifiedBy*"
+    " LastModificationDateUtc* ChangedProperties?",
+    "IdentityPictureUpdated": "IdentityId* ExternalId? Email? PictureId? ModifiedBy* LastModificationDateUtc*",
+    "IdentityRequestUpdated": "IdentityRequestId* IdentityTemplateId? IdentityTemplateName? FirstName? LastName? Email?"
+    " Status* RequestedBy* Reason? CreationDateUtc* IdentityId? PreviousStatus? ReviewedBy? ReviewReason? ModifiedBy*"
+    " LastModificationDateUtc*",
+    "AccessGranted": "AccessId* IdentityId* ExternalId? SiteId* LocationId* TeamId? ScheduleMapId? StartDateTimeUtc?"
+    " EndDateTimeUtc? ApprovedById? ApproverPrincipalType? ApprovedDateTimeUtc? Description? GrantedBy* GrantDateUtc*",
+    "AccessRevoked": "AccessId* IdentityId* ExternalId? SiteId* LocationId* TeamId? ScheduleMapId? Reason? RevokedBy*"
+    " RevocationDateUtc*",
+    "CredentialUpdated": "CredentialId* Name? CredentialType* FormatName? Status* ActivationDateUtc? ExpirationDateUtc?"
+    " CreatedBy* CreationDateUtc* IdentityId? ModifiedBy* LastModificationDateUtc*",
+    "CredentialUnassigned": "CredentialId* CredentialType* IdentityId* ExternalId? Reason? UnassignedBy*"
+    " UnassignmentDateUtc*",
+    "VisitorCheckedOut": "VisitEventId* VisitorId* SiteId* FirstName? LastName? Email? CompanyName? HostIdentityId?"
+    " RegistrationCode? DeviceObjectId? CheckedOutBy? CheckOutDateUtc* IsAutomatic",
+    "VisitEventCreated": "VisitEventId* Name? SiteId* LocationIds? HostIdentityId* RequestedBy* StartDateTimeUtc*"
+    " EndDateTimeUtc* TimeZoneId? Reason? Status* Visitors CreatedBy* CreationDateUtc*",
+    "VisitEventDenied": "VisitEventId* Name? SiteId* HostIdentityId* StartDateTimeUtc* EndDateTimeUtc* DeniedBy*"
+    " DenialReason? DenialDateUtc*",
+    "VisitEventExpired": "VisitEventId* Name? SiteId* HostIdentityId* StartDateTimeUtc* EndDateTimeUtc*"
+    " ExpirationDateUtc*",
+}
 
 
-def test_the_files_hold_the_text_that_the_command_prints() -> None:
+@pytest.mark.parametrize("name", REFERENCE)
+def test_fields_are_those_of_the_reference(name: str) -> None:
+    schema = schema_of(event_named(name))
+
+    def mark(field: str) -> str:
+        return "*" if field in schema["required"] else "?" if "null" in schema["properties"][field]["type"] else ""
+
+    fields = {f"{field}{mark(field)}" for field in schema["properties"]}
+    assert fields == {"AccountId*", "Ordinal?", *REFERENCE[name].split()}
+
+
+def test_choices_are_those_of_the_reference() -> None:
+    def choices(name: str, field: str) -> object:
+        return schema_of(event_named(name))["properties"][field].get("enum")
+
+    assert choices("IdentityCreated", "Status") == ["Active", "Inactive"]
+    assert choices("IdentityRequestCreated", "Status") == ["Pending", "Approved", "Denied", "Canceled", "Expired"]
+    assert choices("CredentialCreated", "CredentialType") == ["Card", "Mobile", "LicensePlate", "Pin"]
+    assert choices("CredentialCreated", "Status") is None
+
+
+def test_visitors_are_a_list_of_closed_models() -> None:
+    schema = schema_of(event_named("VisitEventCreated"))
+    assert schema["properties"]["Visitors"]["items"] == {"$ref": "#/definitions/VisitorModel"}
+    visitor = schema["definitions"]["VisitorModel"]
+    assert visitor["required"] == ["VisitorId"]
+    assert set(visitor["properties"]) == {"VisitorId", "FirstName", "LastName", "Email", "CompanyName"}
+
+
+def test_a_schema_is_built_anew_each_time_so_that_nobody_can_change_the_catalogue() -> None:
+    event = event_named("CredentialCreated")
+    schema_of(event)["properties"]["CredentialType"]["description"] = "changed"
+    assert schema_of(event)["properties"]["CredentialType"]["description"] == "Kind of credential."
+
+
+def test_categories_hold_as_many_events_as_the_reference_counts() -> None:
+    assert Counter(event.category for event in EVENTS) == {
+        "Accesses": 2, "Identities": 4, "Identity requests": 2, "Visitors": 2, "Credentials": 5, "Visit events": 5,
+    }  # fmt: skip
+    assert event_named("IdentityRequestCreated").display_name == "Identity requests created"
+    assert event_named("VisitorCheckedIn").display_name == "Visitor check-in"
+
+
+def test_the_files_hold_pretty_json_one_for_each_event() -> None:
     files = catalogue.schema_files()
-    assert len(files) == 20
-    assert json.loads(files["events/schema-identitycreated.json"]) == schema_of(event_named("IdentityCreated"))
+    assert set(files) == {f"events/schema-{name.lower()}.json" for name in ALL}
+    text = files["events/schema-identitycreated.json"]
+    assert json.loads(text) == schema_of(event_named("IdentityCreated"))
+    assert text.startswith('{\n  "$schema"')
+    assert text.endswith("\n}\n")

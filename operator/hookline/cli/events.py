@@ -1,8 +1,13 @@
-"""`hookline events`: the built-in event types, their schemas ("Download schema") and samples."""
+"""`hookline events`: the built-in event types, their schemas ("Download schema") and samples.
+
+Decides where the text goes; what it says is built in catalogue.py. Never asks a server or a cluster, so it does not
+know the EventTypes that somebody else has added.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,37 +23,31 @@ app = typer.Typer(help="The built-in event types, their schemas and samples.", n
 
 Name = Annotated[str, typer.Argument(help="Event type, such as IdentityCreated.", show_default=False)]
 Output = Annotated[
-    Path | None, typer.Option(help="File to write, or a folder for a file of the usual name.", show_default="print it")
+    str | None,
+    typer.Option(help="File to write, or a folder (FOLDER/) for a file of the usual name.", show_default="print it"),
 ]
 
 
 @app.command("list")
 def list_events(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False) -> None:
-    """List the event types.
+    """List the built-in event types.
 
     Example: hookline events list
     """
+    console = Console()
     if as_json:
         typer.echo(json.dumps([_as_dict(event) for event in EVENTS], indent=2))
-        return
-    console = Console()
-    if not console.is_terminal:
-        for event in EVENTS:
-            typer.echo(f"{event.name:<24}{event.category:<20}{event.description}")
-        return
-    table = Table()
-    for column in ("event", "category", "description"):
-        table.add_column(column)
-    for event in EVENTS:
-        table.add_row(event.name, event.category, event.description)
-    console.print(table)
+    elif console.is_terminal:
+        console.print(_table())
+    else:
+        typer.echo("\n".join(_lines()))
 
 
 @app.command()
 def schema(name: Name, output: Output = None) -> None:
-    """Print or write the JSON Schema (draft-04) of an event's body: "Download schema".
+    """Print or write the JSON Schema of an event ("Download schema").
 
-    Example: hookline events schema IdentityCreated --output ./schemas/
+    Example: hookline events schema IdentityCreated --output schemas/
     """
     event = _event(name)
     _hand_over(to_text(schema_of(event)), output, event.schema_file_name)
@@ -71,23 +70,47 @@ def _event(name: str) -> BuiltinEvent:
         raise WrongInput(str(error)) from None
 
 
-def _hand_over(text: str, output: Path | None, usual_name: str) -> None:
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    path = output / usual_name if output.is_dir() else output
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise NotAchieved(f"{path} cannot be written: {error.strerror}") from None
-    typer.echo(str(path), err=True)
+def _rows() -> list[tuple[str, ...]]:
+    return [(event.name, event.display_name, event.category, event.description) for event in EVENTS]
+
+
+def _table() -> Table:
+    table = Table()
+    for title in ("name", "display name", "category", "description"):
+        table.add_column(title, no_wrap=title == "name")
+    for row in _rows():
+        table.add_row(*row)
+    return table
+
+
+def _lines() -> list[str]:
+    """For other programs: one line for each event and no heading."""
+    rows = _rows()
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _as_dict(event: BuiltinEvent) -> dict[str, str]:
     return {
         "name": event.name,
-        "category": event.category,
         "displayName": event.display_name,
+        "category": event.category,
         "description": event.description,
-        "schema": f"events/{event.schema_file_name}",
+        "schemaFile": event.schema_file_name,
     }
+
+
+def _hand_over(text: str, output: str | None, usual_name: str) -> None:
+    """Print the text as UTF-8 whatever the locale, or write it and print the path."""
+    if output is None or output == "-":
+        typer.echo(text.encode(), nl=False)
+        return
+    path = Path(output)
+    try:
+        if output.endswith(("/", os.sep)):
+            path.mkdir(parents=True, exist_ok=True)
+        path = path / usual_name if path.is_dir() else path
+        path.write_bytes(text.encode())
+    except OSError as error:
+        raise NotAchieved(f"{path} cannot be written: {error.strerror}; name another file with --output") from None
+    typer.echo(str(path), err=True)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook
+
+from doubles.local import SECRET
+from hookline import events
+from hookline.delivery import delivery as deliveries
+from hookline.delivery.delivery import Delivery, MalformedDelivery, call, dead_letter, event_of, later_token, read
+from hookline.events import Event
+from hookline.retry import Outcome, Reason
+from hookline.routes import Keys, Route, RouteState
+from hookline.stream import names
+
+CANARY = "canary-dead"
+EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00:00", b'{"a": 1}')
+ROUTE = Route(
+    uid="u1",
+    namespace="default",
+    name="hook",
+    generation=1,
+    state=RouteState.ACTIVE,
+    event="IdentityCreated",
+    url="https://example.com/p",
+    timeout_seconds=7,
+    schedule_seconds=(),
+    max_concurrency=1,
+)
+KEYS = Keys(uid="u1", query=f"t={CANARY}", signing=(SECRET,), headers=(("X-A", CANARY),))
+
+
+@given(st.integers(1, 99), st.integers(1, 10**12), st.binary(max_size=50))
+def test_a_stored_delivery_is_read_as_it_was(attempt: int, seq: int, body: bytes) -> None:
+    event = Event("evt_1", "default", "order.paid", "t", body)
+    delivery = Delivery("u1", event, seq, attempt)
+    assert read(names.delivery_subject("u1"), delivery.headers(), body) == delivery
+
+
+def test_a_message_that_is_no_delivery_is_said_to_be_none() -> None:
+    with pytest.raises(MalformedDelivery):
+        read("hookline.deliveries.00.u1", {}, b"")
+    with pytest.raises(MalformedDelivery):
+        read("hookline.deliveries.00.u1", {**Delivery("u1", EVENT, 1).headers(), "Hookline-Attempt": "x"}, b"")
+
+
+@pytest.mark.parametrize("given_id", ["", "a.b", "a b", "é", "x" * 129])
+def test_an_event_without_an_id_that_can_be_signed_gets_the_same_one_each_time(given_id: str) -> None:
+    event = event_of("hookline.events.default.order.paid", {events.ID_HEADER: given_id}, b"", seq=7, time="now")
+    assert (event.id, event.tenant, event.type, event.time) == ("seq-7", "default", "order.paid", "now")
+
+
+def test_a_call_is_signed_afresh_and_carries_the_users_headers_and_query() -> None:
+    made = call(Delivery("u1", EVENT, 1, attempt=3), ROUTE, KEYS, now_s=1_700_000_000.9)
+    headers = dict(made.headers)
+    assert made.url == f"https://example.com/p?t={CANARY}"
+    assert (made.body, made.timeout_seconds) == (EVENT.body, 7)
+    assert headers["webhook-timestamp"] == "1700000000"
+    assert headers["webhook-signature"] == Webhook(SECRET).sign("evt_1", _at(1_700_000_000), EVENT.body.decode())
+    assert (headers["hookline-attempt"], headers["X-A"]) == ("3", CANARY)
+    assert CANARY not in repr(made)
+
+
+def test_a_dead_letter_has_what_a_replay_needs_and_no_secret_that_a_receiver_echoed() -> None:
+    outcome = Outcome(Reason.HTTP_STATUS, 500, "answered\r\n500", 0.1, answer=f"you sent {CANARY}".encode())
+    letter = dead_letter(
+        Delivery("u1", EVENT, 9, 3), "ScheduleSpent", route=ROUTE, keys=KEYS, outcome=outcome, failed_at="now"
+    )
+    assert (letter.subject, letter.body) == ("hookline.dead.default.u1", EVENT.body)
+    assert letter.headers["Hookline-Webhook"] == "default/hook"
+    assert letter.headers["Hookline-Status"] == "500"
+    assert "\n" not in "".join(letter.headers.values())
+    assert base64.b64decode(letter.headers["Hookline-Answer"]) == b"you sent [redacted]"
+
+
+def test_a_retry_waits_under_a_name_of_its_own_that_a_repeat_shares() -> None:
+    first = Delivery("u1", EVENT, 1)
+    assert later_token(first.next_attempt()) == later_token(Delivery("u1", EVENT, 1, 2))
+    others = [first, Delivery("u2", EVENT, 1), Delivery("u1", EVENT, 2), first.next_attempt()]
+    assert len({later_token(each) for each in others}) == 4
+
+
+def test_the_user_agent_names_the_version() -> None:
+    assert deliveries.USER_AGENT.startswith("Hookline/")
+
+
+def _at(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from hookline.local import desk
+from hookline.local.desk import Judged, Level
+from hookline.local.manifests import read
+from hookline.routes import RouteState
+
+HOOK = """
+apiVersion: hookline.dev/v1alpha1
+kind: Webhook
+metadata: {{name: {name}}}
+spec: {{url: "https://example.com/", event: {event}}}
+"""
+
+
+def judged(folder: Path, text: str, **options: str) -> Judged:
+    file = folder / "a.yaml"
+    file.write_text(text)
+    understood = desk.understand(*read(file))
+    result = desk.judge(understood.objects, refused=understood.refused, **options)
+    return Judged(result.book, [*understood.findings, *result.findings])
+
+
+def hook(name: str = "one", event: str = "IdentityCreated") -> str:
+    return HOOK.format(name=name, event=event)
+
+
+def test_kinds_of_others_are_left_alone(tmp_path: Path) -> None:
+    found = judged(tmp_path, "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n---\n" + hook())
+    assert [each.level for each in found.findings] == [Level.NOTE, Level.OK]
+
+
+def test_an_object_that_is_defined_twice_is_named_with_its_first_place(tmp_path: Path) -> None:
+    (wrong, ok) = judged(tmp_path, f"{hook()}---\n{hook()}").findings
+    assert (wrong.level, ok.level) == (Level.WRONG, Level.OK)
+    assert f"{tmp_path / 'a.yaml'}:2" in wrong.message
+
+
+def test_a_custom_event_type_makes_its_event_known(tmp_path: Path) -> None:
+    event_type = """
+apiVersion: hookline.dev/v1alpha1
+kind: EventType
+metadata: {name: order.paid}
+spec: {event: order.paid, schema: {type: object}}
+---
+"""
+    unknown = judged(tmp_path, hook(event="order.paid"))
+    assert "UnknownEvent" in unknown.findings[0].message
+    known = judged(tmp_path, event_type + hook(event="order.paid"))
+    assert {each.level for each in known.findings} == {Level.OK}
+    assert [each.name for each in known.book.types] == ["order.paid"]
+
+
+def test_a_schema_that_is_none_is_refused_at_its_line(tmp_path: Path) -> None:
+    text = (
+        "apiVersion: hookline.dev/v1alpha1\nkind: EventType\nmetadata: {name: a}\n"
+        "spec:\n  event: A\n  schema: {type: objct}\n"
+    )
+    (found,) = judged(tmp_path, text).findings
+    assert (found.level, found.line, found.field) == (Level.WRONG, 6, "spec.schema")
+
+
+def test_a_webhook_of_another_dispatcher_is_noted_and_not_in_the_book(tmp_path: Path) -> None:
+    fleet = "apiVersion: hookline.dev/v1alpha1\nkind: Dispatcher\nmetadata: {name: edge}\n---"
+    text = fleet + hook().replace("spec: {", "spec: {dispatcher: edge, ")
+    found = judged(tmp_path, text, dispatcher="default")
+    assert found.book.routes == {}
+    assert any(each.level is Level.NOTE and "edge" in each.message for each in found.findings)
+    assert len(judged(tmp_path, text).book.routes) == 1
+
+
+def test_a_refused_webhook_of_which_nothing_valid_is_known_keeps_what_it_had(tmp_path: Path) -> None:
+    found = judged(tmp_path, hook().replace("https", "http"))
+    (route,) = found.book.routes.values()
+    assert (route.state, route.event, route.title) == (RouteState.HELD, None, "default/one")
+
+
+def test_the_last_good_version_stays_while_the_new_one_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(hook())
+    before = desk.understand(*read(file)).objects
+    file.write_text(hook().replace("https", "http"))
+    wrong = desk.understand(*read(file))
+    assert desk.keep_last_good(wrong, before, []) == before
+    file.write_text("kind: [")
+    broken = desk.understand(*read(file))
+    assert desk.keep_last_good(broken, before, [file]) == before
+    file.write_text("")
+    assert desk.keep_last_good(desk.understand(*read(file)), before, []) == {}
+
+
+def test_metadata_of_a_strange_form_is_a_finding_and_no_exception(tmp_path: Path) -> None:
+    for metadata in ["5", "[a]", "{name: 5}", "{name: a, labels: [x]}", ""]:
+        for kind, version in [("Webhook", "hookline.dev/v1alpha1"), ("Secret", "v1")]:
+            text = f"apiVersion: {version}\nkind: {kind}\nmetadata: {metadata}\n"
+            assert judged(tmp_path, text).findings[0].level is Level.WRONG, text

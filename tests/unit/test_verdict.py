@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import trustme
+
+from doubles.resource_cases import webhook
+from hookline.dispatcher import Dispatcher
+from hookline.egress import EgressPolicy, parse_cidrs
+from hookline.resource import LEND_LABEL
+from hookline.routes import Keys, RouteState
+from hookline.schemas import Catalogue
+from hookline.secret import Secret
+from hookline.verdict import Surroundings, Verdict, decide, uid_of
+from hookline.webhook import Webhook
+
+WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+CANARY = "canary-b10b"
+
+
+def verdict(
+    spec: Mapping[str, Any],
+    data: Mapping[str, bytes] | None = None,
+    *,
+    lent: bool = True,
+    dispatcher: Mapping[str, Any] | None = None,
+) -> Verdict:
+    labels = {LEND_LABEL: "true"} if lent else {}
+    secrets = {} if data is None else {("default", "keys"): Secret("default", "keys", labels, data)}
+    fleet = Dispatcher.model_validate({"metadata": {"name": "default"}, "spec": dispatcher or {}})
+    policy = EgressPolicy(parse_cidrs(fleet.spec.egress.allow_cidrs))
+    around = Surroundings(secrets, Catalogue(), {"default": fleet}, {"default": policy})
+    return decide(Webhook.model_validate(webhook(**spec)), around)
+
+
+def test_a_whole_webhook_is_ready_and_becomes_an_active_route() -> None:
+    found = verdict(
+        {"secretRef": {"name": "keys"}, "url": "https://example.com:8443/p?q=1"}, {"secret": WHSEC.encode()}
+    )
+    assert (found.ready.status, found.ready.reason) == ("True", "Ready")
+    assert (found.route.state, found.route.event) == (RouteState.ACTIVE, "IdentityCreated")
+    assert (found.route.url, found.keys.query) == ("https://example.com:8443/p", "q=1")
+    assert found.keys.signing == (WHSEC,)
+    assert found.route.timeout_seconds == 15
+    assert found.route.schedule_seconds[0] == 5
+
+
+def test_no_secret_means_no_signature() -> None:
+    found = verdict({})
+    assert (found.ready.status, found.keys.signing) == ("True", ())
+
+
+def test_the_header_scheme_sends_the_secret_as_it_is_and_signs_nothing() -> None:
+    spec = {"secretRef": {"name": "keys"}, "signature": {"scheme": "Header", "headerName": "X-Api-Key"}}
+    found = verdict(spec, {"secret": b"app key\n"})
+    assert found.keys.headers == (("X-Api-Key", "app key"),)
+    assert found.keys.signing == ()
+
+
+def test_disabled_is_ready_and_hears_nothing() -> None:
+    found = verdict({"enabled": False})
+    assert (found.ready.status, found.ready.reason) == ("True", "Disabled")
+    assert found.route.state is RouteState.DISABLED
+
+
+@pytest.mark.parametrize(
+    ("data", "lent", "reason"),
+    [
+        (None, True, "SecretNotFound"),
+        ({"secret": WHSEC.encode()}, False, "SecretNotLent"),
+        ({"other": b""}, True, "SecretKeyMissing"),
+        ({"secret": CANARY.encode()}, True, "SecretInvalid"),
+        ({"secret": b"\xff"}, True, "SecretInvalid"),
+    ],
+)
+def test_a_webhook_without_its_secret_is_held_with_the_reason_and_no_key(
+    data: Mapping[str, bytes] | None, lent: bool, reason: str
+) -> None:
+    found = verdict({"secretRef": {"name": "keys"}, "url": f"https://example.com/?{CANARY}"}, data, lent=lent)
+    assert (found.secrets_resolved.status, found.secrets_resolved.reason) == ("False", reason)
+    assert (found.ready.status, found.ready.reason) == ("False", reason)
+    assert (found.route.state, found.route.event) == (RouteState.HELD, "IdentityCreated")
+    assert found.keys == Keys(uid=found.route.uid)
+    assert CANARY not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "spec", "value"),
+    [
+        ("h", {"headers": [{"name": "X-A", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "h"}}}]}, b"a\nb"),
+        ("ca.crt", {"tls": {"caSecretRef": {"name": "keys"}}}, b"no certificate"),
+    ],
+)
+def test_a_secret_that_is_unfit_for_its_use_is_invalid(key: str, spec: dict[str, Any], value: bytes) -> None:
+    assert verdict(spec, {key: value}).secrets_resolved.reason == "SecretInvalid"
+
+
+def test_a_ca_and_a_client_certificate_come_from_secrets() -> None:
+    ca = trustme.CA()
+    mine = ca.issue_cert("client")
+    data = {
+        "ca.crt": ca.cert_pem.bytes(),
+        "tls.crt": mine.cert_chain_pems[0].bytes(),
+        "tls.key": mine.private_key_pem.bytes(),
+    }
+    spec = {"tls": {"caSecretRef": {"name": "keys"}, "clientCertSecretRef": {"name": "keys"}}}
+    keys = verdict(spec, data).keys
+    assert keys.ca_pem == ca.cert_pem.bytes().decode()
+    assert keys.client_cert_pem
+    assert keys.client_key_pem
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "says"),
+    [
+        ({"event": "IdentityCreate"}, "UnknownEvent", "IdentityCreated"),
+        ({"url": "https://10.1.2.3/"}, "URLNotAllowed", "--allow-cidr 10.1.2.3/32"),
+        ({"url": "https://127.0.0.1/"}, "URLNotAllowed", "--allow-cidr"),
+        ({"url": "https://169.254.169.254/"}, "URLNotAllowed", ""),
+        ({"timeoutSeconds": 30}, "TimeoutTooLong", "20"),
+        ({"dispatcher": "edge"}, "DispatcherNotFound", "default"),
+    ],
+)
+def test_what_is_not_accepted_says_why_and_hears_nothing_new(spec: dict[str, Any], reason: str, says: str) -> None:
+    found = verdict(spec, dispatcher={"maxTimeoutSeconds": 20})
+    assert (found.accepted.status, found.accepted.reason) == ("False", reason)
+    assert says in found.accepted.message
+    assert (found.route.state, found.route.event) == (RouteState.HELD, None)
+
+
+def test_a_listed_network_may_be_called() -> None:
+    found = verdict({"url": "https://10.1.2.3/"}, dispatcher={"egress": {"allowCidrs": ["10.1.0.0/16"]}})
+    assert found.ready.status == "True"
+
+
+def test_the_schedule_and_the_timeout_of_the_webhook_win() -> None:
+    found = verdict(
+        {"retry": {"scheduleSeconds": []}, "timeoutSeconds": 3}, dispatcher={"retry": {"scheduleSeconds": [9]}}
+    )
+    assert (found.route.schedule_seconds, found.route.timeout_seconds) == ((), 3)
+    assert verdict({}, dispatcher={"retry": {"scheduleSeconds": [9]}}).route.schedule_seconds == (9,)
+
+
+def test_a_webhook_has_the_same_uid_each_time_and_another_than_its_neighbour() -> None:
+    assert verdict({}).route.uid == verdict({"enabled": False}).route.uid == uid_of("default", "mine")
+    assert uid_of("default", "mine") != uid_of("default", "other")
