@@ -50,6 +50,7 @@ def test_every_command_has_help_and_each_that_does_something_an_example(words: l
         (["run"], "paths"),
         (["run", "/nowhere.yaml"], "does not exist"),
         (["run", str(SAMPLES), "--allow-cidr", "10.1.2.3/8"], "10.0.0.0/8"),
+        (["run", str(SAMPLES), "--sync-interval", "sometimes"], "--sync-interval"),
         (["listen", "--port", "99999"], "--port"),
         (["publish", "IdentityCreated", "/nowhere.json"], "cannot be read"),
         (["publish", "IdentityCreated", "-", "--tenant", "Not a Tenant"], "--tenant"),

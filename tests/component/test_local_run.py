@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -50,6 +51,12 @@ async def connected(data: Path) -> Client:
     return await connect(url, name="test", connect_seconds=20)
 
 
+def servers_of(data: Path) -> list[str]:
+    """nats-servers that run on a data folder. Two at once would damage it."""
+    listed = subprocess.run(["ps", "-ww", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if f"{data}/nats.conf" in line and not line.startswith("Z")]
+
+
 def body(number: int) -> bytes:
     return b'{"number": %d}' % number
 
@@ -85,6 +92,8 @@ async def test_2000_events_survive_three_kills_and_repeats_are_the_same(tmp_path
             await asyncio.wait_for(producing, 120)
             await until(lambda: {call.webhook_id for call in calls} >= sent.keys(), seconds=90, what="every event")
             await client.close()
+            assert len(servers_of(data)) == 1
+    assert servers_of(data) == []
     assert len(sent) == 2000
     counts = Counter(call.webhook_id for call in calls)
     print(

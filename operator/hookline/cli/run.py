@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import structlog
 import typer
 
 from hookline.cli.common import DATA_HELP, checked_cidrs, default_data, existing, run_until_signal
+from hookline.cli.errors import WrongInput
 from hookline.delivery.sender import Attempt
 from hookline.local.desk import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
@@ -42,6 +44,8 @@ def run(
     Example: hookline run ./webhooks --allow-cidr 127.0.0.0/8
     """
     set_up_logs()
+    if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m)", sync_interval):
+        raise WrongInput("--sync-interval must be `always`, or a time such as 500ms, 1s or 2m")
     manifests = Manifests(existing(paths), allow_cidrs=checked_cidrs(allow_cidr or []))
     hookline = LocalHookline(
         manifests,

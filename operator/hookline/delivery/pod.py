@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import structlog
 
 from hookline.delivery import fanout, sender
 from hookline.delivery.attempt import Caller
+from hookline.delivery.background import background
 from hookline.delivery.fanout import Fanout
 from hookline.delivery.parking import Parking
 from hookline.delivery.routebook import RouteBook
@@ -56,7 +57,7 @@ class Pod:
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop`, then drain. Raises StreamUnavailable when NATS is not there at the start."""
         self._books.on_change(self._book_changed)
-        async with _background(self._books.watch(stop)):
+        async with background(self._books.watch(stop)):
             if not await _either(self._changed, stop):
                 return
             client = await connect(self._nats_url, name="hookline-sender", on_reconnect=self._reconnected)
@@ -77,7 +78,7 @@ class Pod:
         await self._pull.start()
         self._take_everything()
         self.ready.set()
-        async with _background(self._sender.keep_alive(), self._parking.watch(), self._follow_changes(client)):
+        async with background(self._sender.keep_alive(), self._parking.watch(), self._follow_changes(client)):
             await stop.wait()
             log.info("draining: calls under way end, nothing more is taken", grace_seconds=self._grace_seconds)
             await self._pull.stop()
@@ -133,21 +134,6 @@ class Pod:
 
 def _retention(dispatcher: DispatcherRecord) -> Retention:
     return Retention(dispatcher.events_seconds, dispatcher.parked_seconds, dispatcher.dead_seconds)
-
-
-@contextlib.asynccontextmanager
-async def _background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run these meanwhile. If one fails, the body is cancelled and the failure raised: nothing dies in silence."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-            yield
-            for task in tasks:
-                task.cancel()
-    except BaseExceptionGroup as failures:
-        if len(failures.exceptions) == 1:
-            raise failures.exceptions[0] from None
-        raise
 
 
 async def _either(event: asyncio.Event, stop: asyncio.Event) -> bool:

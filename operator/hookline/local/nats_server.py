@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -106,7 +107,6 @@ class NatsServer:
             # Not in our process group: Ctrl-C must not end the queue before the sender has drained.
             start_new_session=True,
         )
-        _write_private(self._pid_file, f"{self._process.pid}\n")
         await self._wait_until_up(self._process)
 
     async def _wait_until_up(self, process: asyncio.subprocess.Process) -> None:
@@ -145,6 +145,8 @@ class NatsServer:
             "server_name": "hookline",
             "listen": f"127.0.0.1:{parts.port}",
             "max_payload": 1_048_576,
+            # Written by the server itself: a Hookline killed right after the start could not.
+            "pid_file": str(self._pid_file),
             "log_file": str(self._data / "nats.log"),
             "logfile_size_limit": 10_000_000,
             "logfile_max_num": 3,
@@ -164,26 +166,28 @@ class NatsServer:
             pid = int(self._pid_file.read_text())
         except (OSError, ValueError):
             return
-        if str(self._data / "nats.conf") not in await _command_of(pid):
+        if str(self._data / "nats.conf") not in _command_of(pid):
             return
         log.info("ending the nats-server that an earlier run left behind", pid=pid)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             for _ in range(int(STOP_SECONDS / 0.05)):
-                if not await _command_of(pid):
+                if not _command_of(pid):
                     return
                 await asyncio.sleep(0.05)
 
 
-async def _command_of(pid: int) -> str:
-    """The command line of a process, empty when there is none."""
-    process = await asyncio.create_subprocess_exec(
-        "ps", "-o", "stat=,args=", "-p", str(pid), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    output, _ = await process.communicate()
-    text = output.decode(errors="replace").strip()
-    return "" if text.startswith("Z") else text
+def _command_of(pid: int) -> str:
+    """The command line of a process, empty when there is none or it has ended."""
+    if Path("/proc/self").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return ""
+    # -ww: ps cuts lines at 80 characters where there is no terminal.
+    listed = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, check=False)  # noqa: S603, S607
+    return listed.stdout.decode(errors="replace").strip()
 
 
 def _binary() -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from hookline.delivery.background import background
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
 from hookline.local import bookfolder, desk
@@ -101,14 +102,8 @@ class LocalHookline:
 
     async def _deliver(self, url: str, stop: asyncio.Event) -> None:
         pod = Pod(self._book_folder, url, on_attempt=self._on_attempt, grace_seconds=self._grace_seconds)
-        watching = asyncio.create_task(self._watch())
-        saying = asyncio.create_task(_pass_on(pod.ready, self.ready))
-        try:
+        async with background(self._watch(), _pass_on(pod.ready, self.ready)):
             await pod.run(stop)
-        finally:
-            for task in (watching, saying):
-                task.cancel()
-            await asyncio.gather(watching, saying, return_exceptions=True)
 
     @property
     def _book_folder(self) -> Path:
@@ -122,12 +117,10 @@ class LocalHookline:
             return
         server = NatsServer(self._data, sync_interval=self._sync_interval)
         url = await server.start()
-        supervising = asyncio.create_task(server.supervise())
         try:
-            yield url
+            async with background(server.supervise()):
+                yield url
         finally:
-            supervising.cancel()
-            await asyncio.gather(supervising, return_exceptions=True)
             await server.stop()
 
     async def _watch(self) -> None:
@@ -144,6 +137,8 @@ class LocalHookline:
         judged = self._manifests.judge()
         bookfolder.write(judged.book, self._book_folder)
         self._say(judged.findings)
+        if not judged.book.routes:
+            log.warning("these files hold no Webhook; waiting for one")
 
     def _say(self, findings: Sequence[Finding]) -> None:
         """Only what is new: a person should see what the last change did."""
