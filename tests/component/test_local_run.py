@@ -15,7 +15,7 @@ import pytest
 
 from doubles.command import hookline, running
 from doubles.local import SECRET, publish, until
-from hookline.local.nats_server import known_url
+from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
 from hookline.stream.connection import Client, connect
@@ -311,3 +311,36 @@ async def test_secrets_are_in_no_log_and_no_file_but_the_keys(tmp_path: Path) ->
     for path in holding:
         assert path.name.startswith("keys-")
         assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_an_existing_nats_is_used_instead_of_an_embedded_one(tmp_path: Path, nats_server: NatsServer) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        words = ("run", files, "--data", data, "--nats", nats_server.url, *LOOPBACK)
+        with running(tmp_path / "log", *words) as command:
+            command.until_says("route book in force")
+            client = await connect(nats_server.url, name="test")
+            await until_streams(client)
+            await publish(client, 1)
+            await until(lambda: len(calls) == 1)
+            await client.close()
+            assert servers_of(data) == []
+
+
+async def until_streams(client: Client) -> None:
+    """Wait until Hookline has made its streams in a NATS that had none."""
+    async with asyncio.timeout(20):
+        while {"EVENTS", "DELIVERIES"} - {each.config.name for each in await client.jetstream().streams_info()}:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def test_a_nats_that_does_not_answer_is_one_line_after_a_bounded_wait(tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("")
+    done = hookline("run", tmp_path, "--data", tmp_path / "data", "--nats", "nats://tok-en@127.0.0.1:1")
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert "hookline: NATS does not answer at nats://127.0.0.1:1" in said.splitlines()[-1]
+    assert "tok-en" not in said
+    assert "Traceback" not in said
