@@ -14,6 +14,7 @@ import yaml
 from hookline.dispatcher import Dispatcher
 from hookline.eventtype import EventType
 from hookline.resource import GROUP, VERSION, Resource
+from hookline.rules import CONFIDENTIAL, lifted, of_keys
 from hookline.webhook import Webhook
 
 Schema = dict[str, Any]
@@ -21,7 +22,7 @@ Schema = dict[str, Any]
 _HEADER = "# Generated from the models in operator/hookline by `make generate`. Change those, not this file.\n"
 
 # Said by pydantic for other readers; a structural schema has no place for them.
-_DROPPED = {"title", "examples", "propertyNames", "$defs"}
+_DROPPED = {"title", "examples", "$defs"}
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ def root_schema(model: type[Resource]) -> Schema:
         "properties": {
             "apiVersion": {"type": "string", "description": properties["apiVersion"]["description"]},
             "kind": {"type": "string", "description": properties["kind"]["description"]},
-            "metadata": {"type": "object"},
+            # The name is said so that a rule can point to it.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
             "spec": properties["spec"],
             "status": properties["status"],
         },
@@ -169,9 +171,11 @@ def _structural(schema: Mapping[str, Any], models: Mapping[str, Any]) -> Schema:
     """A JSON Schema of pydantic as a structural one: no references, no alternatives with null, no titles."""
     found = _without_null(_resolved(schema, models), models)
     result: Schema = {}
+    rules: list[Schema] = []
     for key, value in found.items():
         if key == "properties":
             result[key] = {name: _structural(inner, models) for name, inner in value.items()}
+            rules += _confidential_rules(result[key], found.get("required", []))
         elif key == "items":
             result[key] = _structural(value, models)
         elif key == "additionalProperties":
@@ -182,9 +186,23 @@ def _structural(schema: Mapping[str, Any], models: Mapping[str, Any]) -> Schema:
                 result[key] = _without_nulls(value)
         elif key == "type" and value == "integer":
             result |= {"type": "integer", "format": "int64"}
+        elif key == "propertyNames":
+            rules += of_keys(value)
+        elif key == "x-kubernetes-validations":
+            rules += value
         elif key not in _DROPPED:
             result[key] = value
-    return result
+    return {**result, "x-kubernetes-validations": rules} if rules else result
+
+
+def _confidential_rules(properties: Schema, required: list[str]) -> list[Schema]:
+    """Takes the rules away from properties whose texts the API server must not repeat, for the object around them."""
+    rules: list[Schema] = []
+    for name, inner in properties.items():
+        if inner.pop(CONFIDENTIAL, False):
+            own = inner.pop("x-kubernetes-validations")
+            rules += [lifted(rule, name, required=name in required) for rule in own]
+    return rules
 
 
 def _resolved(schema: Mapping[str, Any], models: Mapping[str, Any]) -> Schema:

@@ -5,16 +5,17 @@ Decides which fields there are, their bounds and defaults. Never creates anythin
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+import re
+from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from hookline.egress import parse_cidrs
+from hookline.egress import Network, parse_cidrs
 from hookline.problems import Problem, Refused
 from hookline.resource import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef
 from hookline.retry import DEFAULT_SCHEDULE_SECONDS
-from hookline.rules import Checked, TextRule, cel
+from hookline.rules import Checked, Distinct, TextRule, cel
 
 _NEVER_OPEN = (
     "0.0.0.0/8",
@@ -29,6 +30,18 @@ _NEVER_OPEN = (
 
 _NEVER_OPEN_NETWORKS = tuple(ip_network(cidr) for cidr in _NEVER_OPEN)
 
+_NEVER_OPEN_ALONE = (
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "192.0.0.192/32",
+    "192.88.99.0/24",
+    "240.0.0.0/4",
+    "2001::/23",
+    "fd00:ec2::/32",
+    "fd20:ce::254/128",
+)
+"""The rest of what egress.py never calls. A network may lie around them, because they are taken out of it there."""
+
 _NOT_A_CIDR = "must be a network in CIDR form with no bits set beyond its prefix; write 10.1.2.0/24 or fd12:3456::/48"
 _NEVER_CALLED = (
     "must not touch loopback, link-local, metadata, multicast or unspecified addresses, which are never called; "
@@ -41,29 +54,37 @@ _TIMEOUT_ORDER = "must not be larger than maxTimeoutSeconds; write a smaller num
 
 def allow_cidr_problem(text: str) -> str | None:
     """What is wrong with one entry of egress.allowCidrs and what to write instead, or None."""
-    if "/" not in text or text != text.strip():
+    network = _network(text)
+    if network is None:
         return _NOT_A_CIDR
+    if any(network.version == never.version and network.overlaps(never) for never in _NEVER_OPEN_NETWORKS):
+        return _NEVER_CALLED
     try:
-        (network,) = parse_cidrs([text])
+        parse_cidrs([text])
     except ValueError:
-        return _NEVER_CALLED if _touches_never_open(text) else _NOT_A_CIDR
-    return _NEVER_CALLED if _touches_never_open(str(network)) else None
+        return _NEVER_CALLED
+    return None
 
 
-def _touches_never_open(text: str) -> bool:
+def _network(text: str) -> Network | None:
+    """The network of a CIDR as the API server reads one: no netmask, no zone, no IPv4 network written as IPv6."""
+    if re.fullmatch(r"[0-9A-Fa-f.:]+/(0|[1-9][0-9]*)", text) is None:
+        return None
     try:
         network = ip_network(text)
     except ValueError:
-        return False
-    return any(network.version == never.version and network.overlaps(never) for never in _NEVER_OPEN_NETWORKS)
+        return None
+    mapped = isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None
+    return None if mapped else network
 
 
 def _never_called_cel() -> str:
-    overlaps = (
+    touched = [
         f"cidr('{never}').containsIP(cidr(self).ip()) || cidr(self).containsIP(cidr('{never}').ip())"
         for never in _NEVER_OPEN
-    )
-    return f"!isCIDR(self) || !({' || '.join(overlaps)})"
+    ]
+    touched += [f"cidr('{never}').containsCIDR(cidr(self))" for never in _NEVER_OPEN_ALONE]
+    return f"!isCIDR(self) || !({' || '.join(touched)})"
 
 
 AllowCidr = Annotated[
@@ -85,7 +106,8 @@ NatsUrl = Annotated[
     TextRule(
         "must be the address of a NATS server without user and password; write nats://nats:4222 and put credentials "
         "into credentialsSecretRef",
-        r"(nats|tls)://[A-Za-z0-9.-]+(:[0-9]{1,5})?",
+        r"(nats|tls)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?",
+        confidential=True,
     ),
 ]
 Image = Annotated[
@@ -96,7 +118,9 @@ Image = Annotated[
 Quantity = Annotated[
     str,
     Field(min_length=1, max_length=32),
-    TextRule("must be a quantity of Kubernetes in quotes; write 100m or 256Mi", r"[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?"),
+    TextRule(
+        "must be a quantity of Kubernetes in quotes; write 100m or 256Mi", r"[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPEm])?"
+    ),
 ]
 ResourceName = Annotated[
     str,
@@ -109,6 +133,14 @@ LabelText = Annotated[
     TextRule(
         "must be the value of a label; write letters, digits, -, _ and .",
         r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?",
+    ),
+]
+LabelName = Annotated[
+    str,
+    Field(min_length=1, max_length=317),
+    TextRule(
+        "must be the name of a label; write team or example.com/team",
+        r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?",
     ),
 ]
 Seconds = Annotated[Count, Field(ge=60, le=31_536_000)]
@@ -124,11 +156,13 @@ class Resources(Model):
     """Requests and limits of each sender container."""
 
     requests: dict[ResourceName, Quantity] = Field(
-        default={"cpu": "100m", "memory": "128Mi"}, max_length=8, description="What a sender needs at least."
+        default={}, max_length=8, description="What a sender needs at least."
     )
-    limits: dict[ResourceName, Quantity] = Field(
-        default={"memory": "512Mi"}, max_length=8, description="What a sender may use at most."
-    )
+    limits: dict[ResourceName, Quantity] = Field(default={}, max_length=8, description="What a sender may use at most.")
+
+
+# A default of the whole and not of the parts: a request beside somebody's smaller limit would make the pods invalid.
+_RESOURCES = Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"})
 
 
 class Nats(Model):
@@ -143,7 +177,7 @@ class Nats(Model):
 class NamespaceSelector(Model):
     """Labels of namespaces."""
 
-    match_labels: dict[Annotated[str, Field(min_length=1, max_length=317)], LabelText] = Field(
+    match_labels: dict[LabelName, LabelText] = Field(
         max_length=16, description="Labels that a namespace must have, all of them.", examples=["{team: a}"]
     )
 
@@ -154,8 +188,18 @@ class ServedNamespaces(Model):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
-                cel("self.from != 'Selector' || has(self.selector)", f"`selector` {_NEEDS_SELECTOR}", ".selector"),
-                cel("self.from == 'Selector' || !has(self.selector)", f"`selector` {_NO_SELECTOR}", ".selector"),
+                cel(
+                    "self.from != 'Selector' || has(self.selector)",
+                    f"`selector` {_NEEDS_SELECTOR}",
+                    ".selector",
+                    "FieldValueRequired",
+                ),
+                cel(
+                    "self.from == 'Selector' || !has(self.selector)",
+                    f"`selector` {_NO_SELECTOR}",
+                    ".selector",
+                    "FieldValueForbidden",
+                ),
             ]
         }
     )
@@ -179,12 +223,11 @@ class ServedNamespaces(Model):
 class Egress(Model):
     """What may be called besides public addresses."""
 
-    allow_cidrs: tuple[AllowCidr, ...] = Field(
+    allow_cidrs: Annotated[tuple[AllowCidr, ...], Distinct()] = Field(
         default=(),
         max_length=64,
         description="Private networks that may be called. Public addresses always may; loopback, link-local and "
         "metadata addresses never.",
-        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 
 
@@ -224,13 +267,10 @@ class DispatcherSpec(Model):
 
     replicas: Annotated[Count, Field(ge=1, le=100)] = Field(default=2, description="Sender pods.")
     image: Image | None = Field(default=None, description="Image of the senders; without it the operator's own.")
-    image_pull_secrets: tuple[ImagePullSecret, ...] = Field(
-        default=(),
-        max_length=8,
-        description="Secrets with credentials for the image's registry.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    image_pull_secrets: Annotated[tuple[ImagePullSecret, ...], Distinct("name")] = Field(
+        default=(), max_length=8, description="Secrets with credentials for the image's registry."
     )
-    resources: Resources = Field(default=Resources(), description="Requests and limits of each sender container.")
+    resources: Resources = Field(default=_RESOURCES, description="Requests and limits of each sender container.")
     nats: Nats = Field(default=Nats(), description="The queue.")
     served_namespaces: ServedNamespaces = Field(
         default=ServedNamespaces(), description="Whose Webhooks this Dispatcher sends."

@@ -42,7 +42,9 @@ class EventType(Resource):
         json_schema_extra={
             "x-kubernetes-validations": [
                 cel(
-                    "self.metadata.name == self.spec.event.lowerAscii()", f"`metadata.name` {_NAME_RULE}", ".spec.event"
+                    "self.metadata.name == self.spec.event.lowerAscii()",
+                    f"`metadata.name` {_NAME_RULE}",
+                    ".metadata.name",
                 )
             ]
         }

@@ -50,6 +50,7 @@ VALUE_RULE = TextRule(
     "must be visible ASCII characters with single-line blanks between them only; write it on one line, in quotes, "
     "without blank at start or end, or leave the header out when it is empty",
     "[!-~]([ \t!-~]*[!-~])?",
+    confidential=True,
 )
 
 

@@ -67,6 +67,8 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
             return _unknown(path, model)
         case "literal_error":
             return _not_a_choice(error)
+        case "int_type" if isinstance(error["input"], float):
+            return "must be a whole number; write it without a decimal part"
         case other:
             template = _MESSAGES.get(other, "is not understood; see the description of the field")
             return template.format(**error.get("ctx", {}), was=_named(error["input"]))
@@ -75,7 +77,6 @@ def _message(error: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
 _MESSAGES = {
     "string_type": 'must be text, not {was}; write it in quotes: "…"',
     "int_type": "must be a whole number, not {was}; write digits without quotes",
-    "int_from_float": "must be a whole number; write it without a decimal part",
     "bool_type": "must be true or false, not {was}; write true or false without quotes",
     "tuple_type": "must be a list, not {was}; write one entry a line, each after a dash",
     "dict_type": "must be a mapping, not {was}; write its fields below it, indented, as name: value",
@@ -123,7 +124,7 @@ def _letters(name: str) -> str:
 def _clause(description: str | None) -> str:
     """The first sentence of a description, to stand inside another sentence."""
     sentence = (description or "…").split(". ")[0].rstrip(".")
-    return sentence[0].lower() + sentence[1:]
+    return sentence if sentence[:2].isupper() else sentence[0].lower() + sentence[1:]
 
 
 def _named(value: Any) -> str:

@@ -49,7 +49,11 @@ class Model(BaseModel):
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
         # The API server prunes nulls of fields that are not nullable before it fills in defaults; none of ours is.
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+        # An unknown field stays unknown, whatever its value.
+        if not isinstance(data, dict):
+            return data
+        known = {name for key, field in cls.model_fields.items() for name in (key, field.alias)}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
 
     @classmethod
     def model_validate(

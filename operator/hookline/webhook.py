@@ -159,7 +159,6 @@ class WebhookSpec(Model):
                     "h.name.lowerAscii() != self.signature.headerName.lowerAscii())",
                     f"a header {_TAKEN_NAME}",
                     ".headers",
-                    "FieldValueDuplicate",
                 ),
             ]
         }
@@ -188,7 +187,6 @@ class WebhookSpec(Model):
                 cel(
                     "self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",
                     _UNIQUE_NAMES,
-                    reason="FieldValueDuplicate",
                 )
             ],
         },

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from hookline import crds, generate
 from hookline.crds import KINDS, Kind
+from hookline.url import URL_RULES
 
 ROOT = Path(__file__).parents[2]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
@@ -60,17 +64,78 @@ def test_the_schema_is_structural(kind: Kind) -> None:
 
 
 @each_kind
-def test_the_crd_has_just_the_fields_of_the_model_and_their_defaults(kind: Kind) -> None:
-    spec = kind.model.model_fields["spec"].annotation
-    assert isinstance(spec, type)
-    assert issubclass(spec, BaseModel)
-    there = crds.root_schema(kind.model)["properties"]["spec"]
-    fields = {field.alias or name: field for name, field in spec.model_fields.items()}
-    assert there["properties"].keys() == fields.keys()
-    assert set(there.get("required", [])) == {name for name, field in fields.items() if field.is_required()}
-    for name, field in fields.items():
-        if isinstance(field.default, str | int | bool):
-            assert there["properties"][name]["default"] == field.default
+def test_the_crd_has_just_the_fields_of_the_models_with_their_defaults_and_bounds(kind: Kind) -> None:
+    properties = crds.root_schema(kind.model)["properties"]
+    for name in ("spec", "status"):
+        agree(properties[name], kind.model.model_fields[name], name)
+
+
+def agree(there: dict[str, Any], field: FieldInfo, path: str) -> None:
+    """Whether a schema says of a field what its model says, down to the last field below it."""
+    default = None if field.is_required() else field.get_default()
+    assert there.get("default") == to_jsonable_python(default, by_alias=True, exclude_none=True), path
+    bounds_agree(there, [*field.metadata, *beside_the_type(field.annotation)], path)
+    model = model_of(field.annotation)
+    if model is None:
+        return
+    node = there.get("items", there)
+    fields = {inner.alias or name: inner for name, inner in model.model_fields.items()}
+    assert node["properties"].keys() == fields.keys(), path
+    assert set(node.get("required", [])) == {name for name, inner in fields.items() if inner.is_required()}, path
+    for name, inner in fields.items():
+        agree(node["properties"][name], inner, f"{path}.{name}")
+
+
+def bounds_agree(there: dict[str, Any], metadata: list[Any], path: str) -> None:
+    names = {"string": "Length", "array": "Items", "object": "Properties"}
+    for bound in metadata:
+        for attribute, key in (("ge", "minimum"), ("le", "maximum"), ("min_length", "min"), ("max_length", "max")):
+            if hasattr(bound, attribute):
+                key = key if attribute in ("ge", "le") else key + names[there["type"]]
+                assert there[key] == getattr(bound, attribute), (path, key)
+
+
+def beside_the_type(annotation: Any) -> list[Any]:
+    """What stands beside the type in `Annotated[…] | None`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        beside = typing.get_args(annotation)[1:]
+        return [inner for each in beside for inner in (each.metadata if isinstance(each, FieldInfo) else [each])]
+    optional = type(None) in typing.get_args(annotation)
+    return [inner for each in typing.get_args(annotation) for inner in beside_the_type(each)] if optional else []
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in typing.get_args(annotation) if (found := model_of(each))), None)
+
+
+@each_kind
+def test_no_answer_of_the_api_server_repeats_a_text_that_may_hold_a_secret(kind: Kind) -> None:
+    text = crds.crd_files()[f"hookline.dev_{kind.plural}.yaml"]
+    assert "x-hookline" not in text
+    for path, node in spec_nodes(kind):
+        if path in ("spec.url", "spec.headers[].value", "spec.nats.url"):
+            # A rule or a pattern of a text is answered with the text; a rule of the object around it is not.
+            assert not {"x-kubernetes-validations", "pattern", "enum"} & node.keys(), path
+
+
+def test_the_rules_of_such_texts_are_with_the_object_around_them() -> None:
+    found = dict(spec_nodes(KINDS[0]))
+    rules = {
+        path: [rule["rule"] for rule in found[path]["x-kubernetes-validations"] if rule.get("fieldPath") == field]
+        for path, field in (("spec", ".url"), ("spec.headers[]", ".value"))
+    }
+    assert len(rules["spec"]) == len(URL_RULES.rules)
+    assert all("self.url" in rule for rule in rules["spec"])
+    assert all(rule.startswith("!has(self.value) || ") for rule in rules["spec.headers[]"])
+
+
+@each_kind
+def test_no_rule_has_the_reason_for_which_the_api_server_leaves_out_the_message(kind: Kind) -> None:
+    for _, node in nodes(crds.root_schema(kind.model)):
+        for rule in node.get("x-kubernetes-validations", []):
+            assert rule["reason"] in ("FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden"), rule
 
 
 @each_kind
@@ -97,3 +162,11 @@ def test_an_unseen_webhook_is_not_taken_for_ready_by_kstatus() -> None:
     for kind in KINDS:
         status = crds.root_schema(kind.model)["properties"]["status"]
         assert status["default"]["observedGeneration"] == -1
+
+
+def test_rules_of_the_keys_of_a_map_are_with_the_map() -> None:
+    found = dict(spec_nodes(KINDS[2]))
+    for path in ("spec.resources.limits", "spec.servedNamespaces.selector.matchLabels"):
+        assert any(
+            rule["rule"].startswith("self.all(key, key.matches(") for rule in found[path]["x-kubernetes-validations"]
+        )
