@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from doubles.local import count, until
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
 from hookline.stream import names
@@ -19,18 +19,6 @@ from hookline.stream.streams import Retention, ensure, open_unpark, parked
 from hookline.stream.types import read_types, write_types
 
 UID = "0b9a5c1e-0000-0000-0000-000000000001"
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.02)
-
-
-async def messages(client: Client, stream: str) -> int:
-    info = await client.jetstream().stream_info(stream)
-    return info.state.messages
 
 
 async def test_streams_are_made_once_and_changed_in_place(client: Client) -> None:
@@ -45,7 +33,7 @@ async def test_a_message_stored_twice_under_one_name_is_there_once(queue: Client
     subject = names.event_subject("default", "IdentityCreated")
     assert await publisher.store(subject, b"{}", once="default.evt_1")
     assert not await publisher.store(subject, b"{}", once="default.evt_1")
-    assert await messages(queue, names.EVENTS) == 1
+    assert await count(queue, names.EVENTS) == 1
 
 
 async def test_a_full_stream_refuses_and_keeps_what_it_has(queue: Client) -> None:
@@ -89,7 +77,7 @@ async def test_a_scheduled_message_comes_back_to_its_shard_with_its_headers_and_
     await message.ack()
     await pull.stop()
     await queue.flush()
-    assert await messages(queue, names.DELIVERIES) == 0
+    assert await count(queue, names.DELIVERIES) == 0
 
 
 async def test_the_same_schedule_stored_twice_fires_once(queue: Client) -> None:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
@@ -117,9 +116,3 @@ async def dead_letters(client: Client) -> list[dict[str, str]]:
     info = await js.stream_info(names.DEAD)
     sequences: Sequence[int] = range(info.state.first_seq, info.state.last_seq + 1)
     return [dict((await js.get_msg(names.DEAD, seq)).headers or {}) for seq in sequences]
-
-
-def port_of(receiver: Receiver) -> int:
-    port = urlsplit(receiver.url).port
-    assert port is not None
-    return port
