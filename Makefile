@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 # Hashed and complete: nothing is installed that requirements-dev.lock does not name. --no-deps checks nothing anew.
 $(VENV)/installed: requirements-dev.lock pyproject.toml
@@ -28,7 +28,19 @@ run: setup ## Try Hookline on this machine (ONCE=1: stop when all 20 events arri
 
 .PHONY: test
 test: setup lint current ## Lint, types, import rules, generated files, all tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest tests/unit tests/component tests/cluster
+
+.PHONY: e2e
+e2e: setup ## The shipped manifests in a one-node cluster on this machine (root; builds Kubernetes once, about 15 minutes)
+	@$(BIN)/pytest tests/e2e
+
+.PHONY: cluster
+cluster: setup ## A Kubernetes API server to try things on (DOWN=1 ends it)
+	@PYTHONPATH=tests $(BIN)/python -m controlplane $(if $(DOWN),down,up)
+
+.PHONY: image
+image: setup ## Build the container image with docker, podman or buildah, or without any of them as build/hookline.tar
+	@PYTHONPATH=tests $(BIN)/python -m controlplane image
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import rules
@@ -53,11 +65,15 @@ current: setup ## Check that generated files are current
 bench: setup ## Deliveries per second and core, against a bare client in the same run
 	@$(BIN)/python benchmarks/throughput.py
 
+.PHONY: bench-operator
+bench-operator: setup ## The operator with 100, 1,000 and 10,000 Webhooks on a real API server
+	@$(BIN)/python benchmarks/operator_scale.py
+
 .PHONY: lock
 lock: setup ## Resolve the lock files anew, after a change of dependencies in pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
-	  --no-annotate pyproject.toml --output-file requirements.lock
+	  --no-annotate --extra operator pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	  --no-annotate --all-extras pyproject.toml --output-file requirements-dev.lock
 

@@ -201,7 +201,7 @@ def _webhook(number: int, port: int, ca: str) -> tuple[Route, Keys]:
         schedule_seconds=(5,),
         max_concurrency=CONCURRENCY,
     )
-    return route, Keys(uid=uid, signing=(SECRET,), ca_pem=ca)
+    return route, Keys(uid=uid, signing=SECRET, ca_pem=ca)
 
 
 async def _publish(publisher: Publisher, events: int, webhooks: int) -> None:

@@ -6,6 +6,7 @@ Decides which fields there are, their bounds and defaults. Never creates anythin
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Literal, Self
 
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from hookline.egress import Network, parse_cidrs
 from hookline.problems import Problem, Refused
-from hookline.resource import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef
+from hookline.resource import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef, Status
 from hookline.retry import DEFAULT_SCHEDULE_SECONDS
 from hookline.rules import Checked, Distinct, TextRule, cel
 
@@ -165,12 +166,21 @@ class Resources(Model):
 _RESOURCES = Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"})
 
 
+MAX_NAME_LENGTH = 40
+"""Of a Dispatcher: names of its pods begin with it and must fit into a label (63 characters)."""
+
+_NAME_TOO_LONG = f"must be at most {MAX_NAME_LENGTH} characters long and hold no full stop; write a shorter name"
+
+
 class Nats(Model):
     """The queue."""
 
     url: NatsUrl = Field(default="nats://nats:4222", description="Address of NATS, with JetStream.")
     credentials_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Secret in the Dispatcher's namespace that holds a NATS credentials file."
+    )
+    stream_replicas: Annotated[Count, Field(ge=1, le=5)] = Field(
+        default=1, description="Copies of each stream, on as many NATS servers. 3 for a cluster of three."
     )
 
 
@@ -292,8 +302,59 @@ class DispatcherSpec(Model):
         return self
 
 
+class ShardCount(Model):
+    """How many routes one shard of the route book holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    shard: str = Field(max_length=2, description="Number of the shard.", examples=["07"])
+    routes: Count = Field(ge=0, description="Routes in it.", examples=[12])
+
+
+class DispatcherStatus(Status):
+    """What Hookline found, and what the senders are told."""
+
+    routes: Count = Field(default=0, ge=0, description="Webhooks in the route book.")
+    shards: tuple[ShardCount, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Routes by shard of the book; follows changes within some seconds.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["shard"]},
+    )
+
+
 class Dispatcher(Resource):
     """A Dispatcher is a fleet of senders with its policy and its queue; administrators own it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && !self.metadata.name.contains('.')",
+                    f"`metadata.name` {_NAME_TOO_LONG}",
+                    ".metadata.name",
+                )
+            ]
+        }
+    )
+
     kind: Literal["Dispatcher"] = Field(default="Dispatcher", description="The kind.")
     spec: DispatcherSpec = Field(default=DispatcherSpec(), description="The fleet and its policy.")
+    status: DispatcherStatus = Field(
+        default=DispatcherStatus(), description="What Hookline found; written by the operator only."
+    )
+
+    @model_validator(mode="after")
+    def _name_fits(self) -> Self:
+        if len(self.metadata.name) > MAX_NAME_LENGTH or "." in self.metadata.name:
+            raise Refused(Problem(("metadata", "name"), _NAME_TOO_LONG))
+        return self
+
+    def serves(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Whether it sends for the Webhooks of a namespace with these labels."""
+        served = self.spec.served_namespaces
+        if served.from_ == "Same":
+            return namespace == self.metadata.namespace
+        if served.from_ == "Selector" and served.selector is not None:
+            return served.selector.match_labels.items() <= labels.items()
+        return True

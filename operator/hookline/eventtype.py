@@ -28,10 +28,10 @@ class EventTypeSpec(Model):
         examples=["{type: object}"],
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
-    validation: Literal["Enforce", "Warn", "Off"] = Field(
+    validation: Literal["Enforce", "Warn", "Ignore"] = Field(
         default="Enforce",
         description="What happens to an event whose body does not match the schema: it is refused (Enforce), taken "
-        'with a warning (Warn), or not checked at all ("Off", in quotes, because YAML reads a bare Off as false).',
+        "with a warning (Warn), or not checked at all (Ignore).",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hookline import catalogue, crds, routes
+from hookline import bookfiles, catalogue, crds
 from hookline.local import samples
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ def generated() -> dict[Path, str]:
     return {
         **{Path("crds") / name: text for name, text in crds.crd_files().items()},
         **{Path("schemas") / name: text for name, text in catalogue.schema_files().items()},
-        **{Path("schemas") / name: text for name, text in routes.contracts().items()},
+        **{Path("schemas") / name: text for name, text in bookfiles.contracts().items()},
         **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
     }
 

@@ -112,8 +112,6 @@ def _unknown(path: Path, model: type[BaseModel]) -> str:
 
 def _not_a_choice(error: ErrorDetails) -> str:
     expected = str(error["ctx"]["expected"]).replace("'", "")
-    if error["input"] is False and "Off" in expected:
-        return f'must be {expected}; YAML reads Off without quotes as false, so write "Off"'
     return f"must be {expected}; write it in just this spelling"
 
 

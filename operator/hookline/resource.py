@@ -210,9 +210,11 @@ class Resource(Model):
     def _status_is_output(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Status:
         # The API server drops the status of what people apply, so what stands there cannot make a manifest wrong.
         try:
-            return Status.model_validate(validate(value))
+            found = validate(value)
         except ValidationError:
-            return Status()
+            found = cls.model_fields["status"].default
+        assert isinstance(found, Status)
+        return found
 
 
 def problems_of(error: ValidationError) -> list[Problem]:

@@ -84,7 +84,7 @@ class EventTypeSpec:
 
     name: str
     schema: Mapping[str, Any] = field(repr=False)
-    validation: Literal["Enforce", "Warn", "Off"] = "Enforce"
+    validation: Literal["Enforce", "Warn", "Ignore"] = "Enforce"
     description: str = ""
     builtin: bool = False
 
@@ -121,11 +121,11 @@ class Catalogue:
         """What is wrong with a body of this type, at most ten problems. Raises UnknownEvent, and nothing else.
 
         What is not strict JSON is refused whatever the type says. Problems against the schema refuse under `Enforce`
-        only; with `Off` the schema is not looked at.
+        only; with `Ignore` the schema is not looked at.
         """
         spec = self.get(name)
         value, findings = strictjson.read(body)
-        if findings or spec.validation == "Off":
+        if findings or spec.validation == "Ignore":
             return to_problems(findings)
         return to_problems(self._against_schema(spec, value), refuses=spec.validation == "Enforce")
 

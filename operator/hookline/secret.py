@@ -61,17 +61,12 @@ Secrets = Mapping[tuple[str, str], Secret]
 def borrow(secrets: Secrets, namespace: str, name: str, key: str) -> bytes | Refusal:
     """The value of one key, or why there is none."""
     secret = secrets.get((namespace, name))
-    if secret is None:
-        return Refusal(
-            "SecretNotFound",
-            f"Secret {namespace}/{name} does not exist; create it with the key {key} "
-            f'and the label {LEND_LABEL}: "true"',
-        )
-    if not secret.lent:
+    if secret is None or not secret.lent:
+        # One answer for both: the operator never asks for Secrets without the label, so it cannot tell them apart.
         return Refusal(
             "SecretNotLent",
-            f"Secret {namespace}/{name} is not lent to Webhooks; its owner allows it with: "
-            f"kubectl label secret -n {namespace} {name} {LEND_LABEL}=true",
+            f"no Secret {namespace}/{name} is lent to Webhooks; create it with the key {key}, and its owner lends it "
+            f"with: kubectl label secret -n {namespace} {name} {LEND_LABEL}=true",
         )
     if key not in secret.data:
         there = ", ".join(sorted(secret.data)) or "none"

@@ -60,6 +60,8 @@ class Surroundings:
     dispatchers: Mapping[str, Dispatcher]
     policies: Mapping[str, EgressPolicy]
     """Of each Dispatcher, by its name."""
+    namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of each namespace that is known, by its name."""
 
 
 def uid_of(namespace: str, name: str) -> str:
@@ -94,7 +96,7 @@ def decide(webhook: Webhook, around: Surroundings) -> Verdict:
         if refusal is None
         else Condition("SecretsResolved", "False", refusal.reason, refusal.message)
     )
-    ready = _ready(webhook, accepted, resolved)
+    ready = summary(webhook, accepted, resolved)
     return Verdict(accepted, resolved, ready, _route(webhook, around, accepted, resolved), keys)
 
 
@@ -114,8 +116,14 @@ def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[str, str] | N
     spec = webhook.spec
     dispatcher = around.dispatchers.get(spec.dispatcher)
     if dispatcher is None:
-        there = ", ".join(sorted(around.dispatchers))
-        return "DispatcherNotFound", f"spec.dispatcher: there is no Dispatcher {spec.dispatcher}; write one of: {there}"
+        return "DispatcherNotFound", f"spec.dispatcher: {_no_dispatcher(spec.dispatcher, around)}"
+    namespace = webhook.metadata.namespace
+    if not dispatcher.serves(namespace, around.namespace_labels.get(namespace, {})):
+        message = (
+            f"spec.dispatcher: the Dispatcher {spec.dispatcher} does not serve the namespace {namespace}; name another "
+            "one, or ask its administrators to take the namespace into spec.servedNamespaces"
+        )
+        return "NamespaceNotServed", message
     try:
         around.catalogue.get(spec.event)
     except UnknownEvent as error:
@@ -134,8 +142,16 @@ def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[str, str] | N
     return None
 
 
-def _ready(webhook: Webhook, accepted: Condition, resolved: Condition) -> Condition:
-    for part in (accepted, resolved):
+def _no_dispatcher(name: str, around: Surroundings) -> str:
+    there = ", ".join(sorted(around.dispatchers))
+    return f"there is no Dispatcher {name} that works; " + (
+        f"write one of: {there}" if there else "there is none at all"
+    )
+
+
+def summary(webhook: Webhook, *parts: Condition) -> Condition:
+    """The condition Ready: the first part that is not true, else that all is well."""
+    for part in parts:
         if part.status != "True":
             return Condition("Ready", "False", part.reason, part.message)
     if not webhook.spec.enabled:
@@ -206,16 +222,16 @@ class _Borrower:
             client_key_pem=private_key,
         )
 
-    def _signing(self) -> tuple[str, ...]:
+    def _signing(self) -> str | None:
         ref = self._spec.secret_ref
         if ref is None or self._spec.signature.scheme != "StandardWebhooks":
-            return ()
+            return None
         value = self._value(ref)
         try:
             parse_key(value)
         except SigningKeyError as error:
             raise self._invalid(ref, str(error)) from None
-        return (value.decode().strip(),)
+        return value.decode().strip()
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
         found: list[tuple[str, str]] = []

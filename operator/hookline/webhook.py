@@ -212,6 +212,14 @@ class WebhookSpec(Model):
             raise Refused(*problems)
         return self
 
+    def secret_names(self) -> set[str]:
+        """Names of the Secrets that the Webhook needs."""
+        refs: list[SecretRef | None] = [self.secret_ref]
+        refs += [header.value_from.secret_key_ref for header in self.headers if header.value_from]
+        if self.tls is not None:
+            refs += [self.tls.ca_secret_ref, self.tls.client_cert_secret_ref]
+        return {ref.name for ref in refs if ref is not None}
+
     def _missing_secret(self) -> Iterator[Problem]:
         if self.signature.scheme == "Header" and self.secret_ref is None:
             yield Problem(("secretRef",), _NEEDS_SECRET)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from doubles.command import hookline, running
-from doubles.local import SECRET, publish, until
+from doubles.local import SECRET, publish, receiver_of, until
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
@@ -39,10 +39,6 @@ def one(receiver: Receiver, name: str, *, path: str | None = None, enabled: bool
         ca_secret_name="ca",
         enabled=enabled,
     )
-
-
-def receiver_of(calls: list[ReceivedCall], *answers: Answer, delay_seconds: float = 0) -> Receiver:
-    return Receiver(secret=SECRET, on_call=calls.append, answers=answers or (Answer(200),), delay_seconds=delay_seconds)
 
 
 async def connected(data: Path) -> Client:
@@ -188,7 +184,7 @@ async def test_a_webhook_edited_into_an_invalid_one_stays_as_it_was(tmp_path: Pa
 @pytest.mark.parametrize(
     ("secret", "reason"),
     [
-        (None, "SecretNotFound"),
+        (None, "SecretNotLent"),
         ("key", "SecretKeyMissing"),
         ("label", "SecretNotLent"),
     ],

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from doubles.local import SECRET, count, dead_letters, hook, publish, sender, until, until_stored, write_book
+from doubles.local import count, dead_letters, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline import __version__
 from hookline.local.nats_server import NatsServer
-from hookline.local.receiver import Answer, ReceivedCall, Receiver
+from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routes import Keys, RouteState
 from hookline.stream import names
 from hookline.stream.connection import Client
@@ -21,10 +21,6 @@ from hookline.stream.connection import Client
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "routebook"
-
-
-def receiver_of(calls: list[ReceivedCall], *answers: Answer, delay_seconds: float = 0) -> Receiver:
-    return Receiver(secret=SECRET, on_call=calls.append, answers=answers or (Answer(200),), delay_seconds=delay_seconds)
 
 
 async def test_an_event_arrives_as_a_signed_post_with_its_body_byte_for_byte(
@@ -160,12 +156,12 @@ async def test_deliveries_of_a_deleted_webhook_become_dead_letters(
     calls: list[ReceivedCall] = []
     async with receiver_of(calls, Answer(503)) as receiver:
         write_book(folder, hook("one", receiver), hook("two", receiver))
-        async with sender(folder, nats_server.url):
+        async with sender(folder, nats_server.url, gone_seconds=1.2):
             await publish(client)
             await until(lambda: len(calls) == 2)
             write_book(folder, hook("two", receiver))
-            await until(lambda: len([c for c in calls if c.path_and_query == "/two"]) == 3)
-            await asyncio.sleep(1)
+            await until_stored(client, names.DEAD, 2)
+            await until_stored(client, names.PARKED, 0)
     reasons = sorted(letter["Hookline-Reason"].split(":")[0] for letter in await dead_letters(client))
     assert reasons == ["ScheduleSpent", "WebhookGone"]
     assert len([c for c in calls if c.path_and_query == "/one"]) == 1
@@ -220,13 +216,13 @@ async def test_a_sender_waits_for_a_first_good_book_and_keeps_it_when_the_next_i
     calls: list[ReceivedCall] = []
     async with receiver_of(calls) as receiver:
         folder.mkdir()
-        (folder / "index.json").write_text("{}")
+        (folder / "book.json").write_text("{}")
         writing = asyncio.get_running_loop().call_later(1, write_book, folder, hook("one", receiver))
         async with sender(folder, nats_server.url):
             assert writing.when() <= asyncio.get_running_loop().time()
             await publish(client)
             await until(lambda: len(calls) == 1)
-            (folder / "index.json").write_text('{"format": 1, "files": {}}')
+            (folder / "book.json").write_text('{"format": 1, "shards": []}')
             await asyncio.sleep(0.5)
             await publish(client)
             await until(lambda: len(calls) == 2)

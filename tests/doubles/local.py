@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,17 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hookline.delivery.delivery import Delivery
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
 from hookline.events import Event
 from hookline.local import bookfolder
-from hookline.local.receiver import Receiver
+from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client
 from hookline.stream.publish import Publisher, publish_event
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+
+_event_seqs = itertools.count(1)
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 30, what: str = "it") -> None:
@@ -30,6 +34,11 @@ async def until(condition: Callable[[], bool], *, seconds: float = 30, what: str
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         await asyncio.sleep(0.02)
+
+
+def receiver_of(calls: list[ReceivedCall], *answers: Answer, delay_seconds: float = 0) -> Receiver:
+    """A receiver that notes its calls."""
+    return Receiver(secret=SECRET, on_call=calls.append, answers=answers or (Answer(200),), delay_seconds=delay_seconds)
 
 
 def hook(name: str, receiver: Receiver, *, event: str = "IdentityCreated", **changes: object) -> tuple[Route, Keys]:
@@ -47,7 +56,7 @@ def hook(name: str, receiver: Receiver, *, event: str = "IdentityCreated", **cha
         "schedule_seconds": (1, 1),
         "max_concurrency": 10,
     }
-    return Route.model_validate({**fields, **changes}), Keys(uid=uid, signing=(SECRET,), ca_pem=receiver.ca_pem)
+    return Route.model_validate({**fields, **changes}), Keys(uid=uid, signing=SECRET, ca_pem=receiver.ca_pem)
 
 
 def write_book(folder: Path, *entries: tuple[Route, Keys]) -> None:
@@ -69,10 +78,19 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def sender(folder: Path, nats_url: str, *, grace_seconds: float = 5) -> AsyncIterator[Running]:
+async def sender(
+    folder: Path, nats_url: str, *, grace_seconds: float = 5, gone_seconds: float = 60, patient: bool = False
+) -> AsyncIterator[Running]:
     attempts: list[Attempt] = []
     stop = asyncio.Event()
-    pod = Pod(folder, nats_url, on_attempt=attempts.append, grace_seconds=grace_seconds)
+    pod = Pod(
+        folder,
+        nats_url,
+        on_attempt=attempts.append,
+        grace_seconds=grace_seconds,
+        gone_seconds=gone_seconds,
+        patient=patient,
+    )
     running = Running(pod, attempts, stop, asyncio.create_task(pod.run(stop)))
     await until(lambda: pod.ready.is_set() or running.task.done(), what="readiness")
     try:
@@ -95,6 +113,21 @@ async def publish(
     for start in range(0, count, 200):
         await asyncio.gather(*(one(each) for each in ids[start : start + 200]))
     return ids
+
+
+async def deliver(client: Client, uid: str, count: int = 1, *, returned: int = 0, parked: bool = False) -> list[str]:
+    """Store deliveries as a fan-out that knows the Webhook does; the ids of their events."""
+    publisher = Publisher(client)
+    now = datetime.now(UTC).isoformat()
+    subject = names.parked_subject(uid) if parked else names.delivery_subject(uid)
+
+    async def one() -> str:
+        event = Event(f"evt_{uuid.uuid4().hex}", "default", "IdentityCreated", now, b"{}")
+        delivery = Delivery(uid, event, next(_event_seqs), returned=returned)
+        await publisher.store(subject, b"{}", delivery.headers(), once=event.id)
+        return event.id
+
+    return list(await asyncio.gather(*(one() for _ in range(count))))
 
 
 async def count(client: Client, stream: str) -> int:

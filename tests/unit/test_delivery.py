@@ -31,7 +31,7 @@ ROUTE = Route(
     schedule_seconds=(),
     max_concurrency=1,
 )
-KEYS = Keys(uid="u1", query=f"t={CANARY}", signing=(SECRET,), headers=(("X-A", CANARY),))
+KEYS = Keys(uid="u1", query=f"t={CANARY}", signing=SECRET, headers=(("X-A", CANARY),))
 
 
 @given(st.integers(1, 99), st.integers(1, 10**12), st.binary(max_size=50))

@@ -60,11 +60,6 @@ def test_a_path_is_spelled_as_people_write_it(path: tuple[str | int, ...], field
         (webhook(description="a" * 1025), "spec.description", "must be no longer than 1024 characters"),
         (webhook(retry={"scheduleSeconds": [1] * 21}), "spec.retry.scheduleSeconds", "must have at most 20 entries"),
         (
-            resource("EventType", {"event": "A", "schema": {}, "validation": False}, "a"),
-            "spec.validation",
-            'YAML reads Off without quotes as false, so write "Off"',
-        ),
-        (
             resource("EventType", {"event": "A"}, "a"),
             "spec.schema",
             "is required: JSON Schema (draft-04 or later) of the body of an event; write schema: {type: object}",

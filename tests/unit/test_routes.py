@@ -1,122 +1,23 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline import routes
+from doubles.books import CANARY, a_book, books, entries, route, secret_keys, uids
 from hookline.routes import (
+    BOOK_FILE,
     BOOK_SHARDS,
-    INDEX_FILE,
-    Book,
-    BookError,
-    DispatcherRecord,
+    MAX_RETIRED_KEYS,
+    ROTATION_SECONDS,
     Keys,
+    RetiredKey,
     Route,
     RouteState,
-    TypeRecord,
     book_of,
-    decode,
-    encode,
-    is_secret,
+    index_file,
+    rotated,
     shard_of,
 )
-
-CANARY = "canary-8d1f"
-
-texts = st.text(max_size=30)
-uids = st.uuids().map(str)
-
-
-@st.composite
-def entries(draw: st.DrawFn) -> tuple[Route, Keys]:
-    uid = draw(uids)
-    route = Route(
-        uid=uid,
-        namespace=draw(st.sampled_from(["default", "team-a"])),
-        name=draw(st.text("abc-", min_size=1, max_size=20)),
-        generation=draw(st.integers(0, 9)),
-        state=draw(st.sampled_from(RouteState)),
-        event=draw(st.sampled_from(["IdentityCreated", "order.created", None])),
-        url=draw(texts),
-        timeout_seconds=draw(st.integers(1, 30)),
-        schedule_seconds=tuple(draw(st.lists(st.integers(1, 86400), max_size=20))),
-        max_concurrency=draw(st.integers(1, 1000)),
-    )
-    keys = Keys(
-        uid=uid,
-        query=draw(texts),
-        signing=tuple(draw(st.lists(texts, max_size=2))),
-        headers=tuple(draw(st.lists(st.tuples(texts, texts), max_size=3))),
-        ca_pem=draw(st.none() | texts),
-    )
-    return route, keys
-
-
-books = st.lists(entries(), max_size=12, unique_by=lambda entry: entry[0].uid)
-
-
-def route(uid: str = "u1", **changes: object) -> Route:
-    fields: dict[str, object] = {
-        "uid": uid,
-        "namespace": "default",
-        "name": "hook",
-        "generation": 1,
-        "state": RouteState.ACTIVE,
-        "event": "IdentityCreated",
-        "url": "https://example.com/",
-        "timeout_seconds": 15,
-        "schedule_seconds": (5,),
-        "max_concurrency": 10,
-    }
-    return Route.model_validate({**fields, **changes})
-
-
-def secret_keys(uid: str = "u1") -> Keys:
-    return Keys(uid=uid, query=CANARY, signing=(CANARY,), headers=(("x", CANARY),), client_key_pem=CANARY)
-
-
-def a_book() -> Book:
-    return book_of(
-        [(route("u1"), secret_keys("u1")), (route("u2"), secret_keys("u2"))],
-        DispatcherRecord(allow_cidrs=("10.0.0.0/8",)),
-        [TypeRecord(name="order.created", description="", validation="Warn", schema_={"type": "object"})],
-    )
-
-
-@given(books)
-def test_what_was_encoded_is_decoded(pairs: list[tuple[Route, Keys]]) -> None:
-    book = book_of(pairs)
-    read = decode(encode(book))
-    assert (read.routes, read.keys) == (book.routes, book.keys)
-    assert (read.dispatcher, read.types) == (book.dispatcher, book.types)
-
-
-@given(books, st.randoms())
-def test_the_files_do_not_depend_on_the_order_of_webhooks(pairs: list[tuple[Route, Keys]], random: object) -> None:
-    shuffled = list(pairs)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert encode(book_of(pairs)) == encode(book_of(shuffled))
-
-
-@given(books, entries())
-def test_one_more_webhook_changes_its_two_shards_and_the_index_only(
-    pairs: list[tuple[Route, Keys]], added: tuple[Route, Keys]
-) -> None:
-    before, after = encode(book_of(pairs)), encode(book_of([*pairs, added]))
-    changed = {name for name in after if before.get(name) != after[name]}
-    shard = shard_of(added[0].uid, BOOK_SHARDS)
-    if added[0].uid not in [route.uid for route, _ in pairs]:
-        assert changed == {f"routes-{shard:02}.json", f"keys-{shard:02}.json", INDEX_FILE}
-
-
-def test_files_that_are_not_secret_hold_no_secret() -> None:
-    files = encode(a_book())
-    assert any(CANARY.encode() in content for name, content in files.items() if is_secret(name))
-    assert not any(CANARY.encode() in content for name, content in files.items() if not is_secret(name))
 
 
 def test_the_representation_of_keys_shows_no_secret() -> None:
@@ -124,58 +25,46 @@ def test_the_representation_of_keys_shows_no_secret() -> None:
     assert CANARY not in repr(a_book())
 
 
-def without(files: Mapping[str, bytes], name: str) -> dict[str, bytes]:
-    return {each: content for each, content in files.items() if each != name}
+def test_every_secret_of_keys_is_named_for_redaction() -> None:
+    keys = Keys(
+        uid="u1",
+        query="query",
+        signing="signing",
+        retired=(RetiredKey(key="retired", until_s=1),),
+        headers=(("X-A", "value"),),
+        client_key_pem="private",
+    )
+    assert sorted(keys.secrets()) == ["private", "query", "retired", "signing", "value"]
+    assert Keys(uid="u1").secrets() == []
 
 
-def test_a_book_with_a_missing_damaged_or_mixed_file_is_refused_by_the_file_name() -> None:
-    files = encode(a_book())
-    other = encode(book_of([(route("u1", name="other"), secret_keys("u1")), (route("u2"), secret_keys("u2"))]))
-    for name in files:
-        with pytest.raises(BookError, match=name.replace(".", r"\.")) as error:
-            decode(without(files, name))
-        assert CANARY not in str(error.value)
-        with pytest.raises(BookError, match=name.replace(".", r"\.")):
-            decode({**files, name: files[name][:-1]})
-    shard = f"routes-{shard_of('u1', BOOK_SHARDS):02}.json"
-    with pytest.raises(BookError, match=shard):
-        decode({**files, shard: other[shard]})
+@given(books)
+def test_every_webhook_is_found_by_its_uid(pairs: list[tuple[Route, Keys]]) -> None:
+    book = book_of(pairs)
+    assert sorted(each.uid for each in book.routes()) == sorted(each.uid for each, _ in pairs)
+    for its_route, its_keys in pairs:
+        assert (book.route(its_route.uid), book.keys(its_route.uid)) == (its_route, its_keys)
 
 
-def test_a_book_of_another_format_is_refused() -> None:
-    files = encode(a_book())
-    index = json.loads(files[INDEX_FILE])
-    index["format"] = 99
-    with pytest.raises(BookError, match="format 99"):
-        decode({**files, INDEX_FILE: json.dumps(index).encode()})
+@given(books, uids)
+def test_an_unknown_webhook_has_no_route_and_no_keys(pairs: list[tuple[Route, Keys]], uid: str) -> None:
+    book = book_of(each for each in pairs if each[0].uid != uid)
+    assert book.route(uid) is None
+    assert book.keys(uid) == Keys(uid=uid)
 
 
-@pytest.mark.parametrize("name", ["../outside.json", "/etc/passwd", "routes-1.json", "keys-00.json/x"])
-def test_an_index_that_names_a_strange_file_is_refused(name: str) -> None:
-    files = encode(a_book())
-    index = json.loads(files[INDEX_FILE])
-    index["files"][name] = "0"
-    with pytest.raises(BookError, match="no book has"):
-        routes.file_names(json.dumps(index).encode())
+@given(books, st.randoms())
+def test_a_book_does_not_depend_on_the_order_of_webhooks(pairs: list[tuple[Route, Keys]], random: object) -> None:
+    shuffled = list(pairs)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert book_of(pairs) == book_of(shuffled)
 
 
-@given(st.dictionaries(st.sampled_from([INDEX_FILE, "types.json", "routes-00.json"]), st.binary(max_size=60)))
-def test_any_files_are_a_book_or_a_book_error(files: dict[str, bytes]) -> None:
-    with pytest.raises(BookError):
-        decode(files)
-
-
-def test_a_record_that_is_not_understood_names_its_field_and_no_value() -> None:
-    files = encode(book_of([(route("u1"), secret_keys("u1"))]))
-    shard = f"keys-{shard_of('u1', BOOK_SHARDS):02}.json"
-    records = json.loads(files[shard])
-    records[0]["query"] = [CANARY]
-    content = json.dumps(records).encode()
-    index = json.loads(files[INDEX_FILE])
-    index["files"][shard] = routes.digest_of(content)
-    with pytest.raises(BookError, match="query") as error:
-        decode({**files, shard: content, INDEX_FILE: json.dumps(index).encode()})
-    assert CANARY not in str(error.value)
+@given(books, entries())
+def test_one_more_webhook_changes_its_shard_only(pairs: list[tuple[Route, Keys]], added: tuple[Route, Keys]) -> None:
+    before, after = book_of(pairs).shards, book_of([*pairs, added]).shards
+    changed = {number for number in after if before.get(number) != after[number]}
+    assert changed <= {shard_of(added[0].uid, BOOK_SHARDS)}
 
 
 def test_an_event_is_heard_in_its_own_tenant_by_its_own_type_and_not_by_a_disabled_webhook() -> None:
@@ -189,11 +78,56 @@ def test_an_event_is_heard_in_its_own_tenant_by_its_own_type_and_not_by_a_disabl
             (route("u6", event=None), Keys(uid="u6")),
         ]
     )
-    assert [each.uid for each in book.match("default", "IdentityCreated")] == ["u1", "u2"]
+    assert sorted(each.uid for each in book.match("default", "IdentityCreated")) == ["u1", "u2"]
     assert book.match("default", "Unheard") == ()
+
+
+def test_a_book_says_exactly_what_it_serves() -> None:
+    served = a_book().served()
+    shards = {index_file(shard_of(uid, BOOK_SHARDS)) for uid in ("u1", "u2")}
+    assert served.keys() == {BOOK_FILE, *shards}
 
 
 @given(uids)
 def test_a_webhook_stays_in_its_shard(uid: str) -> None:
     assert shard_of(uid, BOOK_SHARDS) == shard_of(uid, BOOK_SHARDS)
     assert 0 <= shard_of(uid, 16) < 16
+
+
+def signed(key: str | None, *retired: tuple[str, int]) -> Keys:
+    return Keys(uid="u1", signing=key, retired=tuple(RetiredKey(key=text, until_s=until) for text, until in retired))
+
+
+def test_a_new_key_signs_first_and_the_replaced_one_signs_on_for_a_day() -> None:
+    keys = rotated(signed("old"), signed("new"), 1000.9)
+    assert keys == signed("new", ("old", 1000 + ROTATION_SECONDS))
+    assert keys.signing_at(1000) == ("new", "old")
+    assert keys.signing_at(999 + ROTATION_SECONDS) == ("new", "old")
+    assert keys.signing_at(1000 + ROTATION_SECONDS) == ("new",)
+
+
+def test_the_same_key_again_changes_nothing() -> None:
+    rotating = signed("new", ("old", 5000))
+    assert rotated(rotating, signed("new"), 1000) == rotating
+    assert rotated(None, signed("new"), 1000) == signed("new")
+
+
+def test_a_retired_key_whose_time_is_over_is_dropped() -> None:
+    assert rotated(signed("new", ("old", 5000)), signed("new"), 5000) == signed("new")
+
+
+def test_a_key_that_was_taken_away_never_signs_on() -> None:
+    assert rotated(signed("old", ("older", 5000)), signed(None), 1000) == signed(None)
+    assert rotated(signed(None), signed("new"), 1000) == signed("new")
+
+
+def test_a_key_that_comes_back_signs_once() -> None:
+    assert rotated(signed("b", ("a", 5000)), signed("a"), 1000) == signed("a", ("b", 1000 + ROTATION_SECONDS))
+
+
+def test_whoever_rotates_often_keeps_the_newest_few() -> None:
+    keys = signed("0")
+    for number in range(1, 9):
+        keys = rotated(keys, signed(str(number)), 1000 + number)
+    assert keys.signing_at(1010) == ("8", "7", "6", "5")
+    assert len(keys.retired) == MAX_RETIRED_KEYS

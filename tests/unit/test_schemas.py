@@ -148,7 +148,7 @@ def test_a_custom_type_adds_or_replaces() -> None:
     assert [each.place for each in custom.check("order.created", b"{}")] == ["$.id"]
 
 
-@pytest.mark.parametrize(("validation", "refusals", "notes"), [("Enforce", 1, 1), ("Warn", 0, 1), ("Off", 0, 0)])
+@pytest.mark.parametrize(("validation", "refusals", "notes"), [("Enforce", 1, 1), ("Warn", 0, 1), ("Ignore", 0, 0)])
 def test_validation_says_what_a_breach_means_but_json_it_must_be(validation: Any, refusals: int, notes: int) -> None:
     custom = Catalogue([EventTypeSpec("A", {"type": "array"}, validation=validation)])
     found = custom.check("A", b"{}")

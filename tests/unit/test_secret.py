@@ -44,7 +44,7 @@ def test_a_missing_secret_and_a_missing_key_are_told_apart() -> None:
     other = lookup(Secret.of_manifest(manifest()), "nope")
     assert isinstance(missing, Refusal)
     assert isinstance(other, Refusal)
-    assert (missing.reason, other.reason) == ("SecretNotFound", "SecretKeyMissing")
+    assert (missing.reason, other.reason) == ("SecretNotLent", "SecretKeyMissing")
     assert "its keys are: secret" in other.message
 
 
@@ -52,7 +52,7 @@ def test_a_secret_of_another_namespace_is_not_found() -> None:
     secret = Secret.of_manifest(manifest())
     refusal = borrow({("team", "keys"): secret}, "other", "keys", "secret")
     assert isinstance(refusal, Refusal)
-    assert refusal.reason == "SecretNotFound"
+    assert refusal.reason == "SecretNotLent"
 
 
 @pytest.mark.parametrize(

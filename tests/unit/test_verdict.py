@@ -42,21 +42,21 @@ def test_a_whole_webhook_is_ready_and_becomes_an_active_route() -> None:
     assert (found.ready.status, found.ready.reason) == ("True", "Ready")
     assert (found.route.state, found.route.event) == (RouteState.ACTIVE, "IdentityCreated")
     assert (found.route.url, found.keys.query) == ("https://example.com:8443/p", "q=1")
-    assert found.keys.signing == (WHSEC,)
+    assert found.keys.signing == WHSEC
     assert found.route.timeout_seconds == 15
     assert found.route.schedule_seconds[0] == 5
 
 
 def test_no_secret_means_no_signature() -> None:
     found = verdict({})
-    assert (found.ready.status, found.keys.signing) == ("True", ())
+    assert (found.ready.status, found.keys.signing) == ("True", None)
 
 
 def test_the_header_scheme_sends_the_secret_as_it_is_and_signs_nothing() -> None:
     spec = {"secretRef": {"name": "keys"}, "signature": {"scheme": "Header", "headerName": "X-Api-Key"}}
     found = verdict(spec, {"secret": b"app key\n"})
     assert found.keys.headers == (("X-Api-Key", "app key"),)
-    assert found.keys.signing == ()
+    assert found.keys.signing is None
 
 
 def test_disabled_is_ready_and_hears_nothing() -> None:
@@ -68,7 +68,7 @@ def test_disabled_is_ready_and_hears_nothing() -> None:
 @pytest.mark.parametrize(
     ("data", "lent", "reason"),
     [
-        (None, True, "SecretNotFound"),
+        (None, True, "SecretNotLent"),
         ({"secret": WHSEC.encode()}, False, "SecretNotLent"),
         ({"other": b""}, True, "SecretKeyMissing"),
         ({"secret": CANARY.encode()}, True, "SecretInvalid"),

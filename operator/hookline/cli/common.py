@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -36,6 +37,14 @@ def checked_cidrs(texts: list[str]) -> list[str]:
         return [str(network) for network in parse_cidrs(texts)]
     except ValueError as error:
         raise WrongInput(f"--allow-cidr: {error}") from None
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT. An empty host is every address; an IPv6 address stands in brackets."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]*)):([0-9]{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise WrongInput("--listen must be HOST:PORT, for example 0.0.0.0:8080, [::]:8080 or :8080")
+    return match[1] or match[2] or "", int(match[3])
 
 
 def existing(paths: list[Path]) -> list[Path]:

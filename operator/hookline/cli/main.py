@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from hookline import __version__
-from hookline.cli import check, demo, events, listen, publish, run
+from hookline.cli import check, demo, events, listen, operator, publish, run, sender
 from hookline.cli.errors import Failure
 from hookline.local.nats_server import NatsServerError
 from hookline.local.run import DataFolderInUse
@@ -28,6 +28,8 @@ app.command()(publish.publish)
 app.command()(listen.listen)
 app.command()(check.check)
 app.command()(demo.demo)
+app.command()(operator.operator)
+app.command()(sender.sender)
 app.add_typer(events.app, name="events")
 
 

@@ -17,17 +17,23 @@ from hookline.telemetry import redact
 
 SEQ_HEADER = "Hookline-Event-Seq"
 ATTEMPT_HEADER = "Hookline-Attempt"
+RETURNED_HEADER = "Hookline-Returned"
+WEBHOOK_GONE = "WebhookGone"
 USER_AGENT = f"Hookline/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for the Webhook `uid`. `event_seq` is its place in the stream EVENTS, `attempt` counts from 1."""
+    """One event for the Webhook `uid`. `event_seq` is its place in the stream EVENTS, `attempt` counts from 1.
+
+    `returned` is how often it was brought back from PARKED since the last attempt.
+    """
 
     uid: str
     event: Event
     event_seq: int
     attempt: int = 1
+    returned: int = 0
 
     @property
     def once(self) -> str:
@@ -35,14 +41,18 @@ class Delivery:
         return f"{self.event_seq}.{self.uid}"
 
     def next_attempt(self) -> Delivery:
-        return replace(self, attempt=self.attempt + 1)
+        return replace(self, attempt=self.attempt + 1, returned=0)
+
+    def brought_back(self) -> Delivery:
+        return replace(self, returned=self.returned + 1)
 
     def headers(self) -> dict[str, str]:
-        return {
+        headers = {
             **events.to_headers(self.event),
             SEQ_HEADER: str(self.event_seq),
             ATTEMPT_HEADER: str(self.attempt),
         }
+        return {**headers, RETURNED_HEADER: str(self.returned)} if self.returned else headers
 
 
 class MalformedDelivery(ValueError):
@@ -52,8 +62,13 @@ class MalformedDelivery(ValueError):
 def read(subject: str, headers: Mapping[str, str], body: bytes) -> Delivery:
     """The delivery that a stored message holds. Raises MalformedDelivery."""
     try:
-        event = events.from_headers(headers, body)
-        return Delivery(names.uid_of(subject), event, int(headers[SEQ_HEADER]), int(headers[ATTEMPT_HEADER]))
+        return Delivery(
+            names.uid_of(subject),
+            events.from_headers(headers, body),
+            int(headers[SEQ_HEADER]),
+            int(headers[ATTEMPT_HEADER]),
+            int(headers.get(RETURNED_HEADER, 0)),
+        )
     except (KeyError, ValueError) as error:
         raise MalformedDelivery(f"{subject}: {error}") from None
 
@@ -77,7 +92,7 @@ def call(delivery: Delivery, route: Route, keys: Keys, *, now_s: float) -> Call:
         message_id=event.id,
         timestamp_s=int(now_s),
         body=event.body,
-        keys=[signing.parse_key(key.encode()) for key in keys.signing],
+        keys=[signing.parse_key(key.encode()) for key in keys.signing_at(now_s)],
     )
     headers = [
         ("content-type", "application/json"),
@@ -119,6 +134,12 @@ def dead_letter(
         }
     tenant, uid = delivery.event.tenant, delivery.uid
     return DeadLetter(names.dead_subject(tenant, uid), headers, delivery.event.body, f"dead.{delivery.once}")
+
+
+def gone_letter(delivery: Delivery, *, failed_at: str) -> DeadLetter:
+    """Of a delivery whose Webhook is no more."""
+    reason = f"{WEBHOOK_GONE}: the Webhook was deleted"
+    return dead_letter(delivery, reason, route=None, keys=None, outcome=None, failed_at=failed_at)
 
 
 def later_token(delivery: Delivery) -> str:

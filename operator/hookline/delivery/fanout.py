@@ -15,6 +15,7 @@ import structlog
 from hookline.delivery.delivery import Delivery, event_of
 from hookline.delivery.routebook import RouteBook
 from hookline.events import Event
+from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route, RouteState
 from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable
@@ -43,10 +44,11 @@ def subject_for(route: Route) -> str:
 class Fanout:
     """Takes events, stores their deliveries."""
 
-    def __init__(self, pull: PullLoop, publisher: Publisher, books: RouteBook) -> None:
+    def __init__(self, pull: PullLoop, publisher: Publisher, books: RouteBook, metrics: SenderMetrics) -> None:
         self._pull = pull
         self._publisher = publisher
         self._books = books
+        self._metrics = metrics
 
     async def handle(self, taken: Taken) -> None:
         """One event. Left unacked when not everything could be stored: it comes back."""
@@ -54,16 +56,18 @@ class Fanout:
         assert book is not None, "nothing is taken before there is a route book"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=now)
+        made = list(deliveries(event, taken.seq, book))
         try:
             await asyncio.gather(
                 *(
                     self._publisher.store(subject_for(route), event.body, delivery.headers(), once=delivery.once)
-                    for route, delivery in deliveries(event, taken.seq, book)
+                    for route, delivery in made
                 )
             )
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("an event waits: its deliveries could not be stored", event_id=event.id, problem=str(error))
         else:
             await taken.ack()
+            self._metrics.fanned_out(len(made))
         finally:
             self._pull.release(taken)

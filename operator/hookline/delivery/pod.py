@@ -1,147 +1,206 @@
-"""One sender process: fan-out, sender and parking over one connection, from a route book folder and NATS, nothing else.
+"""One sender process, from a route book folder and NATS, nothing else.
 
-The order of its life: a first good book, the connection, the streams, then messages; at the end nothing more is taken,
-calls under way finish, the connection closes.
+The order of its life: a first good book, the connection, then a session that delivers. Says of itself whether it lives,
+whether it is ready, which book it serves and which endpoints are sick.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from hookline.delivery import fanout, sender
-from hookline.delivery.attempt import Caller
+from hookline.delivery.absence import GONE_SECONDS
 from hookline.delivery.background import background
-from hookline.delivery.fanout import Fanout
-from hookline.delivery.parking import Parking
-from hookline.delivery.routebook import RouteBook
-from hookline.delivery.sender import Attempt, Sender
-from hookline.routes import Book, DispatcherRecord
-from hookline.stream import names
-from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
-from hookline.stream.publish import Publisher
-from hookline.stream.pull import PullLoop, Taken
-from hookline.stream.streams import Retention, ensure
-from hookline.stream.types import write_types
+from hookline.delivery.delivery import WEBHOOK_GONE
+from hookline.delivery.health import Health
+from hookline.delivery.routebook import RouteBook, webhooks_in
+from hookline.delivery.sender import UNKNOWN, Attempt
+from hookline.delivery.session import Session
+from hookline.metrics import SenderMetrics
+from hookline.retry import Dead, Reason, Retry
+from hookline.routes import Book, RouteState
+from hookline.stream.connection import CONNECT_SECONDS, Client, StreamRefused, StreamUnavailable, connect
 
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 30.0
 """How long calls under way may take at the end. As long as the longest timeout of a call."""
 
+PATIENT_CONNECT_SECONDS = 30.0
+"""A sender in a pod waits for NATS for ever. It says so this often."""
+
+AGAIN_SECONDS = 2.0
+"""After a session that failed, before the next."""
+
+_DEATHS = ("ScheduleSpent", "Gone", WEBHOOK_GONE)
+_PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN)
+
 
 class Pod:
-    """Runs until `stop` is set."""
+    """Runs until `stop` is set. A patient one waits for NATS for ever, and begins anew when it is cut off."""
 
     def __init__(
         self,
         folder: Path,
         nats_url: str,
         *,
+        credentials: Path | None = None,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         grace_seconds: float = GRACE_SECONDS,
+        gone_seconds: float = GONE_SECONDS,
+        patient: bool = False,
     ) -> None:
-        self._books = RouteBook(folder)
+        self.metrics = SenderMetrics(outcomes=map(str, Reason), deaths=_DEATHS, parkings=_PARKINGS)
+        self._books = RouteBook(folder, self.metrics)
         self._nats_url = nats_url
+        self._credentials = credentials
         self._on_attempt = on_attempt
         self._grace_seconds = grace_seconds
-        self._changed = asyncio.Event()
+        self._gone_seconds = gone_seconds
+        self._patient = patient
+        self._health = Health()
+        self._has_book = asyncio.Event()
+        self._client: Client | None = None
+        self._session: Session | None = None
+        self._stop = asyncio.Event()
         self.ready = asyncio.Event()
-        """Set once messages are taken."""
+        """Set while messages are taken."""
+        self.metrics.watch(
+            held=lambda: self._session.held if self._session else 0,
+            sick=lambda: len(self._health.sick()),
+            connected=self._is_connected,
+        )
+
+    def live(self) -> str | None:
+        """Why a restart is needed, if it is. An absent NATS is no reason."""
+        return self._session.stuck() if self._session else None
+
+    def unready(self) -> str | None:
+        """Why no messages are taken, if that is so."""
+        if self._stop.is_set():
+            return "draining"
+        if self._books.current is None:
+            return f"no route book yet: {self._books.problem}"
+        if not self._is_connected():
+            return "not connected to NATS"
+        return None if self.ready.is_set() else "the queue is being set up"
+
+    def report(self) -> dict[str, object]:
+        """For the operator: the book that is served, and the endpoints that are sick."""
+        book = self._books.current
+        return {
+            "served": book.served() if book else {},
+            "webhooks": webhooks_in(book) if book else 0,
+            "sick": [
+                {"uid": each.uid, "since": _stamp(each.since_s), "reason": str(each.reason), "status": each.status}
+                for each in self._health.sick()
+            ],
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until `stop`, then drain. Raises StreamUnavailable when NATS is not there at the start."""
+        """Deliver until `stop`, then drain. Raises StreamUnavailable, StreamRefused unless it is patient."""
+        self._stop = stop
         self._books.on_change(self._book_changed)
         async with background(self._books.watch(stop)):
-            if not await _either(self._changed, stop):
+            if not await _unless(stop, self._has_book.wait()):
                 return
-            client = await connect(self._nats_url, name="hookline-sender", on_reconnect=self._reconnected)
-            try:
-                await self._deliver(client, stop)
-            finally:
-                await client.close()
+            while not stop.is_set():
+                try:
+                    await self._deliver(stop)
+                except (StreamUnavailable, StreamRefused) as error:
+                    if not self._patient:
+                        raise
+                    log.warning("cannot deliver; trying again", problem=str(error))
+                    await _unless(stop, asyncio.sleep(AGAIN_SECONDS))
 
-    async def _deliver(self, client: Client, stop: asyncio.Event) -> None:
-        await self._bring_up_to_date(client)
-        self._pull = PullLoop(client, self._dispatch, on_gone=self._changed.set)
-        publisher = Publisher(client)
-        caller = Caller(lambda: self._books.policy)
-        self._fanout = Fanout(self._pull, publisher, self._books)
-        self._sender = Sender(self._pull, publisher, self._books, caller, on_attempt=self._on_attempt)
-        self._parking = Parking(client, self._pull, publisher, self._books)
-        self._handling: set[asyncio.Task[None]] = set()
-        await self._pull.start()
-        self._take_everything()
-        self.ready.set()
-        async with background(self._sender.keep_alive(), self._parking.watch(), self._follow_changes(client)):
-            await stop.wait()
-            log.info("draining: calls under way end, nothing more is taken", grace_seconds=self._grace_seconds)
-            await self._pull.stop()
-            if self._handling:
-                await asyncio.wait(self._handling, timeout=self._grace_seconds)
-            await self._sender.drain(self._grace_seconds)
-        await caller.aclose()
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(client.flush(), 2)
+    async def _deliver(self, stop: asyncio.Event) -> None:
+        """One connection, from its making to its end."""
+        closed = asyncio.Event()
 
-    def _take_everything(self) -> None:
-        self._pull.add(names.EVENTS, names.FANOUT_CONSUMER, fanout.ROOM)
-        for shard in range(names.DELIVERY_SHARDS):
-            self._pull.add(names.DELIVERIES, names.shard_consumer(shard), sender.ROOM)
+        async def on_closed() -> None:
+            closed.set()
 
-    def _dispatch(self, taken: Taken) -> None:
-        if taken.consumer == names.FANOUT_CONSUMER:
-            self._handle(self._fanout.handle(taken))
-        elif self._parking.owns(taken):
-            self._handle(self._parking.handle(taken))
-        else:
-            self._sender.take(taken)
+        async def on_reconnect() -> None:
+            if self._session is not None:
+                self._session.reconnected()
 
-    def _handle(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._handling.add(task)
-        task.add_done_callback(self._handling.discard)
+        connecting = connect(
+            self._nats_url,
+            name="hookline-sender",
+            credentials=self._credentials,
+            connect_seconds=PATIENT_CONNECT_SECONDS if self._patient else CONNECT_SECONDS,
+            on_reconnect=on_reconnect,
+            on_closed=on_closed,
+        )
+        try:
+            if await _unless(stop, self._connected(connecting)):
+                async with background(_raise_when(closed)):
+                    await self._run_session(stop)
+        finally:
+            self.ready.clear()
+            self._session = None
+            if self._client is not None:
+                await self._client.close()
+                self._client = None
 
-    def _book_changed(self, _: Book) -> None:
-        self._changed.set()
+    async def _connected(self, connecting: Coroutine[Any, Any, Client]) -> None:
+        self._client = await connecting
 
-    async def _reconnected(self) -> None:
-        self._pull.reconnected()
+    async def _run_session(self, stop: asyncio.Event) -> None:
+        assert self._client is not None, "connected before there is a session"
+        self._session = Session(
+            self._client, self._books, self.metrics, on_attempt=self._attempted, gone_seconds=self._gone_seconds
+        )
+        await self._session.run(stop, grace_seconds=self._grace_seconds, on_ready=self.ready.set)
 
-    async def _follow_changes(self, client: Client) -> None:
-        """Streams and event types follow the book; tried again while the queue is away."""
-        while True:
-            await self._changed.wait()
-            try:
-                await self._bring_up_to_date(client)
-            except (StreamUnavailable, StreamRefused) as error:
-                log.warning("cannot bring the queue up to date", problem=str(error))
-                await asyncio.sleep(2)
-                self._changed.set()
+    def _is_connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
 
-    async def _bring_up_to_date(self, client: Client) -> None:
-        self._changed.clear()
-        book = self._books.current
-        assert book is not None
-        await ensure(client, _retention(book.dispatcher))
-        await write_types(client, book.types)
+    def _book_changed(self, book: Book) -> None:
+        self._has_book.set()
+        self._health.keep(book.route)
+        if self._session is not None:
+            self._session.book_changed(book)
+
+    def _attempted(self, attempt: Attempt) -> None:
+        outcome, decision = attempt.outcome, attempt.decision
+        self._health.attempted(attempt.route, outcome, time.time())
+        self.metrics.attempted(str(outcome.reason), outcome.duration_seconds)
+        if isinstance(decision, Retry):
+            self.metrics.will_retry()
+        elif isinstance(decision, Dead):
+            self.metrics.died(decision.reason.partition(":")[0])
+        self._on_attempt(attempt)
 
 
-def _retention(dispatcher: DispatcherRecord) -> Retention:
-    return Retention(dispatcher.events_seconds, dispatcher.parked_seconds, dispatcher.dead_seconds)
+async def _raise_when(closed: asyncio.Event) -> None:
+    await closed.wait()
+    raise StreamUnavailable("NATS ended the connection for good, as it does when credentials expire")
 
 
-async def _either(event: asyncio.Event, stop: asyncio.Event) -> bool:
-    """Wait for the first of the two; whether it was `event`."""
-    waits = [asyncio.create_task(event.wait()), asyncio.create_task(stop.wait())]
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Do `work`, unless `stop` comes first; whether it was done. Raises what the work raises."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in waits:
-            wait.cancel()
-    return not stop.is_set()
+        stopping.cancel()
+        if not doing.done():
+            doing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await doing
+    if doing.cancelled() or stop.is_set():
+        return False
+    doing.result()
+    return True
+
+
+def _stamp(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,61 +1,81 @@
-"""The route book on a sender's side: read from a folder, checked, swapped as a whole.
+"""The route book on a sender's side: read from a folder, checked shard by shard, swapped at once.
 
-Keeps the last good book when the files are missing, half written or damaged, and says so. Never writes.
+Keeps what was last good of each shard while files are missing, half written or damaged, and says so. Reads no more
+than has changed. Never writes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
 from watchfiles import awatch
 
+from hookline.bookfiles import BookError, decode
 from hookline.egress import EgressPolicy, parse_cidrs
-from hookline.routes import INDEX_FILE, Book, BookError, decode, digest_of, file_names
+from hookline.metrics import SenderMetrics
+from hookline.routes import Book
 
 log = structlog.get_logger(__name__)
 
 RESCAN_SECONDS = 5.0
 """Looked at anyway this often: a file system may not report changes."""
 
+LOOK_SECONDS = 0.5
+"""Looked at this often where changes are not reported at all. A look reads the small index files only."""
+
+PATIENCE_SECONDS = 10.0
+"""How long a shard may be unfinished before that is worth a line: its two objects reach a pod one after the other."""
+
 
 class RouteBook:
     """The book in force. `current` is None until a first good one was read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, metrics: SenderMetrics) -> None:
         self._folder = folder
+        self._metrics = metrics
         self._listeners: list[Callable[[Book], None]] = []
-        self._complaint = ""
+        self._troubles = _Troubles()
         self.current: Book | None = None
         self.policy = EgressPolicy()
+        self.problem = "nothing was read yet"
+        """What is wrong with the files now. Empty when `current` is exactly what they say."""
 
     def on_change(self, listener: Callable[[Book], None]) -> None:
         """Call `listener` with each new book."""
         self._listeners.append(listener)
 
     def reload(self) -> None:
-        """Read the folder; swap if it holds another whole book."""
+        """Read what has changed in the folder; swap if it makes another book."""
         try:
-            files = _read(self._folder)
-            if self.current is not None and self.current.digest == digest_of(files[INDEX_FILE]):
-                return
-            book = decode(files)
+            book, problems = decode(_Files(self._folder), self.current)
             policy = EgressPolicy(parse_cidrs(book.dispatcher.allow_cidrs))
-        except (BookError, ValueError, OSError) as error:
-            self._complain(str(error) if not isinstance(error, OSError) else f"{type(error).__name__} while reading it")
+        except (BookError, ValueError) as error:
+            self._say([str(error)])
             return
-        self._complaint = ""
-        self.current, self.policy = book, policy
-        log.info("route book in force", digest=book.digest[:12], webhooks=len(book.routes))
-        for listener in self._listeners:
-            listener(book)
+        except OSError as error:
+            self._say([f"its folder cannot be read ({type(error).__name__})"])
+            return
+        self._say(problems)
+        if self.current is None or book.served() != self.current.served():
+            self._swap(book, policy)
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Reload on every change of the folder, until `stop`."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         self.reload()
+        while not stop.is_set():
+            try:
+                await self._follow(stop)
+            except (OSError, RuntimeError) as error:
+                # No folder yet, or no watches left in the kernel: looking works everywhere.
+                log.debug("changes of the route book are not reported", problem=type(error).__name__)
+                await asyncio.sleep(LOOK_SECONDS)
+                self.reload()
+
+    async def _follow(self, stop: asyncio.Event) -> None:
         async for _ in awatch(
             self._folder,
             debounce=100,
@@ -66,22 +86,79 @@ class RouteBook:
         ):
             self.reload()
 
-    def _complain(self, text: str) -> None:
-        """Once for each kind of trouble: a writer at work makes several half books."""
-        if text != self._complaint:
-            self._complaint = text
-            kept = "keeping the last good one" if self.current else "waiting for a first good one"
+    def _swap(self, book: Book, policy: EgressPolicy) -> None:
+        self.current, self.policy = book, policy
+        webhooks = webhooks_in(book)
+        self._metrics.book_loaded(webhooks)
+        log.info("route book in force", webhooks=webhooks, shards=len(book.shards), root=book.digest[:12])
+        for listener in self._listeners:
+            listener(book)
+
+    def _say(self, problems: list[str]) -> None:
+        if problems and "; ".join(problems) != self.problem:
+            self._metrics.book_refused()
+        self.problem = "; ".join(problems)
+        patience_seconds = PATIENCE_SECONDS if self.current else 0.0
+        for text in self._troubles.worth_saying(problems, time.monotonic(), patience_seconds):
+            kept = "keeping what was last good" if self.current else "waiting for a first good one"
             log.warning("route book not usable", problem=text, doing=kept)
 
 
-def _read(folder: Path) -> dict[str, bytes]:
-    try:
-        index = (folder / INDEX_FILE).read_bytes()
-    except FileNotFoundError:
-        raise BookError(f"{INDEX_FILE} is missing") from None
-    files = {INDEX_FILE: index}
-    for name in file_names(index):
-        path = folder / name
-        if path.is_file():
-            files[name] = path.read_bytes()
-    return files
+def webhooks_in(book: Book) -> int:
+    """How many Webhooks a book holds."""
+    return sum(len(shard.routes) for shard in book.shards.values())
+
+
+class _Files(Mapping[str, bytes]):
+    """The files of a folder, each read when it is asked for, and once.
+
+    A kubelet puts each version of a volume into a folder of its own and swings the link `..data` to it: read through
+    the link's target, all files are of one version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        data = folder / "..data"
+        self._folder = data.resolve() if data.is_symlink() else folder
+        self._read: dict[str, bytes | None] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._read:
+            self._read[name] = self._content(name)
+        content = self._read[name]
+        if content is None:
+            raise KeyError(name)
+        return content
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.name for path in self._folder.glob("*.json"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _content(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BookError(f"{name} cannot be read ({type(error).__name__})") from None
+
+
+class _Troubles:
+    """Each trouble once, and only when it lasts: a writer at work makes several unfinished books."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[str, float] = {}
+        self._said: set[str] = set()
+
+    def worth_saying(self, problems: Iterable[str], now_s: float, patience_seconds: float) -> list[str]:
+        """Those of the present problems that have lasted and were not said before."""
+        self._since_s = {text: self._since_s.get(text, now_s) for text in problems}
+        self._said &= self._since_s.keys()
+        new = [
+            text
+            for text, since_s in self._since_s.items()
+            if text not in self._said and now_s - since_s >= patience_seconds
+        ]
+        self._said.update(new)
+        return new

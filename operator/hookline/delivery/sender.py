@@ -21,6 +21,7 @@ from hookline.delivery.attempt import Caller
 from hookline.delivery.delivery import Delivery, MalformedDelivery
 from hookline.delivery.lanes import Lanes, Place
 from hookline.delivery.routebook import RouteBook
+from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Done, Outcome, Retry
 from hookline.routes import Keys, Route, RouteState
 from hookline.stream import names
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 ROOM = 128
 """Deliveries of one shard in our hands at once."""
+
+UNKNOWN = "Unknown"
+"""Why a delivery is parked whose Webhook is not in the book. The other reasons are states of a route."""
 
 PUT_OFF_SECONDS = 5.0
 """How long a delivery of a stuck lane is away before it is offered again."""
@@ -55,7 +59,7 @@ class _Job:
 
 
 class Sender:
-    """All deliveries in the hands of this process."""
+    """All deliveries in the hands of this process, of shards or, when parking hands them over, of the shelf."""
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Sender:
         publisher: Publisher,
         books: RouteBook,
         caller: Caller,
+        metrics: SenderMetrics,
         *,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
@@ -70,14 +75,15 @@ class Sender:
         self._publisher = publisher
         self._books = books
         self._caller = caller
+        self._metrics = metrics
         self._on_attempt = on_attempt
         self._lanes: Lanes[_Job] = Lanes()
-        self._held: dict[int, _Job] = {}
+        self._held: dict[tuple[str, int], _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, taken: Taken) -> None:
-        """A message of a shard: run it, let it wait, or put it aside."""
-        if taken.seq in self._held:
+        """A message: run it, let it wait, or put it aside."""
+        if _place(taken) in self._held:
             # Delivered again while we are still at it (a server's crash forgets acks): one of us is enough.
             self._pull.release(taken)
             return
@@ -87,8 +93,13 @@ class Sender:
             log.error("not a delivery, removed from the queue", problem=str(error))
             self._spawn(self._drop(taken))
             return
-        self._held[taken.seq] = job
+        self._held[_place(taken)] = job
         self._offer(job)
+
+    @property
+    def held(self) -> int:
+        """Deliveries in our hands."""
+        return len(self._held)
 
     async def keep_alive(self) -> None:
         """Tell the queue that we still work on what we hold, and put off what waits in lanes that do not move."""
@@ -166,17 +177,15 @@ class Sender:
             await self._settle(job, None)
 
     async def _set_aside(self, job: _Job, route: Route | None) -> None:
-        """A delivery whose Webhook cannot be called: on the shelf, or dead when the Webhook is no more."""
-        if route is None:
-            reason = "WebhookGone: the Webhook was deleted"
-            await self._settle(job, self._store_dead(job.delivery, reason, None, None))
-            return
+        """A delivery whose Webhook cannot be called: on the shelf. One that is unknown here may be known to others."""
         delivery = job.delivery
-        once = f"park.{job.taken.seq}"
+        self._metrics.parked(UNKNOWN if route is None else route.state.value)
+        once = f"park.{job.taken.consumer}.{job.taken.seq}"
         subject = names.parked_subject(delivery.uid)
         await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))
 
     async def _put_off(self, job: _Job) -> None:
+        self._metrics.put_off()
         wait = PUT_OFF_SECONDS * (1 + random.random())
         await self._settle(job, self._store_later(job.delivery, time.time() + wait))
 
@@ -199,10 +208,11 @@ class Sender:
             delivery.uid, delivery.event.body, delivery.headers(), at_s=at_s, once=deliveries.later_token(delivery)
         )
 
-    async def _store_dead(self, delivery: Delivery, reason: str, route: Route | None, outcome: Outcome | None) -> None:
-        keys = self._keys(route) if route else None
+    async def _store_dead(self, delivery: Delivery, reason: str, route: Route, outcome: Outcome) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        letter = deliveries.dead_letter(delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
+        letter = deliveries.dead_letter(
+            delivery, reason, route=route, keys=self._keys(route), outcome=outcome, failed_at=now
+        )
         await self._store(letter.subject, letter.body, letter.headers, letter.once)
 
     async def _give_back(self, job: _Job) -> None:
@@ -214,18 +224,23 @@ class Sender:
         self._pull.release(taken)
 
     def _let_go(self, job: _Job) -> None:
-        if self._held.pop(job.taken.seq, None) is not None:
+        if self._held.pop(_place(job.taken), None) is not None:
             self._pull.release(job.taken)
 
     def _route(self, job: _Job) -> Route | None:
         book = self._books.current
-        return book.routes.get(job.delivery.uid) if book else None
+        return book.route(job.delivery.uid) if book else None
 
     def _keys(self, route: Route) -> Keys:
         book = self._books.current
-        return (book.keys.get(route.uid) if book else None) or Keys(uid=route.uid)
+        return book.keys(route.uid) if book else Keys(uid=route.uid)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _place(taken: Taken) -> tuple[str, int]:
+    """Names a message among those of all streams."""
+    return taken.consumer, taken.seq

@@ -1,27 +1,47 @@
-"""Writes a route book into a folder: each file whole or not at all, the index last."""
+"""The route book of one machine as a folder: each file whole or not at all, and what it names before what names it.
+
+Decides the order of writing and which files no longer belong. Never decides what a book holds.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from hookline.routes import INDEX_FILE, Book, encode, is_secret
+from hookline.bookfiles import decode_keys, encode, is_secret, keys_file
+from hookline.routes import BOOK_FILE, BOOK_SHARDS, Book, Keys
 
 
 def write(book: Book, folder: Path) -> int:
     """Make `folder` hold `book`; how many files were written. The same book again writes none."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = encode(book)
-    changed = [name for name in files if name != INDEX_FILE and _differs(folder / name, files[name])]
+    changed = [name for name in sorted(files, key=_turn) if _differs(folder / name, files[name])]
     for name in changed:
         _replace(folder / name, files[name], private=is_secret(name))
-    if _differs(folder / INDEX_FILE, files[INDEX_FILE]):
-        _replace(folder / INDEX_FILE, files[INDEX_FILE], private=is_secret(INDEX_FILE))
-        changed.append(INDEX_FILE)
     for path in folder.glob("*.json"):
         if path.name not in files:
             path.unlink()
     return len(changed)
+
+
+def read_keys(folder: Path) -> dict[str, Keys]:
+    """The keys that the folder's book holds, by uid of the Webhook. What cannot be read is left out."""
+    found: dict[str, Keys] = {}
+    for number in range(BOOK_SHARDS):
+        name = keys_file(number)
+        try:
+            found |= decode_keys(number, {name: (folder / name).read_bytes()})
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _turn(name: str) -> tuple[int, str]:
+    """Digests after what they are of: a reader in between sees an old book or an unfinished one, never a wrong one."""
+    if name == BOOK_FILE:
+        return 2, name
+    return (1 if name.startswith("index-") else 0), name
 
 
 def _differs(path: Path, content: bytes) -> bool:

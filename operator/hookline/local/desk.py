@@ -21,7 +21,7 @@ from hookline.local.manifests import Document, Unreadable
 from hookline.problems import Path as FieldPath
 from hookline.problems import Problem
 from hookline.resource import API_VERSION, problems_of
-from hookline.routes import Book, DispatcherRecord, Keys, Route, TypeRecord, book_of
+from hookline.routes import Book, DispatcherRecord, Keys, Route, TypeRecord, book_of, rotated
 from hookline.schemas import Catalogue
 from hookline.secret import Secret, SecretProblem
 from hookline.verdict import Surroundings, Verdict, decide, held
@@ -122,12 +122,20 @@ def keep_last_good(now: Understood, before: Mapping[Key, Known], broken_files: I
 
 
 def judge(
-    objects: Mapping[Key, Known], *, allow_cidrs: Sequence[str] = (), refused: Iterable[Key] = (), dispatcher: str = ""
+    objects: Mapping[Key, Known],
+    *,
+    allow_cidrs: Sequence[str] = (),
+    refused: Iterable[Key] = (),
+    dispatcher: str = "",
+    keys_before: Mapping[str, Keys] | None = None,
+    now_s: float = 0.0,
 ) -> Judged:
     """Decide every Webhook. With `dispatcher`, the book holds the Webhooks of that Dispatcher only.
 
-    `refused` are Webhooks of which no valid version is known: the deliveries that they had wait.
+    `refused` are Webhooks of which no valid version is known: the deliveries that they had wait. `keys_before`, by uid,
+    are those in force until `now_s` (Unix time): a signing key that is replaced signs on for a while.
     """
+    before = keys_before or {}
     types, findings = _types(objects)
     catalogue = Catalogue([each.spec() for each in types])
     dispatchers = {"default": _default_dispatcher(), **_dispatchers(objects)}
@@ -145,7 +153,7 @@ def judge(
             mine = dispatcher in ("", known.value.spec.dispatcher)
             findings.append(_webhook_finding(known, verdict, mine=mine, dispatcher=dispatcher))
             if mine:
-                entries.append((verdict.route, verdict.keys))
+                entries.append((verdict.route, rotated(before.get(verdict.keys.uid), verdict.keys, now_s)))
         elif not isinstance(known.value, EventType):
             findings.append(_said(known.document, Level.OK, _summary(known.value)))
     entries += [held(namespace, name) for kind, namespace, name in refused if kind == "Webhook"]

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ from hookline.local import bookfolder, desk
 from hookline.local.desk import Finding, Key, Known, Level
 from hookline.local.manifests import Document, Unreadable, files_in, read
 from hookline.local.nats_server import NatsServer
+from hookline.routes import Keys
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +53,8 @@ class Manifests:
         self._seen = now
         return changed
 
-    def judge(self) -> desk.Judged:
-        """Read everything and decide anew."""
+    def judge(self, keys_before: Mapping[str, Keys], now_s: float) -> desk.Judged:
+        """Read everything and decide anew. `keys_before` are in force until `now_s` (Unix time)."""
         documents: list[Document] = []
         unreadable: list[Unreadable] = []
         for file in files_in(self._paths):
@@ -62,7 +64,14 @@ class Manifests:
         understood = desk.understand(documents, unreadable)
         self._objects = desk.keep_last_good(understood, self._objects, {each.file for each in unreadable})
         unknown = understood.refused - self._objects.keys()
-        judged = desk.judge(self._objects, allow_cidrs=self._allow_cidrs, refused=unknown, dispatcher=DISPATCHER)
+        judged = desk.judge(
+            self._objects,
+            allow_cidrs=self._allow_cidrs,
+            refused=unknown,
+            dispatcher=DISPATCHER,
+            keys_before=keys_before,
+            now_s=now_s,
+        )
         return desk.Judged(judged.book, [*understood.findings, *judged.findings])
 
 
@@ -134,10 +143,10 @@ class LocalHookline:
     def _look(self, *, force: bool = False) -> None:
         if not self._manifests.changed() and not force:
             return
-        judged = self._manifests.judge()
+        judged = self._manifests.judge(bookfolder.read_keys(self._book_folder), time.time())
         bookfolder.write(judged.book, self._book_folder)
         self._say(judged.findings)
-        if not judged.book.routes:
+        if not any(judged.book.routes()):
             log.warning("these files hold no Webhook; waiting for one")
 
     def _say(self, findings: Sequence[Finding]) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import nats.errors
 import structlog
 from nats.aio.client import Client as Client
 
+from hookline.stream.credentials import Credentials, CredentialsError
+
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5.0
 """How long a first connection may take before a person is told that NATS is not there."""
+
+Happened = Callable[[], Awaitable[None]]
 
 
 class StreamUnavailable(Exception):
@@ -22,6 +29,21 @@ class StreamUnavailable(Exception):
 
 class StreamRefused(Exception):
     """NATS answered, and said no: a full stream, a missing stream, missing permissions."""
+
+
+class NotEncrypted(nats.errors.Error):
+    """The address says `tls://`, and the server wants to go on without."""
+
+
+class _Client(Client):
+    """Insists on TLS where the address does. The library goes on in plain text when the server does not ask for TLS:
+    whoever sits in between could read tokens and events."""
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise NotEncrypted
+        return super()._connect_command()
 
 
 def shown(url: str) -> str:
@@ -34,22 +56,28 @@ async def connect(
     url: str,
     *,
     name: str,
+    credentials: Path | None = None,
     connect_seconds: float = CONNECT_SECONDS,
-    on_reconnect: Callable[[], Awaitable[None]] | None = None,
+    on_reconnect: Happened | None = None,
+    on_closed: Happened | None = None,
 ) -> Client:
     """A connection that reconnects for ever. Raises StreamUnavailable when there is none within `connect_seconds`.
+
+    `on_closed` is called when the server ended it for good, as it does when credentials expire: connect anew then.
+    `credentials` is read for each connection.
 
     ping_interval is 5 s and not 120 s, so that a frozen server is noticed; max_reconnect_attempts is -1, since the
     client's default gives up for good after two minutes.
     """
-
+    client = _Client()
     last: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
         last[:] = [error]
-        log.debug("nats client", error=type(error).__name__)
-
-    client = Client()
+        if isinstance(error, nats.errors.Error | OSError | TimeoutError):
+            log.debug("nats client", error=type(error).__name__)
+        else:
+            log.error("a message was not handled: this is a bug", error=type(error).__name__)
 
     async def on_disconnect() -> None:
         if not client.is_closed:
@@ -60,6 +88,7 @@ async def connect(
         if on_reconnect is not None:
             await on_reconnect()
 
+    user = Credentials(credentials) if credentials is not None else None
     try:
         await asyncio.wait_for(
             client.connect(
@@ -74,13 +103,30 @@ async def connect(
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,
                 reconnected_cb=on_reconnected,
+                closed_cb=on_closed,
+                user_jwt_cb=user.token if user else None,
+                signature_cb=user.sign if user else None,
             ),
             connect_seconds,
         )
-        return client
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
-        why = type(last[0] if last else error).__name__
-        raise StreamUnavailable(
-            f"NATS does not answer at {shown(url)} ({why}, after {connect_seconds:g} s); "
-            "start it with `hookline run`, or name another one with --nats"
-        ) from None
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(client.close(), 2)
+        raise StreamUnavailable(_why(last[0] if last else error, shown(url), connect_seconds)) from None
+    return client
+
+
+def _why(error: Exception, where: str, seconds: float) -> str:
+    """What keeps us from connecting, and what to do."""
+    if isinstance(error, CredentialsError):
+        return str(error)
+    if isinstance(error, NotEncrypted):
+        return f"NATS at {where} does not ask for TLS; set it up there, or write nats:// if plain text is meant"
+    if isinstance(error, ssl.SSLError):
+        return f"NATS at {where} is not trusted ({error.reason or type(error).__name__}); check its certificate"
+    if "authorization" in str(error).lower():
+        return f"NATS at {where} refuses who we say we are; check the user, token or credentials file"
+    return (
+        f"NATS does not answer at {where} ({type(error).__name__}, after {seconds:g} s); "
+        "start it with `hookline run`, or name another one with --nats"
+    )

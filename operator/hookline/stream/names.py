@@ -6,6 +6,8 @@ DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one m
 PARKED      hookline.parked.<webhook uid>                      work queue; deliveries of Webhooks that cannot be called
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
 KV_TYPES    event types that EventType resources define
+
+No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks (delivery/absence).
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ DELIVERIES = "DELIVERIES"
 PARKED = "PARKED"
 DEAD = "DEAD"
 TYPES_BUCKET = "hookline-event-types"
+
+UNKNOWN_SUBJECT = "hookline.unknown"
+KNOWN_SUBJECT = "hookline.known"
 
 FANOUT_CONSUMER = "fanout"
 

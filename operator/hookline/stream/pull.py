@@ -21,11 +21,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from hookline.stream.connection import StreamUnavailable
+
 log = structlog.get_logger(__name__)
 
 EXPIRES_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 _GONE_RETRY_SECONDS = 2.0
+_STUCK_SECONDS = 30.0
 
 
 @dataclass(eq=False, slots=True)
@@ -75,7 +78,7 @@ class PullLoop:
     """Hands every message to `on_message`, which must only pass it on, and never more than `room` unreleased."""
 
     def __init__(
-        self, client: Client, on_message: Callable[[Taken], None], *, on_gone: Callable[[], None] | None = None
+        self, client: Client, on_message: Callable[[Taken], None], *, on_gone: Callable[[str], None] | None = None
     ) -> None:
         self._client = client
         self._on_message = on_message
@@ -86,12 +89,26 @@ class PullLoop:
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._looked_s = 0.0
 
     async def start(self) -> None:
-        self._subscription = await self._client.subscribe(
-            f"{self._inbox}.*", cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        """Begin. Raises StreamUnavailable when the connection is closed by now."""
+        try:
+            self._subscription = await self._client.subscribe(
+                f"{self._inbox}.*", cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=-1
+            )
+        except nats.errors.Error as error:
+            raise StreamUnavailable(f"the connection to NATS is closed ({type(error).__name__})") from None
+        self._looked_s = time.monotonic()
         self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
+
+    def stuck(self) -> str | None:
+        """Why no message will ever be taken again, if that is so. An absent server is no reason: it may come back."""
+        if any(task.done() for task in self._tasks):
+            return "the pull loop has ended"
+        if self._tasks and time.monotonic() - self._looked_s > _STUCK_SECONDS:
+            return f"the pull loop has not moved for {_STUCK_SECONDS:g} s"
+        return None
 
     def add(self, stream: str, consumer: str, room: int) -> None:
         self._sources[consumer] = _Source(stream, room)
@@ -104,7 +121,8 @@ class PullLoop:
         """One message less in our hands: there is room for another."""
         source = self._sources.get(taken.consumer)
         if source is not None:
-            source.held -= 1
+            # A consumer that was removed and added again counts from 0.
+            source.held = max(0, source.held - 1)
             self._pull_soon(taken.consumer)
 
     def reconnected(self) -> None:
@@ -119,6 +137,7 @@ class PullLoop:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         self._sources.clear()
         if self._subscription is not None:
             with contextlib.suppress(nats.errors.Error):
@@ -198,12 +217,12 @@ class PullLoop:
             log.warning("the queue has no such consumer; making it anew", consumer=consumer)
             source.gone_s = time.monotonic()
             if self._on_gone is not None:
-                self._on_gone()
+                self._on_gone(consumer)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(1)
-            now_s = time.monotonic()
+            now_s = self._looked_s = time.monotonic()
             for consumer, source in self._sources.items():
                 silent = source.asked > 0 and now_s - source.heard_s > 2 * HEARTBEAT_SECONDS + 1
                 back = source.gone_s is not None and now_s - source.gone_s > _GONE_RETRY_SECONDS

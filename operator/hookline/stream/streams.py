@@ -97,10 +97,16 @@ async def ensure(client: Client, retention: Retention, *, replicas: int = 1) -> 
             await _ensure_stream(js, config)
         for stream, consumer in consumer_configs():
             await js.add_consumer(stream, consumer)
-    except (nats.errors.TimeoutError, nats.errors.NoRespondersError, nats.js.errors.ServiceUnavailableError) as error:
-        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__}); is it enabled?") from None
     except nats.js.errors.APIError as error:
+        if isinstance(error, nats.js.errors.ServiceUnavailableError):
+            raise _unavailable(error) from None
         raise StreamRefused(f"NATS refused the streams: {error.description}") from None
+    except nats.errors.Error as error:
+        raise _unavailable(error) from None
+
+
+def _unavailable(error: Exception) -> StreamUnavailable:
+    return StreamUnavailable(f"JetStream does not answer ({type(error).__name__}); is it enabled?")
 
 
 async def _ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:

@@ -26,11 +26,14 @@ async def read_types(client: Client) -> list[TypeRecord]:
     return [TypeRecord.model_validate_json(value) for _, value in sorted(entries.items())]
 
 
-async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
-    """Make the bucket hold exactly these; writes nothing that is there already. Raises StreamUnavailable."""
+async def write_types(client: Client, types: tuple[TypeRecord, ...], *, replicas: int = 1) -> None:
+    """Make the bucket hold exactly these; writes nothing that is there already. Raises StreamUnavailable.
+
+    `replicas` counts when the bucket is made.
+    """
     wanted = {record.name: json.dumps(record.model_dump(mode="json"), sort_keys=True).encode() for record in types}
     try:
-        bucket = await _bucket(client)
+        bucket = await _bucket(client, replicas)
         there = await _entries(bucket)
         for name in there.keys() - wanted.keys():
             await bucket.delete(name)
@@ -41,12 +44,12 @@ async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
         raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
 
 
-async def _bucket(client: Client) -> KeyValue:
+async def _bucket(client: Client, replicas: int = 1) -> KeyValue:
     js = client.jetstream()
     try:
         return await js.key_value(names.TYPES_BUCKET)
     except nats.js.errors.BucketNotFoundError:
-        return await js.create_key_value(bucket=names.TYPES_BUCKET)
+        return await js.create_key_value(bucket=names.TYPES_BUCKET, replicas=replicas)
 
 
 async def _entries(bucket: KeyValue) -> dict[str, bytes]:

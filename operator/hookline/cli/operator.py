@@ -1,0 +1,67 @@
+"""`hookline operator`: Hookline in a Kubernetes cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hookline.cli.common import listen_address, run_until_signal
+from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.telemetry import set_up_logs
+
+
+def operator(
+    namespace: Annotated[
+        str | None, typer.Option(help="Look at the Webhooks of this namespace only. Default: of all namespaces.")
+    ] = None,
+    own_namespace: Annotated[
+        str | None,
+        typer.Option(envvar="POD_NAMESPACE", help="Where Dispatchers, route books and senders are. Default: its own."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(envvar="POD_NAME", help="What this operator is called. Default: the host's name.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(envvar="HOOKLINE_IMAGE", help="Image of senders. Default: that of its own pod.")
+    ] = None,
+    bootstrap: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="YAML of Dispatchers to create if they are missing."),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="How to reach the API server. Default: as a pod, or KUBECONFIG."
+        ),
+    ] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT of /livez, /readyz and /metrics.")] = ":8080",
+    lease: Annotated[str, typer.Option(help="Name of the Lease that makes one of several operators the leader.")] = (
+        "hookline-operator"
+    ),
+) -> None:
+    """Reconcile Webhooks, EventTypes and Dispatchers of a Kubernetes cluster.
+
+    Example: hookline operator --bootstrap dispatcher.yaml
+    """
+    try:
+        # Only here: the Kubernetes client and Kopf take 100 MiB, and need not be installed.
+        from hookline.control import process
+    except ModuleNotFoundError as error:
+        raise WrongInput(f"{error.name} is not installed; install hookline with the extra `operator`") from None
+    from hookline.control.cluster import ClusterError, NoCluster
+    from hookline.control.leader import LeaseLost
+    from hookline.control.run import WatchEnded
+
+    set_up_logs()
+    host, port = listen_address(listen)
+    options = process.Options(
+        host, port, lease, namespace, own_namespace, name, image, bootstrap=bootstrap, kubeconfig=kubeconfig
+    )
+    try:
+        run_until_signal(lambda stop: process.serve(options, stop))
+    except NoCluster as error:
+        raise WrongInput(str(error)) from None
+    except (LeaseLost, WatchEnded, ClusterError, OSError) as error:
+        raise NotAchieved(str(error)) from None

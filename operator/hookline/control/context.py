@@ -1,0 +1,123 @@
+"""What all parts of the operator share: the cluster, what was observed, the queue, the fleets, and who it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from hookline.control import dispatchers, types
+from hookline.control.cluster import Cluster, ClusterError, Conflict
+from hookline.control.fleet import Fleet
+from hookline.control.kinds import EVENTS, Kind
+from hookline.control.observed import Key, Observed, Seen
+from hookline.control.status import event_of, manifest_of, says_the_same
+from hookline.control.work import WorkQueue
+from hookline.dispatcher import Dispatcher
+from hookline.egress import EgressPolicy, parse_cidrs
+from hookline.routes import TypeRecord
+from hookline.schemas import Catalogue
+from hookline.verdict import Condition, Surroundings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this operator is, and how far it reaches."""
+
+    name: str
+    """Of its pod."""
+    namespace: str
+    """Its own: Dispatchers, books and senders are here."""
+    image: str
+    """Of senders whose Dispatcher names none."""
+    watched: str | None = None
+    """The only namespace whose Webhooks it looks at; None for all."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What every decision about a Webhook looks at."""
+
+    around: Surroundings
+    dispatchers: dict[str, Condition]
+    types: dict[str, Condition]
+    records: list[TypeRecord]
+
+
+@dataclass
+class Context:
+    """Shared state. All of it belongs to one event loop."""
+
+    cluster: Cluster
+    identity: Identity
+    observed: Observed = field(default_factory=Observed)
+    queue: WorkQueue[Key] = field(default_factory=WorkQueue)
+    fleets: dict[str, Fleet] = field(default_factory=dict)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when senders are to be asked now: something is awaited, or pods changed."""
+    _policy: tuple[int, Policy] | None = None
+
+    def policy(self) -> Policy:
+        """Dispatchers and event types as they are now."""
+        changes = self.observed.policy_changes
+        if self._policy is None or self._policy[0] != changes:
+            self._policy = (changes, self._policy_now())
+        return self._policy[1]
+
+    def dispatcher(self, name: str) -> Seen[Dispatcher] | None:
+        """A Dispatcher of the operator's namespace. Others are nobody's."""
+        return self.observed.dispatchers.get((self.identity.namespace, name))
+
+    def add(self, keys: set[Key]) -> None:
+        for key in keys:
+            self.queue.add(key)
+
+    async def write_status(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
+        """Write a status that says something new, and an Event for a transition. Raises ClusterError."""
+        if says_the_same(status, seen.status):
+            return
+        try:
+            answer = await self.cluster.apply(kind, manifest_of(seen, status), subresource="status")
+        except Conflict:
+            # Another object has its name by now; the watch will tell.
+            return
+        news = self.observed.put(kind, answer)
+        if answer["metadata"].get("generation") != seen.generation:
+            # Its spec was changed meanwhile, and the watch will bring nothing that is newer than this answer.
+            self.add(news)
+        await self._tell(kind, seen, status)
+
+    async def _tell(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
+        event = event_of(kind, seen, seen.status, status, reporter=self.identity.name, now=self.now())
+        if event is None:
+            return
+        try:
+            await self.cluster.create(EVENTS, event)
+        except Conflict:
+            return
+        except ClusterError as error:
+            # An Event is a courtesy: the status holds the same.
+            log.warning("could not post an Event", object=f"{seen.namespace}/{seen.name}", problem=str(error))
+
+    def _policy_now(self) -> Policy:
+        own = [each for place, each in self.observed.dispatchers.items() if place[0] == self.identity.namespace]
+        accepted = dispatchers.judged(own)
+        conditions, records = types.judged(self.observed.event_types.values())
+        working = {
+            each.name: each.value for each in own if each.value is not None and accepted[each.name].status == "True"
+        }
+        around = Surroundings(
+            secrets=self.observed.secrets,
+            catalogue=Catalogue([record.spec() for record in records]),
+            dispatchers=working,
+            policies={name: EgressPolicy(parse_cidrs(each.spec.egress.allow_cidrs)) for name, each in working.items()},
+            namespace_labels=self.observed.namespace_labels,
+        )
+        return Policy(around, accepted, conditions, records)

@@ -1,0 +1,83 @@
+"""What is said of Dispatchers: which of them work, and their conditions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from hookline.control.observed import Seen
+from hookline.control.workload import NATS_PORT
+from hookline.dispatcher import Dispatcher
+from hookline.routes import DispatcherRecord
+from hookline.verdict import Condition
+
+Object = Mapping[str, Any]
+
+
+def judged(dispatchers: Iterable[Seen[Dispatcher]]) -> dict[str, Condition]:
+    """The condition Accepted of each Dispatcher, by name.
+
+    Two on one NATS would take each other's events, because streams and consumers have one name: the older one keeps it.
+    """
+    conditions: dict[str, Condition] = {}
+    users: dict[tuple[str, str], str] = {}
+    for seen in sorted(dispatchers, key=lambda each: (each.created, each.name)):
+        conditions[seen.name] = _accepted(seen, users)
+    return conditions
+
+
+def _accepted(seen: Seen[Dispatcher], users: dict[tuple[str, str], str]) -> Condition:
+    if seen.value is None:
+        return Condition("Accepted", "False", "InvalidSpec", seen.problem)
+    nats = seen.value.spec.nats
+    credentials = nats.credentials_secret_ref
+    address = urlsplit(nats.url)
+    server = f"{address.hostname}:{address.port or NATS_PORT}"
+    place = (server, f"{credentials.name}/{credentials.key}" if credentials else "")
+    first = users.setdefault(place, seen.name)
+    if first != seen.name:
+        return Condition(
+            "Accepted",
+            "False",
+            "NATSInUse",
+            f"spec.nats: the Dispatcher {first} uses this NATS account; give each Dispatcher a NATS, or an account "
+            "with credentials, of its own",
+        )
+    return Condition("Accepted", "True", "Accepted", "the spec is valid")
+
+
+def available(deployment: Object | None, wanted: int) -> Condition:
+    """The condition Available: whether sender pods are ready."""
+    status = (deployment or {}).get("status") or {}
+    ready = int(status.get("readyReplicas") or 0)
+    if ready == 0:
+        return Condition(
+            "Available",
+            "False",
+            "NoSenders",
+            "no sender pod is ready; look at: kubectl get pods -l hookline.dev/dispatcher, and at their logs",
+        )
+    if ready < wanted:
+        return Condition("Available", "True", "SomeSenders", f"{ready} of {wanted} sender pods are ready")
+    return Condition("Available", "True", "AllSenders", f"all {wanted} sender pods are ready")
+
+
+def ready(*parts: Condition) -> Condition:
+    """The condition Ready of a Dispatcher or an EventType."""
+    for part in parts:
+        if part.status != "True":
+            return Condition("Ready", "False", part.reason, part.message)
+    return Condition("Ready", "True", "Ready", parts[-1].message)
+
+
+def record_of(dispatcher: Dispatcher) -> DispatcherRecord:
+    """What its senders are told of a Dispatcher."""
+    spec = dispatcher.spec
+    return DispatcherRecord(
+        allow_cidrs=tuple(spec.egress.allow_cidrs),
+        events_seconds=spec.retention.events_seconds,
+        parked_seconds=spec.retention.parked_seconds,
+        dead_seconds=spec.retention.dead_seconds,
+        stream_replicas=spec.nats.stream_replicas,
+    )

@@ -1,0 +1,76 @@
+"""One Dispatcher at work: its route book, and what is known of its senders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hookline.control.book import DesiredBook
+from hookline.control.observed import Key
+from hookline.control.senders import Report
+from hookline.control.status import Sick
+from hookline.routes import BOOK_SHARDS, shard_of
+from hookline.verdict import Condition
+
+
+@dataclass(eq=False)
+class Fleet:
+    """State of one Dispatcher in this operator. It can be made anew from the cluster at any time."""
+
+    name: str
+    book: DesiredBook = field(default_factory=DesiredBook)
+    sick: Mapping[str, Sick] = field(default_factory=dict)
+    asked: int = 0
+    """Ready sender pods at the last look."""
+    behind: int = 0
+    """Of these, how many did not serve all that was awaited, or did not answer."""
+    touch: str = ""
+    """What the pods' annotation should say: changes with each write of the book."""
+
+    def shard_key(self, uid: str) -> Key:
+        """The shard that a Webhook falls into, as something to look at."""
+        return Key("Shard", self.name, f"{shard_of(uid, BOOK_SHARDS):02}")
+
+    def written(self, version: str) -> None:
+        """Something of the book was written."""
+        self.touch = hashlib.sha256(f"{self.touch}{version}".encode()).hexdigest()[:16]
+
+    def programmed(self, uid: str, *, full: bool) -> Condition:
+        """The condition Programmed of a Webhook whose route may be called, by what is known of the senders."""
+        if full:
+            return Condition(
+                "Programmed",
+                "False",
+                "BookFull",
+                f"the shard of the Dispatcher {self.name} that this Webhook falls into is full; shorten headers and "
+                "certificates, or use another Dispatcher",
+            )
+        if not self.book.awaited(uid):
+            return Condition("Programmed", "True", "Programmed", "every ready sender has this version")
+        if self.asked == 0:
+            return Condition(
+                "Programmed",
+                "False",
+                "NoSenders",
+                f"written, but no sender of the Dispatcher {self.name} is ready; ask its administrators to look at it",
+            )
+        message = f"written; waiting for {self.behind} of {self.asked} senders to load it"
+        return Condition("Programmed", "False", "Pending", message)
+
+    def take_reports(self, reports: Mapping[str, Report | None]) -> set[str]:
+        """Take in what the ready pods say; the Webhooks of which something changed."""
+        answered = [report for report in reports.values() if report is not None]
+        self.asked = len(reports)
+        changed: set[str] = set()
+        if answered:
+            # Of a pod that does not answer nothing is known: what it found sick stays so.
+            sick = dict(self.sick) if len(answered) < len(reports) else {}
+            sick |= {uid: each for report in answered for uid, each in report.sick.items()}
+            changed |= {uid for uid in sick.keys() | self.sick.keys() if (uid in sick) != (uid in self.sick)}
+            # The first word about an endpoint stays: each pod has its own clock and its own last failure.
+            self.sick = {uid: self.sick.get(uid, each) for uid, each in sick.items()}
+        if len(answered) == len(reports):
+            changed |= set(self.book.served([report.served for report in answered]))
+        self.behind = len(reports) if self.book.awaiting else 0
+        return changed

@@ -1,0 +1,87 @@
+"""The kinds of objects that the operator reads or writes, and the names and labels of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hookline.resource import GROUP, LEND_LABEL, VERSION
+
+FIELD_MANAGER = "hookline"
+"""Owner of the fields that the operator applies (server-side apply)."""
+
+NAME_LABEL = "app.kubernetes.io/name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MANAGED_LABEL = "app.kubernetes.io/managed-by"
+PART_LABEL = "app.kubernetes.io/part-of"
+DISPATCHER_LABEL = f"{GROUP}/dispatcher"
+"""On everything that belongs to one Dispatcher; its value is the Dispatcher's name."""
+BOOK_LABEL = f"{GROUP}/book"
+"""On the ConfigMaps and Secrets of a route book; its value is the Dispatcher's name."""
+TOUCHED_ANNOTATION = f"{GROUP}/book"
+"""On sender pods: changed so that kubelets refresh the mounted book at once instead of within a minute."""
+
+LENT = f"{LEND_LABEL}=true"
+"""Selector of the Secrets that the operator asks for. It never asks for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object, and where the API server has it."""
+
+    name: str
+    plural: str
+    api_version: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Path of a list, of one object, or of a part of it."""
+        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        inside = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        parts = [self.plural, *(part for part in (name, subresource) if part)]
+        return f"{root}{inside}/{'/'.join(parts)}"
+
+
+WEBHOOKS = Kind("Webhook", "webhooks", f"{GROUP}/{VERSION}")
+EVENT_TYPES = Kind("EventType", "eventtypes", f"{GROUP}/{VERSION}", namespaced=False)
+DISPATCHERS = Kind("Dispatcher", "dispatchers", f"{GROUP}/{VERSION}")
+SECRETS = Kind("Secret", "secrets", "v1")
+CONFIG_MAPS = Kind("ConfigMap", "configmaps", "v1")
+NAMESPACES = Kind("Namespace", "namespaces", "v1", namespaced=False)
+PODS = Kind("Pod", "pods", "v1")
+SERVICE_ACCOUNTS = Kind("ServiceAccount", "serviceaccounts", "v1")
+DEPLOYMENTS = Kind("Deployment", "deployments", "apps/v1")
+DISRUPTION_BUDGETS = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")
+NETWORK_POLICIES = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io/v1")
+LEASES = Kind("Lease", "leases", "coordination.k8s.io/v1")
+EVENTS = Kind("Event", "events", "events.k8s.io/v1")
+
+
+def sender_name(dispatcher: str) -> str:
+    """Of the Deployment of a Dispatcher, and of what belongs to it."""
+    return f"hookline-sender-{dispatcher}"
+
+
+def root_name(dispatcher: str) -> str:
+    """Of the ConfigMap with the root of a route book."""
+    return f"hookline-book-{dispatcher}"
+
+
+def routes_name(dispatcher: str, shard: int) -> str:
+    """Of the ConfigMap with the routes of a shard."""
+    return f"hookline-routes-{dispatcher}-{shard:02}"
+
+
+def keys_name(dispatcher: str, shard: int) -> str:
+    """Of the Secret with the keys and the index of a shard."""
+    return f"hookline-keys-{dispatcher}-{shard:02}"
+
+
+def labels_of(dispatcher: str, component: str) -> dict[str, str]:
+    """Labels of an object that belongs to a Dispatcher."""
+    return {
+        NAME_LABEL: "hookline",
+        COMPONENT_LABEL: component,
+        PART_LABEL: "hookline",
+        MANAGED_LABEL: "hookline-operator",
+        DISPATCHER_LABEL: dispatcher,
+    }

@@ -1,0 +1,136 @@
+"""Which of several operators works: the holder of a Lease (coordination.k8s.io/v1).
+
+Our own instead of the Kubernetes client's: that one measures with the wall clock, which may jump, and waits five
+minutes for an API server that hangs, by when another operator leads as well.
+
+The times in the Lease are for people. Whether a Lease has run out is measured by this process's monotonic clock from
+when it saw the Lease change last, so that the clocks of replicas may differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from hookline.control.cluster import Cluster, ClusterError, Conflict
+from hookline.control.kinds import LEASES
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 15.0
+"""After this time without renewal another operator takes over."""
+RENEW_SECONDS = 10.0
+"""A leader that could not renew for this long stops: before another one can take over."""
+RETRY_SECONDS = 2.0
+"""Between two looks at the Lease, and two renewals."""
+
+
+class LeaseLost(Exception):
+    """This operator leads no longer. The process must end; it starts anew as a follower."""
+
+
+class Election:
+    """One candidate."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        lease: str,
+        identity: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._lease = lease
+        self._identity = identity
+        self._monotonic = monotonic
+        self._seen: tuple[Any, float] = (None, 0.0)
+        self._renewed_at = float("-inf")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this operator may write: its Lease was renewed so lately that nobody else can have taken it."""
+        return self._monotonic() - self._renewed_at < RENEW_SECONDS
+
+    async def win(self) -> None:
+        """Wait until this operator is the leader."""
+        said = ""
+        while not await self._try():
+            holder = str(((self._seen[0] or {}).get("spec") or {}).get("holderIdentity") or "nobody")
+            if holder != said:
+                said = holder
+                log.info("another operator leads; standing by", leader=holder)
+            await asyncio.sleep(RETRY_SECONDS)
+        log.info("this operator leads", identity=self._identity)
+
+    async def keep(self) -> None:
+        """Renew for ever. Raises LeaseLost."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._try()
+            if not self.leads:
+                raise LeaseLost("the Lease could not be renewed in time; another operator may lead now")
+
+    async def resign(self) -> None:
+        """Give the Lease back at the end, so that another operator need not wait for it to run out."""
+        if not self.leads or self._seen[0] is None:
+            return
+        self._renewed_at = float("-inf")
+        try:
+            await self._cluster.replace(LEASES, self._manifest(self._seen[0], holder="", duration=1))
+        except ClusterError as error:
+            log.info("could not give the Lease back; another operator takes over when it runs out", problem=str(error))
+
+    async def _try(self) -> bool:
+        """Take or renew the Lease; whether it is ours. Time counts from before the request: it may take long."""
+        began = self._monotonic()
+        try:
+            async with asyncio.timeout(RENEW_SECONDS / 2):
+                ours = await self._take_or_renew()
+        except (ClusterError, TimeoutError) as error:
+            if not isinstance(error, Conflict):
+                log.warning("cannot reach the Lease", problem=str(error) or type(error).__name__)
+            return False
+        # That another one holds it is certain, whatever the clock says: it stands still while a machine is suspended.
+        self._renewed_at = began if ours else float("-inf")
+        return ours
+
+    async def _take_or_renew(self) -> bool:
+        lease = await self._cluster.get(LEASES, self._namespace, self._lease)
+        if lease is None:
+            self._see(await self._cluster.create(LEASES, self._manifest(None, holder=self._identity)))
+            return True
+        self._see(lease)
+        spec = lease.get("spec") or {}
+        holder = spec.get("holderIdentity")
+        if holder and holder != self._identity and not self._run_out(float(spec.get("leaseDurationSeconds") or 0)):
+            return False
+        self._see(await self._cluster.replace(LEASES, self._manifest(lease, holder=self._identity)))
+        return True
+
+    def _see(self, lease: dict[str, Any]) -> None:
+        version = lease["metadata"]["resourceVersion"]
+        known = self._seen[0]
+        if known is None or known["metadata"]["resourceVersion"] != version:
+            self._seen = (lease, self._monotonic())
+
+    def _run_out(self, duration_seconds: float) -> bool:
+        return self._monotonic() - self._seen[1] > duration_seconds
+
+    def _manifest(
+        self, lease: dict[str, Any] | None, *, holder: str, duration: int = int(LEASE_SECONDS)
+    ) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        spec = dict((lease or {}).get("spec") or {})
+        if spec.get("holderIdentity") != holder:
+            spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+        spec |= {"holderIdentity": holder, "leaseDurationSeconds": duration, "renewTime": now}
+        version = {"resourceVersion": lease["metadata"]["resourceVersion"]} if lease else {}
+        return {"metadata": {"namespace": self._namespace, "name": self._lease, **version}, "spec": spec}

@@ -1,0 +1,61 @@
+"""The operator as a process: connects it to its cluster, its pod, its metrics and its health port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from hookline import __version__
+from hookline.control.cluster import Access, Cluster, connected, fresh
+from hookline.control.context import Identity
+from hookline.control.kinds import PODS
+from hookline.control.run import Operator
+from hookline.control.watch import pass_on_warnings
+from hookline.metrics import OperatorMetrics
+from hookline.probes import Probes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may say on the command line."""
+
+    host: str
+    port: int
+    lease: str
+    watched: str | None = None
+    namespace: str | None = None
+    name: str | None = None
+    image: str | None = None
+    bootstrap: Path | None = None
+    kubeconfig: Path | None = None
+
+
+async def serve(options: Options, stop: asyncio.Event) -> None:
+    """Run an operator until `stop`. Raises NoCluster, LeaseLost, WatchEnded, ClusterError, OSError."""
+    pass_on_warnings()
+    metrics = OperatorMetrics()
+    async with connected(options.kubeconfig, on_request=metrics.request) as (cluster, access):
+        identity = await _identity(cluster, access, options)
+        operator = Operator(cluster, lambda: fresh(access), identity, lease=options.lease, bootstrap=options.bootstrap)
+        metrics.watch(operator.context.queue, leads=lambda: operator.leads)
+        probes = Probes(live=operator.live, ready=operator.ready, metrics=metrics.text)
+        async with probes.serving(options.host, options.port):
+            await operator.run(stop)
+
+
+async def _identity(cluster: Cluster, access: Access, options: Options) -> Identity:
+    namespace = options.namespace or access.namespace or "default"
+    name = options.name or socket.gethostname()
+    image = options.image or await _own_image(cluster, namespace, name)
+    return Identity(name, namespace, image, options.watched)
+
+
+async def _own_image(cluster: Cluster, namespace: str, pod: str) -> str:
+    """The image of the pod that this is, so that senders are of the same version."""
+    found = await cluster.get(PODS, namespace, pod)
+    for container in ((found or {}).get("spec") or {}).get("containers") or []:
+        if container.get("name") == "operator":
+            return str(container["image"])
+    return f"hookline:{__version__}"

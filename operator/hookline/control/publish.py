@@ -1,0 +1,181 @@
+"""Writes route books into ConfigMaps and Secrets, has kubelets refresh them, and follows what senders serve.
+
+A shard is written on its own: its ConfigMap, then its Secret with the index. Each write names the version that it
+replaces, so that an operator that is no longer the leader cannot overwrite what its successor wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+
+from hookline.control import workload
+from hookline.control.book import files_of, keys_manifest, root_manifest, routes_manifest
+from hookline.control.cluster import ClusterError, Conflict
+from hookline.control.context import Context
+from hookline.control.dispatchers import record_of
+from hookline.control.fleet import Fleet
+from hookline.control.kinds import (
+    BOOK_LABEL,
+    CONFIG_MAPS,
+    PODS,
+    SECRETS,
+    TOUCHED_ANNOTATION,
+    Kind,
+    keys_name,
+    routes_name,
+)
+from hookline.control.observed import Key
+from hookline.control.senders import Report, Senders
+from hookline.routes import BOOK_SHARDS
+
+log = structlog.get_logger(__name__)
+
+GATHER_SECONDS = 0.05
+"""How long writes of a book are gathered before pods are touched: one refresh for many changes."""
+
+TOUCH_SECONDS = 0.3
+"""Between two touches of the same pods. A kubelet needs about as long to refresh a volume (measured)."""
+
+COUNT_SECONDS = 10.0
+"""Between two writes of the counts in a Dispatcher's status."""
+
+ASK_SECONDS = 0.2
+ASK_LATER_SECONDS = 1.0
+"""Between two questions to senders that are awaited: at first, and when they take long."""
+
+IMPATIENT_SECONDS = 10.0
+LOOK_SECONDS = 5.0
+"""Between two questions when nothing is awaited: endpoints turn sick or well."""
+
+
+class Publisher:
+    """The books of all Dispatchers."""
+
+    def __init__(self, context: Context, senders: Senders) -> None:
+        self._context = context
+        self._senders = senders
+        self._touched_at: dict[str, float] = {}
+        self._awaiting_since = time.monotonic()
+
+    def load(self, fleet: Fleet) -> None:
+        """Take over the book as it is in the cluster."""
+        for number in range(BOOK_SHARDS):
+            config_map = self._live(CONFIG_MAPS, routes_name(fleet.name, number))
+            secret = self._live(SECRETS, keys_name(fleet.name, number))
+            if config_map is not None or secret is not None:
+                fleet.book.load(number, files_of(config_map, secret))
+
+    async def reconcile_shard(self, name: str, number: int) -> None:
+        """Have the cluster hold a shard as it should be. Raises ClusterError."""
+        fleet = self._context.fleets.get(name)
+        if fleet is None or number not in fleet.book.shards():
+            return
+        files = fleet.book.files(number)
+        namespace = self._context.identity.namespace
+        written = await self._write(fleet, CONFIG_MAPS, routes_manifest(namespace, name, number, files))
+        written |= await self._write(fleet, SECRETS, keys_manifest(namespace, name, number, files))
+        if written:
+            self._context.queue.add(Key("Root", "", name))
+            self._context.queue.add_later(Key("Dispatcher", namespace, name), COUNT_SECONDS)
+        if fleet.book.awaiting:
+            self._context.wake.set()
+
+    async def reconcile_root(self, name: str) -> None:
+        """Have the cluster hold the root of a book: its shards, what is known of the Dispatcher, the event types."""
+        fleet, seen = self._context.fleets.get(name), self._context.dispatcher(name)
+        if fleet is None or seen is None or seen.value is None:
+            return
+        there = [number for number in fleet.book.shards() if self._live(SECRETS, keys_name(name, number)) is not None]
+        policy = self._context.policy()
+        namespace = self._context.identity.namespace
+        await self._write(
+            fleet, CONFIG_MAPS, root_manifest(namespace, name, there, record_of(seen.value), policy.records)
+        )
+
+    async def reconcile_touch(self, name: str) -> None:
+        """Touch the pods, so that kubelets refresh the book now. Raises ClusterError."""
+        fleet = self._context.fleets.get(name)
+        if fleet is None or not fleet.touch:
+            return
+        wait = self._touched_at.get(name, 0.0) + TOUCH_SECONDS - time.monotonic()
+        if wait > 0:
+            self._context.queue.add_later(Key("Touch", "", name), wait)
+            return
+        self._touched_at[name] = time.monotonic()
+        patch = {"metadata": {"annotations": {TOUCHED_ANNOTATION: fleet.touch}}}
+        for pod in self._context.observed.sender_pods(name):
+            if pod.touched != fleet.touch and pod.ip:
+                try:
+                    answer = await self._context.cluster.merge(PODS, self._context.identity.namespace, pod.name, patch)
+                except ClusterError as error:
+                    # A pod that goes meanwhile needs no touch, and one that stays is refreshed within a minute anyway.
+                    log.info("could not touch a sender pod", pod=pod.name, problem=str(error))
+                else:
+                    self._context.observed.put(PODS, answer)
+
+    async def follow(self) -> None:
+        """Ask the senders what they serve, as often as needed, for ever."""
+        while True:
+            self._context.wake.clear()
+            await asyncio.gather(*(self._ask(fleet) for fleet in list(self._context.fleets.values())))
+            await self._nap()
+
+    async def _ask(self, fleet: Fleet) -> None:
+        pods = [pod for pod in self._context.observed.sender_pods(fleet.name) if pod.ready and pod.ip]
+        reports: dict[str, Report | None] = await self._senders.ask(pods)
+        for uid in fleet.take_reports(reports):
+            route = fleet.book.route(uid)
+            if route is not None:
+                self._context.queue.add(Key("Webhook", route.namespace, route.name))
+
+    async def _nap(self) -> None:
+        if any(fleet.book.awaiting for fleet in self._context.fleets.values()):
+            late = time.monotonic() - self._awaiting_since > IMPATIENT_SECONDS
+            await asyncio.sleep(ASK_LATER_SECONDS if late else ASK_SECONDS)
+            return
+        try:
+            await asyncio.wait_for(self._context.wake.wait(), LOOK_SECONDS)
+        except TimeoutError:
+            return
+        finally:
+            self._awaiting_since = time.monotonic()
+
+    async def _write(self, fleet: Fleet, kind: Kind, manifest: dict[str, Any]) -> bool:
+        """Apply one object of a book if it differs; whether it did."""
+        seen = self._context.dispatcher(fleet.name)
+        if seen is None or seen.value is None:
+            return False
+        metadata = manifest["metadata"]
+        metadata["ownerReferences"] = [workload.owner(seen.value)]
+        live = self._live(kind, metadata["name"])
+        if live is not None and _same(live, manifest):
+            return False
+        if live is not None:
+            metadata["resourceVersion"] = live["metadata"]["resourceVersion"]
+        try:
+            answer = await self._context.cluster.apply(kind, manifest)
+        except Conflict:
+            await self._read_again(kind)
+            raise
+        self._context.observed.put(kind, answer)
+        fleet.written(answer["metadata"]["resourceVersion"])
+        self._context.queue.add_later(Key("Touch", "", fleet.name), GATHER_SECONDS)
+        return True
+
+    async def _read_again(self, kind: Kind) -> None:
+        """Somebody else wrote: what is known of our own objects is old."""
+        found = await self._context.cluster.snapshot(kind, self._context.identity.namespace, labels=BOOK_LABEL)
+        self._context.add(self._context.observed.replace_all(kind, found.objects, found.version, ours=True))
+
+    def _live(self, kind: Kind, name: str) -> Any:
+        return self._context.observed.objects.get((kind.name, (self._context.identity.namespace, name)))
+
+
+def _same(live: Any, manifest: dict[str, Any]) -> bool:
+    """Whether an object holds just the wanted data: nothing more may lie in a book."""
+    wanted = {key: value for key, value in manifest["metadata"].items() if key in ("labels", "ownerReferences")}
+    return (live.get("data") or {}) == manifest["data"] and workload.holds(live["metadata"], wanted)

@@ -1,0 +1,317 @@
+"""`hookline operator`: reads the whole cluster once, then follows it, as long as it leads.
+
+The order of its life: the Lease; everything listed; every Webhook decided; only then the first write. An operator that
+wrote before it knew all Webhooks would take some out of the route book, and their deliveries would be given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from hookline.control.bootstrap import create_missing
+from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnavailable, Forbidden
+from hookline.control.context import Context, Identity
+from hookline.control.kinds import (
+    BOOK_LABEL,
+    COMPONENT_LABEL,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DISPATCHERS,
+    DISRUPTION_BUDGETS,
+    EVENT_TYPES,
+    LENT,
+    NAMESPACES,
+    NETWORK_POLICIES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    WEBHOOKS,
+    Kind,
+)
+from hookline.control.leader import Election, LeaseLost
+from hookline.control.observed import Key
+from hookline.control.publish import Publisher
+from hookline.control.reconcile import Reconciler
+from hookline.control.senders import Senders
+from hookline.control.watch import News, Watch, Watched
+from hookline.control.webhooks import Webhooks
+from hookline.control.work import retry_seconds
+
+log = structlog.get_logger(__name__)
+
+WORKERS = 16
+"""Keys worked on at once. Most of the time of one goes into waiting for the API server."""
+
+RESYNC_SECONDS = 120.0
+"""Between two comparisons with the whole cluster: what a watch missed is repaired after this time at the latest."""
+
+RELIST_SECONDS = 2.0
+"""After a watch was new or broken: what was deleted meanwhile is looked for. Kopf does not notice it."""
+
+SENDERS = f"{COMPONENT_LABEL}=sender"
+SLOW_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A kind that is read as a whole, where, and which of its objects."""
+
+    kind: Kind
+    namespace: str | None
+    labels: str = ""
+    ours: bool = False
+
+
+class WatchEnded(Exception):
+    """A watch ended by itself. The process must end too, to begin anew."""
+
+
+class Operator:
+    """One operator process. `ready` says why it is not, or None; so does `live`."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        access: Callable[[], Access],
+        identity: Identity,
+        *,
+        lease: str,
+        bootstrap: Path | None = None,
+        sender_port: int | None = None,
+        resync_seconds: float = RESYNC_SECONDS,
+    ) -> None:
+        self._cluster = cluster
+        self._access = access
+        self._identity = identity
+        self._bootstrap = bootstrap
+        self._resync_seconds = resync_seconds
+        self._senders = Senders() if sender_port is None else Senders(port=sender_port)
+        self._election = Election(cluster, identity.namespace, lease, identity.name)
+        self.context = Context(cluster, identity)
+        self._webhooks = Webhooks(self.context)
+        self._publisher = Publisher(self.context, self._senders)
+        self._reconciler = Reconciler(self.context, self._webhooks, self._publisher)
+        self._resync = asyncio.Event()
+        self._ticked_at = time.monotonic()
+        self._synced_at: float | None = None
+        self._standing_by = False
+
+    def live(self) -> str | None:
+        """What is wrong with this process so that only a restart helps, or None."""
+        if time.monotonic() - self._ticked_at > SLOW_SECONDS:
+            return "the event loop stands still"
+        return None
+
+    def ready(self) -> str | None:
+        """Why this operator does not do its work yet, or None. One that stands by is ready: it could take over."""
+        if self._standing_by:
+            return None
+        if self._synced_at is None:
+            return "the cluster was not read yet"
+        age = time.monotonic() - self._synced_at
+        if age > 3 * self._resync_seconds:
+            return f"the cluster could not be read for {age:.0f} s"
+        return None
+
+    @property
+    def leads(self) -> bool:
+        return self._election.leads
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`. Raises LeaseLost, WatchEnded."""
+        working = asyncio.create_task(self._lead())
+        others = [asyncio.create_task(self._tick()), asyncio.create_task(stop.wait())]
+        try:
+            await asyncio.wait([working, others[1]], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, *others):
+                task.cancel()
+            (outcome, *_) = await asyncio.gather(working, *others, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            raise outcome
+
+    async def _lead(self) -> None:
+        self._standing_by = True
+        await self._election.win()
+        self._standing_by = False
+        self._cluster.may_write = lambda: self._election.leads
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._election.keep())
+                group.create_task(self._work(group))
+        except* LeaseLost as lost:
+            raise lost.exceptions[0] from None
+        except* WatchEnded as ended:
+            raise ended.exceptions[0] from None
+        finally:
+            await self._senders.aclose()
+            await asyncio.shield(self._election.resign())
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        bootstrap = self._bootstrap
+        if bootstrap is not None:
+            await self._insist("create the first Dispatchers", lambda: create_missing(self.context, bootstrap))
+        await self._insist("read the cluster", self._read_everything)
+        self._place_everything()
+        self._synced_at = time.monotonic()
+        log.info(
+            "the cluster was read",
+            webhooks=len(self.context.observed.webhooks),
+            lent_secrets=len(self.context.observed.secrets),
+            dispatchers=len(self.context.fleets),
+        )
+        async with self._watching(group):
+            for _ in range(WORKERS):
+                group.create_task(self._worker())
+            group.create_task(self._publisher.follow())
+            await self._resync_for_ever()
+
+    async def _insist(self, what: str, work: Callable[[], Any]) -> None:
+        """Do something that must be done before all else, until it succeeds."""
+        failures = 0
+        while True:
+            try:
+                await work()
+                return
+            except ClusterError as error:
+                failures += 1
+                wait = retry_seconds(failures, 0.5)
+                log.warning(f"could not {what}; trying again", problem=str(error), seconds=round(wait, 1))
+                await asyncio.sleep(wait)
+
+    async def _read_everything(self) -> None:
+        """Every list there is. Nothing of it counts unless all of it could be read."""
+        lists = [*self._watched_lists(), *self._own_lists()]
+        answers = [await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels) for each in lists]
+        for each, found in zip(lists, answers, strict=True):
+            self.context.observed.replace_all(each.kind, found.objects, found.version, ours=each.ours)
+
+    def _place_everything(self) -> None:
+        """Decide every Webhook and compare the books with the cluster; nothing is written yet."""
+        self._reconciler.sync_fleets()
+        for seen in list(self.context.observed.webhooks.values()):
+            self._webhooks.place(seen)
+        self._webhooks.forget_strangers()
+        for fleet in self.context.fleets.values():
+            self.context.add({Key("Shard", fleet.name, f"{number:02}") for number in fleet.book.shards()})
+        self.context.add(self.context.observed.all_keys())
+
+    def _watched_lists(self) -> list[Listed]:
+        watched = self._identity.watched
+        kinds = [Listed(WEBHOOKS, watched), Listed(EVENT_TYPES, None), Listed(SECRETS, watched, LENT)]
+        return kinds if watched else [*kinds, Listed(NAMESPACES, None)]
+
+    def _own_lists(self) -> list[Listed]:
+        own = self._identity.namespace
+        return [
+            Listed(DISPATCHERS, own),
+            Listed(CONFIG_MAPS, own, BOOK_LABEL, ours=True),
+            Listed(SECRETS, own, BOOK_LABEL, ours=True),
+            Listed(PODS, own, SENDERS),
+            *(Listed(kind, own, SENDERS) for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES)),
+            Listed(SERVICE_ACCOUNTS, own, SENDERS),
+        ]
+
+    @asynccontextmanager
+    async def _watching(self, group: asyncio.TaskGroup) -> AsyncIterator[None]:
+        unwatched = (DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS)
+        own = [each for each in self._own_lists() if each.kind not in unwatched]
+        watches = [
+            Watch(_watched(self._watched_lists()), self._access, self._hear, namespace=self._identity.watched),
+            Watch(_watched(own), self._access, self._hear, namespace=self._identity.namespace),
+        ]
+        for watch in watches:
+            watch.start()
+            group.create_task(_guarded(watch))
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(watch.stop() for watch in watches))
+
+    def _hear(self, news: News) -> None:
+        observed = self.context.observed
+        keys = observed.remove(news.kind, news.manifest) if news.gone else observed.put(news.kind, news.manifest)
+        self.context.add(keys)
+        if news.relisted:
+            self._resync.set()
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._resync.wait(), self._resync_seconds)
+                await asyncio.sleep(RELIST_SECONDS)
+            except TimeoutError:
+                pass
+            self._resync.clear()
+            try:
+                await self._compare()
+                self._synced_at = time.monotonic()
+            except ClusterError as error:
+                log.warning("could not compare with the cluster; trying again later", problem=str(error))
+                self._resync.set()
+
+    async def _compare(self) -> None:
+        """Set difference with the cluster, by metadata; only kinds that differ are read in full."""
+        observed = self.context.observed
+        for each in (*self._watched_lists(), *self._own_lists()):
+            found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels, metadata_only=True)
+            if not observed.differs(each.kind, found.objects, ours=each.ours):
+                observed.confirm(each.kind, found.version, ours=each.ours)
+                continue
+            found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels)
+            self.context.add(observed.replace_all(each.kind, found.objects, found.version, ours=each.ours))
+
+    async def _worker(self) -> None:
+        queue = self.context.queue
+        while True:
+            key = await queue.take()
+            try:
+                await self._reconciler.reconcile(key)
+                queue.succeeded(key)
+            except ClusterError as error:
+                wait = queue.retry(key, error.after_seconds if isinstance(error, ClusterUnavailable) else 0.0)
+                level = log.error if isinstance(error, Forbidden) else log.warning
+                level("will be tried again", key=tuple(key), problem=str(error), seconds=round(wait, 1))
+            except Exception as error:  # noqa: BLE001  # one object must not stop the work on all others
+                wait = queue.retry(key)
+                log.error(
+                    "could not be looked at",
+                    key=tuple(key),
+                    problem=type(error).__name__,
+                    at=_frames(error),
+                    seconds=round(wait, 1),
+                )
+            finally:
+                queue.done(key)
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked_at = time.monotonic()
+            await asyncio.sleep(1)
+
+
+def _frames(error: Exception) -> str:
+    """Where an error came from, without its text: that may repeat what an object holds."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " > ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
+
+
+def _watched(lists: Sequence[Listed]) -> list[Watched]:
+    return [Watched(each.kind, each.labels) for each in lists]
+
+
+async def _guarded(watch: Watch) -> None:
+    try:
+        await watch.ended()
+    except Exception as error:
+        raise WatchEnded(f"a watch ended by itself ({type(error).__name__})") from error
+    raise WatchEnded("a watch ended by itself")

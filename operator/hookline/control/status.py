@@ -1,0 +1,149 @@
+"""Statuses: which conditions an object has, whether they differ from those it shows, and which Event tells of it.
+
+Pure. A status that says the same is not written again; the time of a transition is kept until its status changes.
+Every reason is in docs/conditions.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hookline.control.kinds import Kind
+from hookline.control.observed import Seen
+from hookline.resource import API_VERSION, GROUP
+from hookline.verdict import Condition
+
+Object = Mapping[str, Any]
+
+MESSAGE_LENGTH = 2048
+"""A condition's message may be longer, but nobody reads that."""
+
+NOTE_BYTES = 1024
+"""The API server takes no longer note of an Event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sick:
+    """An endpoint that senders cannot deliver to."""
+
+    since: str
+    reason: str
+    status: int | None
+
+
+def delivering(ready: Condition, sick: Sick | None) -> Condition:
+    """The condition Delivering: changes when an endpoint turns sick or well, never per call."""
+    if ready.status != "True" or ready.reason == "Disabled":
+        return Condition("Delivering", "False", ready.reason, "no calls are made while the Webhook is not ready")
+    if sick is None:
+        return Condition("Delivering", "True", "Delivering", "no trouble with the endpoint is known")
+    answer = f" (HTTP {sick.status})" if sick.status else ""
+    return Condition(
+        "Delivering",
+        "False",
+        "EndpointFailing",
+        f"calls fail since {sick.since}: {sick.reason}{answer}; failed calls are tried again on the retry schedule",
+    )
+
+
+def with_stalled(conditions: Sequence[Condition], accepted: Condition) -> list[Condition]:
+    """The conditions, and Stalled while only a person can help: kstatus (Flux, kpt) then says Failed, not waiting."""
+    if accepted.status != "False":
+        return list(conditions)
+    return [*conditions, Condition("Stalled", "True", accepted.reason, accepted.message)]
+
+
+def status_of(seen: Seen[Any], conditions: Iterable[Condition], now: datetime, **more: Any) -> dict[str, Any]:
+    """The status of an object, with the times of conditions that did not change kept."""
+    before = {each.get("type"): each for each in seen.status.get("conditions") or []}
+    return {
+        "observedGeneration": seen.generation,
+        "conditions": [_condition(each, before.get(each.type), seen.generation, now) for each in conditions],
+        **more,
+    }
+
+
+def _condition(condition: Condition, before: Object | None, generation: int, now: datetime) -> dict[str, Any]:
+    changed = before is None or before.get("status") != condition.status
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "observedGeneration": generation,
+        "lastTransitionTime": _stamp(now) if changed or before is None else before["lastTransitionTime"],
+        "reason": condition.reason,
+        "message": condition.message[:MESSAGE_LENGTH],
+    }
+
+
+def says_the_same(status: Object, before: Object) -> bool:
+    """Whether writing `status` would tell nothing new."""
+    conditions = {each["type"]: each for each in before.get("conditions") or []}
+    wanted = {each["type"]: each for each in status["conditions"]}
+    rest = {key: value for key, value in status.items() if key != "conditions"}
+    return wanted == conditions and all(before.get(key) == value for key, value in rest.items())
+
+
+def programmed_before(seen: Seen[Any]) -> bool:
+    """Whether the status already says that senders serve this generation."""
+    return any(
+        each.get("type") == "Programmed"
+        and each.get("status") == "True"
+        and each.get("observedGeneration") == seen.generation
+        for each in seen.status.get("conditions") or []
+    )
+
+
+def ready_in(status: Object) -> tuple[str, str]:
+    """Status and reason of the condition Ready; empty when there is none."""
+    for each in status.get("conditions") or []:
+        if each.get("type") == "Ready":
+            return str(each.get("status")), str(each.get("reason"))
+    return "", ""
+
+
+def event_of(
+    kind: Kind, seen: Seen[Any], before: Object, status: Object, *, reporter: str, now: datetime
+) -> dict[str, Any] | None:
+    """The Event that tells of a transition of Ready, or None. An object that is well from the start needs none.
+
+    Its name follows from what it tells, so that it is made once, however often it is tried.
+    """
+    was, is_now = ready_in(before), ready_in(status)
+    if was == is_now or (was[0] in ("", "Unknown") and is_now[0] == "True"):
+        return None
+    ready = next(each for each in status["conditions"] if each["type"] == "Ready")
+    told = "\0".join((seen.uid, *was, *is_now, ready["lastTransitionTime"], str(seen.generation)))
+    return {
+        "metadata": {
+            "name": f"{seen.name[:200].rstrip('-.')}.{hashlib.sha256(told.encode()).hexdigest()[:16]}",
+            "namespace": seen.namespace or "default",
+        },
+        "eventTime": _stamp(now, "microseconds"),
+        "reportingController": f"{GROUP}/operator",
+        "reportingInstance": reporter[:128],
+        "action": "Reconcile",
+        "reason": ready["reason"],
+        "type": "Normal" if ready["status"] == "True" else "Warning",
+        "note": ready["message"].encode()[:NOTE_BYTES].decode(errors="ignore"),
+        "regarding": {
+            "apiVersion": API_VERSION,
+            "kind": kind.name,
+            "name": seen.name,
+            "uid": seen.uid,
+            **({"namespace": seen.namespace} if seen.namespace else {}),
+        },
+    }
+
+
+def manifest_of(seen: Seen[Any], status: Object) -> dict[str, Any]:
+    """What is applied. The uid keeps a status from an object that was made anew under the same name."""
+    namespace = {"namespace": seen.namespace} if seen.namespace else {}
+    return {"metadata": {"name": seen.name, "uid": seen.uid, **namespace}, "status": status}
+
+
+def _stamp(now: datetime, precision: str = "seconds") -> str:
+    return now.isoformat(timespec=precision).replace("+00:00", "Z")

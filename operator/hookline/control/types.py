@@ -1,0 +1,71 @@
+"""What is said of EventTypes, and which of them senders and publishers are told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from hookline.control.book import fitting
+from hookline.control.observed import Seen
+from hookline.eventtype import EventType
+from hookline.routes import TypeRecord
+from hookline.schemas import check_schema
+from hookline.verdict import Condition
+
+
+def judged(types: Iterable[Seen[EventType]]) -> tuple[dict[str, Condition], list[TypeRecord]]:
+    """The condition Accepted of each EventType, by name of the object, and the types that may be used."""
+    conditions: dict[str, Condition] = {}
+    usable: dict[str, TypeRecord] = {}
+    for seen in types:
+        problem = _problem(seen)
+        if problem is not None:
+            conditions[seen.name] = Condition("Accepted", "False", *problem)
+            continue
+        usable[seen.name] = _record(seen)
+        conditions[seen.name] = Condition("Accepted", "True", "Accepted", "the schema is a JSON Schema")
+    inside, outside = fitting(usable.values())
+    for record in outside:
+        conditions[record.name.lower()] = Condition(
+            "Accepted",
+            "False",
+            "BookFull",
+            "spec.schema: all schemas together are too large for a ConfigMap (about 700 KiB); shorten some of them",
+        )
+    return conditions, inside
+
+
+def _problem(seen: Seen[EventType]) -> tuple[str, str] | None:
+    if seen.value is None:
+        return "InvalidSpec", seen.problem
+    problem = _schema_problem(_Once(seen))
+    return ("InvalidSchema", problem) if problem else None
+
+
+class _Once:
+    """An EventType as a key: equal while its spec is the same, since a check of a schema costs milliseconds."""
+
+    def __init__(self, seen: Seen[EventType]) -> None:
+        self.seen = seen
+
+    def __hash__(self) -> int:
+        return hash((self.seen.uid, self.seen.generation))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Once) and (self.seen.uid, self.seen.generation) == (
+            other.seen.uid,
+            other.seen.generation,
+        )
+
+
+@lru_cache(maxsize=1024)
+def _schema_problem(once: _Once) -> str:
+    value = once.seen.value
+    assert value is not None
+    return "; ".join(f"spec.schema: {each.place}: {each.message}" for each in check_schema(value.spec.schema_))
+
+
+def _record(seen: Seen[EventType]) -> TypeRecord:
+    assert seen.value is not None
+    spec = seen.value.spec
+    return TypeRecord(name=spec.event, description=spec.description, validation=spec.validation, schema_=spec.schema_)

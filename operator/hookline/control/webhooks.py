@@ -1,0 +1,168 @@
+"""From a Webhook to its place in a route book and its status."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from hookline.control.book import Change
+from hookline.control.context import Context
+from hookline.control.fleet import Fleet
+from hookline.control.kinds import WEBHOOKS
+from hookline.control.observed import Key, Place, Seen
+from hookline.control.status import Sick, delivering, programmed_before, status_of, with_stalled
+from hookline.routes import Keys, Route, RouteState, rotated
+from hookline.verdict import Condition, Verdict, decide, summary
+from hookline.webhook import Webhook
+
+PATIENCE_SECONDS = 2.0
+"""How long senders may take to load a change before the status says that it is pending: mostly they are quicker, and
+one write is better than two."""
+
+
+FULL_SECONDS = 60.0
+"""Between two tries to fit a Webhook into a full shard: others may have made room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Where a Webhook stands."""
+
+    dispatcher: str
+    uid: str
+    full: bool = False
+
+
+class Webhooks:
+    """Decides Webhooks one at a time; none is disturbed by another."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._placed: dict[Place, _Placed] = {}
+        self._since: dict[str, float] = {}
+
+    async def reconcile(self, place: Place) -> None:
+        """One Webhook: route, keys, status. Raises ClusterError."""
+        seen = self._context.observed.webhooks.get(place)
+        if seen is None:
+            self._withdraw(place)
+            return
+        verdict = self.place(seen)
+        if verdict is None:
+            invalid = Condition("Accepted", "False", "InvalidSpec", seen.problem)
+            await self._write(seen, [invalid, Condition("Ready", "False", invalid.reason, invalid.message)], invalid)
+            return
+        assert seen.value is not None
+        programmed = self._programmed(place, seen, verdict)
+        ready = summary(seen.value, verdict.accepted, verdict.secrets_resolved, programmed)
+        if self._should_wait(seen, programmed):
+            self._context.queue.add_later(Key("Webhook", *place), PATIENCE_SECONDS)
+            return
+        sick = self._sick(place)
+        conditions = [verdict.accepted, verdict.secrets_resolved, programmed, ready, delivering(ready, sick)]
+        await self._write(seen, conditions, verdict.accepted)
+
+    def place(self, seen: Seen[Webhook]) -> Verdict | None:
+        """Decide a Webhook and have the right book hold it. Writes nothing. None when the spec is not valid."""
+        place = (seen.namespace, seen.name)
+        if seen.value is None:
+            self._hold(place, seen)
+            return None
+        verdict = decide(seen.value, self._context.policy().around)
+        fleet = self._context.fleets.get(seen.value.spec.dispatcher)
+        known = fleet is not None and seen.uid in fleet.book
+        if fleet is None or (verdict.accepted.status != "True" and not known):
+            # Nothing was ever accepted of it, so no delivery waits for it.
+            self._withdraw(place)
+        else:
+            self._put(place, fleet, verdict)
+        return verdict
+
+    def forget_strangers(self) -> None:
+        """Take out of the books what no Webhook stands for any more. For the start, when all were placed."""
+        here = {(placed.dispatcher, placed.uid) for placed in self._placed.values()}
+        for fleet in self._context.fleets.values():
+            for uid in [uid for uid in fleet.book.uids() if (fleet.name, uid) not in here]:
+                fleet.book.remove(uid)
+
+    def key_of(self, fleet: Fleet, uid: str) -> Key | None:
+        """The Webhook that a route stands for."""
+        route = fleet.book.route(uid)
+        return Key("Webhook", route.namespace, route.name) if route else None
+
+    def _put(self, place: Place, fleet: Fleet, verdict: Verdict) -> None:
+        before = self._placed.get(place)
+        if before is not None and (before.dispatcher, before.uid) != (fleet.name, verdict.route.uid):
+            self._withdraw(place)
+        now_s = self._context.now().timestamp()
+        keys = rotated(fleet.book.keys(verdict.route.uid), verdict.keys, now_s)
+        self._expire_later(place, keys, now_s)
+        self._enter(place, fleet, verdict.route, keys)
+
+    def _enter(self, place: Place, fleet: Fleet, route: Route, keys: Keys) -> None:
+        change = fleet.book.put(route, keys)
+        self._placed[place] = _Placed(fleet.name, route.uid, full=change is Change.FULL)
+        if change is Change.TAKEN:
+            self._changed(fleet, route.uid)
+        elif change is Change.FULL:
+            self._context.queue.add_later(Key("Webhook", *place), FULL_SECONDS)
+
+    def _changed(self, fleet: Fleet, uid: str) -> None:
+        self._since[uid] = time.monotonic()
+        self._context.queue.add(fleet.shard_key(uid))
+
+    def _expire_later(self, place: Place, keys: Keys, now_s: float) -> None:
+        """Look again when a rotated key has served its time: it should not lie in the book any longer."""
+        if keys.retired:
+            wait = min(each.until_s for each in keys.retired) - now_s + 1
+            self._context.queue.add_later(Key("Webhook", *place), max(wait, 1))
+
+    def _hold(self, place: Place, seen: Seen[Webhook]) -> None:
+        """A spec that cannot be read: what the Webhook had waits."""
+        placed = self._placed.get(place)
+        if placed is not None and placed.uid != seen.uid:
+            self._withdraw(place)
+        for fleet in self._context.fleets.values():
+            route = fleet.book.route(seen.uid)
+            if route is not None:
+                held = route.model_copy(update={"state": RouteState.HELD, "event": None})
+                self._enter(place, fleet, held, Keys(uid=seen.uid))
+
+    def _withdraw(self, place: Place) -> None:
+        placed = self._placed.pop(place, None)
+        fleet = self._context.fleets.get(placed.dispatcher) if placed else None
+        if placed is None:
+            return
+        self._since.pop(placed.uid, None)
+        if fleet is not None and fleet.book.remove(placed.uid):
+            self._context.queue.add(fleet.shard_key(placed.uid))
+
+    def _programmed(self, place: Place, seen: Seen[Webhook], verdict: Verdict) -> Condition:
+        placed = self._placed.get(place)
+        fleet = self._context.fleets.get(placed.dispatcher) if placed else None
+        for part in (verdict.accepted, verdict.secrets_resolved):
+            if part.status != "True":
+                return Condition("Programmed", "False", part.reason, f"deliveries wait: {part.type} is False")
+        if placed is None or fleet is None:
+            return Condition("Programmed", "False", "NoSenders", "the Dispatcher has no route book yet")
+        unknown = seen.uid not in self._since and not fleet.book.awaited(seen.uid)
+        if unknown and not placed.full and not programmed_before(seen):
+            # Written by an operator before this one, which did not live to see the senders load it.
+            fleet.book.await_senders(seen.uid)
+            self._changed(fleet, seen.uid)
+        return fleet.programmed(seen.uid, full=placed.full)
+
+    def _should_wait(self, seen: Seen[Webhook], programmed: Condition) -> bool:
+        """Whether the senders are likely to have loaded the change in a moment."""
+        since = self._since.get(seen.uid)
+        pending = programmed.status != "True" and programmed.reason in ("Pending", "NoSenders")
+        return pending and since is not None and time.monotonic() - since < PATIENCE_SECONDS
+
+    def _sick(self, place: Place) -> Sick | None:
+        placed = self._placed.get(place)
+        fleet = self._context.fleets.get(placed.dispatcher) if placed else None
+        return fleet.sick.get(placed.uid) if placed and fleet else None
+
+    async def _write(self, seen: Seen[Webhook], conditions: list[Condition], accepted: Condition) -> None:
+        status = status_of(seen, with_stalled(conditions, accepted), self._context.now())
+        await self._context.write_status(WEBHOOKS, seen, status)

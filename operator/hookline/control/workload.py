@@ -1,0 +1,236 @@
+"""The sender pods of a Dispatcher: which objects make them, as manifests. Pure.
+
+The pods hold to the `restricted` Pod Security Standard, have no token of the cluster, and get the route book as one
+volume. A change of the book never changes a pod; a change of the Dispatcher's image, resources or NATS does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from hookline import __version__
+from hookline.control.kinds import (
+    COMPONENT_LABEL,
+    DEPLOYMENTS,
+    DISPATCHER_LABEL,
+    DISRUPTION_BUDGETS,
+    NAME_LABEL,
+    NETWORK_POLICIES,
+    SERVICE_ACCOUNTS,
+    Kind,
+    keys_name,
+    labels_of,
+    root_name,
+    routes_name,
+    sender_name,
+)
+from hookline.dispatcher import Dispatcher, DispatcherSpec
+from hookline.resource import API_VERSION
+from hookline.routes import BOOK_SHARDS
+
+Object = Mapping[str, Any]
+
+PORT = 8080
+"""Of health, metrics and the report."""
+
+NATS_PORT = 4222
+"""Where an address names none."""
+
+BOOK_FOLDER = "/var/run/hookline/book"
+CREDENTIALS_FOLDER = "/var/run/hookline/nats"
+
+USER_ID = 65532
+"""The image's user."""
+
+DRAIN_MARGIN_SECONDS = 15
+"""After the last call has ended: storing what follows, closing."""
+
+LAST_LOOK_SECONDS = 2
+"""Between the decision to end a pod and its SIGTERM: metrics are read once more, the operator sees it going."""
+
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8")
+PRIVATE_V6 = ("fc00::/7", "fe80::/10")
+"""Not for receivers unless the Dispatcher allows it. The second wall: the sender itself checks every address."""
+
+
+def objects(dispatcher: Dispatcher, *, image: str) -> list[tuple[Kind, dict[str, Any]]]:
+    """Everything that makes the senders of a Dispatcher, in the order in which it is applied."""
+    return [
+        (SERVICE_ACCOUNTS, {"metadata": _metadata(dispatcher), "automountServiceAccountToken": False}),
+        (NETWORK_POLICIES, {"metadata": _metadata(dispatcher), "spec": _network_policy(dispatcher)}),
+        (DISRUPTION_BUDGETS, {"metadata": _metadata(dispatcher), "spec": _disruption_budget(dispatcher)}),
+        (DEPLOYMENTS, {"metadata": _metadata(dispatcher), "spec": _deployment(dispatcher, image)}),
+    ]
+
+
+def owner(dispatcher: Dispatcher) -> dict[str, Any]:
+    """Reference to the Dispatcher: what it owns is deleted with it."""
+    metadata = dispatcher.metadata
+    return {"apiVersion": API_VERSION, "kind": "Dispatcher", "name": metadata.name, "uid": metadata.uid}
+
+
+def _metadata(dispatcher: Dispatcher) -> dict[str, Any]:
+    name = dispatcher.metadata.name
+    return {
+        "namespace": dispatcher.metadata.namespace,
+        "name": sender_name(name),
+        "labels": labels_of(name, "sender"),
+        "ownerReferences": [owner(dispatcher)],
+    }
+
+
+def _selector(dispatcher: Dispatcher) -> dict[str, Any]:
+    return {"matchLabels": {COMPONENT_LABEL: "sender", DISPATCHER_LABEL: dispatcher.metadata.name}}
+
+
+def _disruption_budget(dispatcher: Dispatcher) -> dict[str, Any]:
+    # Not minAvailable: with one replica that would keep a node from ever being drained.
+    return {"maxUnavailable": 1, "selector": _selector(dispatcher)}
+
+
+def _deployment(dispatcher: Dispatcher, image: str) -> dict[str, Any]:
+    return {
+        "replicas": dispatcher.spec.replicas,
+        "selector": _selector(dispatcher),
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": {
+            "metadata": {
+                "labels": {**labels_of(dispatcher.metadata.name, "sender"), "app.kubernetes.io/version": __version__}
+            },
+            "spec": _pod(dispatcher, image),
+        },
+    }
+
+
+def _pod(dispatcher: Dispatcher, image: str) -> dict[str, Any]:
+    spec = dispatcher.spec
+    grace_seconds = spec.max_timeout_seconds + DRAIN_MARGIN_SECONDS
+    pull_secrets = [{"name": each.name} for each in spec.image_pull_secrets]
+    return {
+        "serviceAccountName": sender_name(dispatcher.metadata.name),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_seconds + LAST_LOOK_SECONDS,
+        **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": key,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": _selector(dispatcher),
+            }
+            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
+        "containers": [_container(spec, spec.image or image, grace_seconds)],
+        "volumes": _volumes(dispatcher),
+    }
+
+
+def _container(spec: DispatcherSpec, image: str, grace_seconds: int) -> dict[str, Any]:
+    credentials = spec.nats.credentials_secret_ref
+    arguments = ["sender", "--book", BOOK_FOLDER, "--nats", spec.nats.url, "--listen", f":{PORT}"]
+    arguments += ["--grace-seconds", str(grace_seconds - DRAIN_MARGIN_SECONDS // 2)]
+    mounts = [
+        {"name": "book", "mountPath": BOOK_FOLDER, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # an emptyDir of the pod
+    ]
+    if credentials is not None:
+        arguments += ["--nats-credentials", f"{CREDENTIALS_FOLDER}/{credentials.key}"]
+        mounts.append({"name": "nats-credentials", "mountPath": CREDENTIALS_FOLDER, "readOnly": True})
+    resources = spec.resources
+    return {
+        "name": "sender",
+        "image": image,
+        "args": arguments,
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "resources": {
+            **({"requests": dict(resources.requests)} if resources.requests else {}),
+            **({"limits": dict(resources.limits)} if resources.limits else {}),
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "livenessProbe": _probe("/livez", period_seconds=10, failures=6),
+        "readinessProbe": _probe("/readyz", period_seconds=5, failures=2),
+        "startupProbe": _probe("/livez", period_seconds=2, failures=30),
+        "lifecycle": {"preStop": {"sleep": {"seconds": LAST_LOOK_SECONDS}}},
+        "volumeMounts": mounts,
+    }
+
+
+def _probe(path: str, *, period_seconds: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period_seconds,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "book", "projected": {"defaultMode": 0o440, "sources": _sources(dispatcher.metadata.name)}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+    ]
+    credentials = dispatcher.spec.nats.credentials_secret_ref
+    if credentials is not None:
+        volumes.append({"name": "nats-credentials", "secret": {"secretName": credentials.name, "defaultMode": 0o440}})
+    return volumes
+
+
+def _sources(name: str) -> list[dict[str, Any]]:
+    """All shards that a book may ever have: a pod's volumes cannot change while it runs. Optional until they exist."""
+    sources = [{"configMap": {"name": root_name(name), "optional": True}}]
+    for shard in range(BOOK_SHARDS):
+        sources.append({"configMap": {"name": routes_name(name, shard), "optional": True}})
+        sources.append({"secret": {"name": keys_name(name, shard), "optional": True}})
+    return sources
+
+
+def _network_policy(dispatcher: Dispatcher) -> dict[str, Any]:
+    nats_port = urlsplit(dispatcher.spec.nats.url).port or NATS_PORT
+    allowed = [{"ipBlock": {"cidr": cidr}} for cidr in dispatcher.spec.egress.allow_cidrs]
+    return {
+        "podSelector": _selector(dispatcher),
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [
+            {
+                "from": [
+                    {"podSelector": {"matchLabels": {NAME_LABEL: "hookline", COMPONENT_LABEL: "operator"}}},
+                    {"namespaceSelector": {"matchLabels": {"hookline.dev/metrics": "true"}}},
+                ],
+                "ports": [{"protocol": "TCP", "port": PORT}],
+            }
+        ],
+        "egress": [
+            {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
+            {"ports": [{"protocol": "TCP", "port": nats_port}]},
+            {
+                "to": [
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}},
+                    {"ipBlock": {"cidr": "::/0", "except": list(PRIVATE_V6)}},
+                    *allowed,
+                ]
+            },
+        ],
+    }
+
+
+def holds(live: Any, wanted: Any) -> bool:
+    """Whether everything that is wanted is so, whatever else the API server or others have added."""
+    if isinstance(wanted, Mapping):
+        return isinstance(live, Mapping) and all(holds(live.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        return isinstance(live, Sequence) and len(live) == len(wanted) and all(map(holds, live, wanted))
+    return bool(live == wanted)

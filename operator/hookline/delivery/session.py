@@ -1,0 +1,158 @@
+"""Deliveries over one connection to NATS: the streams are made, then messages are taken, until the process ends.
+
+At the end nothing more is taken and calls under way finish. Never makes the connection: pod does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from hookline.delivery import fanout, sender
+from hookline.delivery.attempt import Caller
+from hookline.delivery.background import background
+from hookline.delivery.fanout import Fanout
+from hookline.delivery.parking import Parking
+from hookline.delivery.routebook import RouteBook
+from hookline.delivery.sender import Attempt, Sender
+from hookline.metrics import SenderMetrics
+from hookline.routes import Book, DispatcherRecord
+from hookline.stream import names
+from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
+from hookline.stream.publish import Publisher
+from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.streams import Retention, ensure
+from hookline.stream.types import write_types
+
+log = structlog.get_logger(__name__)
+
+AGAIN_SECONDS = 2.0
+"""After the queue could not be brought up to date."""
+
+
+class Session:
+    """Fan-out, sender and parking over `client`."""
+
+    def __init__(
+        self,
+        client: Client,
+        books: RouteBook,
+        metrics: SenderMetrics,
+        *,
+        on_attempt: Callable[[Attempt], None],
+        gone_seconds: float,
+    ) -> None:
+        self._client = client
+        self._books = books
+        self._caller = Caller(lambda: books.policy)
+        self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
+        publisher = Publisher(client)
+        self._fanout = Fanout(self._pull, publisher, books, metrics)
+        self._sender = Sender(self._pull, publisher, books, self._caller, metrics, on_attempt=on_attempt)
+        self._parking = Parking(
+            client, self._pull, publisher, books, metrics, self._sender.take, gone_seconds=gone_seconds
+        )
+        self._handling: set[asyncio.Task[None]] = set()
+        self._outdated = asyncio.Event()
+        self._root = ""
+
+    @property
+    def held(self) -> int:
+        """Deliveries in our hands."""
+        return self._sender.held
+
+    def stuck(self) -> str | None:
+        """Why no message will ever be taken again, if that is so."""
+        return self._pull.stuck()
+
+    def book_changed(self, book: Book) -> None:
+        """Streams and event types follow the root of the book. Most changes are of one Webhook, and cost nothing."""
+        if book.digest != self._root:
+            self._outdated.set()
+
+    def reconnected(self) -> None:
+        self._pull.reconnected()
+
+    async def run(self, stop: asyncio.Event, *, grace_seconds: float, on_ready: Callable[[], None]) -> None:
+        """Deliver until `stop`, then drain within the grace. Raises StreamUnavailable, StreamRefused."""
+        try:
+            await self._bring_up_to_date()
+            await self._pull.start()
+            self._take_everything()
+            on_ready()
+            async with background(self._sender.keep_alive(), self._parking.watch(), self._follow_changes()):
+                await stop.wait()
+                log.info("draining: calls under way end, nothing more is taken", grace_seconds=grace_seconds)
+                await self._drain(grace_seconds)
+        finally:
+            await self._let_go()
+
+    async def _drain(self, grace_seconds: float) -> None:
+        ends_s = time.monotonic() + grace_seconds
+        await self._pull.stop()
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=grace_seconds)
+        await self._sender.drain(max(0.0, ends_s - time.monotonic()))
+        # Whatever was answered last should not be lost in a buffer.
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._client.flush(), 2)
+
+    async def _let_go(self) -> None:
+        """End what is left: nothing of it could be stored any more, so it comes again."""
+        await self._pull.stop()
+        for task in self._handling:
+            task.cancel()
+        await asyncio.gather(*self._handling, return_exceptions=True)
+        await self._sender.drain(0)
+        await self._caller.aclose()
+
+    def _take_everything(self) -> None:
+        self._pull.add(names.EVENTS, names.FANOUT_CONSUMER, fanout.ROOM)
+        for shard in range(names.DELIVERY_SHARDS):
+            self._pull.add(names.DELIVERIES, names.shard_consumer(shard), sender.ROOM)
+
+    def _dispatch(self, taken: Taken) -> None:
+        if taken.consumer == names.FANOUT_CONSUMER:
+            self._handle(self._fanout.handle(taken))
+        elif self._parking.owns(taken):
+            self._handle(self._parking.handle(taken))
+        else:
+            self._sender.take(taken)
+
+    def _handle(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._handling.add(task)
+        task.add_done_callback(self._handling.discard)
+
+    def _consumer_gone(self, consumer: str) -> None:
+        if not self._parking.lost(consumer):
+            self._outdated.set()
+
+    async def _follow_changes(self) -> None:
+        """Bring the queue up to date when told to; tried again while it is away."""
+        while True:
+            await self._outdated.wait()
+            try:
+                await self._bring_up_to_date()
+            except (StreamUnavailable, StreamRefused) as error:
+                log.warning("cannot bring the queue up to date", problem=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+                self._outdated.set()
+
+    async def _bring_up_to_date(self) -> None:
+        self._outdated.clear()
+        book = self._books.current
+        assert book is not None, "there is no session before there is a route book"
+        replicas = book.dispatcher.stream_replicas
+        await ensure(self._client, _retention(book.dispatcher), replicas=replicas)
+        await write_types(self._client, book.types, replicas=replicas)
+        self._root = book.digest
+
+
+def _retention(dispatcher: DispatcherRecord) -> Retention:
+    return Retention(dispatcher.events_seconds, dispatcher.parked_seconds, dispatcher.dead_seconds)

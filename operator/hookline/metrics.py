@@ -1,0 +1,142 @@
+"""Metrics of each kind of process, in the text form that Prometheus reads. The only module that imports its client.
+
+Decides names, labels and buckets; docs/metrics.md says what each means. No label has a value for each Webhook, tenant
+or event: with 10,000 Webhooks, one counter of attempts by reason alone would be 200,000 series in each pod. Which
+endpoints fail is in the report, in the condition Delivering and in the logs. Never holds a secret or a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sized
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from hookline import __version__
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
+
+_ATTEMPT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0)
+"""Up to 30 s, the longest time that a Webhook may allow a call."""
+
+
+class Metrics:
+    """What every process says of itself. A registry of its own: nothing that a library counts gets in."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        Info("hookline_build", "Version that runs.", registry=self.registry).info({"version": __version__})
+
+    def text(self) -> bytes:
+        """All of it, as /metrics gives it."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
+        return Counter(name, help_, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+        return Gauge(name, help_, labels, registry=self.registry)
+
+
+class SenderMetrics(Metrics):
+    """Of a sender process.
+
+    The arguments are the words that a label may take. They begin at 0, so that the first dead letter is an increase.
+    """
+
+    def __init__(
+        self, *, outcomes: Iterable[str] = (), deaths: Iterable[str] = (), parkings: Iterable[str] = ()
+    ) -> None:
+        super().__init__()
+        self._attempts = self._counter("hookline_attempts", "HTTP calls that ended, by how.", "reason")
+        self._attempt_seconds = Histogram(
+            "hookline_attempt_duration_seconds",
+            "From the name lookup to the last byte of the answer, or to the failure.",
+            buckets=_ATTEMPT_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self._retries = self._counter("hookline_retries", "Failed deliveries stored to be tried again.")
+        self._dead = self._counter("hookline_dead_letters", "Deliveries given up, by why.", "reason")
+        self._parked = self._counter("hookline_parked", "Deliveries put on the shelf, by why.", "reason")
+        self._returned = self._counter("hookline_unparked", "Deliveries brought back from the shelf.")
+        self._put_off = self._counter(
+            "hookline_put_off", "Deliveries sent round through the queue because their lane did not move."
+        )
+        self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all stored.")
+        self._deliveries = self._counter("hookline_deliveries_made", "Deliveries that events became.")
+        self._held = self._gauge("hookline_deliveries_held", "Deliveries in the hands of this process.")
+        self._loads = self._counter("hookline_route_book_loads", "Route books taken into force.")
+        self._refusals = self._counter("hookline_route_book_refusals", "Times that files of the book were not usable.")
+        self._webhooks = self._gauge("hookline_route_book_webhooks", "Webhooks in the book in force.")
+        self._sick = self._gauge("hookline_endpoints_sick", "Webhooks whose calls keep failing from this process.")
+        self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
+        for counter, words in ((self._attempts, outcomes), (self._dead, deaths), (self._parked, parkings)):
+            for word in words:
+                counter.labels(word)
+
+    def attempted(self, reason: str, seconds: float) -> None:
+        self._attempts.labels(reason).inc()
+        self._attempt_seconds.observe(seconds)
+
+    def will_retry(self) -> None:
+        self._retries.inc()
+
+    def died(self, reason: str) -> None:
+        self._dead.labels(reason).inc()
+
+    def parked(self, reason: str) -> None:
+        self._parked.labels(reason).inc()
+
+    def unparked(self) -> None:
+        self._returned.inc()
+
+    def put_off(self) -> None:
+        self._put_off.inc()
+
+    def fanned_out(self, deliveries: int) -> None:
+        self._events.inc()
+        self._deliveries.inc(deliveries)
+
+    def book_loaded(self, webhooks: int) -> None:
+        self._loads.inc()
+        self._webhooks.set(webhooks)
+
+    def book_refused(self) -> None:
+        self._refusals.inc()
+
+    def watch(self, *, held: Callable[[], int], sick: Callable[[], int], connected: Callable[[], bool]) -> None:
+        """Ask these whenever somebody reads the metrics."""
+        self._held.set_function(held)
+        self._sick.set_function(sick)
+        self._connected.set_function(connected)
+
+
+class OperatorMetrics(Metrics):
+    """Of an operator process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._requests = self._counter(
+            "hookline_api_requests", "Requests to the API server.", "verb", "resource", "outcome"
+        )
+        self._depth = self._gauge("hookline_queue_depth", "Objects that wait to be looked at.")
+        self._leader = self._gauge("hookline_leader", "1 in the operator that leads, 0 in the others.")
+
+    def request(self, verb: str, resource: str, outcome: str) -> None:
+        self._requests.labels(verb, resource, outcome).inc()
+
+    def watch(self, queue: Sized, *, leads: Callable[[], bool]) -> None:
+        """Ask these whenever somebody reads the metrics."""
+        self._depth.set_function(lambda: len(queue))
+        self._leader.set_function(leads)

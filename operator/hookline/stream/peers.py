@@ -1,0 +1,72 @@
+"""Asking the other senders for Webhooks that this one does not know. Plain NATS messages, nothing is stored.
+
+Decides nothing: what a question without an answer means is decided in delivery/absence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from hookline.stream import names
+from hookline.stream.connection import StreamUnavailable
+
+UIDS_IN_A_MESSAGE = 1000
+"""Some 40 KiB, far below what a server takes in one message."""
+
+
+class Peers:
+    """All senders of one NATS, this one among them. An answer goes to everybody: whoever asks next need not."""
+
+    def __init__(
+        self, client: Client, *, knows: Callable[[str], bool], on_known: Callable[[Iterable[str]], None]
+    ) -> None:
+        self._client = client
+        self._knows = knows
+        self._on_known = on_known
+
+    async def start(self) -> None:
+        """Begin to hear and to answer. Raises StreamUnavailable."""
+        with _translated():
+            await self._client.subscribe(names.UNKNOWN_SUBJECT, cb=self._asked)
+            await self._client.subscribe(names.KNOWN_SUBJECT, cb=self._answered)
+
+    async def ask(self, uids: Iterable[str]) -> None:
+        """Have whoever knows one of these Webhooks say so. Raises StreamUnavailable."""
+        with _translated():
+            await self._send(names.UNKNOWN_SUBJECT, sorted(uids))
+
+    async def _asked(self, message: Msg) -> None:
+        known = [uid for uid in _uids(message) if self._knows(uid)]
+        # A lost answer only means that the question is asked again.
+        with contextlib.suppress(nats.errors.Error):
+            await self._send(names.KNOWN_SUBJECT, known)
+
+    async def _answered(self, message: Msg) -> None:
+        self._on_known(_uids(message))
+
+    async def _send(self, subject: str, uids: list[str]) -> None:
+        for start in range(0, len(uids), UIDS_IN_A_MESSAGE):
+            await self._client.publish(subject, json.dumps(uids[start : start + UIDS_IN_A_MESSAGE]).encode())
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except nats.errors.Error as error:
+        raise StreamUnavailable(f"the other senders cannot be asked ({type(error).__name__})") from None
+
+
+def _uids(message: Msg) -> list[str]:
+    """Anybody on this NATS may have sent it."""
+    try:
+        content = json.loads(message.data)
+    except ValueError:
+        return []
+    return [each for each in content if isinstance(each, str)] if isinstance(content, list) else []

@@ -1,0 +1,189 @@
+"""Senders of which one does not know a Webhook (yet, or no more), over a real nats-server and a real TLS receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from doubles.local import (
+    Running,
+    count,
+    dead_letters,
+    deliver,
+    hook,
+    receiver_of,
+    sender,
+    until,
+    until_stored,
+    write_book,
+)
+from hookline.bookfiles import keys_file
+from hookline.local.nats_server import NatsServer
+from hookline.local.receiver import Answer, ReceivedCall
+from hookline.routes import BOOK_SHARDS, RouteState, shard_of
+from hookline.stream import names
+from hookline.stream.connection import Client
+
+GONE_SECONDS = 1.2
+
+
+def unknown(running: Running) -> float:
+    """How often a sender put a delivery aside because it did not know its Webhook."""
+    return running.pod.metrics.registry.get_sample_value("hookline_parked_total", {"reason": "Unknown"}) or 0
+
+
+async def test_deliveries_that_a_sender_takes_before_it_knows_their_webhook_arrive(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("new", receiver)
+        write_book(tmp_path / "ahead", (route, keys), hook("old", receiver))
+        write_book(tmp_path / "behind", hook("old", receiver))
+        async with (
+            sender(tmp_path / "behind", nats_server.url, gone_seconds=GONE_SECONDS) as behind,
+            sender(tmp_path / "ahead", nats_server.url, gone_seconds=GONE_SECONDS),
+        ):
+            ids = [each for _ in range(5) for each in await _in_portions(client, route.uid)]
+            await until(lambda: unknown(behind) > 0)
+            await until(lambda: {call.webhook_id for call in calls} == set(ids), seconds=60)
+            await until_stored(client, names.PARKED, 0)
+            passed = unknown(behind)
+            write_book(tmp_path / "behind", (route, keys), hook("old", receiver))
+            await until(lambda: "new" in {each.name for each in behind.pod._books.current.routes()})  # type: ignore[union-attr]
+            ids += await _in_portions(client, route.uid)
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))
+    assert unknown(behind) == passed
+    # Once from the shard, once more after it was brought back, and then not again.
+    assert passed <= 2 * 200
+    assert len(calls) == len(ids)
+    assert await count(client, names.DEAD) == 0
+
+
+async def _in_portions(client: Client, uid: str) -> list[str]:
+    ids = await deliver(client, uid, 40)
+    await asyncio.sleep(GONE_SECONDS / 2)
+    return ids
+
+
+async def test_a_webhook_that_another_sender_holds_is_not_gone(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("new", receiver)
+        held = route.model_copy(update={"state": RouteState.HELD})
+        write_book(tmp_path / "ahead", (held, keys))
+        write_book(tmp_path / "behind", hook("old", receiver))
+        async with (
+            sender(tmp_path / "behind", nats_server.url, gone_seconds=GONE_SECONDS),
+            sender(tmp_path / "ahead", nats_server.url, gone_seconds=GONE_SECONDS),
+        ):
+            ids = await deliver(client, route.uid, 20)
+            await until_stored(client, names.PARKED, 20)
+            await asyncio.sleep(3 * GONE_SECONDS)
+            assert (await count(client, names.PARKED), await count(client, names.DEAD)) == (20, 0)
+            write_book(tmp_path / "ahead", (route, keys))
+            await until(lambda: len(calls) == 20)
+    assert sorted(call.webhook_id for call in calls) == sorted(ids)
+
+
+async def test_a_webhook_that_nobody_knows_is_gone_after_a_while_and_not_before(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    async with receiver_of([]) as receiver:
+        route, _ = hook("deleted", receiver)
+        write_book(tmp_path / "book", hook("other", receiver))
+        async with (
+            sender(tmp_path / "book", nats_server.url, gone_seconds=3),
+            sender(tmp_path / "book", nats_server.url, gone_seconds=3),
+        ):
+            started = time.monotonic()
+            ids = await deliver(client, route.uid, 10)
+            ids += await deliver(client, route.uid, 10, parked=True)
+            await until_stored(client, names.PARKED, 20)
+            await until_stored(client, names.DEAD, 20)
+            # The senders look in steps of a quarter of a second here.
+            assert time.monotonic() - started > 2.7
+            await until_stored(client, names.PARKED, 0)
+    letters = await dead_letters(client)
+    assert sorted(letter["Hookline-Event-Id"] for letter in letters) == sorted(ids)
+    assert {letter["Hookline-Reason"] for letter in letters} == {"WebhookGone: the Webhook was deleted"}
+
+
+async def test_a_sender_that_starts_anew_begins_to_ask_anew(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("new", receiver)
+        write_book(tmp_path / "book", hook("old", receiver))
+        for _ in range(3):
+            async with sender(tmp_path / "book", nats_server.url, gone_seconds=3):
+                ids = await deliver(client, route.uid)
+                await asyncio.sleep(1)
+        assert await count(client, names.DEAD) == 0
+        assert await count(client, names.PARKED) == 3
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url, gone_seconds=3):
+            await until(lambda: len(calls) == 3)
+    assert ids[0] in {call.webhook_id for call in calls}
+
+
+async def test_nothing_is_gone_while_the_book_is_unfinished(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    folder = tmp_path / "book"
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("new", receiver)
+        write_book(folder, hook("old", receiver))
+        async with sender(folder, nats_server.url, gone_seconds=GONE_SECONDS) as running:
+            write_book(tmp_path / "whole", (route, keys), hook("old", receiver))
+            torn = keys_file(shard_of(route.uid, BOOK_SHARDS))
+            for file in sorted((tmp_path / "whole").iterdir()):
+                if file.name != torn:
+                    (folder / file.name).write_bytes(file.read_bytes())
+            await until(lambda: torn in running.pod._books.problem)
+            await deliver(client, route.uid)
+            await until_stored(client, names.PARKED, 1)
+            await asyncio.sleep(3 * GONE_SECONDS)
+            assert (await count(client, names.PARKED), await count(client, names.DEAD)) == (1, 0)
+            (folder / torn).write_bytes((tmp_path / "whole" / torn).read_bytes())
+            await until(lambda: len(calls) == 1)
+
+
+async def test_a_delivery_that_came_back_to_the_shelf_is_called_from_there(
+    tmp_path: Path, nats_server: NatsServer, queue: Client
+) -> None:
+    """Else two senders of which one does not know the Webhook would pass it to and fro as fast as they can."""
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(503, 1), Answer(200)) as receiver:
+        route, keys = hook("one", receiver)
+        write_book(tmp_path / "book", (route, keys))
+        (event_id,) = await deliver(queue, route.uid, parked=True, returned=1)
+        before = (await queue.jetstream().stream_info(names.DELIVERIES)).state.last_seq
+        async with sender(tmp_path / "book", nats_server.url):
+            await until(lambda: len(calls) == 1)
+            assert (await queue.jetstream().stream_info(names.DELIVERIES)).state.last_seq <= before + 1
+            await until(lambda: len(calls) == 2)
+            await until_stored(queue, names.PARKED, 0)
+            await until_stored(queue, names.DELIVERIES, 0)
+    assert [(call.webhook_id, call.attempt) for call in calls] == [(event_id, 1), (event_id, 2)]
+
+
+async def test_a_shelf_whose_consumer_was_lost_is_emptied_all_the_same(
+    tmp_path: Path, nats_server: NatsServer, queue: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, delay_seconds=0.2) as receiver:
+        route, keys = hook("one", receiver, max_concurrency=1)
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            await deliver(queue, route.uid, 300, parked=True)
+            assert running.pod._session is not None
+            draining = running.pod._session._parking._draining
+            await until(lambda: route.uid in draining)
+            await queue.jetstream().delete_consumer(names.PARKED, names.unpark_consumer(route.uid))
+            await until_stored(queue, names.PARKED, 0)
