@@ -32,7 +32,7 @@ test: setup lint current ## Lint, types, import rules, generated files, all test
 
 .PHONY: e2e
 e2e: setup ## The shipped manifests in a one-node cluster on this machine (root; builds Kubernetes once, about 15 minutes)
-	@$(BIN)/pytest tests/e2e
+	@$(BIN)/pytest tests/e2e --durations=0 --durations-min=5
 
 .PHONY: cluster
 cluster: setup ## A Kubernetes API server to try things on (DOWN=1 ends it)
@@ -40,7 +40,7 @@ cluster: setup ## A Kubernetes API server to try things on (DOWN=1 ends it)
 
 .PHONY: image
 image: setup ## Build the container image with docker, podman or buildah, or without any of them as build/hookline.tar
-	@PYTHONPATH=tests $(BIN)/python -m controlplane image
+	@PYTHONPATH=tests $(BIN)/python -m controlplane.image
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import rules

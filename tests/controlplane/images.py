@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ CHECKOUT = Path(__file__).parents[2]
 PAUSE = "hookline.test/pause:1"
 USER = "65532:65532"
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PYTHON = "/opt/python"
 _PACKAGES = "/opt/hookline"
 _NOT_NEEDED = (
@@ -84,7 +86,8 @@ def hookline(name: str) -> Image:
 
 def build(image: Image, *, tell: Callable[[str], None] = say) -> Path:
     """The archive of an image, made if it is not in the cache."""
-    digest = hashlib.sha256("\0".join((image.name, *image.made_from)).encode()).hexdigest()[:24]
+    told = (image.name, _digest(Path(__file__)), *image.made_from)
+    digest = hashlib.sha256("\0".join(told).encode()).hexdigest()[:24]
     archive = cache() / "images" / f"{image.name.replace('/', '-').replace(':', '-')}-{digest}.tar"
     if archive.exists():
         return archive
@@ -124,6 +127,8 @@ def _install_packages(target: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     locked = ["install", "--no-deps", "--require-hashes", "--target", str(target), "-r", "requirements.lock"]
     subprocess.run([*pip, *locked], cwd=CHECKOUT, check=True)
+    # Scripts of libraries, which nobody calls, and which pip would warn about.
+    shutil.rmtree(target / "bin")
     wheels = target.with_suffix(".wheels")
     subprocess.run(
         [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(CHECKOUT)], check=True
@@ -182,7 +187,7 @@ def _write_archive(path: Path, image: Image, root: Path) -> None:
         tar.add(root, arcname=".", filter=_owned_by_root)
     digest = _digest(layer)
     config: dict[str, Any] = {
-        "architecture": "amd64",
+        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {
             "Entrypoint": list(image.entrypoint),

@@ -85,7 +85,8 @@ class Sandbox:
                 raise StartError("no sandbox for a node here: unshare could not make namespaces (are you root?)")
             time.sleep(0.02)
         self._inner = int(found[0])
-        self._file.write_text(json.dumps({"holder": self._holder.pid, "routed": self._routed}))
+        made = [each for each in _PRIVATE_FOLDERS if not Path(each).exists()]
+        self._file.write_text(json.dumps({"holder": self._holder.pid, "routed": self._routed, "made": made}))
 
     def _connect(self) -> None:
         _run("ip", "link", "add", _CABLE, "type", "veth", "peer", "name", "eth0", "netns", str(self._inner))
@@ -121,6 +122,9 @@ def end(folder: Path) -> None:
         subprocess.run(["ip", "route", "del", network, "via", NODE_ADDRESS], capture_output=True, check=False)
     subprocess.run(["ip", "link", "del", _CABLE], capture_output=True, check=False)
     _remove_cgroups()
+    for made in told["made"]:
+        with contextlib.suppress(OSError):
+            Path(made).rmdir()
     file.unlink()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +25,22 @@ def hookline(*words: str | Path, stdin: bytes = b"", cwd: Path | None = None) ->
 
 @dataclass
 class RunningCommand:
-    """`hookline run` under way, its output in a file."""
+    """`hookline run` or another command under way, its output in a file."""
 
     words: list[str]
     log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> None:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen([HOOKLINE, *self.words], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                [HOOKLINE, *self.words],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.environment},
+            )
 
     def kill(self) -> None:
         os.kill(self.process.pid, signal.SIGKILL)
@@ -42,6 +50,13 @@ class RunningCommand:
         """SIGTERM; the exit code."""
         self.process.terminate()
         return self.process.wait(60)
+
+    @property
+    def port(self) -> int:
+        """Where it answers, when it was told to take any port."""
+        self.until_says("answering health and metrics")
+        ports = re.findall(r'"port": (\d+)', self.output)
+        return int(ports[-1])
 
     @property
     def output(self) -> str:
@@ -56,8 +71,8 @@ class RunningCommand:
 
 
 @contextmanager
-def running(log: Path, *words: str | Path) -> Iterator[RunningCommand]:
-    command = RunningCommand([*map(str, words)], log)
+def running(log: Path, *words: str | Path, environment: Mapping[str, str] | None = None) -> Iterator[RunningCommand]:
+    command = RunningCommand([*map(str, words)], log, environment or {})
     command.start()
     try:
         yield command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from controlplane import assets, images, sandbox, sessions
 from controlplane.kubectl import Kubectl
 from controlplane.node import Node, install_missing, unfit
 from controlplane.servers import User
-from doubles.receiver import NAME
+from doubles.receiver import NAME, TlsReceiver
 
 CHECKOUT = Path(__file__).parents[2]
 SYSTEM = "hookline-system"
@@ -91,3 +91,10 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl.ok("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[TlsReceiver]:
+    """Outside of the cluster, in a private network that the Dispatcher must allow."""
+    async with TlsReceiver(sandbox.HOST_ADDRESS) as running:
+        yield running

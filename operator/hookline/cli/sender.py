@@ -1,38 +1,51 @@
-"""`hookline sender`: one sender pod, from a route book folder and NATS."""
+"""`hookline sender`: delivers in a pod, from a route book folder and NATS, nothing else."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from hookline.cli.common import listen_address, run_until_signal
-from hookline.cli.errors import NotAchieved
+from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.run import log_attempt
 from hookline.delivery.pod import Pod
 from hookline.probes import Probes
 from hookline.telemetry import set_up_logs
 
+log = structlog.get_logger(__name__)
+
+_SCHEMES = ("nats://", "tls://")
+
 
 def sender(
-    book: Annotated[Path, typer.Option(envvar="HOOKLINE_BOOK", help="Folder of the route book.", show_default=False)],
-    nats: Annotated[str, typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS.", show_default=False)],
+    book: Annotated[
+        Path, typer.Option(envvar="HOOKLINE_BOOK", help="Folder of the route book. May be empty or absent at first.")
+    ],
+    nats: Annotated[str, typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS: nats:// or tls://.")],
     nats_credentials: Annotated[
-        Path | None, typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file.")
+        Path | None,
+        typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file; read for each connection."),
     ] = None,
-    listen: Annotated[str, typer.Option(help="HOST:PORT of /livez, /readyz, /metrics and /report.")] = ":8080",
+    listen: Annotated[
+        str, typer.Option(help="HOST:PORT of /livez, /readyz, /metrics and /report; without HOST on every address.")
+    ] = "0.0.0.0:8080",  # a kubelet asks at the pod's address
     grace_seconds: Annotated[
         float, typer.Option(min=0, max=3600, help="At the end: how long calls under way may take.")
     ] = 30.0,
 ) -> None:
-    """Deliver by a route book that the operator writes. Waits for the book and for NATS as long as it takes.
+    """Deliver by a route book that the operator writes. Waits for a book and for NATS as long as it takes.
 
     Example: hookline sender --book /var/run/hookline/book --nats nats://nats:4222
     """
-    set_up_logs()
+    set_up_logs(json=True)
     host, port = listen_address(listen)
+    if not nats.startswith(_SCHEMES):
+        raise WrongInput("--nats must begin with nats:// or tls://, for example nats://nats:4222")
     pod = Pod(
         book,
         nats,
@@ -41,13 +54,15 @@ def sender(
         grace_seconds=grace_seconds,
         patient=True,
     )
+    probes = Probes(live=pod.live, ready=pod.unready, metrics=pod.metrics.text, json_pages={"/report": pod.report})
 
     async def work(stop: asyncio.Event) -> None:
-        probes = Probes(live=pod.live, ready=pod.unready, metrics=pod.metrics.text, json_pages={"/report": pod.report})
-        async with probes.serving(host, port):
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(probes.serving(host, port))
+            except OSError as error:
+                raise NotAchieved(f"cannot listen on {listen}: {error.strerror or type(error).__name__}") from None
             await pod.run(stop)
+        log.info("ended")
 
-    try:
-        run_until_signal(work)
-    except OSError as error:
-        raise NotAchieved(f"cannot listen at {listen}: {error.strerror or type(error).__name__}") from None
+    run_until_signal(work)

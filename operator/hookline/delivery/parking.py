@@ -155,7 +155,7 @@ class Parking:
         """Whether the parked deliveries of a Webhook need wait no longer."""
         route = book.route(uid)
         if route is None:
-            return not self._books.problem and self._absences.gone(uid)
+            return self._absences.gone(uid)
         return route.state is RouteState.ACTIVE
 
     def _knows(self, uid: str) -> bool:

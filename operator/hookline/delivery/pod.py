@@ -34,7 +34,7 @@ GRACE_SECONDS = 30.0
 """How long calls under way may take at the end. As long as the longest timeout of a call."""
 
 PATIENT_CONNECT_SECONDS = 30.0
-"""A sender in a pod waits for NATS for ever. It says so this often."""
+"""A patient sender waits for NATS for ever. It says so after the usual time, and then this often."""
 
 AGAIN_SECONDS = 2.0
 """After a session that failed, before the next."""
@@ -111,16 +111,18 @@ class Pod:
         async with background(self._books.watch(stop)):
             if not await _unless(stop, self._has_book.wait()):
                 return
+            connect_seconds = CONNECT_SECONDS
             while not stop.is_set():
                 try:
-                    await self._deliver(stop)
+                    await self._deliver(stop, connect_seconds)
                 except (StreamUnavailable, StreamRefused) as error:
                     if not self._patient:
                         raise
                     log.warning("cannot deliver; trying again", problem=str(error))
                     await _unless(stop, asyncio.sleep(AGAIN_SECONDS))
+                    connect_seconds = PATIENT_CONNECT_SECONDS
 
-    async def _deliver(self, stop: asyncio.Event) -> None:
+    async def _deliver(self, stop: asyncio.Event, connect_seconds: float) -> None:
         """One connection, from its making to its end."""
         closed = asyncio.Event()
 
@@ -135,7 +137,7 @@ class Pod:
             self._nats_url,
             name="hookline-sender",
             credentials=self._credentials,
-            connect_seconds=PATIENT_CONNECT_SECONDS if self._patient else CONNECT_SECONDS,
+            connect_seconds=connect_seconds,
             on_reconnect=on_reconnect,
             on_closed=on_closed,
         )

@@ -1,0 +1,119 @@
+"""A nats-server with settings of the test's own, and accounts whose users prove themselves by credentials files."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import secrets
+import shutil
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nkeys  # type: ignore[import-untyped]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.asynccontextmanager
+async def nats(folder: Path, port: int, **settings: Any) -> AsyncIterator[None]:
+    """A nats-server with JetStream at `port`, until the body ends."""
+    folder.mkdir(exist_ok=True)
+    common = {"listen": f"127.0.0.1:{port}", "jetstream": {"store_dir": str(folder)}, "log_file": str(folder / "log")}
+    (folder / "nats.conf").write_text(json.dumps({**common, **settings}))
+    binary = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
+    process = await asyncio.create_subprocess_exec(binary, "--config", str(folder / "nats.conf"))
+    try:
+        await _until_listening(port, folder / "log")
+        yield
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 15)
+
+
+async def _until_listening(port: int, log: Path) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            assert time.monotonic() < deadline, log.read_text() if log.exists() else "nats-server did not start"
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+
+
+@dataclass
+class Accounts:
+    """An operator with a system account and one account for Hookline, as a NATS with decentralized JWTs has them."""
+
+    _operator: Any = field(default_factory=lambda: _key_pair(nkeys.PREFIX_BYTE_OPERATOR))
+    _system: Any = field(default_factory=lambda: _key_pair(nkeys.PREFIX_BYTE_ACCOUNT))
+    _account: Any = field(default_factory=lambda: _key_pair(nkeys.PREFIX_BYTE_ACCOUNT))
+
+    def settings(self) -> dict[str, object]:
+        """For nats-server."""
+        limits = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "conn": -1, "leaf": -1}
+        storage = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1, "wildcards": True}
+        system = {"type": "account", "version": 2, "limits": {**limits, "wildcards": True}}
+        account = {"type": "account", "version": 2, "limits": {**limits, **storage}}
+        operator = {"type": "operator", "version": 2, "system_account": _public(self._system)}
+        return {
+            "operator": _token(self._operator, self._operator, operator),
+            "system_account": _public(self._system),
+            "resolver": "MEMORY",
+            "resolver_preload": {
+                _public(self._system): _token(self._operator, self._system, system),
+                _public(self._account): _token(self._operator, self._account, account),
+            },
+        }
+
+    def credentials(self, *, lasts_seconds: float = 3600) -> str:
+        """The text of a credentials file of a new user."""
+        user = _key_pair(nkeys.PREFIX_BYTE_USER)
+        claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1}
+        token = _token(self._account, user, claims, expires_s=int(time.time() + lasts_seconds))
+        return (
+            f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\nKeep it secret.\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{user.seed.decode()}\n------END USER NKEY SEED------\n"
+        )
+
+
+def _key_pair(prefix: int) -> Any:
+    return nkeys.from_seed(bytearray(nkeys.encode_seed(secrets.token_bytes(32), prefix)))
+
+
+def _public(pair: Any) -> str:
+    text: str = pair.public_key.decode()
+    return text
+
+
+def _token(issuer: Any, subject: Any, claims: Mapping[str, object], *, expires_s: int | None = None) -> str:
+    body: dict[str, object] = {
+        "iat": int(time.time()),
+        "iss": _public(issuer),
+        "sub": _public(subject),
+        "name": str(claims["type"]),
+        "nats": claims,
+    }
+    if expires_s is not None:
+        body["exp"] = expires_s
+    body["jti"] = base64.b32encode(hashlib.sha256(json.dumps(body).encode()).digest()).decode().rstrip("=")
+    signed = f"{_base64({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{_base64(body)}"
+    return f"{signed}.{base64.urlsafe_b64encode(issuer.sign(signed.encode())).decode().rstrip('=')}"
+
+
+def _base64(value: Mapping[str, object]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")

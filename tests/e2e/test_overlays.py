@@ -1,0 +1,135 @@
+"""Every way to install, each on its own: applied with one command, and a signed call arrives."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from controlplane.kubectl import Kubectl
+from controlplane.node import Node
+from doubles.receiver import TlsReceiver
+from e2e.team import Team, allow_receiver, new_secret
+from hookline.stream.connection import connect
+from hookline.stream.publish import Publisher
+
+CHECKOUT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@contextmanager
+def install(kubectl: Kubectl, overlay: Path, system: str) -> Iterator[None]:
+    """One `kubectl apply -k`, and what it made taken away again but for the CRDs."""
+    kubectl.ok("apply", "-k", overlay, seconds=90)
+    try:
+        kubectl.ok("rollout", "status", "deployment/hookline-operator", "-n", system, "--timeout=90s", seconds=100)
+        yield
+    finally:
+        kubectl.ok("delete", "namespace", system, "--ignore-not-found", "--timeout=120s", seconds=130)
+
+
+@asynccontextmanager
+async def publisher(address: str) -> AsyncIterator[Publisher]:
+    client = await connect(f"nats://{address}:4222", name="test", connect_seconds=60)
+    try:
+        yield Publisher(client)
+    finally:
+        await client.close()
+
+
+async def a_call_arrives(
+    kubectl: Kubectl, system: str, namespace: str, receiver: TlsReceiver, publishing: Publisher
+) -> None:
+    allow_receiver(kubectl, system)
+    team = Team(kubectl, namespace, receiver, publishing)
+    secret = new_secret()
+    team.apply(
+        team.secret("receiver-ca", {"ca.crt": receiver.ca_pem}),
+        team.secret("signing", {"secret": secret}),
+        team.webhook("orders", "/orders", secret="signing"),
+    )
+    team.ready("orders")
+    assert (await team.arrives("/orders", await team.publish())).verified_by(secret)
+
+
+def service(kubectl: Kubectl, system: str) -> str:
+    return str(kubectl.json("get", "service", "nats", "-n", system)["spec"]["clusterIP"])
+
+
+@pytest.fixture
+def vacated(kubectl: Kubectl) -> Kubectl:
+    """The cluster without the installation of the other tests."""
+    kubectl.ok("delete", "namespace", "hookline-system", "--ignore-not-found", "--timeout=120s", seconds=130)
+    return kubectl
+
+
+def on_one_node(folder: Path) -> Path:
+    """The overlay `ha` without the rule that no two NATS servers share a node: this cluster has one."""
+    shutil.copytree(CHECKOUT / "manifests", folder / "manifests")
+    shutil.copytree(CHECKOUT / "crds", folder / "crds")
+    (folder / "one-node").mkdir()
+    (folder / "one-node/kustomization.yaml").write_text(
+        "resources: [../manifests/overlays/ha]\n"
+        "patches:\n- target: {kind: StatefulSet, name: nats}\n  patch: |-\n"
+        "    - {op: remove, path: /spec/template/spec/affinity}\n"
+    )
+    return folder / "one-node"
+
+
+async def test_three_nats_servers_hold_every_stream_three_times(
+    vacated: Kubectl, node: Node, namespace: str, receiver: TlsReceiver, tmp_path: Path
+) -> None:
+    for number in range(3):
+        node.make_volume(f"ha-{number}")
+    with install(vacated, on_one_node(tmp_path), "hookline-system"):
+        vacated.ok("rollout", "status", "statefulset/nats", "-n", "hookline-system", "--timeout=120s", seconds=130)
+        async with publisher(service(vacated, "hookline-system")) as publishing:
+            await a_call_arrives(vacated, "hookline-system", namespace, receiver, publishing)
+        client = await connect(f"nats://{service(vacated, 'hookline-system')}:4222", name="test")
+        replicas = {each.config.name: each.config.num_replicas for each in await client.jetstream().streams_info()}
+        await client.close()
+    assert {replicas[name] for name in ("EVENTS", "DELIVERIES", "PARKED", "DEAD")} == {3}, replicas
+
+
+async def test_one_namespace_for_everything_serves_that_namespace_only(
+    vacated: Kubectl, node: Node, namespace: str, receiver: TlsReceiver
+) -> None:
+    node.make_volume("namespaced")
+    vacated.ok("create", "namespace", "hookline")
+    with install(vacated, CHECKOUT / "manifests/overlays/namespaced", "hookline"):
+        vacated.ok("rollout", "status", "statefulset/nats", "-n", "hookline", "--timeout=90s", seconds=100)
+        async with publisher(service(vacated, "hookline")) as publishing:
+            await a_call_arrives(vacated, "hookline", "hookline", receiver, publishing)
+            outside = Team(vacated, namespace, receiver, publishing)
+            outside.apply(outside.webhook("unseen", "/unseen", secret="signing"))
+        status = vacated.json("get", "webhook", "unseen", "-n", namespace)["status"]
+    assert status == {"observedGeneration": -1, "conditions": []}
+
+
+async def test_a_nats_that_is_there_already(
+    vacated: Kubectl, node: Node, namespace: str, receiver: TlsReceiver, tmp_path: Path
+) -> None:
+    shutil.copytree(CHECKOUT / "manifests", tmp_path / "manifests")
+    shutil.copytree(CHECKOUT / "crds", tmp_path / "crds")
+    overlay = tmp_path / "manifests/overlays/existing-nats"
+    dispatcher = (overlay / "dispatcher.yaml").read_text()
+    address = "nats.elsewhere.svc:4222"
+    told = dispatcher.replace("nats.example.com:4222", address).split("    credentialsSecretRef")[0]
+    (overlay / "dispatcher.yaml").write_text(told)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/kustomization.yaml").write_text(
+        "namespace: elsewhere\nresources: [../manifests/nats]\n"
+        "patches:\n- patch: |-\n    $patch: delete\n    apiVersion: networking.k8s.io/v1\n    kind: NetworkPolicy\n"
+        "    metadata: {name: nats}\n"
+    )
+    node.make_volume("elsewhere")
+    vacated.ok("create", "namespace", "elsewhere")
+    vacated.ok("apply", "-k", tmp_path / "elsewhere")
+    with install(vacated, overlay, "hookline-system"):
+        async with publisher(service(vacated, "elsewhere")) as publishing:
+            await a_call_arrives(vacated, "hookline-system", namespace, receiver, publishing)
+    vacated.ok("delete", "namespace", "elsewhere", "--wait=false")

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookline.control.dispatchers import available, judged, ready, record_of
+from hookline.control.observed import Seen
+from hookline.dispatcher import Dispatcher
+from hookline.verdict import Condition
+from unit.control.objects import a_dispatcher, seen_dispatcher
+
+
+def seen(name: str, url: str = "nats://nats:4222", created: int = 1, **nats: Any) -> Seen[Dispatcher]:
+    at = f"2026-01-{created:02}T00:00:00Z"
+    return seen_dispatcher(name, {"nats": {"url": url, **nats}}, creationTimestamp=at)
+
+
+def test_a_valid_dispatcher_is_accepted() -> None:
+    assert judged([seen("a")]) == {"a": Condition("Accepted", "True", "Accepted", "the spec is valid")}
+
+
+def test_an_invalid_one_says_what_is_wrong_and_takes_no_nats_from_others() -> None:
+    wrong = seen_dispatcher("a", {"nats": {"url": "http://nats:4222"}})
+    found = judged([wrong, seen("b")])
+    assert (found["a"].status, found["a"].reason) == ("False", "InvalidSpec")
+    assert "spec.nats.url" in found["a"].message
+    assert found["b"].status == "True"
+
+
+@given(st.permutations(range(1, 5)))
+def test_of_several_on_one_nats_the_oldest_keeps_it_in_whatever_order_they_are_seen(order: list[int]) -> None:
+    found = judged([seen(f"d{number}", created=number) for number in order])
+    assert found["d1"].status == "True"
+    for name in ("d2", "d3", "d4"):
+        assert (found[name].status, found[name].reason) == ("False", "NATSInUse")
+        assert "the Dispatcher d1 " in found[name].message
+
+
+@pytest.mark.parametrize("url", ["nats://nats", "tls://nats:4222", "nats://NATS:4222"])
+def test_one_nats_is_known_however_its_address_is_written(url: str) -> None:
+    assert judged([seen("a"), seen("b", url, 2)])["b"].reason == "NATSInUse"
+
+
+def test_another_server_port_or_account_is_another_nats() -> None:
+    account: dict[str, Any] = {"credentialsSecretRef": {"name": "account"}}
+    other_key: dict[str, Any] = {"credentialsSecretRef": {"name": "account", "key": "b"}}
+    found = judged(
+        [
+            seen("a"),
+            seen("b", "nats://other:4222"),
+            seen("c", "nats://nats:4223"),
+            seen("d", **account),
+            seen("e", **other_key),
+        ]
+    )
+    assert {each.status for each in found.values()} == {"True"}
+
+
+def deployment(ready: object) -> dict[str, Any]:
+    return {"status": {"readyReplicas": ready}}
+
+
+@pytest.mark.parametrize(
+    ("live", "status", "reason"),
+    [
+        (None, "False", "NoSenders"),
+        ({}, "False", "NoSenders"),
+        (deployment(None), "False", "NoSenders"),
+        (deployment(0), "False", "NoSenders"),
+        (deployment(1), "True", "SomeSenders"),
+        (deployment(2), "True", "AllSenders"),
+        (deployment(3), "True", "AllSenders"),
+    ],
+)
+def test_a_dispatcher_is_available_as_soon_as_one_sender_is_ready(
+    live: dict[str, Any] | None, status: str, reason: str
+) -> None:
+    found = available(live, 2)
+    assert (found.type, found.status, found.reason) == ("Available", status, reason)
+
+
+def test_ready_is_the_first_part_that_is_not_true() -> None:
+    accepted = Condition("Accepted", "True", "Accepted", "fine")
+    missing = Condition("Available", "False", "NoSenders", "look")
+    assert ready(accepted, missing) == Condition("Ready", "False", "NoSenders", "look")
+    assert ready(missing, Condition("Other", "False", "Other", "")).reason == "NoSenders"
+    assert ready(accepted) == Condition("Ready", "True", "Ready", "fine")
+
+
+def test_senders_are_told_policy_retention_and_replicas() -> None:
+    spec = {
+        "egress": {"allowCidrs": ["10.0.0.0/8"]},
+        "retention": {"eventsSeconds": 60, "parkedSeconds": 61, "deadSeconds": 62},
+        "nats": {"streamReplicas": 3},
+    }
+    record = record_of(a_dispatcher("edge", spec))
+    assert record.model_dump() == {
+        "allow_cidrs": ("10.0.0.0/8",),
+        "events_seconds": 60,
+        "parked_seconds": 61,
+        "dead_seconds": 62,
+        "stream_replicas": 3,
+    }

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from doubles.books import CANARY, route, secret_keys
+from hookline.bookfiles import digest_of
+from hookline.control.fleet import Fleet
+from hookline.control.observed import Key
+from hookline.control.senders import Report
+from hookline.control.status import Sick
+from hookline.retry import Reason
+from hookline.routes import BOOK_SHARDS, index_file, shard_of
+
+SHARD = shard_of("u1", BOOK_SHARDS)
+SICK = Sick("2026-01-01T00:00:00Z", Reason.TIMEOUT, None)
+LATER = Sick("2026-01-02T00:00:00Z", Reason.TIMEOUT, None)
+
+
+def fleet() -> Fleet:
+    """With u1 in its book, which was written."""
+    found = Fleet("default")
+    found.book.put(route("u1"), secret_keys("u1"))
+    found.book.files(SHARD)
+    return found
+
+
+def up_to_date(fleet: Fleet, sick: dict[str, Sick] | None = None) -> Report:
+    return Report({index_file(SHARD): digest_of(fleet.book.files(SHARD)[index_file(SHARD)])}, sick or {})
+
+
+BEHIND = Report({}, {})
+
+
+def test_a_webhook_is_programmed_when_every_ready_sender_serves_it() -> None:
+    found = fleet()
+    assert found.take_reports({"a": up_to_date(found), "b": up_to_date(found)}) == {"u1"}
+    condition = found.programmed("u1", full=False)
+    assert (condition.type, condition.status, condition.reason) == ("Programmed", "True", "Programmed")
+    assert found.take_reports({"a": up_to_date(found), "b": up_to_date(found)}) == set()
+
+
+def test_one_sender_that_is_behind_or_silent_keeps_it_pending() -> None:
+    for other in (BEHIND, None):
+        found = fleet()
+        assert found.take_reports({"a": up_to_date(found), "b": other}) == set()
+        condition = found.programmed("u1", full=False)
+        assert (condition.status, condition.reason) == ("False", "Pending")
+        assert "of 2 senders" in condition.message
+
+
+def test_without_a_ready_sender_the_condition_says_whom_to_ask() -> None:
+    found = fleet()
+    assert found.take_reports({}) == set()
+    condition = found.programmed("u1", full=False)
+    assert (condition.status, condition.reason) == ("False", "NoSenders")
+    assert "administrators" in condition.message
+
+
+def test_what_was_served_once_stays_programmed_when_senders_go() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found)})
+    found.take_reports({})
+    assert found.programmed("u1", full=False).status == "True"
+
+
+def test_a_full_shard_says_so_whatever_senders_serve() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found)})
+    condition = found.programmed("u1", full=True)
+    assert (condition.status, condition.reason) == ("False", "BookFull")
+
+
+def test_an_endpoint_turns_sick_and_well_once_each() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found)})
+    assert found.take_reports({"a": up_to_date(found, {"u1": SICK}), "b": up_to_date(found)}) == {"u1"}
+    assert found.take_reports({"a": up_to_date(found, {"u1": LATER}), "b": up_to_date(found)}) == set()
+    assert found.sick == {"u1": SICK}
+    assert found.take_reports({"a": up_to_date(found), "b": up_to_date(found)}) == {"u1"}
+    assert found.sick == {}
+
+
+def test_a_sender_that_does_not_answer_makes_no_endpoint_well() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found, {"u1": SICK}), "b": up_to_date(found)})
+    assert found.take_reports({"a": None, "b": up_to_date(found)}) == set()
+    assert found.take_reports({"a": None}) == set()
+    assert found.take_reports({}) == set()
+    assert found.sick == {"u1": SICK}
+    assert found.take_reports({"b": up_to_date(found)}) == {"u1"}
+
+
+def test_each_write_changes_what_pods_are_touched_with_and_the_same_writes_say_the_same() -> None:
+    one, other = Fleet("default"), Fleet("default")
+    assert one.touch == ""
+    touches = []
+    for version in ("5", "6", "6"):
+        one.written(version)
+        other.written(version)
+        touches.append(one.touch)
+    assert len(set(touches)) == 3
+    assert one.touch == other.touch
+
+
+def test_a_webhook_falls_into_the_shard_of_its_uid() -> None:
+    assert Fleet("edge").shard_key("u1") == Key("Shard", "edge", f"{SHARD:02}")
+
+
+def test_the_representation_of_a_fleet_shows_no_secret() -> None:
+    assert CANARY not in repr(fleet())

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookline.control import workload
+from hookline.control.kinds import (
+    DEPLOYMENTS,
+    DISPATCHER_LABEL,
+    DISRUPTION_BUDGETS,
+    NETWORK_POLICIES,
+    SERVICE_ACCOUNTS,
+    Kind,
+    keys_name,
+    root_name,
+    routes_name,
+    sender_name,
+)
+from hookline.control.workload import holds, objects, owner
+from hookline.dispatcher import MAX_NAME_LENGTH, Dispatcher
+from hookline.egress import EgressPolicy
+from hookline.routes import BOOK_SHARDS
+from unit.control.objects import OWN, Manifest, a_dispatcher
+
+IMAGE = "hookline:1"
+LONG_NAME = "a" * MAX_NAME_LENGTH
+
+SPECS: list[dict[str, Any]] = [
+    {},
+    {
+        "replicas": 5,
+        "image": "registry.example.com/hookline@sha256:0",
+        "imagePullSecrets": [{"name": "registry"}],
+        "resources": {"limits": {"cpu": "1"}},
+        "nats": {"url": "tls://nats.example.com", "credentialsSecretRef": {"name": "account", "key": "nats.creds"}},
+        "egress": {"allowCidrs": ["10.1.0.0/16", "fd12:3456::/48"]},
+        "maxTimeoutSeconds": 30,
+    },
+]
+dispatchers = pytest.mark.parametrize("dispatcher", [a_dispatcher(spec=spec) for spec in SPECS])
+
+
+def made(dispatcher: Dispatcher, kind: Kind) -> Manifest:
+    (found,) = [manifest for each, manifest in objects(dispatcher, image=IMAGE) if each is kind]
+    return found
+
+
+def pod_of(dispatcher: Dispatcher) -> dict[str, Any]:
+    spec: dict[str, Any] = made(dispatcher, DEPLOYMENTS)["spec"]["template"]["spec"]
+    return spec
+
+
+def container_of(dispatcher: Dispatcher) -> dict[str, Any]:
+    (container,) = pod_of(dispatcher)["containers"]
+    return dict(container)
+
+
+def test_a_dispatcher_makes_one_object_of_each_kind_and_its_deployment_last() -> None:
+    kinds = [kind for kind, _ in objects(a_dispatcher(), image=IMAGE)]
+    assert kinds == [SERVICE_ACCOUNTS, NETWORK_POLICIES, DISRUPTION_BUDGETS, DEPLOYMENTS]
+
+
+@dispatchers
+def test_everything_belongs_to_the_dispatcher_and_goes_with_it(dispatcher: Dispatcher) -> None:
+    for _, manifest in objects(dispatcher, image=IMAGE):
+        metadata = manifest["metadata"]
+        assert (metadata["namespace"], metadata["name"]) == (OWN, sender_name("default"))
+        assert metadata["labels"][DISPATCHER_LABEL] == "default"
+        (reference,) = metadata["ownerReferences"]
+        assert (reference["kind"], reference["name"], reference["uid"]) == ("Dispatcher", "default", "uid-of-default")
+        # The operator has no right to block an owner's deletion.
+        assert reference == owner(dispatcher)
+        assert reference.keys() == {"apiVersion", "kind", "name", "uid"}
+
+
+# The restricted Pod Security Standard, control by control.
+
+
+@dispatchers
+def test_the_pods_hold_to_the_restricted_standard(dispatcher: Dispatcher) -> None:
+    pod, container = pod_of(dispatcher), container_of(dispatcher)
+    assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"}
+    assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= {
+        "projected",
+        "emptyDir",
+        "secret",
+        "configMap",
+    }
+    assert all("hostPort" not in port for port in container["ports"])
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "sysctls" not in pod["securityContext"]
+    security = container["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert not security.keys() & {"privileged", "procMount", "seLinuxOptions", "runAsUser"}
+
+
+@dispatchers
+def test_the_pods_have_no_token_no_writable_root_and_nothing_of_the_cluster_in_their_environment(
+    dispatcher: Dispatcher,
+) -> None:
+    pod, container = pod_of(dispatcher), container_of(dispatcher)
+    assert pod["automountServiceAccountToken"] is False
+    assert made(dispatcher, SERVICE_ACCOUNTS)["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"] == made(dispatcher, SERVICE_ACCOUNTS)["metadata"]["name"]
+    assert pod["enableServiceLinks"] is False
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert not container.keys() & {"env", "envFrom"}
+    assert "serviceAccountToken" not in json.dumps(pod)
+
+
+def mounts_of(dispatcher: Dispatcher) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in container_of(dispatcher)["volumeMounts"]}
+
+
+@dispatchers
+def test_every_volume_is_mounted_and_only_the_temporary_one_can_be_written(dispatcher: Dispatcher) -> None:
+    mounts = mounts_of(dispatcher)
+    assert mounts.keys() == {each["name"] for each in pod_of(dispatcher)["volumes"]}
+    assert {name for name, mount in mounts.items() if not mount.get("readOnly")} == {"tmp"}
+
+
+def sources_of(dispatcher: Dispatcher) -> list[dict[str, Any]]:
+    (volume,) = [each for each in pod_of(dispatcher)["volumes"] if each["name"] == "book"]
+    sources: list[dict[str, Any]] = volume["projected"]["sources"]
+    return sources
+
+
+@pytest.mark.parametrize("name", ["default", LONG_NAME])
+def test_the_book_has_a_place_for_every_shard_that_may_ever_be_and_none_needs_to_exist(name: str) -> None:
+    sources = sources_of(a_dispatcher(name))
+    config_maps = [each["configMap"]["name"] for each in sources if "configMap" in each]
+    secrets = [each["secret"]["name"] for each in sources if "secret" in each]
+    assert config_maps == [root_name(name), *(routes_name(name, shard) for shard in range(BOOK_SHARDS))]
+    assert secrets == [keys_name(name, shard) for shard in range(BOOK_SHARDS)]
+    assert all(next(iter(each.values()))["optional"] is True for each in sources)
+    assert all(len(each) == 1 for each in sources)
+
+
+def test_the_deployment_stays_far_below_what_the_api_server_and_etcd_take() -> None:
+    # 1.5 MiB is etcd's bound of one request; annotations of others (kubectl's copy of it, 256 KiB) must fit as well.
+    assert len(json.dumps(made(a_dispatcher(LONG_NAME), DEPLOYMENTS))) < 64 * 1024
+
+
+def names_of(name: str) -> Iterator[str]:
+    yield sender_name(name)
+    yield root_name(name)
+    for shard in range(BOOK_SHARDS):
+        yield routes_name(name, shard)
+        yield keys_name(name, shard)
+
+
+def test_names_fit_into_labels_and_no_two_dispatchers_share_one() -> None:
+    assert all(len(each) <= 63 for each in names_of(LONG_NAME))
+    everything = [each for name in ("a", "a-07", "a-7", "07") for each in names_of(name)]
+    assert len(everything) == len(set(everything))
+
+
+def arguments_of(dispatcher: Dispatcher) -> dict[str, str]:
+    command, *arguments = container_of(dispatcher)["args"]
+    assert command == "sender"
+    return dict(zip(arguments[::2], arguments[1::2], strict=True))
+
+
+@dispatchers
+def test_a_sender_is_told_its_book_its_nats_and_where_to_listen(dispatcher: Dispatcher) -> None:
+    arguments = arguments_of(dispatcher)
+    assert arguments["--book"] == mounts_of(dispatcher)["book"]["mountPath"]
+    assert arguments["--nats"] == dispatcher.spec.nats.url
+    (port,) = container_of(dispatcher)["ports"]
+    assert arguments["--listen"] == f":{port['containerPort']}" == f":{workload.PORT}"
+
+
+def test_credentials_of_nats_are_mounted_from_their_secret_and_named_by_their_key() -> None:
+    dispatcher = a_dispatcher(spec=SPECS[1])
+    (volume,) = [each for each in pod_of(dispatcher)["volumes"] if "secret" in each]
+    assert volume["secret"]["secretName"] == "account"
+    folder = mounts_of(dispatcher)[volume["name"]]["mountPath"]
+    assert arguments_of(dispatcher)["--nats-credentials"] == f"{folder}/nats.creds"
+    assert "--nats-credentials" not in arguments_of(a_dispatcher())
+
+
+@pytest.mark.parametrize("longest", [1, 15, 30])
+def test_a_pod_has_the_time_to_end_its_longest_call_before_it_is_killed(longest: int) -> None:
+    dispatcher = a_dispatcher(spec={"maxTimeoutSeconds": longest, "defaultTimeoutSeconds": 1})
+    sleep_seconds = container_of(dispatcher)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace_seconds = int(arguments_of(dispatcher)["--grace-seconds"])
+    assert longest < grace_seconds
+    assert sleep_seconds + grace_seconds < pod_of(dispatcher)["terminationGracePeriodSeconds"]
+
+
+@dispatchers
+def test_probes_ask_what_a_restart_or_waiting_can_mend(dispatcher: Dispatcher) -> None:
+    container = container_of(dispatcher)
+    paths = {
+        probe: container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe", "startupProbe")
+    }
+    assert paths == {"livenessProbe": "/livez", "readinessProbe": "/readyz", "startupProbe": "/livez"}
+    (port,) = container["ports"]
+    assert {container[probe]["httpGet"]["port"] for probe in paths} == {port["name"]}
+
+
+def test_image_pull_secrets_replicas_and_resources_are_those_of_the_dispatcher() -> None:
+    dispatcher = a_dispatcher(spec=SPECS[1])
+    assert container_of(dispatcher)["image"] == "registry.example.com/hookline@sha256:0"
+    assert pod_of(dispatcher)["imagePullSecrets"] == [{"name": "registry"}]
+    assert made(dispatcher, DEPLOYMENTS)["spec"]["replicas"] == 5
+    assert container_of(dispatcher)["resources"] == {"limits": {"cpu": "1"}}
+    assert container_of(a_dispatcher())["image"] == IMAGE
+    assert "imagePullSecrets" not in pod_of(a_dispatcher())
+
+
+@dispatchers
+def test_selectors_find_the_pods_and_those_of_no_other_dispatcher(dispatcher: Dispatcher) -> None:
+    deployment = made(dispatcher, DEPLOYMENTS)["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    selectors = [
+        deployment["selector"]["matchLabels"],
+        made(dispatcher, DISRUPTION_BUDGETS)["spec"]["selector"]["matchLabels"],
+        made(dispatcher, NETWORK_POLICIES)["spec"]["podSelector"]["matchLabels"],
+        *(each["labelSelector"]["matchLabels"] for each in pod_of(dispatcher)["topologySpreadConstraints"]),
+    ]
+    for selector in selectors:
+        assert selector.items() <= labels.items()
+        assert selector[DISPATCHER_LABEL] == "default"
+
+
+def test_one_replica_does_not_keep_a_node_from_being_drained() -> None:
+    assert made(a_dispatcher(spec={"replicas": 1}), DISRUPTION_BUDGETS)["spec"]["maxUnavailable"] == 1
+
+
+def test_a_change_of_the_book_changes_no_pod_and_one_of_the_spec_does() -> None:
+    same = [made(a_dispatcher(spec={"egress": {"allowCidrs": cidrs}}), DEPLOYMENTS) for cidrs in ([], ["10.0.0.0/8"])]
+    assert same[0] == same[1]
+    assert made(a_dispatcher(spec={"nats": {"url": "nats://other"}}), DEPLOYMENTS) != same[0]
+
+
+def allowed(dispatcher: Dispatcher, address: str) -> bool:
+    """Whether the network policy lets pods call an address on a port of its own."""
+    for rule in made(dispatcher, NETWORK_POLICIES)["spec"]["egress"]:
+        for block in (each["ipBlock"] for each in rule.get("to", ())):
+            inside = ip_address(address) in ip_network(block["cidr"])
+            if inside and not any(ip_address(address) in ip_network(each) for each in block.get("except", ())):
+                return True
+    return False
+
+
+@given(st.ip_addresses().map(str))
+def test_pods_may_reach_every_address_that_the_sender_may_call(address: str) -> None:
+    if EgressPolicy(()).refusal(address) is None:
+        assert allowed(a_dispatcher(), address)
+
+
+@pytest.mark.parametrize(
+    "address", ["10.1.2.3", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "127.0.0.1", "fd12:3456::1",
+                "fe80::1"],
+)  # fmt: skip
+def test_private_addresses_are_reached_only_where_the_dispatcher_lists_them(address: str) -> None:
+    assert not allowed(a_dispatcher(), address)
+    listed = ip_address(address) in ip_network("10.1.0.0/16") or address.startswith("fd12")
+    assert allowed(a_dispatcher(spec=SPECS[1]), address) == listed
+
+
+def ports_of(dispatcher: Dispatcher) -> set[tuple[str, int]]:
+    rules = made(dispatcher, NETWORK_POLICIES)["spec"]["egress"]
+    return {(port["protocol"], port["port"]) for rule in rules for port in rule.get("ports", ()) if "to" not in rule}
+
+
+@pytest.mark.parametrize(("url", "port"), [("nats://nats", 4222), ("nats://nats:4333", 4333), ("tls://[fd00::1]:1", 1)])
+def test_pods_may_reach_names_and_their_nats_wherever_it_is(url: str, port: int) -> None:
+    assert ports_of(a_dispatcher(spec={"nats": {"url": url}})) == {("UDP", 53), ("TCP", 53), ("TCP", port)}
+
+
+def test_only_the_operator_and_who_reads_metrics_may_call_the_pods() -> None:
+    policy = made(a_dispatcher(), NETWORK_POLICIES)["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": workload.PORT}]
+    assert all(each.keys() <= {"podSelector", "namespaceSelector"} and each for each in rule["from"])
+
+
+# ---- holds -----------------------------------------------------------------------------------------------------------
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xyz", max_size=1), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def more(value: Any) -> Any:
+    """The same with fields that the API server or others added."""
+    if isinstance(value, dict):
+        return {**{key: more(each) for key, each in value.items()}, "added": {"by": "others"}}
+    return [more(each) for each in value] if isinstance(value, list) else value
+
+
+@given(values)
+def test_what_was_applied_holds_whatever_others_added(value: Any) -> None:
+    assert holds(value, value)
+    assert holds(more(value), value)
+
+
+@dispatchers
+def test_every_part_of_a_manifest_that_is_lost_or_changed_no_longer_holds(dispatcher: Dispatcher) -> None:
+    for _, manifest in objects(dispatcher, image=IMAGE):
+        for path in list(leaves(manifest)):
+            assert not holds(changed(manifest, path), manifest), path
+            assert not holds(changed(manifest, path, lost=True), manifest), path
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every text, number and flag."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if members is None:
+        yield path
+        return
+    for key, member in members:
+        yield from leaves(member, (*path, key))
+
+
+def changed(value: Any, path: tuple[Any, ...], *, lost: bool = False) -> Any:
+    """A copy in which one leaf is another one, or missing."""
+    key, *rest = path
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    if rest:
+        copy[key] = changed(value[key], tuple(rest), lost=lost)
+    elif lost:
+        del copy[key]
+    else:
+        copy[key] = "something else"
+    return copy
+
+
+@pytest.mark.parametrize(("live", "wanted"), [(None, {}), ({}, []), ([], {}), ([1, 2], [1]), ({"a": None}, {"a": 1})])
+def test_other_shapes_do_not_hold(live: Any, wanted: Any) -> None:
+    assert not holds(live, wanted)
