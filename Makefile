@@ -67,7 +67,7 @@ bench: setup ## Deliveries per second and core, against a bare client in the sam
 
 .PHONY: bench-operator
 bench-operator: setup ## The operator with 100, 1,000 and 10,000 Webhooks on a real API server
-	@$(BIN)/python benchmarks/operator_scale.py
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator_scale
 
 .PHONY: lock
 lock: setup ## Resolve the lock files anew, after a change of dependencies in pyproject.toml

@@ -63,10 +63,21 @@ def encode(book: Book) -> dict[str, bytes]:
 
 def encode_shard(number: int, shard: Shard) -> dict[str, bytes]:
     """The three files of a shard. Its index holds the digest of a file with secrets, and lies with that file."""
-    routes = _json([shard.routes[uid].model_dump(mode="json") for uid in sorted(shard.routes)])
-    keys = _json([shard.keys[uid].model_dump(mode="json") for uid in sorted(shard.keys)])
-    index = {"format": FORMAT, "routes": digest_of(routes), "keys": digest_of(keys)}
-    return {routes_file(number): routes, keys_file(number): keys, index_file(number): _json(index)}
+    routes = [encode_record(shard.routes[uid]) for uid in sorted(shard.routes)]
+    keys = [encode_record(shard.keys[uid]) for uid in sorted(shard.keys)]
+    return shard_files(number, routes, keys)
+
+
+def encode_record(record: Record) -> bytes:
+    """One record as it stands in a file."""
+    return _json(record.model_dump(mode="json"))
+
+
+def shard_files(number: int, routes: Iterable[bytes], keys: Iterable[bytes]) -> dict[str, bytes]:
+    """The files of a shard whose records were encoded before, both in the order of their uids."""
+    routes_json, keys_json = (b"[" + b",".join(records) + b"]" for records in (routes, keys))
+    index = {"format": FORMAT, "routes": digest_of(routes_json), "keys": digest_of(keys_json)}
+    return {routes_file(number): routes_json, keys_file(number): keys_json, index_file(number): _json(index)}
 
 
 def encode_root(

@@ -217,6 +217,32 @@ async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(
     assert sorted(call.webhook_id for call in calls) == sorted(ids)
 
 
+async def test_a_replaced_secret_signs_with_both_keys_also_after_a_restart(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    folder, data = tmp_path / "hooks", tmp_path / "data"
+    folder.mkdir()
+    fresh = "whsec_" + "B" * 43 + "="
+    async with receiver_of(calls) as receiver:
+        (folder / "hook.yaml").write_text(to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", one(receiver, "one"))))
+        (folder / "secret.yaml").write_text(to_yaml(("", lent_secret("signing", SECRET))))
+        with running(tmp_path / "log", "run", folder, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            (folder / "secret.yaml").write_text(to_yaml(("", lent_secret("signing", fresh))))
+            command.until_says("route book in force", times=2)
+            for number in (1, 2):
+                client = await connected(data)
+                await publish(client)
+                await until(lambda: len(calls) == number)  # noqa: B023
+                await client.close()
+                await asyncio.to_thread(command.end)
+                if number == 1:
+                    command.start()
+                    await asyncio.to_thread(command.until_says, "route book in force", times=3)
+    # The receiver knows the old secret only.
+    assert [call.verified for call in calls] == ["signature"] * 2
+    assert [call.headers["webhook-signature"].count("v1,") for call in calls] == [2, 2]
+
+
 async def test_sigterm_lets_calls_end_and_exits_with_zero(tmp_path: Path) -> None:
     calls: list[ReceivedCall] = []
     files, data = tmp_path / "hooks.yaml", tmp_path / "data"

@@ -187,3 +187,25 @@ async def test_a_shelf_whose_consumer_was_lost_is_emptied_all_the_same(
             await until(lambda: route.uid in draining)
             await queue.jetstream().delete_consumer(names.PARKED, names.unpark_consumer(route.uid))
             await until_stored(queue, names.PARKED, 0)
+
+
+async def test_what_waits_to_be_called_from_the_shelf_returns_there_when_its_webhook_is_held_meanwhile(
+    tmp_path: Path, nats_server: NatsServer, queue: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, delay_seconds=1) as receiver:
+        route, keys = hook("one", receiver, max_concurrency=1)
+        held = route.model_copy(update={"state": RouteState.HELD})
+        write_book(tmp_path / "book", (route, keys))
+        ids = await deliver(queue, route.uid, 5, parked=True, returned=1)
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            await until(lambda: len(calls) == 1)
+            write_book(tmp_path / "book", (held, keys))
+            await until(lambda: running.pod._books.current.route(route.uid) == held)  # type: ignore[union-attr]
+            # As many from a shard, with the same places in their own stream.
+            ids += await deliver(queue, route.uid, 5)
+            await until_stored(queue, names.PARKED, 9)
+            await until_stored(queue, names.DELIVERIES, 0)
+            write_book(tmp_path / "book", (route.model_copy(update={"max_concurrency": 10}), keys))
+            await until(lambda: len(calls) == 10)
+    assert sorted(call.webhook_id for call in calls) == sorted(ids)

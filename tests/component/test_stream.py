@@ -13,6 +13,7 @@ from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
+from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import Retention, ensure, open_unpark, parked
@@ -183,3 +184,34 @@ async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Clie
     assert await read_types(queue) == [other, order]
     await write_types(queue, (order,))
     assert await read_types(queue) == [order]
+
+
+async def test_a_pull_loop_that_has_ended_is_stuck_and_one_without_a_server_is_not(
+    nats_server: NatsServer, queue: Client
+) -> None:
+    pull = PullLoop(queue, lambda _: None)
+    assert pull.stuck() is None
+    await pull.start()
+    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 8)
+    await nats_server.stop()
+    await until(lambda: not queue.is_connected)
+    assert pull.stuck() is None
+    pull._tasks[0].cancel()
+    await until(lambda: pull.stuck() == "the pull loop has ended")
+    await pull.stop()
+    assert pull.stuck() is None
+
+
+async def test_senders_answer_one_another_for_webhooks_that_they_know(client: Client) -> None:
+    heard: list[str] = []
+    mine = Peers(client, knows=lambda uid: uid == "known", on_known=lambda _: None)
+    other = Peers(client, knows=lambda _: False, on_known=heard.extend)
+    await mine.start()
+    await other.start()
+    for stray in (b"", b"{", b"5", b"[5, null]"):
+        await client.publish(names.UNKNOWN_SUBJECT, stray)
+        await client.publish(names.KNOWN_SUBJECT, stray)
+    await other.ask(["unknown", "known", *(f"uid-{number}" for number in range(2500))])
+    await until(lambda: bool(heard))
+    await client.flush()
+    assert heard == ["known"]

@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,11 @@ class Accounts:
             },
         }
 
-    def credentials(self, *, lasts_seconds: float = 3600) -> str:
-        """The text of a credentials file of a new user."""
+    def credentials(self, *, lasts_seconds: float = 3600, allow: Sequence[str] = (">",)) -> str:
+        """The text of a credentials file of a new user, who may publish and subscribe to the subjects in `allow`."""
         user = _key_pair(nkeys.PREFIX_BYTE_USER)
-        claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1}
+        may = {"allow": list(allow)}
+        claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": may, "sub": may}
         token = _token(self._account, user, claims, expires_s=int(time.time() + lasts_seconds))
         return (
             f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\nKeep it secret.\n\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 from hookline.local import desk
 from hookline.local.desk import Judged, Level
 from hookline.local.manifests import read
-from hookline.routes import RouteState
+from hookline.routes import ROTATION_SECONDS, Book, RouteState
 
 HOOK = """
 apiVersion: hookline.dev/v1alpha1
@@ -15,11 +15,19 @@ spec: {{url: "https://example.com/", event: {event}}}
 """
 
 
-def judged(folder: Path, text: str, *, dispatcher: str = "") -> Judged:
+def judged(folder: Path, text: str, *, dispatcher: str = "", before: Book | None = None, now_s: float = 0.0) -> Judged:
     file = folder / "a.yaml"
     file.write_text(text)
     understood = desk.understand(*read(file))
-    result = desk.judge(understood.objects, refused=understood.refused, dispatcher=dispatcher)
+    keys = {each.uid: before.keys(each.uid) for each in before.routes()} if before else None
+    result = desk.judge(
+        understood.objects,
+        refused=understood.refused,
+        dispatcher=dispatcher,
+        namespace_labels=understood.namespace_labels,
+        keys_before=keys,
+        now_s=now_s,
+    )
     return Judged(result.book, [*understood.findings, *result.findings])
 
 
@@ -71,6 +79,20 @@ def test_a_webhook_of_another_dispatcher_is_noted_and_not_in_the_book(tmp_path: 
     assert len(list(judged(tmp_path, text).book.routes())) == 1
 
 
+def test_a_dispatcher_serves_the_namespaces_that_the_documents_label(tmp_path: Path) -> None:
+    fleet = (
+        "apiVersion: hookline.dev/v1alpha1\nkind: Dispatcher\nmetadata: {name: default}\n"
+        "spec: {servedNamespaces: {from: Selector, selector: {matchLabels: {team: a}}}}\n---\n"
+    )
+    namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {team: %s}}\n---\n"
+    for before in (fleet, fleet + namespace % "b"):
+        assert any("NamespaceNotServed" in each.message for each in judged(tmp_path, before + hook()).findings)
+    found = judged(tmp_path, fleet + namespace % "a" + hook())
+    assert {each.level for each in found.findings} == {Level.OK}
+    named = fleet.replace("team: a", "kubernetes.io/metadata.name: default")
+    assert {each.level for each in judged(tmp_path, named + hook()).findings} == {Level.OK}
+
+
 def test_a_refused_webhook_of_which_nothing_valid_is_known_keeps_what_it_had(tmp_path: Path) -> None:
     found = judged(tmp_path, hook().replace("https", "http"))
     (route,) = found.book.routes()
@@ -96,3 +118,42 @@ def test_metadata_of_a_strange_form_is_a_finding_and_no_exception(tmp_path: Path
         for kind, version in [("Webhook", "hookline.dev/v1alpha1"), ("Secret", "v1")]:
             text = f"apiVersion: {version}\nkind: {kind}\nmetadata: {metadata}\n"
             assert judged(tmp_path, text).findings[0].level is Level.WRONG, text
+
+
+def signed_hook(key: str, *, lent: str = "true") -> str:
+    return f"""
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys, labels: {{hookline.dev/allow-webhooks: "{lent}"}}}}
+stringData: {{secret: "{key}"}}
+---
+apiVersion: hookline.dev/v1alpha1
+kind: Webhook
+metadata: {{name: one}}
+spec: {{url: "https://example.com/", event: IdentityCreated, secretRef: {{name: keys}}}}
+"""
+
+
+def signing(found: Judged, now_s: float) -> tuple[str, ...]:
+    (route,) = found.book.routes()
+    return found.book.keys(route.uid).signing_at(now_s)
+
+
+def test_a_replaced_signing_key_signs_on_for_a_day(tmp_path: Path) -> None:
+    old, new = ("whsec_" + letter * 43 + "=" for letter in "AB")
+    first = judged(tmp_path, signed_hook(old))
+    second = judged(tmp_path, signed_hook(new), before=first.book, now_s=1000)
+    assert signing(second, 1000) == (new, old)
+    again = judged(tmp_path, signed_hook(new), before=second.book, now_s=2000)
+    assert signing(again, 1000 + ROTATION_SECONDS - 1) == (new, old)
+    late = judged(tmp_path, signed_hook(new), before=second.book, now_s=1000 + ROTATION_SECONDS)
+    (route,) = late.book.routes()
+    assert late.book.keys(route.uid).retired == ()
+
+
+def test_a_key_that_is_no_longer_lent_signs_nothing_more(tmp_path: Path) -> None:
+    old, new = ("whsec_" + letter * 43 + "=" for letter in "AB")
+    first = judged(tmp_path, signed_hook(old))
+    held = judged(tmp_path, signed_hook(old, lent="false"), before=first.book, now_s=1000)
+    assert signing(held, 1000) == ()
+    assert signing(judged(tmp_path, signed_hook(new), before=held.book, now_s=1001), 1001) == (new,)

@@ -6,7 +6,6 @@ Decides what is awaited: a Webhook whose newest form not all senders are known t
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,22 +17,21 @@ from hookline.bookfiles import (
     decode_keys,
     decode_shard,
     digest_of,
+    encode_record,
     encode_root,
-    encode_shard,
     keys_file,
     routes_file,
+    shard_files,
 )
 from hookline.control.kinds import BOOK_LABEL, keys_name, labels_of, root_name, routes_name
 from hookline.routes import (
     BOOK_SHARDS,
     DispatcherRecord,
     Keys,
-    Record,
     Route,
     TypeRecord,
     index_file,
     shard_of,
-    shard_with,
 )
 
 Object = Mapping[str, Any]
@@ -50,19 +48,54 @@ class Change(Enum):
     FULL = "the shard is full: what was there before stays"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
+    """One Webhook, with its records as they stand in the files: a change of one encodes no other anew."""
+
     route: Route
     keys: Keys = field(repr=False)
-    routes_bytes: int
-    keys_bytes: int
+    route_json: bytes = field(repr=False)
+    keys_json: bytes = field(repr=False)
+
+
+class _Shard:
+    """The Webhooks of one shard, and how long its files are."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, _Entry] = {}
+        self._routes_bytes = self._keys_bytes = len("[]")
+
+    def set(self, entry: _Entry) -> bool:
+        """Take in an entry, in place of an older one of its uid; whether there was room."""
+        there = self.entries.get(entry.route.uid)
+        # One more for the comma.
+        routes_bytes = self._routes_bytes + len(entry.route_json) + 1 - (len(there.route_json) + 1 if there else 0)
+        keys_bytes = self._keys_bytes + len(entry.keys_json) + 1 - (len(there.keys_json) + 1 if there else 0)
+        if max(routes_bytes, keys_bytes) > MAX_FILE_BYTES:
+            return False
+        self._routes_bytes, self._keys_bytes = routes_bytes, keys_bytes
+        self.entries[entry.route.uid] = entry
+        return True
+
+    def pop(self, uid: str) -> bool:
+        """Take out an entry; whether it was there."""
+        there = self.entries.pop(uid, None)
+        if there is None:
+            return False
+        self._routes_bytes -= len(there.route_json) + 1
+        self._keys_bytes -= len(there.keys_json) + 1
+        return True
+
+    def files(self, number: int) -> dict[str, bytes]:
+        entries = [self.entries[uid] for uid in sorted(self.entries)]
+        return shard_files(number, (each.route_json for each in entries), (each.keys_json for each in entries))
 
 
 class DesiredBook:
     """Routes and keys by shard."""
 
     def __init__(self) -> None:
-        self._shards: dict[int, dict[str, _Entry]] = {}
+        self._shards: dict[int, _Shard] = {}
         self._files: dict[int, dict[str, bytes]] = {}
         self._left: dict[str, Keys] = {}
         self._puts = 0
@@ -70,15 +103,15 @@ class DesiredBook:
         self._writes: dict[int, dict[str, int]] = {}
 
     def __contains__(self, uid: str) -> bool:
-        return uid in self._shards.get(_shard(uid), {})
+        return self._entry(uid) is not None
 
     def __len__(self) -> int:
-        return sum(map(len, self._shards.values()))
+        return sum(self.counts().values())
 
     def uids(self) -> Iterator[str]:
         """Every Webhook in the book."""
-        for entries in self._shards.values():
-            yield from entries
+        for shard in self._shards.values():
+            yield from shard.entries
 
     def shards(self) -> list[int]:
         """Numbers of the shards, also of those that became empty: senders know them."""
@@ -86,20 +119,20 @@ class DesiredBook:
 
     def counts(self) -> dict[int, int]:
         """Routes by shard."""
-        return {number: len(entries) for number, entries in sorted(self._shards.items())}
+        return {number: len(shard.entries) for number, shard in sorted(self._shards.items())}
 
     def route(self, uid: str) -> Route | None:
-        entry = self._shards.get(_shard(uid), {}).get(uid)
+        entry = self._entry(uid)
         return entry.route if entry else None
 
     def keys(self, uid: str) -> Keys | None:
         """The keys in the book, or those that a half-written shard still had: a rotation needs them."""
-        entry = self._shards.get(_shard(uid), {}).get(uid)
+        entry = self._entry(uid)
         return entry.keys if entry else self._left.get(uid)
 
     def load(self, number: int, files: Mapping[str, bytes]) -> None:
         """Take over a shard as it is in the cluster. Of one that is not whole only the keys are remembered."""
-        self._shards.setdefault(number, {})
+        there = self._shards.setdefault(number, _Shard())
         try:
             shard = decode_shard(number, files)
         except BookError:
@@ -107,23 +140,16 @@ class DesiredBook:
             return
         for uid, route in shard.routes.items():
             if _shard(uid) == number:
-                self._shards[number][uid] = _entry(route, shard.keys[uid])
+                there.set(_entry(route, shard.keys[uid]))
 
     def put(self, route: Route, keys: Keys) -> Change:
         """Have the book hold this form of a Webhook."""
-        number = _shard(route.uid)
-        entries = self._shards.setdefault(number, {})
-        there = entries.get(route.uid)
+        shard = self._shards.setdefault(_shard(route.uid), _Shard())
+        there = shard.entries.get(route.uid)
         if there is not None and (there.route, there.keys) == (route, keys):
             return Change.NONE
-        entry = _entry(route, keys)
-        others = [each for uid, each in entries.items() if uid != route.uid]
-        if any(
-            sum(getattr(each, size) + 1 for each in others) + getattr(entry, size) + 2 > MAX_FILE_BYTES
-            for size in ("routes_bytes", "keys_bytes")
-        ):
+        if not shard.set(_entry(route, keys)):
             return Change.FULL
-        entries[route.uid] = entry
         self._left.pop(route.uid, None)
         self.await_senders(route.uid)
         return Change.TAKEN
@@ -132,7 +158,8 @@ class DesiredBook:
         """Take a Webhook out; whether it was there."""
         self._awaited.pop(uid, None)
         self._left.pop(uid, None)
-        if self._shards.get(_shard(uid), {}).pop(uid, None) is None:
+        shard = self._shards.get(_shard(uid))
+        if shard is None or not shard.pop(uid):
             return False
         self._changed(_shard(uid))
         return True
@@ -140,8 +167,7 @@ class DesiredBook:
     def files(self, number: int) -> Mapping[str, bytes]:
         """The files of a shard."""
         if number not in self._files:
-            entries = self._shards.get(number, {}).values()
-            self._files[number] = encode_shard(number, shard_with((each.route, each.keys) for each in entries))
+            self._files[number] = self._shards.get(number, _Shard()).files(number)
             writes = self._writes.setdefault(number, {})
             writes[digest_of(self._files[number][index_file(number)])] = self._puts
             for old in list(writes)[:-REMEMBERED_WRITES]:
@@ -181,8 +207,17 @@ class DesiredBook:
             del self._awaited[uid]
         return done
 
+    def is_served_by(self, served: Mapping[str, str]) -> bool:
+        """Whether a sender that serves these digests (file to digest) has every shard as it should be written."""
+        indexes = ((index_file(number), files[index_file(number)]) for number, files in self._files.items())
+        return all(served.get(name) == digest_of(content) for name, content in indexes)
+
     def _changed(self, number: int) -> None:
         self._files.pop(number, None)
+
+    def _entry(self, uid: str) -> _Entry | None:
+        shard = self._shards.get(_shard(uid))
+        return shard.entries.get(uid) if shard else None
 
 
 def _shard(uid: str) -> int:
@@ -190,12 +225,7 @@ def _shard(uid: str) -> int:
 
 
 def _entry(route: Route, keys: Keys) -> _Entry:
-    return _Entry(route, keys, _length(route), _length(keys))
-
-
-def _length(record: Record) -> int:
-    """Bytes that a record takes in a file, or a few more."""
-    return len(json.dumps(record.model_dump(mode="json")))
+    return _Entry(route, keys, encode_record(route), encode_record(keys))
 
 
 def routes_manifest(namespace: str, dispatcher: str, number: int, files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -235,7 +265,7 @@ def fitting(types: Iterable[TypeRecord]) -> tuple[list[TypeRecord], list[TypeRec
     outside: list[TypeRecord] = []
     size = 0
     for record in sorted(types, key=lambda each: each.name):
-        length = _length(record) + 1
+        length = len(encode_record(record)) + 1
         if size + length > MAX_FILE_BYTES * 3 // 4:
             outside.append(record)
         else:

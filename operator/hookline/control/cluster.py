@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -314,7 +315,7 @@ async def _configure(configuration: Configuration, kubeconfig: Path | None) -> s
         file = str(kubeconfig) if kubeconfig else None
         await config.load_kube_config(config_file=file, client_configuration=configuration, persist_config=False)
         _, context = config.list_kube_config_contexts(config_file=file)
-    except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
         raise NoCluster(
             f"no Kubernetes API server to talk to ({type(error).__name__}); run this in a pod with a service account, "
             "or name a kubeconfig with --kubeconfig"

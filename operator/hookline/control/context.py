@@ -86,7 +86,7 @@ class Context:
         try:
             answer = await self.cluster.apply(kind, manifest_of(seen, status), subresource="status")
         except Conflict:
-            # Another object has its name by now; the watch will tell.
+            # It has changed, or another object has its name by now; the watch will tell.
             return
         news = self.observed.put(kind, answer)
         if answer["metadata"].get("generation") != seen.generation:

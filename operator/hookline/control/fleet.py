@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,16 +24,12 @@ class Fleet:
     """Ready sender pods at the last look."""
     behind: int = 0
     """Of these, how many did not serve all that was awaited, or did not answer."""
-    touch: str = ""
-    """What the pods' annotation should say: changes with each write of the book."""
+    late: frozenset[str] = frozenset()
+    """Sender pods that said at the last look that they serve something else than the book."""
 
     def shard_key(self, uid: str) -> Key:
         """The shard that a Webhook falls into, as something to look at."""
         return Key("Shard", self.name, f"{shard_of(uid, BOOK_SHARDS):02}")
-
-    def written(self, version: str) -> None:
-        """Something of the book was written."""
-        self.touch = hashlib.sha256(f"{self.touch}{version}".encode()).hexdigest()[:16]
 
     def programmed(self, uid: str, *, full: bool) -> Condition:
         """The condition Programmed of a Webhook whose route may be called, by what is known of the senders."""
@@ -70,6 +65,9 @@ class Fleet:
             changed |= {uid for uid in sick.keys() | self.sick.keys() if (uid in sick) != (uid in self.sick)}
             # The first word about an endpoint stays: each pod has its own clock and its own last failure.
             self.sick = {uid: self.sick.get(uid, each) for uid, each in sick.items()}
+        self.late = frozenset(
+            pod for pod, report in reports.items() if report is not None and not self.book.is_served_by(report.served)
+        )
         if len(answered) == len(reports):
             changed |= set(self.book.served([report.served for report in answered]))
         self.behind = len(reports) if self.book.awaiting else 0

@@ -63,8 +63,8 @@ class Election:
         """Wait until this operator is the leader."""
         said = ""
         while not await self._try():
-            holder = str(((self._seen[0] or {}).get("spec") or {}).get("holderIdentity") or "nobody")
-            if holder != said:
+            holder = str(((self._seen[0] or {}).get("spec") or {}).get("holderIdentity") or "")
+            if holder and holder != said:
                 said = holder
                 log.info("another operator leads; standing by", leader=holder)
             await asyncio.sleep(RETRY_SECONDS)

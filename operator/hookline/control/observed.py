@@ -61,6 +61,8 @@ class Seen(Generic[R]):
     status: Object = field(repr=False)
     value: R | None = field(repr=False)
     problem: str = ""
+    version: str = ""
+    """The resourceVersion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +157,18 @@ class Observed:
         there = self._versions.get((slot, place))
         return there[1] if there else max(self._gone.get((slot, place), 0), self._listed.get(slot, 0))
 
-    def differs(self, kind: Kind, listed: Iterable[Object], *, ours: bool = False) -> bool:
-        """Whether a list of metadata names other objects or newer versions than are known."""
+    def differs(self, kind: Kind, listed: Iterable[Object], version: int | None = None, *, ours: bool = False) -> bool:
+        """Whether a list of metadata names other objects or newer versions than are known.
+
+        With the version of the list, what came after it does not count.
+        """
         slot = _slot_of(kind, ours=ours)
         there = [each["metadata"] for each in listed if not each["metadata"].get("deletionTimestamp")]
         versions = {_place(kind, metadata): _version(metadata) for metadata in there}
-        known = {place: version for (where, place), (_, version) in self._versions.items() if where == slot}
-        return versions.keys() != known.keys() or any(known[place] < version for place, version in versions.items())
+        known = {place: each for (where, place), (_, each) in self._versions.items() if where == slot}
+        if any(place not in versions and (version is None or each <= version) for place, each in known.items()):
+            return True
+        return any(self._known(slot, place) < each for place, each in versions.items())
 
     def all_keys(self) -> set[Key]:
         """Every resource, to be looked at."""
@@ -313,6 +320,7 @@ def _seen(model: type[R], manifest: Object) -> Seen[R]:
         status=manifest.get("status") or {},
         value=value,
         problem=problem,
+        version=metadata.get("resourceVersion", ""),
     )
 
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import structlog
 
 from hookline import __version__
-from hookline.control.cluster import Access, Cluster, connected, fresh
+from hookline.control.cluster import Access, Cluster, ClusterUnavailable, connected, fresh
 from hookline.control.context import Identity
 from hookline.control.kinds import PODS
 from hookline.control.run import Operator
 from hookline.control.watch import pass_on_warnings
+from hookline.control.work import retry_seconds
 from hookline.metrics import OperatorMetrics
 from hookline.probes import Probes
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,21 @@ async def _identity(cluster: Cluster, access: Access, options: Options) -> Ident
     return Identity(name, namespace, image, options.watched)
 
 
+async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
+    """An answer of the API server, however long it is away: to end and begin anew would not bring it back."""
+    failures = 0
+    while True:
+        try:
+            return await ask()
+        except ClusterUnavailable as error:
+            failures += 1
+            log.warning("cannot begin yet; trying again", problem=str(error))
+            await asyncio.sleep(retry_seconds(failures, 0.5))
+
+
 async def _own_image(cluster: Cluster, namespace: str, pod: str) -> str:
     """The image of the pod that this is, so that senders are of the same version."""
-    found = await cluster.get(PODS, namespace, pod)
+    found = await _insist(lambda: cluster.get(PODS, namespace, pod))
     for container in ((found or {}).get("spec") or {}).get("containers") or []:
         if container.get("name") == "operator":
             return str(container["image"])

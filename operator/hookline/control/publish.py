@@ -7,7 +7,9 @@ replaces, so that an operator that is no longer the leader cannot overwrite what
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -26,9 +28,10 @@ from hookline.control.kinds import (
     TOUCHED_ANNOTATION,
     Kind,
     keys_name,
+    root_name,
     routes_name,
 )
-from hookline.control.observed import Key
+from hookline.control.observed import Key, SenderPod
 from hookline.control.senders import Report, Senders
 from hookline.routes import BOOK_SHARDS
 
@@ -99,16 +102,17 @@ class Publisher:
     async def reconcile_touch(self, name: str) -> None:
         """Touch the pods, so that kubelets refresh the book now. Raises ClusterError."""
         fleet = self._context.fleets.get(name)
-        if fleet is None or not fleet.touch:
+        if fleet is None:
             return
         wait = self._touched_at.get(name, 0.0) + TOUCH_SECONDS - time.monotonic()
         if wait > 0:
             self._context.queue.add_later(Key("Touch", "", name), wait)
             return
         self._touched_at[name] = time.monotonic()
-        patch = {"metadata": {"annotations": {TOUCHED_ANNOTATION: fleet.touch}}}
+        version = self._version(fleet)
+        patch = {"metadata": {"annotations": {TOUCHED_ANNOTATION: version}}}
         for pod in self._context.observed.sender_pods(name):
-            if pod.touched != fleet.touch and pod.ip:
+            if pod.touched != version and pod.ip:
                 try:
                     answer = await self._context.cluster.merge(PODS, self._context.identity.namespace, pod.name, patch)
                 except ClusterError as error:
@@ -131,6 +135,22 @@ class Publisher:
             route = fleet.book.route(uid)
             if route is not None:
                 self._context.queue.add(Key("Webhook", route.namespace, route.name))
+        self._touch_late(fleet, pods)
+
+    def _touch_late(self, fleet: Fleet, pods: Iterable[SenderPod]) -> None:
+        """Have pods touched that an operator before this one wrote for and did not live to touch."""
+        version = self._version(fleet)
+        if any(pod.touched != version and (pod.touched or pod.name in fleet.late) for pod in pods):
+            self._context.queue.add_later(Key("Touch", "", fleet.name), GATHER_SECONDS)
+
+    def _version(self, fleet: Fleet) -> str:
+        """Of the whole book as it is in the cluster: the same for every operator that has read it."""
+        names = [(CONFIG_MAPS, root_name(fleet.name))]
+        for number in fleet.book.shards():
+            names += [(CONFIG_MAPS, routes_name(fleet.name, number)), (SECRETS, keys_name(fleet.name, number))]
+        live = (self._live(kind, name) for kind, name in names)
+        versions = ",".join(each["metadata"]["resourceVersion"] if each is not None else "" for each in live)
+        return hashlib.sha256(versions.encode()).hexdigest()[:16]
 
     async def _nap(self) -> None:
         if any(fleet.book.awaiting for fleet in self._context.fleets.values()):
@@ -162,7 +182,6 @@ class Publisher:
             await self._read_again(kind)
             raise
         self._context.observed.put(kind, answer)
-        fleet.written(answer["metadata"]["resourceVersion"])
         self._context.queue.add_later(Key("Touch", "", fleet.name), GATHER_SECONDS)
         return True
 

@@ -85,7 +85,7 @@ class Reconciler:
             live = self._context.observed.objects.get((kind.name, place))
             if live is not None and (workload.holds(live, manifest) or self._is_settled(kind, place, manifest, live)):
                 continue
-            answer = await self._context.cluster.apply(kind, manifest)
+            answer = await self._context.cluster.apply(kind, _replacing(live, kind, manifest))
             self._context.observed.put(kind, answer)
             self._settled[kind.name, place] = (manifest, answer["metadata"].get("generation"))
 
@@ -102,3 +102,13 @@ class Reconciler:
     @property
     def _namespace(self) -> str:
         return self._context.identity.namespace
+
+
+def _replacing(live: Any, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What is applied to a Deployment names the version that it replaces: a late one must not roll out old pods.
+
+    The other kinds are not watched, so their newest version is not known.
+    """
+    if live is None or kind is not DEPLOYMENTS:
+        return manifest
+    return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}

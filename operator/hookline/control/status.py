@@ -140,9 +140,12 @@ def event_of(
 
 
 def manifest_of(seen: Seen[Any], status: Object) -> dict[str, Any]:
-    """What is applied. The uid keeps a status from an object that was made anew under the same name."""
-    namespace = {"namespace": seen.namespace} if seen.namespace else {}
-    return {"metadata": {"name": seen.name, "uid": seen.uid, **namespace}, "status": status}
+    """What is applied: to the object of that uid, not one made anew under its name, and to the version that was seen.
+
+    A status that a former leader decided long ago must not arrive after its successor's.
+    """
+    named = {"name": seen.name, "uid": seen.uid, "namespace": seen.namespace, "resourceVersion": seen.version}
+    return {"metadata": {key: value for key, value in named.items() if value}, "status": status}
 
 
 def _stamp(now: datetime, precision: str = "seconds") -> str:

@@ -75,6 +75,8 @@ class Understood:
     objects: Mapping[Key, Known]
     findings: Sequence[Finding]
     refused: frozenset[Key]
+    namespace_labels: Mapping[str, Mapping[str, str]]
+    """Of each namespace that a document defines, by its name."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,12 @@ def understand(documents: Iterable[Document], unreadable: Iterable[Unreadable] =
     objects: dict[Key, Known] = {}
     findings = [Finding(each.file, each.line, "file", Level.WRONG, each.message) for each in unreadable]
     refused: set[Key] = set()
+    labels: dict[str, Mapping[str, str]] = {}
     for document in documents:
         key = _key(document)
+        if document.kind == "Namespace" and document.data.get("apiVersion") == "v1":
+            labels[key[2]] = _labels(document)
+            continue
         if not _is_ours(document):
             findings.append(_said(document, Level.NOTE, f"{document.kind or 'no kind'} is not Hookline's: left alone"))
             continue
@@ -111,7 +117,7 @@ def understand(documents: Iterable[Document], unreadable: Iterable[Unreadable] =
         if problems:
             refused.add(key)
             findings += [_said(document, Level.WRONG, each.message, each.path) for each in problems]
-    return Understood(objects, findings, frozenset(refused))
+    return Understood(objects, findings, frozenset(refused), labels)
 
 
 def keep_last_good(now: Understood, before: Mapping[Key, Known], broken_files: Iterable[Path]) -> dict[Key, Known]:
@@ -127,6 +133,7 @@ def judge(
     allow_cidrs: Sequence[str] = (),
     refused: Iterable[Key] = (),
     dispatcher: str = "",
+    namespace_labels: Mapping[str, Mapping[str, str]] | None = None,
     keys_before: Mapping[str, Keys] | None = None,
     now_s: float = 0.0,
 ) -> Judged:
@@ -145,6 +152,7 @@ def judge(
         catalogue=catalogue,
         dispatchers=dispatchers,
         policies=policies,
+        namespace_labels=_all_labels(objects, namespace_labels or {}),
     )
     entries: list[tuple[Route, Keys]] = []
     for known in objects.values():
@@ -173,6 +181,18 @@ def _key(document: Document) -> Key:
     metadata = metadata if isinstance(metadata, Mapping) else {}
     namespace = "" if document.kind == "EventType" else str(metadata.get("namespace") or "default")
     return document.kind, namespace, str(metadata.get("name") or "")
+
+
+def _labels(document: Document) -> dict[str, str]:
+    metadata = document.data.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
+    return {str(name): str(value) for name, value in labels.items()} if isinstance(labels, Mapping) else {}
+
+
+def _all_labels(objects: Iterable[Key], defined: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    """With the label that every cluster gives to each namespace."""
+    namespaces = {namespace for _, namespace, _ in objects if namespace} | defined.keys()
+    return {each: {**defined.get(each, {}), "kubernetes.io/metadata.name": each} for each in namespaces}
 
 
 def _read_into(objects: dict[Key, Known], key: Key, document: Document) -> list[Problem]:

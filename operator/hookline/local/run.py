@@ -69,6 +69,7 @@ class Manifests:
             allow_cidrs=self._allow_cidrs,
             refused=unknown,
             dispatcher=DISPATCHER,
+            namespace_labels=understood.namespace_labels,
             keys_before=keys_before,
             now_s=now_s,
         )

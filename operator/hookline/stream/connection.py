@@ -70,24 +70,7 @@ async def connect(
     client's default gives up for good after two minutes.
     """
     client = _Client()
-    last: list[Exception] = []
-
-    async def on_error(error: Exception) -> None:
-        last[:] = [error]
-        if isinstance(error, nats.errors.Error | OSError | TimeoutError):
-            log.debug("nats client", error=type(error).__name__)
-        else:
-            log.error("a message was not handled: this is a bug", error=type(error).__name__)
-
-    async def on_disconnect() -> None:
-        if not client.is_closed:
-            log.warning("lost the connection to NATS; trying again", nats=shown(url))
-
-    async def on_reconnected() -> None:
-        log.info("connected to NATS again", nats=shown(url))
-        if on_reconnect is not None:
-            await on_reconnect()
-
+    told = _Told(client, shown(url), on_reconnect)
     user = Credentials(credentials) if credentials is not None else None
     try:
         await asyncio.wait_for(
@@ -100,9 +83,9 @@ async def connect(
                 reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; only slept on,
                 ping_interval=5,
                 max_outstanding_pings=2,
-                error_cb=on_error,
-                disconnected_cb=on_disconnect,
-                reconnected_cb=on_reconnected,
+                error_cb=told.error,
+                disconnected_cb=told.disconnected,
+                reconnected_cb=told.reconnected,
                 closed_cb=on_closed,
                 user_jwt_cb=user.token if user else None,
                 signature_cb=user.sign if user else None,
@@ -112,12 +95,49 @@ async def connect(
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(client.close(), 2)
-        raise StreamUnavailable(_why(last[0] if last else error, shown(url), connect_seconds)) from None
+        raise StreamUnavailable(told.why(error, connect_seconds)) from None
     return client
 
 
-def _why(error: Exception, where: str, seconds: float) -> str:
-    """What keeps us from connecting, and what to do."""
+class _Told:
+    """What the client tells us while it connects and later."""
+
+    def __init__(self, client: Client, where: str, on_reconnect: Happened | None) -> None:
+        self._client = client
+        self._where = where
+        self._on_reconnect = on_reconnect
+        self._last: Exception | None = None
+        self._advice = ""
+
+    def why(self, error: Exception, seconds: float) -> str:
+        """What kept us from connecting, and what to do."""
+        kind = type(self._last or error).__name__
+        return self._advice or (
+            f"NATS does not answer at {self._where} ({kind}, after {seconds:g} s); "
+            "start it with `hookline run`, or name another one with --nats"
+        )
+
+    async def error(self, error: Exception) -> None:
+        self._last = error
+        # A server that refuses us often resets the connection as well: what it said first is what helps.
+        self._advice = _advice(error, self._where) or self._advice
+        if isinstance(error, nats.errors.Error | OSError | TimeoutError):
+            log.debug("nats client", error=type(error).__name__)
+        else:
+            log.error("a message was not handled: this is a bug", error=type(error).__name__)
+
+    async def disconnected(self) -> None:
+        if not self._client.is_closed:
+            log.warning("lost the connection to NATS; trying again", nats=self._where)
+
+    async def reconnected(self) -> None:
+        log.info("connected to NATS again", nats=self._where)
+        if self._on_reconnect is not None:
+            await self._on_reconnect()
+
+
+def _advice(error: Exception, where: str) -> str:
+    """What to do about an error; empty when it only says that nobody answers."""
     if isinstance(error, CredentialsError):
         return str(error)
     if isinstance(error, NotEncrypted):
@@ -126,7 +146,4 @@ def _why(error: Exception, where: str, seconds: float) -> str:
         return f"NATS at {where} is not trusted ({error.reason or type(error).__name__}); check its certificate"
     if "authorization" in str(error).lower():
         return f"NATS at {where} refuses who we say we are; check the user, token or credentials file"
-    return (
-        f"NATS does not answer at {where} ({type(error).__name__}, after {seconds:g} s); "
-        "start it with `hookline run`, or name another one with --nats"
-    )
+    return ""

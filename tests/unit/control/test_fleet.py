@@ -88,18 +88,6 @@ def test_a_sender_that_does_not_answer_makes_no_endpoint_well() -> None:
     assert found.take_reports({"b": up_to_date(found)}) == {"u1"}
 
 
-def test_each_write_changes_what_pods_are_touched_with_and_the_same_writes_say_the_same() -> None:
-    one, other = Fleet("default"), Fleet("default")
-    assert one.touch == ""
-    touches = []
-    for version in ("5", "6", "6"):
-        one.written(version)
-        other.written(version)
-        touches.append(one.touch)
-    assert len(set(touches)) == 3
-    assert one.touch == other.touch
-
-
 def test_a_webhook_falls_into_the_shard_of_its_uid() -> None:
     assert Fleet("edge").shard_key("u1") == Key("Shard", "edge", f"{SHARD:02}")
 

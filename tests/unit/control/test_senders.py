@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from hookline.control import senders as senders_module
+from hookline.control.observed import SenderPod
+from hookline.control.senders import MAX_REPORT_BYTES, Report, Senders
+from hookline.control.status import Sick
+from hookline.retry import Reason
+
+GOOD = {"served": {"book.json": "ab", "index-05.json": "cd"}, "webhooks": 3, "sick": []}
+SICK = {"uid": "u1", "since": "2026-01-01T00:00:00Z", "reason": "HTTPStatus", "status": 503}
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def sender_pod(name: str = "one", ip: str = "127.0.0.1") -> SenderPod:
+    return SenderPod(name, "default", ip, ready=True, touched="")
+
+
+@asynccontextmanager
+async def answering(answer: Answer, host: str = "127.0.0.1") -> AsyncIterator[Senders]:
+    """Asks pods on the port of a server that answers so."""
+    app = web.Application()
+    app.router.add_get("/report", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, host, 0)
+    await site.start()
+    senders = Senders(port=runner.addresses[0][1])
+    try:
+        yield senders
+    finally:
+        await senders.aclose()
+        await runner.cleanup()
+
+
+def with_text(text: str | bytes, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    async def answer(_: web.Request) -> web.Response:
+        body = io.BytesIO(text if isinstance(text, bytes) else text.encode())
+        return web.Response(body=body, status=status, headers=headers)
+
+    return answer
+
+
+async def asked(answer: Answer) -> Report | None:
+    async with answering(answer) as senders:
+        return (await senders.ask([sender_pod()]))["one"]
+
+
+async def test_a_pod_says_what_it_serves_and_which_endpoints_are_sick() -> None:
+    report = await asked(with_text(json.dumps({**GOOD, "sick": [SICK]})))
+    assert report == Report(
+        {"book.json": "ab", "index-05.json": "cd"}, {"u1": Sick("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 503)}
+    )
+
+
+async def test_each_pod_is_asked_at_its_own_address_and_they_do_not_wait_for_each_other() -> None:
+    silent = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.host.startswith("127.0.0.2"):
+            await silent.wait()
+        return web.json_response(GOOD)
+
+    async with answering(answer, "0.0.0.0") as senders:
+        found = await senders.ask([sender_pod(), sender_pod("two", "127.0.0.2"), sender_pod("three", "127.0.0.3")])
+        silent.set()
+    assert {name: report is not None for name, report in found.items()} == {"one": True, "two": False, "three": True}
+
+
+async def test_a_pod_with_an_ipv6_address_is_asked() -> None:
+    async with answering(with_text(json.dumps(GOOD)), "::1") as senders:
+        assert (await senders.ask([sender_pod(ip="::1")]))["one"] is not None
+
+
+async def test_nobody_is_asked_when_there_are_no_pods() -> None:
+    senders = Senders()
+    assert await senders.ask([]) == {}
+    await senders.aclose()
+
+
+async def test_a_pod_that_is_not_there_or_has_a_strange_address_gives_no_report() -> None:
+    async with answering(with_text("")) as senders:
+        pods = [sender_pod("gone", "127.255.255.254"), sender_pod("strange", "not an address"), sender_pod("no", "[")]
+        assert await senders.ask(pods) == {"gone": None, "strange": None, "no": None}
+
+
+def report_with(**changes: Any) -> str:
+    return json.dumps({**GOOD, **changes})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "[" * 100_000,
+        report_with(served=None),
+        report_with(served={"a": 1}),
+        report_with(served={str(number): "" for number in range(201)}),
+        report_with(sick={}),
+        report_with(sick=[{**SICK, "reason": "canary of somebody"}]),
+        report_with(sick=[{**SICK, "since": "<script>"}]),
+        report_with(sick=[{**SICK, "since": "2026\n"}]),
+        report_with(sick=[{**SICK, "status": "x"}]),
+        report_with(sick=[{**SICK, "uid": "u" * 129}]),
+    ],
+)
+async def test_what_is_no_report_is_none(text: str) -> None:
+    assert await asked(with_text(text)) is None
+
+
+@pytest.mark.parametrize("status", [204, 301, 404, 500, 503])
+async def test_an_answer_that_is_no_success_is_no_report(status: int) -> None:
+    assert await asked(with_text(json.dumps(GOOD), status, {"Location": "/report"} if status == 301 else None)) is None
+
+
+async def test_a_report_has_a_bounded_length_and_is_not_unpacked() -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while sent < 100 * MAX_REPORT_BYTES:
+                await response.write(b" " * 65536)
+                sent += 65536
+        except ConnectionError:
+            pass
+        return response
+
+    assert await asked(endless) is None
+    assert sent < 10 * MAX_REPORT_BYTES
+    packed = gzip.compress(json.dumps(GOOD).encode())
+    assert await asked(with_text(packed, headers={"Content-Encoding": "gzip"})) is None
+
+
+async def test_a_large_fleet_s_report_is_taken() -> None:
+    sick = [{**SICK, "uid": f"{number:036}"} for number in range(10_000)]
+    report = await asked(with_text(report_with(sick=sick)))
+    assert report is not None
+    assert len(report.sick) == 10_000
+
+
+async def test_a_pod_that_answers_drop_by_drop_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(senders_module, "ASK_SECONDS", 0.3)
+    stop = asyncio.Event()
+
+    async def dripping(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while not stop.is_set():
+            await response.write(b" ")
+            await asyncio.sleep(0.05)
+        return response
+
+    async with answering(dripping) as senders, asyncio.timeout(30):
+        assert await senders.ask([sender_pod()]) == {"one": None}
+        stop.set()
+
+
+async def test_the_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert await asked(with_text(json.dumps(GOOD))) is not None
