@@ -27,7 +27,7 @@ from doubles.api_proxy import ApiProxy
 from doubles.kubelet import RunningPod, StandInKubelet
 from doubles.operator_process import OperatorProcess
 from hookline.bookfiles import DISPATCHER_FILE, BookError, decode, digest_of
-from hookline.control.cluster import Cluster, ClusterError, connected
+from hookline.control.cluster import Cluster, connected
 from hookline.control.kinds import (
     BOOK_LABEL,
     CONFIG_MAPS,
@@ -59,16 +59,8 @@ DISPATCHER: Object = {
 class LoopbackKubelet(StandInKubelet):
     """Opens loopback in the route book on its way to the pods: receivers of tests are there, and no Dispatcher may."""
 
-    async def _look(self) -> None:
-        try:
-            await super()._look()
-        except ClusterError:
-            raise
-        except Exception as e:
-            import traceback
-
-            open("/tmp/h/e-kubelet.txt", "a").write(traceback.format_exc())
-            raise
+    # Never the first ones: another run of these tests on this machine would answer in a pod's place.
+    _addresses = (f"127.{secrets.randbelow(189) + 11}.{secrets.randbelow(249) + 1}.{host}" for host in range(1, 250))
 
     async def _current(self, kind: Kind) -> dict[str, Object]:
         found = await super()._current(kind)

@@ -88,10 +88,7 @@ class Context:
         except Conflict:
             # It has changed, or another object has its name by now; the watch will tell.
             return
-        news = self.observed.put(kind, answer)
-        if answer["metadata"].get("generation") != seen.generation:
-            # Its spec was changed meanwhile, and the watch will bring nothing that is newer than this answer.
-            self.add(news)
+        self.observed.put(kind, answer)
         await self._tell(kind, seen, status)
 
     async def _tell(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:

@@ -274,6 +274,17 @@ def test_a_sender_of_a_shard_that_nobody_wrote_serves_nothing() -> None:
     assert book.awaiting
 
 
+def test_a_sender_serves_the_book_when_it_serves_every_shard_as_it_is_now() -> None:
+    other = next(f"u{each}" for each in range(100_000) if shard_of(f"u{each}", BOOK_SHARDS) == 6)
+    book = book_with(entry(ONE), entry(other))
+    now = {index_file(number): digest_of(book.files(number)[index_file(number)]) for number in book.shards()}
+    assert book.is_served_by({**now, BOOK_FILE: "whatever"})
+    assert not book.is_served_by({index_file(5): now[index_file(5)]})
+    book.put(*entry(ONE, "new"))
+    book.files(5)
+    assert not book.is_served_by(now)
+
+
 def test_a_sender_that_is_some_writes_behind_serves_what_did_not_change_since() -> None:
     book = book_with(entry(ONE))
     behind = {index_file(5): digest_of(book.files(5)[index_file(5)])}

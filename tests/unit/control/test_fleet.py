@@ -88,6 +88,14 @@ def test_a_sender_that_does_not_answer_makes_no_endpoint_well() -> None:
     assert found.take_reports({"b": up_to_date(found)}) == {"u1"}
 
 
+def test_a_sender_that_says_it_serves_something_else_is_late_and_a_silent_one_is_not() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found), "b": BEHIND, "c": None})
+    assert found.late == {"b"}
+    found.take_reports({"a": up_to_date(found), "b": up_to_date(found)})
+    assert found.late == frozenset()
+
+
 def test_a_webhook_falls_into_the_shard_of_its_uid() -> None:
     assert Fleet("edge").shard_key("u1") == Key("Shard", "edge", f"{SHARD:02}")
 

@@ -150,7 +150,7 @@ class Operator:
         if not self.world.lists:
             return
         version, manifests = self.world.lists.pop(number % len(self.world.lists))
-        if not self.observed.differs(WEBHOOKS, manifests):
+        if not self.observed.differs(WEBHOOKS, manifests, version):
             self.observed.confirm(WEBHOOKS, version)
         else:
             self.observed.replace_all(WEBHOOKS, manifests, version)
@@ -291,6 +291,18 @@ def test_a_list_of_metadata_differs_by_newer_more_or_fewer_objects(listed: list[
     assert observed.differs(WEBHOOKS, listed)
     assert not observed.differs(WEBHOOKS, [webhook("a", version=2)])
     assert not observed.differs(WEBHOOKS, [webhook("a", version=1)])
+
+
+def test_what_came_after_a_list_does_not_make_it_differ() -> None:
+    observed = Observed()
+    observed.put(WEBHOOKS, webhook("new", version=12))
+    observed.put(WEBHOOKS, webhook("gone", version=9))
+    observed.remove(WEBHOOKS, webhook("gone", version=11))
+    listed = [webhook("gone", version=9)]
+    assert not observed.differs(WEBHOOKS, listed, 10)
+    assert observed.differs(WEBHOOKS, listed)
+    assert observed.differs(WEBHOOKS, listed, 12)
+    assert observed.differs(WEBHOOKS, [webhook("gone", version=13)], 13)
 
 
 def test_a_secret_concerns_the_webhooks_that_name_it_in_its_namespace() -> None:

@@ -208,10 +208,10 @@ def test_an_event_about_something_without_a_namespace_lies_in_default() -> None:
     assert len(event["reportingInstance"]) == 128
 
 
-def test_a_status_is_applied_to_exactly_the_object_that_was_seen() -> None:
+def test_a_status_is_applied_to_exactly_the_object_and_version_that_was_seen() -> None:
     found = manifest_of(seen_with(None), {"conditions": []})
     assert found == {
-        "metadata": {"name": "hook", "namespace": "team", "uid": "uid-of-hook"},
+        "metadata": {"name": "hook", "namespace": "team", "uid": "uid-of-hook", "resourceVersion": "1"},
         "status": {"conditions": []},
     }
     assert "namespace" not in manifest_of(seen_event_type("Order"), {})["metadata"]
