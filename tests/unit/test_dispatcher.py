@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from doubles.resource_cases import resource
-from hookline.dispatcher import _NEVER_OPEN, _NEVER_OPEN_ALONE, Dispatcher, DispatcherSpec, allow_cidr_problem
+from hookline.dispatcher import (
+    _NEVER_OPEN,
+    _NEVER_OPEN_ALONE,
+    MAX_NAME_LENGTH,
+    Dispatcher,
+    DispatcherSpec,
+    DispatcherStatus,
+    allow_cidr_problem,
+)
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.resource import problems_of
 
@@ -119,3 +127,67 @@ def test_other_addresses_are_refused(url: str) -> None:
 def test_an_empty_schedule_is_kept_and_an_absent_one_is_the_standard_one() -> None:
     assert DispatcherSpec.model_validate({"retry": {"scheduleSeconds": []}}).retry.schedule_seconds == ()
     assert len(DispatcherSpec.model_validate({"retry": {}}).retry.schedule_seconds) == 9
+
+
+def serving(**served: Any) -> Dispatcher:
+    manifest = resource("Dispatcher", {"servedNamespaces": served} if served else {})
+    return Dispatcher.model_validate({**manifest, "metadata": {"name": "default", "namespace": "own"}})
+
+
+def test_a_dispatcher_serves_all_namespaces_unless_it_says_otherwise() -> None:
+    for dispatcher in (serving(), serving(**{"from": "All"})):
+        assert dispatcher.serves("own", {})
+        assert dispatcher.serves("other", {"a": "b"})
+
+
+def test_same_serves_its_own_namespace_only() -> None:
+    dispatcher = serving(**{"from": "Same"})
+    assert dispatcher.serves("own", {})
+    assert not dispatcher.serves("other", {})
+
+
+def test_a_selector_serves_namespaces_that_have_all_its_labels() -> None:
+    dispatcher = serving(**{"from": "Selector", "selector": {"matchLabels": {"team": "a", "stage": "live"}}})
+    assert dispatcher.serves("other", {"team": "a", "stage": "live", "more": "x"})
+    for labels in ({}, {"team": "a"}, {"team": "a", "stage": "test"}, {"team": "", "stage": "live"}):
+        assert not dispatcher.serves("other", labels)
+        assert not dispatcher.serves("own", labels)
+
+
+def test_a_selector_without_labels_serves_all_as_in_kubernetes() -> None:
+    assert serving(**{"from": "Selector", "selector": {"matchLabels": {}}}).serves("other", {})
+
+
+@pytest.mark.parametrize(
+    "served",
+    [{"from": "Selector"}, {"from": "All", "selector": {"matchLabels": {"a": "b"}}}, {"selector": {"matchLabels": {}}}],
+)
+def test_a_selector_stands_just_where_it_is_used(served: dict[str, Any]) -> None:
+    assert refused({"servedNamespaces": served}) == ["spec.servedNamespaces.selector"]
+
+
+@pytest.mark.parametrize("name", ["a", "edge-07", "a" * MAX_NAME_LENGTH])
+def test_names_that_fit_into_those_of_pods_are_taken(name: str) -> None:
+    Dispatcher.model_validate(resource("Dispatcher", {}, name))
+
+
+@pytest.mark.parametrize("name", ["a" * (MAX_NAME_LENGTH + 1), "edge.one"])
+def test_longer_names_and_full_stops_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Dispatcher.model_validate(resource("Dispatcher", {}, name))
+    (problem,) = problems_of(error.value)
+    assert problem.field == "metadata.name"
+    assert str(MAX_NAME_LENGTH) in problem.message
+
+
+@pytest.mark.parametrize("replicas", [0, 6, "3", True])
+def test_a_stream_has_one_to_five_replicas(replicas: object) -> None:
+    assert refused({"nats": {"streamReplicas": replicas}}) == ["spec.nats.streamReplicas"]
+    assert DispatcherSpec.model_validate({"nats": {"streamReplicas": 5}}).nats.stream_replicas == 5
+    assert DispatcherSpec().nats.stream_replicas == 1
+
+
+def test_a_status_counts_routes_by_shard() -> None:
+    status = DispatcherStatus.model_validate({"routes": 3, "shards": [{"shard": "07", "routes": 3}]})
+    assert [(each.shard, each.routes) for each in status.shards] == [("07", 3)]
+    assert (DispatcherStatus().routes, DispatcherStatus().observed_generation) == (0, -1)

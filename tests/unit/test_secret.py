@@ -39,13 +39,21 @@ def test_a_secret_without_the_label_gives_nothing_and_says_how_to_lend_it(labels
     assert CANARY not in refusal.message
 
 
-def test_a_missing_secret_and_a_missing_key_are_told_apart() -> None:
-    missing = borrow({}, "team", "keys", "secret")
-    other = lookup(Secret.of_manifest(manifest()), "nope")
-    assert isinstance(missing, Refusal)
-    assert isinstance(other, Refusal)
-    assert (missing.reason, other.reason) == ("SecretNotLent", "SecretKeyMissing")
-    assert "its keys are: secret" in other.message
+def test_a_secret_that_is_not_lent_and_one_that_is_not_there_have_one_answer() -> None:
+    metadata = {"name": "keys", "namespace": "team", "labels": {}}
+    not_lent = lookup(Secret.of_manifest(manifest(metadata=metadata)))
+    # Whoever may write a Webhook but not read Secrets must not learn from it which Secrets there are.
+    assert not_lent == borrow({}, "team", "keys", "secret")
+
+
+def test_a_lent_secret_without_the_key_names_those_that_it_has_and_no_value() -> None:
+    refusal = lookup(Secret.of_manifest(manifest(stringData={"b": CANARY, "a": CANARY})), "nope")
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, CANARY in repr(refusal)) == ("SecretKeyMissing", False)
+    assert "its keys are: a, b" in refusal.message
+    empty = lookup(Secret.of_manifest(manifest(stringData=None)))
+    assert isinstance(empty, Refusal)
+    assert "its keys are: none" in empty.message
 
 
 def test_a_secret_of_another_namespace_is_not_found() -> None:

@@ -13,7 +13,7 @@ from hookline.resource import LEND_LABEL
 from hookline.routes import Keys, RouteState
 from hookline.schemas import Catalogue
 from hookline.secret import Secret
-from hookline.verdict import Surroundings, Verdict, decide, uid_of
+from hookline.verdict import Condition, Status, Surroundings, Verdict, decide, summary, uid_of
 from hookline.webhook import Webhook
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
@@ -26,12 +26,14 @@ def verdict(
     *,
     lent: bool = True,
     dispatcher: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Verdict:
-    labels = {LEND_LABEL: "true"} if lent else {}
-    secrets = {} if data is None else {("default", "keys"): Secret("default", "keys", labels, data)}
-    fleet = Dispatcher.model_validate({"metadata": {"name": "default"}, "spec": dispatcher or {}})
+    lending = {LEND_LABEL: "true"} if lent else {}
+    secrets = {} if data is None else {("default", "keys"): Secret("default", "keys", lending, data)}
+    fleet = Dispatcher.model_validate({"metadata": {"name": "default", "namespace": "own"}, "spec": dispatcher or {}})
     policy = EgressPolicy(parse_cidrs(fleet.spec.egress.allow_cidrs))
-    around = Surroundings(secrets, Catalogue(), {"default": fleet}, {"default": policy})
+    namespaces = {} if labels is None else {"default": labels}
+    around = Surroundings(secrets, Catalogue(), {"default": fleet}, {"default": policy}, namespaces)
     return decide(Webhook.model_validate(webhook(**spec)), around)
 
 
@@ -128,6 +130,50 @@ def test_what_is_not_accepted_says_why_and_hears_nothing_new(spec: dict[str, Any
     assert (found.accepted.status, found.accepted.reason) == ("False", reason)
     assert says in found.accepted.message
     assert (found.route.state, found.route.event) == (RouteState.HELD, None)
+
+
+SELECTS = {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}
+
+
+@pytest.mark.parametrize(
+    ("served", "labels"),
+    [({"from": "Same"}, {}), (SELECTS, {"team": "b"}), (SELECTS, {}), (SELECTS, None)],
+)
+def test_a_namespace_that_the_dispatcher_does_not_serve_is_refused_with_what_to_do(
+    served: dict[str, Any], labels: dict[str, str] | None
+) -> None:
+    found = verdict({}, dispatcher={"servedNamespaces": served}, labels=labels)
+    assert (found.accepted.status, found.accepted.reason) == ("False", "NamespaceNotServed")
+    assert "spec.servedNamespaces" in found.accepted.message
+    assert "the namespace default" in found.accepted.message
+    assert (found.route.state, found.route.event) == (RouteState.HELD, None)
+
+
+@pytest.mark.parametrize("served", [{}, {"from": "All"}, SELECTS])
+def test_a_namespace_that_it_serves_is_accepted(served: dict[str, Any]) -> None:
+    assert verdict({}, dispatcher={"servedNamespaces": served}, labels={"team": "a"}).accepted.status == "True"
+
+
+def test_who_names_a_dispatcher_that_is_not_there_is_told_which_there_are_or_that_there_is_none() -> None:
+    named = verdict({"dispatcher": "edge"})
+    assert "write one of: default" in named.accepted.message
+    alone = decide(Webhook.model_validate(webhook()), Surroundings({}, Catalogue(), {}, {}))
+    assert (alone.accepted.reason, alone.route.state) == ("DispatcherNotFound", RouteState.HELD)
+    assert "there is none at all" in alone.accepted.message
+
+
+def condition(kind: str, status: Status, reason: str = "R") -> Condition:
+    return Condition(kind, status, reason, f"about {kind}")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_summary_is_the_first_part_that_is_not_true(enabled: bool) -> None:
+    hook = Webhook.model_validate(webhook(enabled=enabled))
+    accepted, pending = condition("Accepted", "True"), condition("Programmed", "False", "Pending")
+    assert summary(hook, accepted, pending) == Condition("Ready", "False", "Pending", "about Programmed")
+    assert summary(hook, condition("Accepted", "Unknown", "First"), pending).reason == "First"
+    assert summary(hook, accepted).reason == ("Ready" if enabled else "Disabled")
+    assert summary(hook, accepted).status == "True"
 
 
 def test_a_listed_network_may_be_called() -> None:

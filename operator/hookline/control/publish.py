@@ -79,10 +79,13 @@ class Publisher:
             return
         files = fleet.book.files(number)
         namespace = self._context.identity.namespace
+        new = self._live(SECRETS, keys_name(name, number)) is None
         written = await self._write(fleet, CONFIG_MAPS, routes_manifest(namespace, name, number, files))
         written |= await self._write(fleet, SECRETS, keys_manifest(namespace, name, number, files))
-        if written:
+        if new:
+            # The root names the shards that are there.
             self._context.queue.add(Key("Root", "", name))
+        if written:
             self._context.queue.add_later(Key("Dispatcher", namespace, name), COUNT_SECONDS)
         if fleet.book.awaiting:
             self._context.wake.set()
@@ -92,7 +95,11 @@ class Publisher:
         fleet, seen = self._context.fleets.get(name), self._context.dispatcher(name)
         if fleet is None or seen is None or seen.value is None:
             return
-        there = [number for number in fleet.book.shards() if self._live(SECRETS, keys_name(name, number)) is not None]
+        shards = fleet.book.shards()
+        there = [number for number in shards if self._live(SECRETS, keys_name(name, number)) is not None]
+        if there != shards and self._live(CONFIG_MAPS, root_name(name)) is None:
+            # Senders take what a first root leaves out for deleted. Each new shard has the root looked at again.
+            return
         policy = self._context.policy()
         namespace = self._context.identity.namespace
         await self._write(

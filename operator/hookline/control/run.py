@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from hookline.control.bootstrap import create_missing
-from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnavailable, Forbidden
+from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnavailable, Forbidden, Snapshot
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import (
     BOOK_LABEL,
@@ -48,6 +48,8 @@ from hookline.control.work import retry_seconds
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 WORKERS = 16
 """Keys worked on at once. Most of the time of one goes into waiting for the API server."""
 
@@ -56,6 +58,13 @@ RESYNC_SECONDS = 120.0
 
 RELIST_SECONDS = 2.0
 """After a watch was new or broken: what was deleted meanwhile is looked for. Kopf does not notice it."""
+
+CATCH_UP_LOOKS = 5
+CATCH_UP_SECONDS = 0.4
+"""Looks, and the time between two, before what a list names and no watch has told counts as missed."""
+
+BATCH = 100
+"""Objects looked at in one go: the Lease is renewed in between, however slow the machine is."""
 
 SENDERS = f"{COMPONENT_LABEL}=sender"
 SLOW_SECONDS = 30.0
@@ -161,7 +170,7 @@ class Operator:
         if bootstrap is not None:
             await self._insist("create the first Dispatchers", lambda: create_missing(self.context, bootstrap))
         await self._insist("read the cluster", self._read_everything)
-        self._place_everything()
+        await self._place_everything()
         self._synced_at = time.monotonic()
         log.info(
             "the cluster was read",
@@ -192,18 +201,25 @@ class Operator:
         """Every list there is. Nothing of it counts unless all of it could be read."""
         lists = [*self._watched_lists(), *self._own_lists()]
         answers = [await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels) for each in lists]
+        observed = self.context.observed
         for each, found in zip(lists, answers, strict=True):
-            self.context.observed.replace_all(each.kind, found.objects, found.version, ours=each.ours)
+            async for manifest in _unhurried(found.objects):
+                observed.put(each.kind, manifest)
+            observed.confirm(each.kind, found.version, ours=each.ours)
 
-    def _place_everything(self) -> None:
+    async def _place_everything(self) -> None:
         """Decide every Webhook and compare the books with the cluster; nothing is written yet."""
         self._reconciler.sync_fleets()
-        for seen in list(self.context.observed.webhooks.values()):
+        keys = self.context.observed.all_keys()
+        # Senders first, because pods take longest to come; then what they serve. Statuses tell of both.
+        self.context.add({key for key in keys if key.work != "Webhook"})
+        async for seen in _unhurried(list(self.context.observed.webhooks.values())):
             self._webhooks.place(seen)
         self._webhooks.forget_strangers()
         for fleet in self.context.fleets.values():
             self.context.add({Key("Shard", fleet.name, f"{number:02}") for number in fleet.book.shards()})
-        self.context.add(self.context.observed.all_keys())
+            self.context.queue.add(Key("Root", "", fleet.name))
+        self.context.add({key for key in keys if key.work == "Webhook"})
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
@@ -264,11 +280,19 @@ class Operator:
         observed = self.context.observed
         for each in (*self._watched_lists(), *self._own_lists()):
             found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels, metadata_only=True)
-            if not observed.differs(each.kind, found.objects, ours=each.ours):
+            if await self._agrees(each, found):
                 observed.confirm(each.kind, found.version, ours=each.ours)
                 continue
             found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels)
             self.context.add(observed.replace_all(each.kind, found.objects, found.version, ours=each.ours))
+
+    async def _agrees(self, each: Listed, found: Snapshot) -> bool:
+        """Whether nothing was missed. A watch that is only slower is waited for: a full list costs seconds."""
+        for _ in range(CATCH_UP_LOOKS):
+            if not self.context.observed.differs(each.kind, found.objects, found.version, ours=each.ours):
+                return True
+            await asyncio.sleep(CATCH_UP_SECONDS)
+        return False
 
     async def _worker(self) -> None:
         queue = self.context.queue
@@ -297,6 +321,14 @@ class Operator:
         while True:
             self._ticked_at = time.monotonic()
             await asyncio.sleep(1)
+
+
+async def _unhurried(items: Iterable[T]) -> AsyncIterator[T]:
+    """Items of a long list, with room for other work of this loop now and then."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number % BATCH == 0:
+            await asyncio.sleep(0)
 
 
 def _frames(error: Exception) -> str:

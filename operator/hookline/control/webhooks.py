@@ -85,11 +85,6 @@ class Webhooks:
             for uid in [uid for uid in fleet.book.uids() if (fleet.name, uid) not in here]:
                 fleet.book.remove(uid)
 
-    def key_of(self, fleet: Fleet, uid: str) -> Key | None:
-        """The Webhook that a route stands for."""
-        route = fleet.book.route(uid)
-        return Key("Webhook", route.namespace, route.name) if route else None
-
     def _put(self, place: Place, fleet: Fleet, verdict: Verdict) -> None:
         before = self._placed.get(place)
         if before is not None and (before.dispatcher, before.uid) != (fleet.name, verdict.route.uid):
@@ -130,10 +125,10 @@ class Webhooks:
 
     def _withdraw(self, place: Place) -> None:
         placed = self._placed.pop(place, None)
-        fleet = self._context.fleets.get(placed.dispatcher) if placed else None
         if placed is None:
             return
         self._since.pop(placed.uid, None)
+        fleet = self._context.fleets.get(placed.dispatcher)
         if fleet is not None and fleet.book.remove(placed.uid):
             self._context.queue.add(fleet.shard_key(placed.uid))
 
