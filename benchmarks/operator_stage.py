@@ -88,20 +88,29 @@ class Api:
     async def follow(
         self, kind: Kind, hear: Callable[[Object], None], *, namespace: str | None = None, labels: str = ""
     ) -> None:
-        """Hand on each object that is there, and each new form of one, for ever."""
-        selector = {"labelSelector": labels} if labels else {}
-        listed = await self.call("GET", f"{kind.path(namespace)}?{urlencode(selector)}")
-        for each in listed["items"]:
-            hear(each)
-        query = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": "7200"}
-        async with self._session.get(f"{kind.path(namespace)}?{urlencode(query | selector)}") as answer:
+        """Hand on each object that is there, and each new form of one, for ever. May hand on the same one again."""
+        path = f"{kind.path(namespace)}?{urlencode({'labelSelector': labels} if labels else {})}"
+        while True:
+            listed = await self.call("GET", path)
+            for each in listed["items"]:
+                hear(each)
+            version = listed["metadata"]["resourceVersion"]
+            # The API server ends the watch of a reader that is too slow for it, as we are on a busy machine.
+            while version:
+                version = await self._watch(path, version, hear)
+
+    async def _watch(self, path: str, version: str, hear: Callable[[Object], None]) -> str:
+        """One watch; the version to go on from, or none when the API server has forgotten it."""
+        query = urlencode({"watch": "1", "resourceVersion": version})
+        async with self._session.get(f"{path}&{query}") as answer:
             async for line in _lines(answer.content):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    break
+                    return ""
+                version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "DELETED":
                     hear(event["object"])
-        raise RuntimeError(f"the watch of {kind.plural} ended")
+        return version
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -205,9 +214,15 @@ class Book:
     writes: int = 0
     written_bytes: int = 0
     _files: dict[str, bytes] = field(default_factory=dict)
+    _versions: dict[tuple[bool, str], str] = field(default_factory=dict)
 
     def hear(self, manifest: Object) -> None:
         """A ConfigMap or Secret of the book."""
+        metadata = manifest["metadata"]
+        place = ("type" in manifest, metadata["name"])
+        if self._versions.get(place) == metadata["resourceVersion"]:
+            return
+        self._versions[place] = metadata["resourceVersion"]
         decode = base64.b64decode if "type" in manifest else str.encode
         files = {name: decode(content) for name, content in (manifest.get("data") or {}).items()}
         self.writes += 1

@@ -50,6 +50,11 @@ class Policy:
     records: list[TypeRecord]
 
 
+def _is_of_all(key: Key) -> bool:
+    """Books, senders and types concern many Webhooks: a status that is written before them must be written again."""
+    return key.work != "Webhook"
+
+
 @dataclass
 class Context:
     """Shared state. All of it belongs to one event loop."""
@@ -57,7 +62,7 @@ class Context:
     cluster: Cluster
     identity: Identity
     observed: Observed = field(default_factory=Observed)
-    queue: WorkQueue[Key] = field(default_factory=WorkQueue)
+    queue: WorkQueue[Key] = field(default_factory=lambda: WorkQueue(first=_is_of_all))
     fleets: dict[str, Fleet] = field(default_factory=dict)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     wake: asyncio.Event = field(default_factory=asyncio.Event)

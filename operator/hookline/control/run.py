@@ -59,6 +59,9 @@ RESYNC_SECONDS = 120.0
 RELIST_SECONDS = 2.0
 """After a watch was new or broken: what was deleted meanwhile is looked for. Kopf does not notice it."""
 
+RELIST_LOOKS = 15
+"""How often that is put off while lists of new watches still come in."""
+
 CATCH_UP_LOOKS = 5
 CATCH_UP_SECONDS = 0.4
 """Looks, and the time between two, before what a list names and no watch has told counts as missed."""
@@ -210,16 +213,13 @@ class Operator:
     async def _place_everything(self) -> None:
         """Decide every Webhook and compare the books with the cluster; nothing is written yet."""
         self._reconciler.sync_fleets()
-        keys = self.context.observed.all_keys()
-        # Senders first, because pods take longest to come; then what they serve. Statuses tell of both.
-        self.context.add({key for key in keys if key.work != "Webhook"})
         async for seen in _unhurried(list(self.context.observed.webhooks.values())):
             self._webhooks.place(seen)
         self._webhooks.forget_strangers()
         for fleet in self.context.fleets.values():
             self.context.add({Key("Shard", fleet.name, f"{number:02}") for number in fleet.book.shards()})
             self.context.queue.add(Key("Root", "", fleet.name))
-        self.context.add({key for key in keys if key.work == "Webhook"})
+        self.context.add(self.context.observed.all_keys())
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
@@ -264,16 +264,23 @@ class Operator:
         while True:
             try:
                 await asyncio.wait_for(self._resync.wait(), self._resync_seconds)
-                await asyncio.sleep(RELIST_SECONDS)
+                await self._let_lists_come_in()
             except TimeoutError:
                 pass
-            self._resync.clear()
             try:
                 await self._compare()
                 self._synced_at = time.monotonic()
             except ClusterError as error:
                 log.warning("could not compare with the cluster; trying again later", problem=str(error))
                 self._resync.set()
+
+    async def _let_lists_come_in(self) -> None:
+        """Until the lists of new watches are through: they come object by object, and one comparison is enough."""
+        for _ in range(RELIST_LOOKS):
+            self._resync.clear()
+            await asyncio.sleep(RELIST_SECONDS)
+            if not self._resync.is_set():
+                return
 
     async def _compare(self) -> None:
         """Set difference with the cluster, by metadata; only kinds that differ are read in full."""

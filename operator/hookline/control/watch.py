@@ -22,6 +22,7 @@ import structlog
 
 from hookline.control.cluster import Access
 from hookline.control.kinds import Kind
+from hookline.resource import GROUP
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,19 @@ class _Forever:
         while True:
             yield wait * (0.75 + random.random() / 2)
             wait = min(wait * 2, 60.0)
+
+
+class _NoMemory(kopf.DiffBaseStorage):
+    """Has Kopf not compare objects with what they were: nobody asks, and it copies each object four times for that."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is kept."""
 
 
 class Watch:
@@ -156,6 +170,9 @@ class Watch:
         settings.peering.standalone = True
         settings.scanning.disabled = True
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = _NoMemory()
+        # Kopf takes its own finalizer off whatever it sees: with the usual name that of other operators built on it.
+        settings.persistence.finalizer = f"{GROUP}/never-set"
         settings.watching.server_timeout = SERVER_SECONDS
         settings.watching.client_timeout = SERVER_SECONDS + 30
         settings.watching.connect_timeout = 15

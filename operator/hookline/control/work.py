@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from itertools import chain
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -23,10 +24,14 @@ def retry_seconds(failures: int, jitter: float) -> float:
 
 
 class WorkQueue(Generic[K]):
-    """Keys that wait for a worker, in the order in which they came."""
+    """Keys that wait for a worker, in the order in which they came; those that are to go `first` before all others."""
 
-    def __init__(self, *, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, *, first: Callable[[K], bool] = lambda _key: False, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._first = first
         self._jitter = jitter
+        self._urgent: dict[K, None] = {}
         self._waiting: dict[K, None] = {}
         self._working: set[K] = set()
         self._later: dict[K, asyncio.TimerHandle] = {}
@@ -35,24 +40,24 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Keys that wait now, without those whose time has not come."""
-        return len(self._waiting)
+        return len(self._urgent) + len(self._waiting)
 
     @property
     def idle(self) -> bool:
         """Nothing waits, nothing is worked on. Later keys do not count."""
-        return not self._waiting and not self._working
+        return not len(self) and not self._working
 
     def add(self, key: K) -> None:
         """Have `key` looked at as soon as possible; once more afterwards if it is being looked at."""
         self._cancel(key)
-        self._waiting[key] = None
+        self._lane(key)[key] = None
         self._some.set()
 
     def add_later(self, key: K, seconds: float) -> None:
         """Have `key` looked at in a while, unless it is before."""
         due = asyncio.get_running_loop().time() + seconds
         there = self._later.get(key)
-        if key in self._waiting or (there is not None and there.when() <= due):
+        if key in self._lane(key) or (there is not None and there.when() <= due):
             return
         self._cancel(key)
         self._later[key] = asyncio.get_running_loop().call_later(seconds, self.add, key)
@@ -71,9 +76,9 @@ class WorkQueue(Generic[K]):
     async def take(self) -> K:
         """The next key that nobody works on. `done` must follow."""
         while True:
-            for key in self._waiting:
+            for key in chain(self._urgent, self._waiting):
                 if key not in self._working:
-                    del self._waiting[key]
+                    del self._lane(key)[key]
                     self._working.add(key)
                     return key
             self._some.clear()
@@ -82,8 +87,11 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The worker has finished with `key`."""
         self._working.discard(key)
-        if key in self._waiting:
+        if key in self._lane(key):
             self._some.set()
+
+    def _lane(self, key: K) -> dict[K, None]:
+        return self._urgent if self._first(key) else self._waiting
 
     def _cancel(self, key: K) -> None:
         there = self._later.pop(key, None)
