@@ -31,9 +31,10 @@ def new_secret() -> str:
 class Team:
     """A team in a namespace of its own."""
 
-    def __init__(self, installation: Installation, namespace: str, receiver: TlsReceiver) -> None:
+    def __init__(self, installation: Installation, namespace: str, receiver: TlsReceiver, user: str = "admin") -> None:
         self._installation = installation
         self.namespace = namespace
+        self.user = user
         self._receiver = receiver
         self.published: list[str] = []
 
@@ -45,7 +46,7 @@ class Team:
         """Server-side, by a field manager of its own."""
         words = ("apply", "--server-side", "--field-manager=gitops", "--force-conflicts", "-n", self.namespace)
         stdin = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
-        await self._installation.kube(*words, "-f", "-", stdin=stdin)
+        await self._installation.kube(*words, "-f", "-", stdin=stdin, user=self.user)
 
     async def delete(self, kind: str, *names: str) -> None:
         await self._installation.kube("delete", kind, *names, "-n", self.namespace)

@@ -168,6 +168,10 @@ def test_a_file_is_never_longer_than_allowed_and_what_does_not_fit_changes_nothi
             change = book.put(*entry(uid, text, route_text=route_text))
             if change is Change.TAKEN:
                 wanted[uid] = entry(uid, text, route_text=route_text)
+            elif change is Change.FULL:
+                others = [each for other, each in wanted.items() if other != uid]
+                tried = shard_with([*others, entry(uid, text, route_text=route_text)])
+                assert max(map(len, encode_shard(5, tried).values())) >= SMALL_BYTES
             assert change is not Change.NONE or wanted[uid] == entry(uid, text, route_text=route_text)
             assert max(map(len, book.files(5).values())) <= SMALL_BYTES
         assert {uid: (book.route(uid), book.keys(uid)) for uid in book.uids()} == wanted
@@ -290,8 +294,9 @@ def test_a_sender_that_is_some_writes_behind_serves_what_did_not_change_since() 
     behind = {index_file(5): digest_of(book.files(5)[index_file(5)])}
     for number in range(40):
         book.put(*entry(TWO, str(number)))
+        assert book.served([behind]) == ([] if number else [ONE])
         book.files(5)
-    assert book.served([behind]) == [ONE]
+    assert book.served([behind]) == []
     assert (book.awaited(ONE), book.awaited(TWO)) == (False, True)
 
 
@@ -348,6 +353,14 @@ def test_types_that_fit_stay_within_their_bound_and_the_others_are_named(found: 
     assert sum(map(len, encode_root([], DispatcherRecord(), inside).values())) <= 2000 or not inside
 
 
+def test_a_type_that_no_longer_fits_lets_a_smaller_one_in() -> None:
+    large, small = {"title": "x" * (MAX_FILE_BYTES // 3)}, {"title": "x"}
+    named = [("a", large), ("b", large), ("c", large), ("d", small)]
+    records = [TypeRecord(name=name, description="", validation="Warn", schema_=schema) for name, schema in named]
+    inside, outside = fitting(records)
+    assert ([each.name for each in inside], [each.name for each in outside]) == (["a", "b", "d"], ["c"])
+
+
 def test_the_representation_of_a_book_shows_no_secret() -> None:
     book = book_with((route(ONE), secret_keys(ONE)))
-    assert CANARY not in repr([book, book._shards, book._left])
+    assert CANARY not in repr([book, book._left, *(shard.entries for shard in book._shards.values())])

@@ -32,11 +32,11 @@ def test_an_invalid_one_says_what_is_wrong_and_takes_no_nats_from_others() -> No
 
 @given(st.permutations(range(1, 5)))
 def test_of_several_on_one_nats_the_oldest_keeps_it_in_whatever_order_they_are_seen(order: list[int]) -> None:
-    found = judged([seen(f"d{number}", created=number) for number in order])
-    assert found["d1"].status == "True"
-    for name in ("d2", "d3", "d4"):
+    found = judged([seen(f"d{number}", created=5 - number) for number in order])
+    assert found["d4"].status == "True"
+    for name in ("d1", "d2", "d3"):
         assert (found[name].status, found[name].reason) == ("False", "NATSInUse")
-        assert "the Dispatcher d1 " in found[name].message
+        assert "the Dispatcher d4 " in found[name].message
 
 
 @pytest.mark.parametrize("url", ["nats://nats", "tls://nats:4222", "nats://NATS:4222"])

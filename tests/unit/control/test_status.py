@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hookline.control.kinds import EVENT_TYPES, WEBHOOKS
@@ -136,11 +136,13 @@ def test_programmed_counts_for_its_own_generation_only() -> None:
     assert not programmed_before(seen_with(pending))
 
 
-def told(before: Condition | None, now: Condition, seen: Seen[Any] | None = None) -> dict[str, Any] | None:
+def told(
+    before: Condition | None, now: Condition, seen: Seen[Any] | None = None, at: datetime = NOW
+) -> dict[str, Any] | None:
     """The Event of a transition from one Ready to another."""
     was = status_of(seen_with(None), [before] if before else [], NOW)
     seen = seen or seen_with(was)
-    return event_of(WEBHOOKS, seen, was, status_of(seen, [now], NOW), reporter="operator-1", now=NOW)
+    return event_of(WEBHOOKS, seen, was, status_of(seen, [now], at), reporter="operator-1", now=at)
 
 
 def test_a_transition_of_ready_makes_one_event_that_says_why() -> None:
@@ -163,6 +165,7 @@ def test_a_transition_of_ready_makes_one_event_that_says_why() -> None:
 def test_the_same_transition_has_the_same_event_and_another_one_has_another() -> None:
     names = [each and each["metadata"]["name"] for each in (told(READY, NOT_READY), told(READY, NOT_READY))]
     assert names[0] == names[1]
+    assert names[0] != (told(READY, NOT_READY, at=NOW + timedelta(hours=1)) or {})["metadata"]["name"]
     assert names[0] != (told(NOT_READY, READY) or {})["metadata"]["name"]
 
 
@@ -185,6 +188,7 @@ def test_only_transitions_are_told_and_what_is_well_from_the_start_is_none(
 
 
 @given(st.text("a-.", min_size=1, max_size=253), st.text(max_size=2000))
+@example("a" * 198 + "-b", "é" * 1000)
 def test_an_event_is_one_that_the_api_server_takes(name: str, message: str) -> None:
     observed = Observed()
     observed.put(WEBHOOKS, webhook(f"a{name}"[:252] + "a"))
