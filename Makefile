@@ -66,8 +66,9 @@ bench: setup ## Deliveries per second and core, against a bare client in the sam
 	@$(BIN)/python benchmarks/throughput.py
 
 .PHONY: bench-operator
-bench-operator: setup ## The operator with 100, 1,000 and 10,000 Webhooks on a real API server
+bench-operator: setup ## The operator with 100, 1,000 and 10,000 Webhooks on a real API server, and changes on a real node
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator_scale
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator_node
 
 .PHONY: lock
 lock: setup ## Resolve the lock files anew, after a change of dependencies in pyproject.toml

@@ -6,6 +6,7 @@ Decides how figures look and what was promised. Measures nothing.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -59,6 +60,20 @@ ROWS: list[tuple[str, str, Callable[[Figures], float]]] = [
     ("restart until settled, s", ".1f", lambda f: f.restart_seconds),
     ("restart: writes", ".0f", lambda f: f.restart_writes),
 ]
+
+
+def quantiles(values: Sequence[float]) -> tuple[float, float]:
+    """p50 and p99."""
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return cuts[49], cuts[98]
+
+
+def table_of_node(seconds: Sequence[float]) -> str:
+    """Of changes on a real node: markdown."""
+    p50, p99 = quantiles(seconds)
+    rows = [("p50", p50), ("p99", p99), ("longest", max(seconds))]
+    lines = [f"| apply -> first call at the new URL, {len(seconds)} changes | s |", "| --- | ---: |"]
+    return "\n".join(lines + [f"| {name} | {value:.2f} |" for name, value in rows])
 
 
 def table(all_figures: Sequence[Figures]) -> str:

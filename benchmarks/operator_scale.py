@@ -18,7 +18,6 @@ import platform
 import random
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from benchmarks.operator_report import Figures, missed, svg, table
+from benchmarks.operator_report import Figures, missed, quantiles, svg, table
 from benchmarks.operator_stage import NAMESPACE, Api, Book, Hook, Watched, following, load
 
 from controlplane import assets
@@ -233,10 +232,10 @@ async def changes(on: Stage, operator: OperatorProcess, figures: Figures, rate: 
     figures.kilobytes_per_change = (on.book.written_bytes - written_bytes) / count / 1e3
     spent = operator.cpu_seconds() - cpu - figures.idle_cpu_percent / 100 * lasted
     figures.cpu_milliseconds_per_change = 1e3 * spent / count
-    figures.written_p50_seconds, figures.written_p99_seconds = _quantiles(
+    figures.written_p50_seconds, figures.written_p99_seconds = quantiles(
         [on.watched.written[each.url] - each.began for each in made]
     )
-    figures.programmed_p50_seconds, figures.programmed_p99_seconds = _quantiles(
+    figures.programmed_p50_seconds, figures.programmed_p99_seconds = quantiles(
         [on.watched.programmed[each.key] - each.began for each in made]
     )
 
@@ -269,11 +268,6 @@ async def restart(on: Stage, kubeconfig: Path, figures: Figures) -> None:
         figures.restart_writes = writes(on.requests(mark)).total()
     finally:
         operator.stop()
-
-
-def _quantiles(values: list[float]) -> tuple[float, float]:
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    return cuts[49], cuts[98]
 
 
 def say(text: str) -> None:

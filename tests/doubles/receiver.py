@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Call:
     path: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    at_s: float = field(default_factory=time.monotonic)
 
     @property
     def event_id(self) -> str:

@@ -14,20 +14,18 @@ import pytest
 
 from controlplane.kubectl import Kubectl
 from doubles.receiver import TlsReceiver
+from e2e.cluster import SYSTEM, queue_url
 from e2e.team import Team, allow_receiver, new_secret, until
 from hookline.bookfiles import digest_of
 from hookline.stream.connection import connect
 from hookline.stream.publish import Publisher
-
-SYSTEM = "hookline-system"
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
 async def publisher(installed: Kubectl) -> AsyncIterator[Publisher]:
-    address = installed.json("get", "service", "nats", "-n", SYSTEM)["spec"]["clusterIP"]
-    client = await connect(f"nats://{address}:4222", name="test", connect_seconds=30)
+    client = await connect(queue_url(installed), name="test", connect_seconds=30)
     yield Publisher(client)
     await client.close()
 

@@ -1,0 +1,79 @@
+"""A cluster of one node with Hookline in it, as its manifests ship it.
+
+Decides which images are on the node and how it is installed; for the tests of this folder and for benchmarks.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controlplane import assets, images, sandbox
+from controlplane.kubectl import Kubectl
+from controlplane.node import Node, install_missing, unfit
+from controlplane.servers import User
+from doubles.receiver import NAME
+
+CHECKOUT = Path(__file__).parents[2]
+SYSTEM = "hookline-system"
+
+
+def prepare() -> str | None:
+    """Build and install what a node needs; why there can be none here, in one line, or None."""
+    install_missing()
+    problem = unfit() or assets.unavailable(assets.NODE)
+    if problem is None:
+        for image in _images():
+            images.build(image)
+    return problem
+
+
+def _images() -> list[images.Image]:
+    """Under the names that the manifests give, as a registry would have them."""
+    return [
+        images.pause(),
+        images.nats("docker.io/library/nats:2.14.6"),
+        images.hookline("docker.io/library/hookline:0.1.0"),
+    ]
+
+
+@contextmanager
+def running_node() -> Iterator[Node]:
+    """The cluster, with all images on its node."""
+    # Not a test's own folder: the paths of sockets may have 107 characters at most.
+    folder = Path(tempfile.mkdtemp(prefix="hookline-node-"))
+    cluster = Node(
+        folder,
+        assets.ensure(assets.NODE),
+        users=[User("gitops", ("system:masters",))],
+        names={NAME: sandbox.HOST_ADDRESS},
+    )
+    try:
+        cluster.start()
+        for image in _images():
+            cluster.import_image(images.build(image))
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kubectl_of(node: Node) -> Kubectl:
+    return Kubectl(assets.ensure(assets.NODE)["kubectl"], node.kubeconfig, node.folder / "kubectl-cache")
+
+
+def install(node: Node, kubectl: Kubectl) -> None:
+    """The overlay `default`, with one command; and wait for the operator and NATS."""
+    node.make_volume("nats")
+    kubectl.ok("apply", "-k", CHECKOUT / "manifests/overlays/default")
+    kubectl.ok("rollout", "status", "deployment/hookline-operator", "-n", SYSTEM, "--timeout=90s", seconds=100)
+    kubectl.ok("rollout", "status", "statefulset/nats", "-n", SYSTEM, "--timeout=90s", seconds=100)
+
+
+def queue_url(kubectl: Kubectl) -> str:
+    """Where this machine reaches the installed NATS."""
+    address = kubectl.json("get", "service", "nats", "-n", SYSTEM)["spec"]["clusterIP"]
+    return f"nats://{address}:4222"
