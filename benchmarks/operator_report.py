@@ -110,7 +110,7 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Writes for one change", (("writes_per_change", ""),)),
     ("Apply to written, s", (("written_p50_seconds", "p50"), ("written_p99_seconds", "p99"))),
     ("Cold start to all programmed, s", (("cold_start_seconds", ""),)),
-    ("Memory, MB", (("settled_megabytes", "at the end"), ("peak_megabytes", "peak"))),
+    ("Memory at its peak, MB", (("peak_megabytes", ""),)),
     ("CPU while idle, % of a core", (("idle_cpu_percent", ""),)),
 )
 COLUMNS = 3
