@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from doubles.local import count, until, until_stored
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
-from hookline.stream import names
+from hookline.stream import names, publish
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
@@ -52,6 +54,22 @@ async def test_a_full_stream_refuses_and_keeps_what_it_has(queue: Client) -> Non
 async def test_storing_without_a_stream_is_not_taken_for_stored(client: Client) -> None:
     with pytest.raises(StreamUnavailable):
         await Publisher(client).store(names.event_subject("default", "A"), b"{}")
+
+
+async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_said(
+    nats_server: NatsServer, queue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher, subject = Publisher(queue), names.event_subject("default", "A")
+    await publisher.store(subject, b"{}")
+    monkeypatch.setattr(publish, "ACK_SECONDS", 0.3)
+    assert nats_server.pid is not None
+    os.kill(nats_server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StreamUnavailable, match="did not confirm"):
+            await publisher.store(subject, b"{}")
+    finally:
+        os.kill(nats_server.pid, signal.SIGCONT)
+    assert await publisher.store(subject, b"{}")
 
 
 async def test_no_nats_is_a_clear_error_after_a_bounded_wait() -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import httpx
-from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 
 from hookline.delivery.transport import (
     AiohttpTransport,
@@ -275,7 +275,7 @@ def _explain_network(error: Exception, progress: Progress) -> tuple[Reason, str]
         return Reason.CONNECTION_RESET, f"{where}: the connection broke {_STAGES[progress.phase]}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return Reason.UNREACHABLE, f"{where}: {os.strerror(number) if number else 'no address could be reached'}"
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+    if isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
         return Reason.BAD_RESPONSE, f"{where}: the answer is not valid HTTP/1.1 or its head is too large"
     if isinstance(error, aiohttp.InvalidURL):
         return Reason.INVALID_CALL, f"{where}: write an IPv4 address as four decimal numbers"

@@ -7,7 +7,7 @@ its name (`Nats-Msg-Id`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -58,12 +58,7 @@ class Fanout:
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=now)
         made = list(deliveries(event, taken.seq, book))
         try:
-            await asyncio.gather(
-                *(
-                    self._publisher.store(subject_for(route), event.body, delivery.headers(), once=delivery.once)
-                    for route, delivery in made
-                )
-            )
+            await self._store(event, made)
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("an event waits: its deliveries could not be stored", event_id=event.id, problem=str(error))
         else:
@@ -71,3 +66,14 @@ class Fanout:
             self._metrics.fanned_out(len(made))
         finally:
             self._pull.release(taken)
+
+    async def _store(self, event: Event, made: Sequence[tuple[Route, Delivery]]) -> None:
+        stores = [
+            self._publisher.store(subject_for(route), event.body, delivery.headers(), once=delivery.once)
+            for route, delivery in made
+        ]
+        if len(stores) == 1:
+            # The usual case: a gather, with a task for what it gathers, would cost 7 us.
+            await stores[0]
+        else:
+            await asyncio.gather(*stores)

@@ -12,6 +12,8 @@ No stream: hookline.unknown and hookline.known, by which senders ask one another
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hookline.routes import shard_of
 
 EVENTS = "EVENTS"
@@ -41,6 +43,7 @@ def event_of(subject: str) -> tuple[str, str]:
     return tenant, event_type
 
 
+@lru_cache(maxsize=20_000)
 def delivery_subject(uid: str) -> str:
     return f"{_PREFIX}.deliveries.{shard_of(uid, DELIVERY_SHARDS):02}.{uid}"
 

