@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hookline.schemas import EventTypeSpec
+from hookline.signing import public_key
 
 BOOK_SHARDS = 64
 """Shards of a book: 10,000 Webhooks make about 160 routes a shard, some 80 KiB, far below the 1 MiB of a ConfigMap."""
@@ -29,8 +30,9 @@ BOOK_FILE = "book.json"
 ROTATION_SECONDS = 86_400
 """How long a replaced signing key signs beside the new one (design: 24 h), so that receivers can change theirs."""
 
-MAX_RETIRED_KEYS = 3
-"""Signatures beside the present one. Whoever rotates more often within a day loses the oldest."""
+MAX_RETIRED_KEYS = 4
+"""Signatures beside the present ones: as many keys as one Secret may hold. Whoever rotates more often within a day
+loses the oldest."""
 
 
 class RouteState(StrEnum):
@@ -74,8 +76,16 @@ class Route(Record):
 class RetiredKey(Record):
     """A signing key that was replaced and signs beside its successor until its time is over."""
 
-    key: str = Field(repr=False, description="The key as it was in the Secret.")
+    key: str = Field(repr=False, description="One key as it was in the Secret.")
     until_s: int = Field(ge=0, description="Unix time from which it no longer signs.")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """With which receivers verify `v1a` signatures. `until_s` (Unix time) is None while its private key is in use."""
+
+    text: str
+    until_s: int | None = None
 
 
 class Keys(Record):
@@ -83,7 +93,9 @@ class Keys(Record):
 
     uid: str
     query: str = Field(default="", repr=False, description="Query of the URL as typed, without the question mark.")
-    signing: str | None = Field(default=None, repr=False, description="Standard Webhooks key.")
+    signing: str | None = Field(
+        default=None, repr=False, description="Standard Webhooks keys, with a space between them."
+    )
     retired: tuple[RetiredKey, ...] = Field(
         default=(), max_length=MAX_RETIRED_KEYS, repr=False, description="Keys that a rotation left, newest first."
     )
@@ -96,18 +108,30 @@ class Keys(Record):
         """Every text that must not be shown, for redaction."""
         texts = [
             self.query,
-            self.signing or "",
+            *self.signing_keys,
             *(retired.key for retired in self.retired),
             *(value for _, value in self.headers),
             self.client_key_pem or "",
         ]
         return [text for text in texts if text]
 
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The present keys, in the order of the Secret."""
+        return tuple(self.signing.split()) if self.signing else ()
+
     def signing_at(self, now_s: float) -> tuple[str, ...]:
-        """The keys that sign a call made at `now_s` (Unix time): the present one first, then those not yet expired."""
-        if self.signing is None:
-            return ()
-        return (self.signing, *(retired.key for retired in self.retired if now_s < retired.until_s))
+        """The keys that sign a call made at `now_s` (Unix time): the present ones first, then those not yet expired."""
+        present = self.signing_keys
+        if not present or not self.retired:
+            return present
+        return (*present, *(retired.key for retired in self.retired if now_s < retired.until_s))
+
+    def public_keys_at(self, now_s: float) -> tuple[PublicKey, ...]:
+        """Of those that sign a call made at `now_s` (Unix time), the keys that all may know."""
+        until = {retired.key: retired.until_s for retired in self.retired}
+        found = ((public_key(key), until.get(key)) for key in self.signing_at(now_s))
+        return tuple(PublicKey(text, until_s) for text, until_s in found if text is not None)
 
 
 class DispatcherRecord(Record):
@@ -223,14 +247,15 @@ def shard_of(uid: str, shards: int) -> int:
 
 
 def rotated(before: Keys | None, now: Keys, now_s: float) -> Keys:
-    """`now` with the signing keys of `before` that sign on for a while.
+    """`now` with the signing keys of `before` that sign on for a while: those that the Secret no longer holds.
 
     A key that was taken away (its Secret deleted or no longer lent) never signs on: to take back is not to rotate.
     """
     if before is None or now.signing is None:
         return now
-    kept = [retired for retired in before.retired if now_s < retired.until_s]
-    if before.signing is not None and before.signing != now.signing:
-        kept.insert(0, RetiredKey(key=before.signing, until_s=int(now_s) + ROTATION_SECONDS))
-    kept = [retired for retired in kept if retired.key != now.signing][:MAX_RETIRED_KEYS]
+    present = now.signing_keys
+    until_s = int(now_s) + ROTATION_SECONDS
+    replaced = [RetiredKey(key=key, until_s=until_s) for key in before.signing_keys]
+    kept = [*replaced, *(retired for retired in before.retired if now_s < retired.until_s)]
+    kept = [retired for retired in kept if retired.key not in present][:MAX_RETIRED_KEYS]
     return now.model_copy(update={"retired": tuple(kept)})

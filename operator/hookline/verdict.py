@@ -21,7 +21,7 @@ from hookline.resource import SecretKeyRef
 from hookline.routes import Keys, Route, RouteState
 from hookline.schemas import Catalogue, UnknownEvent
 from hookline.secret import Refusal, Secrets, borrow
-from hookline.signing import SigningKeyError, parse_key
+from hookline.signing import SigningKeyError, split_keys
 from hookline.url import split_query
 from hookline.webhook import CaSecretRef, Webhook
 
@@ -226,12 +226,10 @@ class _Borrower:
         ref = self._spec.secret_ref
         if ref is None or self._spec.signature.scheme != "StandardWebhooks":
             return None
-        value = self._value(ref)
         try:
-            parse_key(value)
+            return " ".join(split_keys(self._value(ref)))
         except SigningKeyError as error:
             raise self._invalid(ref, str(error)) from None
-        return value.decode().strip()
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
         found: list[tuple[str, str]] = []

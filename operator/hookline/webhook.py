@@ -25,6 +25,7 @@ from hookline.resource import (
     SecretKey,
     SecretKeyRef,
     SecretRef,
+    Status,
 )
 from hookline.rules import cel
 from hookline.url import MAX_LENGTH, URL_RULES
@@ -65,8 +66,8 @@ class Signature(Model):
 
     scheme: Literal["StandardWebhooks", "Header"] = Field(
         default="StandardWebhooks",
-        description="StandardWebhooks signs each call with the Secret (webhook-signature, HMAC-SHA256). Header sends "
-        "the Secret itself in the header headerName.",
+        description="StandardWebhooks signs each call with the Secret (webhook-signature): HMAC-SHA256 with a key "
+        "whsec_…, Ed25519 with a key whsk_…. Header sends the Secret itself in the header headerName.",
     )
     header_name: HeaderName | None = Field(
         default=None, description="Header that carries the Secret; for the scheme Header only."
@@ -236,8 +237,38 @@ class WebhookSpec(Model):
             seen.add(name)
 
 
+class SigningKey(Model):
+    """A public key with which receivers can verify calls."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    public_key: str = Field(
+        max_length=64, description="whpk_ and the base64 of an Ed25519 public key: verifies the signatures v1a."
+    )
+    until: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Set once the private key was replaced: until then it signs beside its successor.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
+class WebhookStatus(Status):
+    """What Hookline found, and what receivers may know."""
+
+    signing_keys: tuple[SigningKey, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Public keys of the private keys (whsk_) that sign calls now. Shared secrets (whsec_) have none.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["publicKey"]},
+    )
+
+
 class Webhook(Resource):
     """A Webhook sends every event of one type in its namespace to one URL, as a signed HTTPS call."""
 
     kind: Literal["Webhook"] = Field(default="Webhook", description="The kind.")
     spec: WebhookSpec = Field(description="What is to be sent where, and how.", examples=["{event: …, url: …}"])
+    status: WebhookStatus = Field(
+        default=WebhookStatus(), description="What Hookline found; written by the operator only."
+    )

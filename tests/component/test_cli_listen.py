@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from hookline.cli.listen import listen
 from hookline.local.calls_table import call_line, call_record, calls_table, shown_url
 from hookline.local.receiver import ReceivedCall, new_secret
 from hookline.local.samples import LISTEN_MARK
+from hookline.signing import Ed25519Key
 from hookline.webhook import Webhook
 
 COMMAND = """
@@ -43,6 +45,8 @@ except Failure as failure:
     sys.exit(failure.exit_code)
 """
 CANARY = "canary-3c9e"
+PRIVATE = "whsk_" + base64.b64encode(b"a seed of 32 bytes for listening").decode()
+PUBLIC = Ed25519Key.of_seed(b"a seed of 32 bytes for listening").public
 BODY = b'{"IdentityId": "1"}'
 TIMEOUT_SECONDS = 30
 
@@ -216,6 +220,19 @@ async def test_json_is_one_object_a_line_and_alone_on_standard_output(tmp_path: 
     assert (code, err) == (0, "Calls: 2 (1 verified, 1 not verified)\n")
 
 
+async def test_a_private_key_goes_into_the_manifests_and_its_public_one_is_enough_to_verify(tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.yaml"
+    secret = new_secret()
+    async with listening("--secret", f"{secret} {PRIVATE}", "--manifests", str(file)) as running:
+        await running.greeting(running.stdout)
+        await running.stdout.readline()
+        assert Reached.by(file).secret.split() == [secret, PRIVATE]
+        await running.end()
+    async with listening("--secret", PUBLIC, "--json") as running:
+        await running.greeting(running.stderr)
+        assert (await running.end())[0] == 0
+
+
 async def test_no_secret_is_printed(tmp_path: Path) -> None:
     secret, app_key, file = new_secret(), "canary-app-key", tmp_path / "webhooks.yaml"
     options = ["--secret", secret, "--header-secret", f"X-Api-Key={app_key}", "--manifests", str(file)]
@@ -343,7 +360,9 @@ def taken_port() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"secret": CANARY}, r"--secret: the secret does not start with `whsec_`: write"),
+        ({"secret": CANARY}, r"--secret: the secret does not start with `whsec_` or `whsk_`: write"),
+        ({"secret": f"whpk_{CANARY}"}, r"--secret: what follows `whpk_` is not the base64 of 32 bytes"),
+        ({"secret": PUBLIC, "manifests": "-"}, r"--secret: `whpk_` is a public key, which cannot sign: write `whsk_`"),
         ({"secret": f"whsec_{CANARY}"}, r"--secret: what follows `whsec_` is not base64: write"),
         ({"secret": "whsec_Y2FuYXJ5"}, r"--secret: the secret decodes to 6 bytes: write"),
         ({"header_secret": CANARY}, r"--header-secret: write NAME=VALUE"),

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from doubles.local import count, dead_letters, hook, publish, receiver_of, sender, until, until_stored, write_book
+from doubles.local import (
+    SECRET,
+    count,
+    dead_letters,
+    hook,
+    publish,
+    receiver_of,
+    sender,
+    until,
+    until_stored,
+    write_book,
+)
 from hookline import __version__
 from hookline.local.nats_server import NatsServer
-from hookline.local.receiver import Answer, ReceivedCall
+from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.routes import Keys, RouteState
+from hookline.signing import Ed25519Key
 from hookline.stream import names
 from hookline.stream.connection import Client
 
@@ -58,6 +71,25 @@ async def test_503_503_200_makes_three_attempts_with_one_id_rising_timestamps_an
     stamps = [int(call.headers["webhook-timestamp"]) for call in calls]
     assert stamps == sorted(set(stamps))
     assert await count(client, names.DEAD) == 0
+
+
+async def test_a_private_key_signs_each_attempt_beside_the_shared_one_and_its_public_key_verifies(
+    folder: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    private = "whsk_" + base64.b64encode(b"a seed of thirty-two bytes, here").decode()
+    public = Ed25519Key.of_seed(b"a seed of thirty-two bytes, here").public
+    receiver = Receiver(secret=f"{SECRET} {public}", on_call=calls.append, answers=(Answer(503), Answer(200)))
+    async with receiver:
+        route, keys = hook("one", receiver)
+        write_book(folder, (route, keys.model_copy(update={"signing": f"{SECRET} {private}"})))
+        async with sender(folder, nats_server.url):
+            await publish(client, body=b'{"a": 1}')
+            await until(lambda: len(calls) == 2)
+    assert [call.verified for call in calls] == ["signature"] * 2
+    stamps = [call.headers["webhook-timestamp"] for call in calls]
+    signatures = {each for call in calls for each in call.headers["webhook-signature"].split(" ")}
+    assert (len(set(stamps)), len(signatures)) == (2, 4)
 
 
 async def test_a_delivery_that_always_fails_ends_in_dead_with_its_last_answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import logging
 import ssl
@@ -15,6 +16,7 @@ import httpx
 import pytest
 import standardwebhooks
 import svix.webhooks
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ from hookline.local.receiver import (
     new_secret,
     parse_answer,
 )
-from hookline.signing import parse_key
+from hookline.signing import HmacKey, parse_key
 
 SECRET = new_secret()
 APP_KEY = "canary-app-key-7d1f"
@@ -100,6 +102,60 @@ async def test_one_right_signature_of_several_is_enough() -> None:
     async with receiving() as (_, client, calls):
         await client.post("/", content=BODY, headers=headers)
     assert calls[0].verified == "signature"
+
+
+SEED = b"an Ed25519 seed for tests, 32 by"
+PRIVATE = "whsk_" + base64.b64encode(SEED).decode()
+PUBLIC = "whpk_" + base64.b64encode(Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()).decode()
+OTHER_PUBLIC = "whpk_" + base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
+
+
+def signed_by_private_key(*, at: datetime | None = None, body: bytes = BODY, both: bool = False) -> dict[str, str]:
+    headers = signed(at=at, body=body)
+    text = f"msg_1.{headers['webhook-timestamp']}.".encode() + body
+    v1a = "v1a," + base64.b64encode(Ed25519PrivateKey.from_private_bytes(SEED).sign(text)).decode()
+    return headers | {"webhook-signature": f"{headers['webhook-signature']} {v1a}" if both else v1a}
+
+
+@pytest.mark.parametrize(
+    ("keys", "both"),
+    [
+        (PUBLIC, False),
+        (PRIVATE, False),
+        (PUBLIC, True),
+        (SECRET, True),
+        (f"{SECRET} {PUBLIC}", True),
+        (f"{OTHER_PUBLIC} {PUBLIC}", False),
+        (f"{new_secret()} {SECRET}", True),
+    ],
+)
+async def test_a_signature_of_each_kind_of_key_is_enough(keys: str, both: bool) -> None:
+    async with receiving(secret=keys) as (_, client, calls):
+        await client.post("/", content=BODY, headers=signed_by_private_key(both=both))
+    assert (calls[0].verified, calls[0].reason) == ("signature", "")
+
+
+@pytest.mark.parametrize(
+    ("keys", "headers", "reason"),
+    [
+        (OTHER_PUBLIC, signed_by_private_key, "v1a signature does not match"),
+        (PUBLIC, lambda: signed_by_private_key(body=b"other"), "v1a signature does not match"),
+        (PUBLIC, lambda: signed(), "no v1a signature"),
+        (f"{SECRET} {PUBLIC}", lambda: signed(), "no v1a signature"),
+        (f"{SECRET} {PUBLIC}", signed_by_private_key, "signature does not match"),
+        (PUBLIC, lambda: signed_by_private_key(at=minutes(-6)), "timestamp too old"),
+        (PUBLIC, lambda: signed_by_private_key(at=minutes(+6)), "timestamp too new"),
+        (PUBLIC, lambda: signed_by_private_key() | {"webhook-timestamp": "noon"}, "webhook-timestamp is not a number"),
+        (PUBLIC, lambda: signed_by_private_key() | {"webhook-signature": "v1a,*"}, "v1a signature does not match"),
+        (PUBLIC, lambda: signed_by_private_key() | {"webhook-signature": "v1a,"}, "v1a signature does not match"),
+    ],
+)
+async def test_what_the_private_key_did_not_sign_is_said_to_be_so(
+    keys: str, headers: Callable[[], dict[str, str]], reason: str
+) -> None:
+    async with receiving(secret=keys) as (_, client, calls):
+        await client.post("/", content=BODY, headers=headers())
+    assert (calls[0].verified, calls[0].reason) == ("no", reason)
 
 
 def without(name: str) -> dict[str, str]:
@@ -334,5 +390,5 @@ def test_times_out_of_range_are_refused(text: str) -> None:
 
 
 def test_a_new_secret_is_a_valid_signing_key_and_new_each_time() -> None:
-    assert len(parse_key(new_secret().encode())) == 32
+    assert isinstance(parse_key(new_secret().encode()), HmacKey)
     assert new_secret() != new_secret()

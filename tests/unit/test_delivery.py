@@ -4,6 +4,7 @@ import base64
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
@@ -63,6 +64,22 @@ def test_a_call_is_signed_afresh_and_carries_the_users_headers_and_query() -> No
     assert headers["webhook-signature"] == Webhook(SECRET).sign("evt_1", _at(1_700_000_000), EVENT.body.decode())
     assert (headers["hookline-attempt"], headers["X-A"]) == ("3", CANARY)
     assert CANARY not in repr(made)
+
+
+def test_each_attempt_is_signed_for_its_own_time_by_every_key() -> None:
+    private = "whsk_" + base64.b64encode(b"s" * 32).decode()
+    keys = Keys(uid="u1", signing=f"{SECRET} {private}")
+    signatures = set()
+    for attempt, now_s in enumerate((1_700_000_000, 1_700_000_005), start=1):
+        headers = dict(call(Delivery("u1", EVENT, 1, attempt=attempt), ROUTE, keys, now_s=now_s).headers)
+        signed = f"evt_1.{now_s}.".encode() + EVENT.body
+        v1, v1a = headers["webhook-signature"].split(" ")
+        assert headers["webhook-timestamp"] == str(now_s)
+        assert v1 == Webhook(SECRET).sign("evt_1", _at(now_s), EVENT.body.decode())
+        public = Ed25519PrivateKey.from_private_bytes(b"s" * 32).public_key()
+        public.verify(base64.b64decode(v1a.removeprefix("v1a,")), signed)
+        signatures |= {v1, v1a}
+    assert len(signatures) == 4
 
 
 def test_a_dead_letter_has_what_a_replay_needs_and_no_secret_that_a_receiver_echoed() -> None:

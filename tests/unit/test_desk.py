@@ -6,6 +6,7 @@ from hookline.local import desk
 from hookline.local.desk import Judged, Level
 from hookline.local.manifests import read
 from hookline.routes import ROTATION_SECONDS, Book, RouteState
+from hookline.signing import public_key
 
 HOOK = """
 apiVersion: hookline.dev/v1alpha1
@@ -149,6 +150,20 @@ def test_a_replaced_signing_key_signs_on_for_a_day(tmp_path: Path) -> None:
     late = judged(tmp_path, signed_hook(new), before=second.book, now_s=1000 + ROTATION_SECONDS)
     (route,) = late.book.routes()
     assert late.book.keys(route.uid).retired == ()
+
+
+def test_whoever_signs_with_a_private_key_is_told_the_public_one(tmp_path: Path) -> None:
+    old, new = ("whsk_" + letter * 43 + "=" for letter in "AE")
+    first = judged(tmp_path, signed_hook(old))
+    assert [each.message for each in first.findings][-1] == f"receivers verify v1a signatures with {public_key(old)}"
+    second = judged(tmp_path, signed_hook(new), before=first.book, now_s=1000)
+    said = [each.message for each in second.findings if "v1a" in each.message]
+    assert said == [
+        f"receivers verify v1a signatures with {public_key(new)}",
+        f"receivers verify v1a signatures with {public_key(old)}, the key before, until 1970-01-02T00:16:40Z",
+    ]
+    assert {each.level for each in second.findings} == {Level.OK}
+    assert not any(key in str(each) for key in (old, new) for each in second.findings)
 
 
 def test_a_key_that_is_no_longer_lent_signs_nothing_more(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +13,7 @@ from hookline.routes import (
     MAX_RETIRED_KEYS,
     ROTATION_SECONDS,
     Keys,
+    PublicKey,
     RetiredKey,
     Route,
     RouteState,
@@ -18,6 +22,7 @@ from hookline.routes import (
     rotated,
     shard_of,
 )
+from hookline.signing import MAX_KEYS
 
 
 def test_the_representation_of_keys_shows_no_secret() -> None:
@@ -129,5 +134,37 @@ def test_whoever_rotates_often_keeps_the_newest_few() -> None:
     keys = signed("0")
     for number in range(1, 9):
         keys = rotated(keys, signed(str(number)), 1000 + number)
-    assert keys.signing_at(1010) == ("8", "7", "6", "5")
+    assert keys.signing_at(1010) == ("8", "7", "6", "5", "4")
     assert len(keys.retired) == MAX_RETIRED_KEYS
+
+
+def test_keys_rotate_one_by_one() -> None:
+    until = 1000 + ROTATION_SECONDS
+    assert rotated(signed("a"), signed("a b"), 1000) == signed("a b")
+    assert rotated(signed("a b"), signed("c a"), 1000) == signed("c a", ("b", until))
+    assert rotated(signed("a b", ("z", 5000)), signed("c d"), 1000) == signed(
+        "c d", ("a", until), ("b", until), ("z", 5000)
+    )
+    assert rotated(signed("a b"), signed("c d"), 1000).signing_at(1000) == ("c", "d", "a", "b")
+    assert signed("a b").secrets() == ["a", "b"]
+
+
+def test_a_whole_secret_of_keys_signs_on_when_it_is_replaced() -> None:
+    before, after = (signed(" ".join(f"{letter}{number}" for number in range(MAX_KEYS))) for letter in "ab")
+    assert rotated(before, after, 1000).signing_at(1000) == (*after.signing_keys, *before.signing_keys)
+
+
+def test_public_keys_are_those_of_the_private_keys_that_sign_and_show_nothing_of_them() -> None:
+    shared = "whsec_" + "A" * 43 + "="
+    old, new, older = ("whsk_" + letter * 43 + "=" for letter in "AEI")
+    keys = signed(f"{shared} {new}", (old, 5000), (shared[:-2] + "E=", 5000), (older, 900))
+    assert keys.public_keys_at(1000) == (PublicKey(public_of(new)), PublicKey(public_of(old), 5000))
+    assert keys.public_keys_at(5000) == (PublicKey(public_of(new)),)
+    assert signed(None).public_keys_at(0) == ()
+    assert not set(keys.secrets()) & {each.text for each in keys.public_keys_at(1000)}
+
+
+def public_of(private: str) -> str:
+    seed = base64.b64decode(private.removeprefix("whsk_"))
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    return "whpk_" + base64.b64encode(public.public_bytes_raw()).decode()

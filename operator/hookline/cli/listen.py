@@ -32,8 +32,9 @@ from hookline.headers import header_value_problem
 from hookline.local import samples
 from hookline.local.calls_table import call_line, call_record
 from hookline.local.receiver import ALWAYS_OK, HOST, Answer, ReceivedCall, Receiver, new_secret, parse_answer
+from hookline.local.verification import Verifier
 from hookline.resource import problems_of
-from hookline.signing import SigningKeyError, parse_key
+from hookline.signing import PUBLIC_PREFIX, SigningKeyError, split_keys
 from hookline.webhook import Webhook
 
 STANDARD_OUTPUT = "-"
@@ -45,7 +46,11 @@ BUILT_IN = tuple(event.name for event in catalogue.EVENTS)
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one.")]
 SigningSecret = Annotated[
     str | None,
-    typer.Option(metavar="WHSEC", help="Signing secret to verify with (whsec_...).", show_default="a new one"),
+    typer.Option(
+        metavar="KEYS",
+        help="Key to verify with: whsec_..., whsk_... or whpk_...; several in one argument, with spaces between.",
+        show_default="a new whsec_...",
+    ),
 ]
 HeaderSecret = Annotated[
     str | None,
@@ -109,7 +114,7 @@ def listen(
         raise WrongInput(f"--delay-seconds: write a number from 0 to {MAX_DELAY_SECONDS}")
     answers = [_answer(text) for text in answer or []] or ALWAYS_OK
     header = _header(header_secret)
-    key = _signing_secret(secret)
+    key = _signing_secret(secret, goes_into_manifests=manifests is not None and header is None)
     offer = _Offer(manifests, _events(event), header[1] if header else key, header[0] if header else None)
     offer.check()
     receiver_for = partial(
@@ -219,14 +224,22 @@ def _told(answers: Sequence[Answer]) -> str:
     return ", then ".join([*(f"{answer.times or 1} x {answer.code}" for answer in first), str(last.code)])
 
 
-def _signing_secret(given: str | None) -> str:
+def _signing_secret(given: str | None, *, goes_into_manifests: bool) -> str:
+    """The keys to verify with, with spaces between them. A public key is enough unless somebody is to sign with it."""
     if given is None:
         return new_secret()
+    words = given.split()
+    public = [word for word in words if word.startswith(PUBLIC_PREFIX) and not goes_into_manifests]
+    private = " ".join(word for word in words if word not in public)
     try:
-        parse_key(given.encode("utf-8", "surrogateescape"))
+        Verifier(public)
+        if private or not public:
+            split_keys(private.encode("utf-8", "surrogateescape"))
     except SigningKeyError as error:
         raise WrongInput(f"--secret: {error}") from None
-    return given.strip()
+    except ValueError:
+        raise WrongInput(f"--secret: what follows `{PUBLIC_PREFIX}` is not the base64 of 32 bytes") from None
+    return " ".join(words)
 
 
 def _header(given: str | None) -> tuple[str, str] | None:

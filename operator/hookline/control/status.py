@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from hookline.control.kinds import Kind
 from hookline.control.observed import Seen
 from hookline.resource import API_VERSION, GROUP
+from hookline.routes import Keys, PublicKey
 from hookline.verdict import Condition
 
 Object = Mapping[str, Any]
@@ -55,6 +56,17 @@ def with_stalled(conditions: Sequence[Condition], accepted: Condition) -> list[C
     if accepted.status != "False":
         return list(conditions)
     return [*conditions, Condition("Stalled", "True", accepted.reason, accepted.message)]
+
+
+def signing_keys(keys: Keys | None, now: datetime) -> list[dict[str, str]]:
+    """The public keys of a Webhook for its status. Nothing else of its keys is shown."""
+    return [_signing_key(each) for each in (keys.public_keys_at(now.timestamp()) if keys is not None else ())]
+
+
+def _signing_key(key: PublicKey) -> dict[str, str]:
+    if key.until_s is None:
+        return {"publicKey": key.text}
+    return {"publicKey": key.text, "until": _stamp(datetime.fromtimestamp(key.until_s, UTC))}
 
 
 def status_of(seen: Seen[Any], conditions: Iterable[Condition], now: datetime, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hookline.control.context import Context
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import WEBHOOKS
 from hookline.control.observed import Key, Place, Seen
-from hookline.control.status import Sick, delivering, programmed_before, status_of, with_stalled
+from hookline.control.status import Sick, delivering, programmed_before, signing_keys, status_of, with_stalled
 from hookline.routes import Keys, Route, RouteState, rotated
 from hookline.verdict import Condition, Verdict, decide, summary
 from hookline.webhook import Webhook
@@ -153,11 +153,19 @@ class Webhooks:
         pending = programmed.status != "True" and programmed.reason in ("Pending", "NoSenders")
         return pending and since is not None and time.monotonic() - since < PATIENCE_SECONDS
 
+    def _keys(self, place: Place) -> Keys | None:
+        """As the book holds them, with those that a rotation left."""
+        placed = self._placed.get(place)
+        fleet = self._context.fleets.get(placed.dispatcher) if placed else None
+        return fleet.book.keys(placed.uid) if placed and fleet else None
+
     def _sick(self, place: Place) -> Sick | None:
         placed = self._placed.get(place)
         fleet = self._context.fleets.get(placed.dispatcher) if placed else None
         return fleet.sick.get(placed.uid) if placed and fleet else None
 
     async def _write(self, seen: Seen[Webhook], conditions: list[Condition], accepted: Condition) -> None:
-        status = status_of(seen, with_stalled(conditions, accepted), self._context.now())
+        now = self._context.now()
+        keys = signing_keys(self._keys((seen.namespace, seen.name)), now)
+        status = status_of(seen, with_stalled(conditions, accepted), now, signingKeys=keys)
         await self._context.write_status(WEBHOOKS, seen, status)

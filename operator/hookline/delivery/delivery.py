@@ -92,7 +92,7 @@ def call(delivery: Delivery, route: Route, keys: Keys, *, now_s: float) -> Call:
         message_id=event.id,
         timestamp_s=int(now_s),
         body=event.body,
-        keys=[signing.parse_key(key.encode()) for key in keys.signing_at(now_s)],
+        keys=[signing.key_of(key) for key in keys.signing_at(now_s)],
     )
     headers = [
         ("content-type", "application/json"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -159,9 +160,11 @@ def judge(
         if isinstance(known.value, Webhook):
             verdict = decide(known.value, around)
             mine = dispatcher in ("", known.value.spec.dispatcher)
+            keys = rotated(before.get(verdict.keys.uid), verdict.keys, now_s)
             findings.append(_webhook_finding(known, verdict, mine=mine, dispatcher=dispatcher))
+            findings += [_said(known.document, Level.OK, text) for text in _public_keys(keys, now_s) if mine]
             if mine:
-                entries.append((verdict.route, rotated(before.get(verdict.keys.uid), verdict.keys, now_s)))
+                entries.append((verdict.route, keys))
         elif not isinstance(known.value, EventType):
             findings.append(_said(known.document, Level.OK, _summary(known.value)))
     entries += [held(namespace, name) for kind, namespace, name in refused if kind == "Webhook"]
@@ -236,6 +239,19 @@ def _webhook_finding(known: Known, verdict: Verdict, *, mine: bool, dispatcher: 
         return _said(known.document, Level.OK, f"{ready.reason}: {ready.message}")
     path: FieldPath = ("spec", *_field_in(ready.message)) if verdict.accepted.status != "True" else ("spec",)
     return _said(known.document, Level.WAITING, f"{ready.reason}: {ready.message}", path if len(path) > 1 else ())
+
+
+def _public_keys(keys: Keys, now_s: float) -> list[str]:
+    """For receivers that verify with a public key: which one, and until when the one before."""
+    return [
+        f"receivers verify v1a signatures with {each.text}"
+        + ("" if each.until_s is None else f", the key before, until {_stamp(each.until_s)}")
+        for each in keys.public_keys_at(now_s)
+    ]
+
+
+def _stamp(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _field_in(message: str) -> FieldPath:

@@ -20,12 +20,15 @@ from hookline.control.status import (
     programmed_before,
     ready_in,
     says_the_same,
+    signing_keys,
     status_of,
     with_stalled,
 )
 from hookline.resource import DNS_NAME, Status
+from hookline.routes import Keys, RetiredKey
+from hookline.signing import public_key
 from hookline.verdict import Condition
-from hookline.webhook import Webhook
+from hookline.webhook import Webhook, WebhookStatus
 from unit.control.objects import seen_event_type, seen_webhook, webhook
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -109,6 +112,25 @@ def test_stalled_is_there_only_while_a_person_must_help() -> None:
     refused = Condition("Accepted", "False", "UnknownEvent", "write another")
     assert with_stalled([READY], refused) == [READY, Condition("Stalled", "True", "UnknownEvent", "write another")]
     assert with_stalled([READY], Condition("Accepted", "True", "Accepted", "")) == [READY]
+
+
+def test_a_status_shows_public_keys_and_until_when_a_replaced_one_counts() -> None:
+    private = ["whsk_" + letter * 43 + "=" for letter in "AE"]
+    until_s = int(NOW.timestamp()) + 60
+    keys = Keys(
+        uid="u", signing=f"whsec_{'A' * 43}= {private[0]}", retired=(RetiredKey(key=private[1], until_s=until_s),)
+    )
+    publics = [public_key(each) for each in private]
+    assert signing_keys(keys, NOW) == [
+        {"publicKey": publics[0]},
+        {"publicKey": publics[1], "until": "2026-01-02T03:05:05Z"},
+    ]
+    assert signing_keys(keys, NOW + timedelta(seconds=61)) == [{"publicKey": publics[0]}]
+    assert signing_keys(Keys(uid="u"), NOW) == signing_keys(None, NOW) == []
+    status = status_of(seen_with(None), [READY], NOW, signingKeys=signing_keys(keys, NOW))
+    found = WebhookStatus.model_validate(status)
+    assert [each.public_key for each in found.signing_keys] == publics
+    assert not any(key in repr(status) for key in keys.secrets())
 
 
 def test_an_endpoint_is_delivered_to_until_senders_say_otherwise() -> None:

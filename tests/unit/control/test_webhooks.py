@@ -25,6 +25,7 @@ from hookline.control.status import Sick
 from hookline.control.webhooks import FULL_SECONDS, PATIENCE_SECONDS, Webhooks
 from hookline.retry import Reason
 from hookline.routes import MAX_RETIRED_KEYS, ROTATION_SECONDS, Keys, Route, RouteState, index_file
+from hookline.signing import public_key
 from unit.control import clock
 from unit.control.objects import OWN, Manifest, dispatcher, event_type, secret, webhook
 
@@ -288,6 +289,37 @@ async def test_a_rotated_key_signs_beside_its_successor_for_a_day_and_then_leave
     await stage.load()
     assert stage.keys() == Keys(uid="uid-of-hook", signing=WHSECS[1])
     assert stage.shards == {stage.fleet.shard_key("uid-of-hook")}
+
+
+def whsks(*letters: str) -> bytes:
+    return "\n".join(f"whsk_{letter * 43}=" for letter in letters).encode()
+
+
+async def test_the_status_names_the_public_keys_that_sign_now_and_no_other() -> None:
+    stage = Stage()
+    stage.put(WEBHOOKS, webhook(spec=SIGNED))
+    stage.put(SECRETS, secret("keys", {"secret": WHSECS[0].encode() + b" " + whsks("A")}))
+    await stage.load()
+    first, second = (public_key(whsks(letter).decode()) for letter in "AE")
+    assert stage.api.objects[PLACE]["status"]["signingKeys"] == [{"publicKey": first}]
+    writes = len(stage.api.writes)
+    stage.context.add(stage.context.observed.all_keys())
+    await stage.load()
+    assert len(stage.api.writes) == writes
+    stage.put(SECRETS, secret("keys", {"secret": whsks("E")}))
+    await stage.load()
+    assert stage.api.objects[PLACE]["status"]["signingKeys"] == [
+        {"publicKey": second},
+        {"publicKey": first, "until": "2026-01-02T00:00:00Z"},
+    ]
+    stage.now += timedelta(seconds=ROTATION_SECONDS)
+    stage.context.add(stage.context.observed.all_keys())
+    await stage.load()
+    assert stage.api.objects[PLACE]["status"]["signingKeys"] == [{"publicKey": second}]
+    stage.delete(SECRETS, secret("keys"))
+    await stage.load()
+    assert stage.api.objects[PLACE]["status"]["signingKeys"] == []
+    assert "whsk_" not in json.dumps(stage.api.writes, default=str)
 
 
 def test_a_webhook_is_looked_at_again_by_itself_when_its_old_key_has_served() -> None:
