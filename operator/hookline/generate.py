@@ -1,6 +1,6 @@
 """`make generate`: writes the files that come from the code, or with --check says which differ.
 
-The only module that writes into the source tree: crds/, schemas/ and manifests/samples/.
+The only module that writes into the source tree: crds/, schemas/, manifests/samples/, and tables in docs/.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hookline import bookfiles, catalogue, crds
+from hookline import bookfiles, catalogue, crds, retry
 from hookline.local import samples
 
 ROOT = Path(__file__).parents[2]
+OUTCOMES = Path("docs/outcomes.md")
+
+_BEGIN, _END = "<!-- made by `make generate` -->\n", "<!-- end -->"
 
 
 def generated() -> dict[Path, str]:
@@ -21,6 +24,7 @@ def generated() -> dict[Path, str]:
         **{Path("schemas") / name: text for name, text in catalogue.schema_files().items()},
         **{Path("schemas") / name: text for name, text in bookfiles.contracts().items()},
         **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
+        OUTCOMES: _with_table(OUTCOMES, retry.table()),
     }
 
 
@@ -47,6 +51,13 @@ def main() -> None:
         else:
             (ROOT / path).unlink()
         sys.stdout.write(f"{path}\n")
+
+
+def _with_table(path: Path, table: str) -> str:
+    """The page as it is, with the table in its place."""
+    page = (ROOT / path).read_text(encoding="utf-8")
+    begin, end = page.index(_BEGIN) + len(_BEGIN), page.index(_END)
+    return f"{page[:begin]}{table}\n{page[end:]}"
 
 
 def _holds(path: Path, text: str) -> bool:

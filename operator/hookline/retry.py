@@ -3,13 +3,15 @@
 Decides from the outcome of one attempt when the next one is due and when a delivery is given up, and names every way
 an attempt can end. It never reads a clock, draws no random number and sends nothing: time and jitter are arguments.
 
-| the attempt ended with                       | then |
-| -------------------------------------------- | ---- |
-| 2xx                                          | done |
-| 410                                          | dead at once: the receiver says that the address is gone for good |
-| 429 or 503 with `Retry-After`                | again at the later of schedule and hint; the hint counts up to 24 h |
-| anything else, 3xx and other 4xx included    | again on the schedule |
-| any failure when the schedule is spent       | dead |
+What follows stands beside each Reason, and for people in docs/outcomes.md, whose table is made from here:
+
+| a reason says | while the schedule has waits left | when it is spent |
+| --- | --- | --- |
+| Then.DONE  | done | done |
+| Then.AGAIN | again on the schedule, or when `Retry-After` asks for it if that is later | dead: ScheduleSpent |
+| Then.DEAD  | dead at once: Gone | dead: Gone |
+
+`Retry-After` counts on 429 and 503 only, in seconds or as a date, and up to 24 h.
 
 Other 4xx answers are retried because in practice they are a wrong deployment, an expired credential or a missing
 route, which people mend within the hours that the schedule spans. Refused egress and unusable TLS material are retried
@@ -23,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Self
 
 # Standard Webhooks 1.0.0, "deliverability": after the first attempt nine more, over 75 h 35 m 5 s.
 DEFAULT_SCHEDULE_SECONDS: tuple[int, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
@@ -33,47 +36,150 @@ _LONGEST_HTTP_DATE = 64
 _STATUSES_WITH_RETRY_AFTER = frozenset({429, 503})
 
 
-class Reason(enum.StrEnum):
-    """How an attempt ended, in one word: the same word in logs, metrics, attempts and dead letters."""
+class Then(enum.StrEnum):
+    """What follows a failure, or a success, while the schedule is not spent."""
 
-    DELIVERED = "Delivered"
-    """The whole answer came, and its status is 2xx."""
-    REDIRECT = "Redirect"
-    """Status 3xx. Redirects are never followed: the Webhook must name the final address."""
-    GONE = "Gone"
-    """Status 410."""
-    TOO_MANY_REQUESTS = "TooManyRequests"
-    """Status 429."""
-    HTTP_STATUS = "HTTPStatus"
-    """Any other status that is not 2xx."""
-    EGRESS_REFUSED = "EgressRefused"
-    """The address must not be called; nothing was sent."""
-    DNS_FAILURE = "DNSFailure"
-    """The name has no address, or no name server answered."""
-    CONNECTION_REFUSED = "ConnectionRefused"
-    """Nobody listens on the port."""
-    UNREACHABLE = "Unreachable"
-    """No route to the host or network, or no local socket to be had."""
-    CONNECT_TIMEOUT = "ConnectTimeout"
-    """Name lookup and TCP connection took too long."""
-    TLS_TIMEOUT = "TLSTimeout"
-    """TCP stood, the TLS handshake did not end in time."""
-    TLS_FAILURE = "TLSFailure"
-    """The TLS handshake failed: no common version or cipher, client certificate missing or refused, no TLS at all."""
-    CERTIFICATE_INVALID = "CertificateInvalid"
-    """The receiver's certificate is expired, for another name, or not from a trusted authority."""
-    FIRST_BYTE_TIMEOUT = "FirstByteTimeout"
-    """Connected and sent, but no status line in time."""
-    TIMEOUT = "Timeout"
-    """Status and headers came, the end of the answer did not come in time."""
-    CONNECTION_RESET = "ConnectionReset"
-    """The connection broke before the answer was complete."""
-    BAD_RESPONSE = "BadResponse"
-    """What came back is not HTTP/1.x, or its headers exceed the limits."""
-    INVALID_CALL = "InvalidCall"
-    """The call could not be built: URL, headers or TLS material unusable; nothing was sent."""
-    INTERNAL_ERROR = "InternalError"
-    """A fault in Hookline itself."""
+    DONE = "done"
+    AGAIN = "again"
+    DEAD = "dead"
+
+
+class Reason(enum.StrEnum):
+    """How an attempt ended, in one word: the same word in logs, metrics and dead letters.
+
+    With it stand what it means, what follows, and what a person does about it.
+    """
+
+    means: str
+    then: Then
+    advice: str
+
+    def __new__(cls, word: str, means: str = "", then: Then = Then.AGAIN, advice: str = "") -> Self:
+        # Defaults, because a type checker takes Reason("Gone"), which looks a member up, for such a call.
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.means, reason.then, reason.advice = means, then, advice
+        return reason
+
+    DELIVERED = (
+        "Delivered",
+        "the whole answer came, and its status is 2xx",
+        Then.DONE,
+    )
+    REDIRECT = (
+        "Redirect",
+        "status 3xx; redirects are never followed",
+        Then.AGAIN,
+        "put the final address into `spec.url`",
+    )
+    GONE = (
+        "Gone",
+        "status 410: the receiver asks never to be called again",
+        Then.DEAD,
+        "delete the Webhook, or correct `spec.url`",
+    )
+    TOO_MANY_REQUESTS = (
+        "TooManyRequests",
+        "status 429",
+        Then.AGAIN,
+        "lower `spec.maxConcurrency`",
+    )
+    HTTP_STATUS = (
+        "HTTPStatus",
+        "any other status that is not 2xx; it stands beside the word",
+        Then.AGAIN,
+        "the receiver's log says why; on 401 and 403 look at the Secret, on 404 at `spec.url`",
+    )
+    EGRESS_REFUSED = (
+        "EgressRefused",
+        "the address must not be called; nothing was sent",
+        Then.AGAIN,
+        "take another address, or have the Dispatcher's administrators allow it: the detail says how",
+    )
+    DNS_FAILURE = (
+        "DNSFailure",
+        "the name has no address, or no name server answered",
+        Then.AGAIN,
+        "correct the name in `spec.url`, or look at the cluster's DNS",
+    )
+    CONNECTION_REFUSED = (
+        "ConnectionRefused",
+        "nobody listens on the port",
+        Then.AGAIN,
+        "start the receiver, or correct the port in `spec.url`",
+    )
+    UNREACHABLE = (
+        "Unreachable",
+        "there is no route to the host, or no local socket to be had",
+        Then.AGAIN,
+        "look at routes, network policies and firewalls between sender and receiver",
+    )
+    CONNECT_TIMEOUT = (
+        "ConnectTimeout",
+        "name lookup and TCP connection took longer than 10 s, or than the whole call may take",
+        Then.AGAIN,
+        "mostly a firewall that drops packets, or a receiver that accepts no more connections",
+    )
+    TLS_TIMEOUT = (
+        "TLSTimeout",
+        "TCP stood, and the TLS handshake did not end in time",
+        Then.AGAIN,
+        "the receiver is overloaded, or does not speak TLS on this port",
+    )
+    TLS_FAILURE = (
+        "TLSFailure",
+        "no common TLS version or cipher, a client certificate that is missing or refused, or no TLS at all",
+        Then.AGAIN,
+        "the detail says which; `spec.tls.clientCertSecretRef` names a client certificate",
+    )
+    CERTIFICATE_INVALID = (
+        "CertificateInvalid",
+        "the receiver's certificate is expired, for another name, or not from a trusted authority",
+        Then.AGAIN,
+        "the detail says which; `spec.tls.caSecretRef` names an authority of your own",
+    )
+    FIRST_BYTE_TIMEOUT = (
+        "FirstByteTimeout",
+        "connected and sent, and no status line in time",
+        Then.AGAIN,
+        "have the receiver answer first and work later, or raise `spec.timeoutSeconds`",
+    )
+    TIMEOUT = (
+        "Timeout",
+        "status and headers came, and the end of the answer did not come in time",
+        Then.AGAIN,
+        "have the receiver answer with a short body",
+    )
+    CONNECTION_RESET = (
+        "ConnectionReset",
+        "the connection broke before the answer was complete",
+        Then.AGAIN,
+        "the receiver, or a proxy before it, restarts or gives up on calls",
+    )
+    BAD_RESPONSE = (
+        "BadResponse",
+        "what came back is not HTTP/1.x, or its head exceeds the limits",
+        Then.AGAIN,
+        "the port belongs to something else, or the receiver is broken",
+    )
+    INVALID_CALL = (
+        "InvalidCall",
+        "the call could not be built: URL, headers or TLS material unusable; nothing was sent",
+        Then.AGAIN,
+        "the detail names the field",
+    )
+    INTERNAL_ERROR = (
+        "InternalError",
+        "a fault in Hookline itself",
+        Then.AGAIN,
+        "report it, with the detail",
+    )
+
+
+def table() -> str:
+    """Every Reason as a table in Markdown."""
+    rows = [f"| {each} | {each.means} | {each.then} | {each.advice} |" for each in Reason]
+    return "\n".join(["| reason | it means | then | what to do |", "| --- | --- | --- | --- |", *rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +229,9 @@ def decide(
     """
     if attempt < 1:
         raise ValueError("attempts are counted from 1")
-    if outcome.reason is Reason.DELIVERED:
+    if outcome.reason.then is Then.DONE:
         return Done()
-    if outcome.reason is Reason.GONE:
+    if outcome.reason.then is Then.DEAD:
         return Dead("Gone: the receiver answered 410, which asks senders to stop for good")
     if attempt > len(schedule_seconds):
         return Dead(f"ScheduleSpent: attempt {attempt} was the last one and ended with {_summary(outcome)}")

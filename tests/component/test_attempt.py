@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
-import errno
 import gzip
 import socket
 import ssl
@@ -19,7 +17,7 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from doubles.raw_receiver import OK, Line, RawReceiver, answering, strict_receiver
+from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
 from hookline.delivery.attempt import Call, Caller, TlsMaterial
 from hookline.delivery.transport import tls_context
 from hookline.egress import EgressPolicy, parse_cidrs
@@ -1009,17 +1007,3 @@ def free_port() -> int:
         unused.bind(("127.0.0.1", 0))
         port: int = unused.getsockname()[1]
         return port
-
-
-@contextlib.contextmanager
-def full_backlog() -> Iterator[int]:
-    """A port whose queue of connections is full, so that the next one is neither accepted nor refused."""
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(socket.socket())
-        server.bind(("127.0.0.1", 0))
-        server.listen(0)
-        for _ in range(3):
-            client = stack.enter_context(socket.socket())
-            client.setblocking(False)
-            assert client.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS)
-        yield server.getsockname()[1]

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from doubles.command import hookline, running
-from doubles.local import SECRET, publish, receiver_of, until
+from doubles.local import SECRET, publish, receiver_of, until, until_stored
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
+from hookline.stream import names
 from hookline.stream.connection import Client, connect
 
 CANARY = "canary-5e1d7a"
@@ -98,6 +99,34 @@ async def test_2000_events_survive_three_kills_and_repeats_are_the_same(tmp_path
     )
     assert {call.verified for call in calls} == {"signature"}
     assert all(call.body == sent[call.webhook_id] for call in calls if call.webhook_id in sent)
+
+
+async def test_the_schedule_of_the_dispatcher_holds_where_a_webhook_has_none(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    default = {
+        "apiVersion": "hookline.dev/v1alpha1",
+        "kind": "Dispatcher",
+        "metadata": {"name": "default"},
+        "spec": {"retry": {"scheduleSeconds": [1, 2]}},
+    }
+    async with receiver_of(calls, Answer(500)) as receiver:
+        own = one(receiver, "own")
+        own["spec"] = {**own["spec"], "retry": {"scheduleSeconds": [1]}}  # type: ignore[dict-item]
+        files.write_text(manifests(receiver, "none") + "---\n" + to_yaml(("", own), ("", default)))
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("route book in force")
+            client = await connected(data)
+            await publish(client)
+            await until_stored(client, names.DEAD, 2)
+            await client.close()
+    at = {path: [each.at for each in calls if each.path_and_query == path] for path in ("/none", "/own")}
+    waits = {path: [(b - a).total_seconds() for a, b in itertools.pairwise(times)] for path, times in at.items()}
+    assert {path: len(times) for path, times in at.items()} == {"/none": 3, "/own": 2}
+    # Never earlier than the schedule; how much later is up to the machine.
+    assert waits["/none"][0] >= 1
+    assert waits["/none"][1] >= 2
+    assert waits["/own"][0] >= 1
 
 
 async def test_a_changed_file_takes_effect_within_two_seconds_and_disturbs_no_other_webhook(tmp_path: Path) -> None:

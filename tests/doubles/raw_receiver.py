@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import struct
@@ -137,6 +138,20 @@ class RawReceiver:
         finally:
             del self._lines[task]
             writer.close()
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port whose queue of connections is full, so that the next one is neither accepted nor refused."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            assert client.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS)
+        yield server.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,10 @@ from hookline.retry import (
     Outcome,
     Reason,
     Retry,
+    Then,
     decide,
     parse_retry_after,
+    table,
 )
 
 NOW_S = 1_700_000_000.0
@@ -216,3 +219,24 @@ def test_a_date_means_the_same_pause_as_its_seconds(wait: int) -> None:
     date = format_datetime(datetime.fromtimestamp(NOW_S + wait, UTC), usegmt=True)
 
     assert parse_retry_after(date, NOW_S) == parse_retry_after(str(wait), NOW_S) == wait
+
+
+def test_each_reason_says_what_it_means_what_follows_and_what_to_do() -> None:
+    assert [reason for reason in Reason if reason.then is Then.DONE] == [Reason.DELIVERED]
+    assert [reason for reason in Reason if reason.then is Then.DEAD] == [Reason.GONE]
+    for reason in Reason:
+        assert reason.means
+        assert reason.advice or reason is Reason.DELIVERED
+        assert not {"|", "\n"} & set(reason.means + reason.advice)
+
+
+def test_the_page_for_people_has_a_row_for_each_reason_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "outcomes.md").read_text()
+    assert table() in page
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in table().splitlines()[2:]]
+    assert rows == [str(reason) for reason in Reason]
+
+
+def test_a_word_names_its_reason() -> None:
+    assert Reason("ConnectionReset") is Reason.CONNECTION_RESET
+    assert f"{Reason.TIMEOUT}" == "Timeout"
