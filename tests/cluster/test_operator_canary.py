@@ -17,6 +17,7 @@ from doubles.installation import Installation, installed
 from doubles.local import until
 from doubles.receiver import TlsReceiver
 from doubles.team import EVENT, Team
+from hookline.signing import Ed25519Key
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -24,6 +25,9 @@ Object = dict[str, Any]
 
 CANARY = "canary-8d1f"
 SIGNING = base64.b64encode(f"{CANARY}-signing-key-of-a-team".encode()).decode()
+SEEDS = [f"{CANARY}-{letter * 20}".encode() for letter in "ab"]
+PRIVATE, FRESH_PRIVATE = (base64.b64encode(seed).decode() for seed in SEEDS)
+PUBLIC, FRESH_PUBLIC = (Ed25519Key.of_seed(seed).public for seed in SEEDS)
 FRESH = base64.b64encode(f"{CANARY}-another-signing-key".encode()).decode()
 
 
@@ -55,7 +59,7 @@ async def test_no_secret_is_seen_anywhere_but_in_the_keys_of_the_route_book(
 ) -> None:
     certificate = client_certificate()
     key_lines = [line for line in certificate["tls.key"].splitlines() if "-----" not in line]
-    canaries = [CANARY, SIGNING, FRESH, *key_lines]
+    canaries = [CANARY, SIGNING, FRESH, PRIVATE, FRESH_PRIVATE, *key_lines]
     async with (
         installed(control_plane, kubectl, tmp_path) as hookline,
         TlsReceiver("127.0.0.1", name="localhost") as receiver,
@@ -67,7 +71,7 @@ async def test_no_secret_is_seen_anywhere_but_in_the_keys_of_the_route_book(
         receiver.answers[team.path("failing")] = 500
         await team.apply(
             team.authority(),
-            team.signing("signing", f"whsec_{SIGNING}"),
+            team.signing("signing", f"whsec_{SIGNING}\nwhsk_{PRIVATE}\n"),
             team.secret("header", {"value": f"{CANARY}-header", "lines": f"{CANARY}\nx"}),
             team.secret("client", certificate),
             team.secret("unfit", {"secret": f"whsec_{CANARY}", "tls.crt": CANARY, "tls.key": f"é{CANARY}"}),
@@ -101,7 +105,8 @@ async def all_goes_well_and_wrong(hookline: Installation, team: Team, receiver: 
     assert call.headers["x-lent"] == f"{CANARY}-header"
     assert call.headers["x-literal"] == f"{CANARY}-literal"
     assert call.verified_by(f"whsec_{SIGNING}")
-    await team.apply(team.signing("signing", f"whsec_{FRESH}"))
+    assert call.verified_by(PUBLIC)
+    await team.apply(team.signing("signing", f"whsec_{FRESH}\nwhsk_{FRESH_PRIVATE}\n"))
     await team.publish(10)
     for name in ("failing", "unreached", "no-certificate"):
         await team.until(name, "EndpointFailing", kind="Delivering")
@@ -129,7 +134,11 @@ async def everything(hookline: Installation, team: Team) -> dict[str, str]:
     words = ("-n", hookline.namespace, "-o", "yaml", "--show-managed-fields")
     found = {kind: await hookline.kube("get", kind, *words) for kind in kinds}
     assert EVENT in found["configmaps"], "the routes are there"
-    for each in json.loads(await hookline.kube("get", "webhooks", "-n", team.namespace, "-o", "json"))["items"]:
+    webhooks = json.loads(await hookline.kube("get", "webhooks", "-n", team.namespace, "-o", "json"))["items"]
+    shown = {each["metadata"]["name"]: each["status"]["signingKeys"] for each in webhooks}
+    assert [(each["publicKey"], "until" in each) for each in shown["well"]] == [(FRESH_PUBLIC, False), (PUBLIC, True)]
+    assert shown["no-key"] == []
+    for each in webhooks:
         # Its spec is the team's own; what Hookline adds is not.
         del each["spec"]
         found[f"status of {each['metadata']['name']}"] = json.dumps(each)
