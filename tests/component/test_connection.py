@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 import ssl
 import time
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from doubles.local import until
-from doubles.nats import Accounts, free_port, nats
+from doubles.nats import Accounts, KeyPair, NKey, free_port, nats
 from hookline.stream.connection import StreamUnavailable, connect
 from hookline.stream.credentials import Credentials, CredentialsError
 
@@ -126,6 +128,40 @@ async def test_a_file_that_holds_no_credentials_is_named_and_freezes_nothing(tmp
 def test_a_credentials_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match=r"none\.creds cannot be read \(FileNotFoundError\)"):
         Credentials(tmp_path / "none.creds").token()
+
+
+SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+"""The example of NATS' documentation, made by its own tool together with the public form below."""
+PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        KeyPair(NKey.ACCOUNT, b"a" * 32).seed,
+        PUBLIC,
+        SEED[:-1],
+        SEED.lower(),
+        SEED[:-1] + "!",
+        SEED[:20] + "A" + SEED[21:],
+        "SU",
+        "SUAAAAAA",
+    ],
+)
+def test_what_is_no_seed_of_a_user_is_refused_without_showing_it(tmp_path: Path, seed: str) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text(f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n")
+    with pytest.raises(CredentialsError, match=r"user\.creds is no NATS credentials file") as error:
+        Credentials(file).sign("nonce")
+    assert seed not in str(error.value)
+    assert error.value.__suppress_context__
+
+
+def test_a_seed_is_read_as_the_tools_of_nats_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text(f"-----BEGIN USER NKEY SEED-----\n{SEED}\n------END USER NKEY SEED------\n")
+    public = Ed25519PublicKey.from_public_bytes(base64.b32decode(PUBLIC)[1:33])
+    public.verify(base64.b64decode(Credentials(file).sign("nonce")), b"nonce")
 
 
 def test_a_signature_is_of_the_seed_in_the_file(tmp_path: Path) -> None:

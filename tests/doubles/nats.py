@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import contextlib
+import enum
 import hashlib
 import json
 import secrets
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nkeys  # type: ignore[import-untyped]
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def free_port() -> int:
@@ -55,13 +57,52 @@ async def _until_listening(port: int, log: Path) -> None:
             return
 
 
+_SEED = 18 << 3
+
+
+class NKey(enum.IntEnum):
+    """What an NKey is for: the byte that its public form begins with."""
+
+    OPERATOR = 14 << 3
+    ACCOUNT = 0
+    USER = 20 << 3
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """An NKey with its private half."""
+
+    use: NKey
+    _raw: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    @property
+    def public(self) -> str:
+        return _encoded(bytes([self.use]) + self._private.public_key().public_bytes_raw())
+
+    @property
+    def seed(self) -> str:
+        return _encoded(bytes([_SEED | self.use >> 5, (self.use & 31) << 3]) + self._raw)
+
+    def sign(self, data: bytes) -> bytes:
+        return self._private.sign(data)
+
+    @property
+    def _private(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self._raw)
+
+
+def _encoded(raw: bytes) -> str:
+    checked = raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")
+    return base64.b32encode(checked).decode().rstrip("=")
+
+
 @dataclass
 class Accounts:
     """An operator with a system account and one account for Hookline, as a NATS with decentralized JWTs has them."""
 
-    _operator: Any = field(default_factory=lambda: _key_pair(nkeys.PREFIX_BYTE_OPERATOR))
-    _system: Any = field(default_factory=lambda: _key_pair(nkeys.PREFIX_BYTE_ACCOUNT))
-    _account: Any = field(default_factory=lambda: _key_pair(nkeys.PREFIX_BYTE_ACCOUNT))
+    _operator: KeyPair = field(default_factory=lambda: KeyPair(NKey.OPERATOR))
+    _system: KeyPair = field(default_factory=lambda: KeyPair(NKey.ACCOUNT))
+    _account: KeyPair = field(default_factory=lambda: KeyPair(NKey.ACCOUNT))
 
     def settings(self) -> dict[str, object]:
         """For nats-server."""
@@ -69,43 +110,34 @@ class Accounts:
         storage = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1, "wildcards": True}
         system = {"type": "account", "version": 2, "limits": {**limits, "wildcards": True}}
         account = {"type": "account", "version": 2, "limits": {**limits, **storage}}
-        operator = {"type": "operator", "version": 2, "system_account": _public(self._system)}
+        operator = {"type": "operator", "version": 2, "system_account": self._system.public}
         return {
             "operator": _token(self._operator, self._operator, operator),
-            "system_account": _public(self._system),
+            "system_account": self._system.public,
             "resolver": "MEMORY",
             "resolver_preload": {
-                _public(self._system): _token(self._operator, self._system, system),
-                _public(self._account): _token(self._operator, self._account, account),
+                self._system.public: _token(self._operator, self._system, system),
+                self._account.public: _token(self._operator, self._account, account),
             },
         }
 
     def credentials(self, *, lasts_seconds: float = 3600, allow: Sequence[str] = (">",)) -> str:
         """The text of a credentials file of a new user, who may publish and subscribe to the subjects in `allow`."""
-        user = _key_pair(nkeys.PREFIX_BYTE_USER)
+        user = KeyPair(NKey.USER)
         may = {"allow": list(allow)}
         claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": may, "sub": may}
         token = _token(self._account, user, claims, expires_s=int(time.time() + lasts_seconds))
         return (
             f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\nKeep it secret.\n\n"
-            f"-----BEGIN USER NKEY SEED-----\n{user.seed.decode()}\n------END USER NKEY SEED------\n"
+            f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
         )
 
 
-def _key_pair(prefix: int) -> Any:
-    return nkeys.from_seed(bytearray(nkeys.encode_seed(secrets.token_bytes(32), prefix)))
-
-
-def _public(pair: Any) -> str:
-    text: str = pair.public_key.decode()
-    return text
-
-
-def _token(issuer: Any, subject: Any, claims: Mapping[str, object], *, expires_s: int | None = None) -> str:
+def _token(issuer: KeyPair, subject: KeyPair, claims: Mapping[str, object], *, expires_s: int | None = None) -> str:
     body: dict[str, object] = {
         "iat": int(time.time()),
-        "iss": _public(issuer),
-        "sub": _public(subject),
+        "iss": issuer.public,
+        "sub": subject.public,
         "name": str(claims["type"]),
         "nats": claims,
     }

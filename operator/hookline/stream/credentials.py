@@ -7,15 +7,19 @@ never shown. The client's own reader loops for ever over a file without a token;
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from pathlib import Path
 
 import nats.errors
-import nkeys  # type: ignore[import-untyped]
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _PART = r"-----BEGIN {0}-----\s+(\S+)\s+-+END {0}-+"
 _TOKEN = re.compile(_PART.format("NATS USER JWT"))
 _SEED = re.compile(_PART.format("USER NKEY SEED"))
+
+_USER_SEED = b"\x95\x00"
+"""How the seed of a user begins; in base32 as `SU`."""
 
 
 class CredentialsError(nats.errors.Error):
@@ -35,10 +39,10 @@ class Credentials:
     def sign(self, nonce: str) -> bytes:
         """The server's nonce, signed and in base64. Raises CredentialsError."""
         try:
-            signature: bytes = nkeys.from_seed(bytearray(self._part(_SEED))).sign(nonce.encode())
-        except (nkeys.NkeysError, ValueError):
+            key = _private_key(self._part(_SEED))
+        except ValueError:
             raise self._unfit() from None
-        return base64.b64encode(signature)
+        return base64.b64encode(key.sign(nonce.encode()))
 
     def _part(self, pattern: re.Pattern[str]) -> bytes:
         try:
@@ -51,3 +55,16 @@ class Credentials:
 
     def _unfit(self) -> CredentialsError:
         return CredentialsError(f"{self._file} is no NATS credentials file; make one with: nsc generate creds")
+
+
+def _private_key(seed: bytes) -> Ed25519PrivateKey:
+    """The key that a user's NKey seed stands for. Raises ValueError.
+
+    A seed is the base32, without padding, of two bytes that say what it is for, the 32 bytes of an Ed25519 private key,
+    and a CRC-16 (XMODEM) over both, its low byte first.
+    """
+    raw = base64.b32decode(seed + b"=" * (-len(seed) % 8))
+    content, checksum = raw[:-2], int.from_bytes(raw[-2:], "little")
+    if len(content) != 34 or content[:2] != _USER_SEED or binascii.crc_hqx(content, 0) != checksum:
+        raise ValueError("not the NKey seed of a user")
+    return Ed25519PrivateKey.from_private_bytes(content[2:])
