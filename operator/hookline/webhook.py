@@ -243,7 +243,9 @@ class SigningKey(Model):
     model_config = ConfigDict(extra="ignore")
 
     public_key: str = Field(
-        max_length=64, description="whpk_ and the base64 of an Ed25519 public key: verifies the signatures v1a."
+        max_length=64,
+        description="whpk_ and the base64 of an Ed25519 public key: verifies the signatures v1a.",
+        examples=["whpk_…"],
     )
     until: str | None = Field(
         default=None,
