@@ -28,6 +28,7 @@ def manifests(team: Team) -> list[Object]:
     lines = {"name": "X-Lines", "valueFrom": {"secretKeyRef": {"name": "unfit", "key": "lines"}}}
     mistaken: dict[str, Object] = {
         "disabled": {"enabled": False},
+        "private-key": {"secretRef": {"name": "private"}},
         "unknown-event": {"event": "IdentityCreate"},
         "unknown-dispatcher": {"dispatcher": "defualt"},
         "metadata-service": {"url": "https://169.254.169.254/"},
@@ -43,6 +44,7 @@ def manifests(team: Team) -> list[Object]:
     return [
         team.authority(),
         team.signing("signing", new_secret()),
+        team.signing("private", f"{new_secret()}\nwhsk_{'A' * 43}=\n"),
         team.signing("kept", new_secret(), lent=False),
         team.secret("unfit", {"secret": "no key", "lines": "a\nb"}),
         team.webhook("well", "/x"),
@@ -66,6 +68,7 @@ async def test_every_verdict_is_the_same_with_and_without_a_cluster(
         file = tmp_path / "manifests.yaml"
         file.write_text(yaml.safe_dump_all([dispatcher, *written]))
         done = await asyncio.to_thread(command, "check", file, "--json")
+        assert await told_to_receivers(hookline, team) in done.stdout.decode()
     assert {each["message"].partition(":")[0] for each in told.values()} > {"Accepted", "SecretNotLent"}
     assert told == judged_by_check(json.loads(done.stdout))
 
@@ -81,6 +84,13 @@ async def default_dispatcher(hookline: Installation) -> Object:
     await eventually(is_there)
     names = {"name": "default", "namespace": hookline.namespace}
     return {"apiVersion": "hookline.dev/v1alpha1", "kind": "Dispatcher", "metadata": names, "spec": found[0]["spec"]}
+
+
+async def told_to_receivers(hookline: Installation, team: Team) -> str:
+    """The one public key in a status."""
+    webhooks = await hookline.admin.list_all(WEBHOOKS, team.namespace)
+    (key,) = [key["publicKey"] for each in webhooks for key in each["status"]["signingKeys"]]
+    return f"receivers verify v1a signatures with {key}"
 
 
 async def judged_by_operator(hookline: Installation, team: Team, count: int) -> dict[str, Object]:
