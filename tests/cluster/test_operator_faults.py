@@ -222,7 +222,8 @@ async def test_an_installation_that_is_killed_at_each_of_its_writes_is_whole_in_
             fresh.proxy.undo()
             if operator.running:
                 operator.kill()
-        assert operator.starts > 6
+        # Two writes that are under way at once may both land.
+        assert operator.starts > 4
         assert [each.asked.title for each in fresh.proxy.writes if not each.changed] == []
 
 
@@ -403,10 +404,11 @@ async def test_the_cluster_converges_after_a_restart_of_the_api_server(
 
 
 class Hanging:
-    """Lets requests hang until the end of the fault; then they are answered."""
+    """Lets requests hang until the end of the fault; then they are answered, or are lost."""
 
-    def __init__(self, hangs: Callable[[Asked], bool]) -> None:
+    def __init__(self, hangs: Callable[[Asked], bool], *, lost: bool = False) -> None:
         self._hangs = hangs
+        self._answer = Answer(504, {}, b"") if lost else None
         self.count = 0
         self.over = asyncio.Event()
 
@@ -414,6 +416,7 @@ class Hanging:
         if self._hangs(asked):
             self.count += 1
             await self.over.wait()
+            return self._answer
         return None
 
 
@@ -439,7 +442,8 @@ async def test_requests_that_hang_hold_nothing_up_for_long_while_the_lease_is_re
 ) -> None:
     """For as long as the bound of one request, 20 seconds, and not for a minute: each is given up and tried again."""
     starts = operator.starts
-    hanging = Hanging(lambda asked: asked.plural != "leases")
+    # What was given up and asked for again must not arrive late: then it would be written twice, and rightly.
+    hanging = Hanging(lambda asked: asked.plural != "leases", lost=True)
     hookline.proxy.before = hanging.before
     await change(team, 1)
     await team.lend("lent", lent=False)

@@ -29,6 +29,7 @@ async def test_a_second_run_over_an_unchanged_cluster_and_half_a_minute_of_idlin
         installed(control_plane, kubectl, tmp_path) as hookline,
         TlsReceiver("127.0.0.1", name="localhost") as receiver,
     ):
+        await hookline.alone()
         team = Team(hookline, namespace, receiver)
         first = hookline.operator()
         first.start()

@@ -39,6 +39,7 @@ async def test_every_right_that_is_shipped_is_used_and_none_is_missing(
         installed(control_plane, kubectl, tmp_path, namespaced=namespaced) as hookline,
         TlsReceiver("127.0.0.1", name="localhost") as receiver,
     ):
+        await hookline.alone()
         operator = hookline.operator()
         operator.start()
         await hookline.until_sends()

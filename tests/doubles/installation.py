@@ -170,6 +170,14 @@ class Installation:
             files |= {name: base64.b64decode(text) for name, text in each["data"].items()}
         return decode(files)[0]
 
+    async def alone(self) -> None:
+        """Wait until what tests before have left is gone: a change of it would be one for an operator of this one."""
+
+        async def nobody_goes() -> bool:
+            return "Terminating" not in await self.kube("get", "namespaces", "--no-headers")
+
+        await eventually(nobody_goes, seconds=90, what=lambda: "the end of other tests' namespaces")
+
     async def until_sends(self) -> None:
         """Wait until the first Dispatcher has its senders."""
 

@@ -252,6 +252,8 @@ def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str)
     """The failure that an answer means. Of its message only the reason word is kept: it may repeat values."""
     reason = _reason(content)
     text = f"{what}: the API server answered {status} {reason}".strip()
+    if status == 403 and _namespace_goes(content):
+        return Missing(f"{text}: its namespace is being deleted")
     if status == 403:
         return Forbidden(f"{text}; are the shipped roles bound to the operator's account?")
     if status == 404:
@@ -278,11 +280,19 @@ def _reason(content: bytes) -> str:
     return reason if isinstance(reason, str) and re.fullmatch(r"[A-Za-z]{1,64}", reason) else ""
 
 
-def _fields(content: bytes) -> str:
-    """The names of the fields that the API server did not take."""
+def _namespace_goes(content: bytes) -> bool:
+    return any(each.get("reason") == "NamespaceTerminating" for each in _causes(content))
+
+
+def _causes(content: bytes) -> list[Object]:
     details = _object(content).get("details")
     causes = details.get("causes") if isinstance(details, dict) else None
-    fields = [str(each.get("field", "")) for each in causes or [] if isinstance(each, dict)]
+    return [each for each in causes or [] if isinstance(each, dict)]
+
+
+def _fields(content: bytes) -> str:
+    """The names of the fields that the API server did not take."""
+    fields = [str(each.get("field", "")) for each in _causes(content)]
     return ", ".join(sorted({field for field in fields if re.fullmatch(r"[\w.\[\]-]{1,200}", field)}))
 
 

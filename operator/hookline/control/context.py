@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from hookline.control import dispatchers, types
-from hookline.control.cluster import Cluster, ClusterError, Conflict
+from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import EVENTS, Kind
 from hookline.control.observed import Key, Observed, Seen
@@ -102,7 +102,8 @@ class Context:
             return
         try:
             await self.cluster.create(EVENTS, event)
-        except Conflict:
+        except (Conflict, Missing):
+            # It is told already, or its namespace goes.
             return
         except ClusterError as error:
             # An Event is a courtesy: the status holds the same.

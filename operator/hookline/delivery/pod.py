@@ -7,7 +7,6 @@ whether it is ready, which book it serves and which endpoints are sick.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Reason, Retry
 from hookline.routes import Book, RouteState
 from hookline.stream.connection import CONNECT_SECONDS, Client, StreamRefused, StreamUnavailable, connect
+from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
 
@@ -193,11 +193,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> boo
     try:
         await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopping.cancel()
-        if not doing.done():
-            doing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await doing
+        await cancel([stopping, doing])
     if doing.cancelled() or stop.is_set():
         return False
     doing.result()

@@ -29,6 +29,7 @@ from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
+from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
 
@@ -119,9 +120,7 @@ class Sender:
             self._spawn(self._give_back(job))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         for job in list(self._held.values()):
             await self._give_back(job)
 

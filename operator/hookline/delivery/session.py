@@ -28,6 +28,7 @@ from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import Retention, ensure
 from hookline.stream.types import write_types
+from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
 
@@ -105,9 +106,7 @@ class Session:
     async def _let_go(self) -> None:
         """End what is left: nothing of it could be stored any more, so it comes again."""
         await self._pull.stop()
-        for task in self._handling:
-            task.cancel()
-        await asyncio.gather(*self._handling, return_exceptions=True)
+        await cancel(self._handling)
         await self._sender.drain(0)
         await self._caller.aclose()
 

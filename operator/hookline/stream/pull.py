@@ -22,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from hookline.stream.connection import StreamUnavailable
+from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
 
@@ -134,9 +135,7 @@ class PullLoop:
 
     async def stop(self) -> None:
         """Take nothing more. What is held stays held, and may still be acked."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         self._tasks = []
         self._sources.clear()
         if self._subscription is not None:

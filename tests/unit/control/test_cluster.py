@@ -407,6 +407,12 @@ async def test_a_missing_right_says_where_to_look(api: Api, cluster: Cluster) ->
         await cluster.list_all(WEBHOOKS)
 
 
+async def test_a_namespace_that_is_being_deleted_is_no_missing_right(api: Api, cluster: Cluster) -> None:
+    api.gives(status(403, "Forbidden", details={"causes": [{"reason": "NamespaceTerminating"}]}))
+    with pytest.raises(Missing, match="being deleted"):
+        await cluster.create(WEBHOOKS, {"metadata": {"namespace": "team", "name": "a"}})
+
+
 async def test_a_server_that_hangs_or_answers_drop_by_drop_is_given_up(
     api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
