@@ -5,6 +5,7 @@ A bucket with one entry for each type. Holds what the route book says, no more a
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import nats.errors
@@ -20,7 +21,7 @@ from hookline.stream.connection import StreamUnavailable
 async def read_types(client: Client) -> list[TypeRecord]:
     """All types in the bucket. Raises StreamUnavailable."""
     try:
-        entries = await _entries(await _bucket(client))
+        entries = await _entries(client, await _bucket(client))
     except (nats.errors.Error, nats.js.errors.Error) as error:
         raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
     return [TypeRecord.model_validate_json(value) for _, value in sorted(entries.items())]
@@ -34,7 +35,7 @@ async def write_types(client: Client, types: tuple[TypeRecord, ...], *, replicas
     wanted = {record.name: json.dumps(record.model_dump(mode="json"), sort_keys=True).encode() for record in types}
     try:
         bucket = await _bucket(client, replicas)
-        there = await _entries(bucket)
+        there = await _entries(client, bucket)
         for name in there.keys() - wanted.keys():
             await bucket.delete(name)
         for name, value in wanted.items():
@@ -52,9 +53,14 @@ async def _bucket(client: Client, replicas: int = 1) -> KeyValue:
         return await js.create_key_value(bucket=names.TYPES_BUCKET, replicas=replicas)
 
 
-async def _entries(bucket: KeyValue) -> dict[str, bytes]:
-    try:
-        keys = await bucket.keys()
-    except nats.js.errors.NoKeysError:
-        return {}
-    return {key: (await bucket.get(key)).value or b"" for key in keys}
+async def _entries(client: Client, bucket: KeyValue) -> dict[str, bytes]:
+    """What the bucket holds. The client's own `keys()` was seen to end early on a busy machine."""
+    prefix = f"$KV.{names.TYPES_BUCKET}."
+    info = await client.jetstream().stream_info(f"KV_{names.TYPES_BUCKET}", subjects_filter=f"{prefix}>")
+    found: dict[str, bytes] = {}
+    for subject in info.state.subjects or {}:
+        key = subject.removeprefix(prefix)
+        # A deleted entry leaves a mark.
+        with contextlib.suppress(nats.js.errors.KeyDeletedError, nats.js.errors.KeyNotFoundError):
+            found[key] = (await bucket.get(key)).value or b""
+    return found
