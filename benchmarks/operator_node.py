@@ -14,7 +14,6 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import uvloop
@@ -22,6 +21,7 @@ from benchmarks.operator_report import quantiles, table_of_node
 from benchmarks.operator_stage import Api
 
 from controlplane import sandbox
+from doubles.local import all_the_while
 from doubles.receiver import TlsReceiver
 from e2e import cluster
 from e2e.team import Team, allow_receiver, new_secret, until
@@ -46,7 +46,8 @@ async def measure(changes: int) -> list[float]:
             async with TlsReceiver(sandbox.HOST_ADDRESS) as receiver:
                 team = Team(kubectl, NAMESPACE, receiver, Publisher(client))
                 await asyncio.to_thread(_set_up, team, receiver)
-                async with _publishing(team), contextlib.aclosing(Api(node)) as api:
+                publishing = all_the_while(team.publish, every_seconds=EVENT_GAP_SECONDS)
+                async with publishing, contextlib.aclosing(Api(node)) as api:
                     return [await _change(api, receiver, number) for number in range(changes)]
         finally:
             await client.close()
@@ -71,21 +72,6 @@ async def _change(api: Api, receiver: TlsReceiver, number: int) -> float:
     # So that changes fall on any moment of whatever beats in a kubelet or a sender.
     await asyncio.sleep(0.5 + 0.137 * (number % 8))
     return first.at_s - began
-
-
-@contextlib.asynccontextmanager
-async def _publishing(team: Team) -> AsyncIterator[None]:
-    async def for_ever() -> None:
-        while True:
-            await team.publish()
-            await asyncio.sleep(EVENT_GAP_SECONDS)
-
-    task = asyncio.create_task(for_ever())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def main() -> None:

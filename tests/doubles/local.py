@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from hookline.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client
 from hookline.stream.publish import Publisher, publish_event
+from hookline.tasks import cancel
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
 
@@ -113,6 +114,22 @@ async def publish(
     for start in range(0, count, 200):
         await asyncio.gather(*(one(each) for each in ids[start : start + 200]))
     return ids
+
+
+@contextlib.asynccontextmanager
+async def all_the_while(work: Callable[[], Awaitable[object]], *, every_seconds: float) -> AsyncIterator[None]:
+    """Do something again and again."""
+
+    async def for_ever() -> None:
+        while True:
+            await work()
+            await asyncio.sleep(every_seconds)
+
+    task = asyncio.create_task(for_ever())
+    try:
+        yield
+    finally:
+        await cancel([task])
 
 
 async def deliver(client: Client, uid: str, count: int = 1, *, returned: int = 0, parked: bool = False) -> list[str]:

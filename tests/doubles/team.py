@@ -5,16 +5,15 @@ Decides what its manifests look like; never acts as the operator.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from doubles.installation import Installation, condition_of, eventually
-from doubles.local import publish, until
+from doubles.local import all_the_while, publish, until
 from doubles.receiver import Call, TlsReceiver
 from hookline.control.kinds import WEBHOOKS
 
@@ -90,21 +89,9 @@ class Team:
         await until(arrived, seconds=seconds, what=f"{event_id} at {path}")
         return found[0]
 
-    @asynccontextmanager
-    async def publishing(self, *, every_seconds: float = 0.1) -> AsyncIterator[None]:
+    def publishing(self, *, every_seconds: float = 0.1) -> AbstractAsyncContextManager[None]:
         """Publish events all the while."""
-
-        async def for_ever() -> None:
-            while True:
-                await self.publish()
-                await asyncio.sleep(every_seconds)
-
-        task = asyncio.create_task(for_ever())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        return all_the_while(self.publish, every_seconds=every_seconds)
 
     async def missed_nothing(self, path: str, *, seconds: float = 30) -> None:
         """Wait until every event of this team has arrived at a path."""
