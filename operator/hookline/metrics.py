@@ -7,7 +7,7 @@ endpoints fail is in the report, in the condition Delivering and in the logs. Ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 
 from prometheus_client import (
     CollectorRegistry,
@@ -69,17 +69,18 @@ class SenderMetrics(Metrics):
         self._retries = self._counter("hookline_retries", "Failed deliveries stored to be tried again.")
         self._dead = self._counter("hookline_dead_letters", "Deliveries given up, by why.", "reason")
         self._parked = self._counter("hookline_parked", "Deliveries put on the shelf, by why.", "reason")
-        self._returned = self._counter("hookline_unparked", "Deliveries brought back from the shelf.")
-        self._put_off = self._counter(
-            "hookline_put_off", "Deliveries sent round through the queue because their lane did not move."
-        )
+        self._returned = self._counter("hookline_unparked", "Deliveries taken from the shelf to be called.")
         self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all stored.")
         self._deliveries = self._counter("hookline_deliveries_made", "Deliveries that events became.")
         self._held = self._gauge("hookline_deliveries_held", "Deliveries in the hands of this process.")
         self._loads = self._counter("hookline_route_book_loads", "Route books taken into force.")
         self._refusals = self._counter("hookline_route_book_refusals", "Times that files of the book were not usable.")
         self._webhooks = self._gauge("hookline_route_book_webhooks", "Webhooks in the book in force.")
-        self._sick = self._gauge("hookline_endpoints_sick", "Webhooks whose calls keep failing from this process.")
+        self._endpoints = {
+            "Sick": self._gauge("hookline_endpoints_sick", "Webhooks whose calls keep failing, for all senders."),
+            "Gone": self._gauge("hookline_endpoints_gone", "Webhooks whose receiver answered 410, for all senders."),
+            "Behind": self._gauge("hookline_endpoints_behind", "Webhooks served from the shelf, for all senders."),
+        }
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
         for counter, words in ((self._attempts, outcomes), (self._dead, deaths), (self._parked, parkings)):
             for word in words:
@@ -101,9 +102,6 @@ class SenderMetrics(Metrics):
     def unparked(self) -> None:
         self._returned.inc()
 
-    def put_off(self) -> None:
-        self._put_off.inc()
-
     def fanned_out(self, deliveries: int) -> None:
         self._events.inc()
         self._deliveries.inc(deliveries)
@@ -115,10 +113,13 @@ class SenderMetrics(Metrics):
     def book_refused(self) -> None:
         self._refusals.inc()
 
-    def watch(self, *, held: Callable[[], int], sick: Callable[[], int], connected: Callable[[], bool]) -> None:
+    def watch(
+        self, *, held: Callable[[], int], endpoints: Mapping[str, Callable[[], int]], connected: Callable[[], bool]
+    ) -> None:
         """Ask these whenever somebody reads the metrics."""
         self._held.set_function(held)
-        self._sick.set_function(sick)
+        for kind, count in endpoints.items():
+            self._endpoints[kind].set_function(count)
         self._connected.set_function(connected)
 
 

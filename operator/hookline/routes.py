@@ -65,12 +65,18 @@ class Route(Record):
     url: str = Field(max_length=2048, description="URL without its query, which lies in the keys.")
     timeout_seconds: int = Field(ge=1, le=30, description="Bound of one whole call.")
     schedule_seconds: tuple[int, ...] = Field(max_length=20, description="Waits between attempts.")
-    max_concurrency: int = Field(ge=1, le=1000, description="Calls at once.")
+    max_concurrency: int = Field(ge=1, le=1000, description="Calls at once, of all senders together.")
+    rate_limit: tuple[int, int] | None = Field(default=None, description="Calls in so many seconds, of all senders.")
 
     @property
     def title(self) -> str:
         """How people call it: namespace/name."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def per_second(self) -> float:
+        """Calls a second, of all senders together; 0 without a limit."""
+        return self.rate_limit[0] / self.rate_limit[1] if self.rate_limit else 0.0
 
 
 class RetiredKey(Record):

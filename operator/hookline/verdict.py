@@ -6,6 +6,7 @@ their summary Ready, and the route with its keys. Every reason is in docs/condit
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,6 +106,13 @@ def _uid(webhook: Webhook) -> str:
     return metadata.uid or uid_of(metadata.namespace, metadata.name)
 
 
+def _generation(webhook: Webhook) -> int:
+    """On one machine, where no cluster counts changes: another one for another spec."""
+    if webhook.metadata.uid:
+        return webhook.metadata.generation
+    return int.from_bytes(hashlib.sha256(webhook.spec.model_dump_json().encode()).digest()[:4])
+
+
 def _accepted(webhook: Webhook, around: Surroundings) -> Condition:
     problem = _not_accepted(webhook, around)
     if problem is None:
@@ -176,7 +184,7 @@ def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved
         uid=_uid(webhook),
         namespace=webhook.metadata.namespace,
         name=webhook.metadata.name,
-        generation=webhook.metadata.generation,
+        generation=_generation(webhook),
         state=state,
         # A Webhook that is not accepted hears nothing new; what it had waits for its owner to put it right.
         event=spec.event if hears else None,
@@ -184,6 +192,7 @@ def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved
         timeout_seconds=min(spec.timeout_seconds or defaults.default_timeout_seconds, defaults.max_timeout_seconds),
         schedule_seconds=tuple(schedule),
         max_concurrency=spec.max_concurrency,
+        rate_limit=(spec.rate_limit.calls, spec.rate_limit.per_seconds) if spec.rate_limit is not None else None,
     )
 
 

@@ -126,6 +126,15 @@ class Retry(Model):
     )
 
 
+class RateLimit(Model):
+    """How many calls there may be in a time, over all senders."""
+
+    calls: Annotated[Count, Field(ge=1, le=100_000)] = Field(description="How many calls.")
+    per_seconds: Annotated[Count, Field(ge=1, le=3600)] = Field(
+        default=1, description="In how many seconds. They are spread evenly over that time."
+    )
+
+
 class CaSecretRef(SecretRef):
     """One key of a lent Secret in the same namespace with CA certificates in PEM form."""
 
@@ -199,7 +208,10 @@ class WebhookSpec(Model):
     )
     retry: Retry | None = Field(default=None, description="Retry schedule; without it the Dispatcher's holds.")
     max_concurrency: Annotated[Count, Field(ge=1, le=1000)] = Field(
-        default=10, description="How many calls may be under way to this URL at once."
+        default=10, description="How many calls may be under way to this URL at once, over all senders."
+    )
+    rate_limit: RateLimit | None = Field(
+        default=None, description="How often this URL may be called; without it, as often as maxConcurrency allows."
     )
     tls: Tls | None = Field(default=None, description="Certificates to trust and to show.")
     dispatcher: ObjectName = Field(

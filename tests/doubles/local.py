@@ -80,7 +80,13 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def sender(
-    folder: Path, nats_url: str, *, grace_seconds: float = 5, gone_seconds: float = 60, patient: bool = False
+    folder: Path,
+    nats_url: str,
+    *,
+    grace_seconds: float = 5,
+    gone_seconds: float = 60,
+    probe_seconds: float = 0.5,
+    patient: bool = False,
 ) -> AsyncIterator[Running]:
     attempts: list[Attempt] = []
     stop = asyncio.Event()
@@ -90,6 +96,7 @@ async def sender(
         on_attempt=attempts.append,
         grace_seconds=grace_seconds,
         gone_seconds=gone_seconds,
+        probe_seconds=probe_seconds,
         patient=patient,
     )
     running = Running(pod, attempts, stop, asyncio.create_task(pod.run(stop)))
@@ -132,7 +139,7 @@ async def all_the_while(work: Callable[[], Awaitable[object]], *, every_seconds:
         await cancel([task])
 
 
-async def deliver(client: Client, uid: str, count: int = 1, *, returned: int = 0, parked: bool = False) -> list[str]:
+async def deliver(client: Client, uid: str, count: int = 1, *, parked: bool = False) -> list[str]:
     """Store deliveries as a fan-out that knows the Webhook does; the ids of their events."""
     publisher = Publisher(client)
     now = datetime.now(UTC).isoformat()
@@ -140,7 +147,7 @@ async def deliver(client: Client, uid: str, count: int = 1, *, returned: int = 0
 
     async def one() -> str:
         event = Event(f"evt_{uuid.uuid4().hex}", "default", "IdentityCreated", now, b"{}")
-        delivery = Delivery(uid, event, next(_event_seqs), returned=returned)
+        delivery = Delivery(uid, event, next(_event_seqs))
         await publisher.store(subject, b"{}", delivery.headers(), once=event.id)
         return event.id
 

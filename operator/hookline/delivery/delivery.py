@@ -17,8 +17,10 @@ from hookline.telemetry import redact
 
 SEQ_HEADER = "Hookline-Event-Seq"
 ATTEMPT_HEADER = "Hookline-Attempt"
-RETURNED_HEADER = "Hookline-Returned"
+STORED_HEADER = "Hookline-Stored"
+"""When the event was stored, by the server's clock: Unix time."""
 WEBHOOK_GONE = "WebhookGone"
+DELETED = f"{WEBHOOK_GONE}: the Webhook was deleted"
 USER_AGENT = f"Hookline/{__version__}"
 
 
@@ -26,14 +28,14 @@ USER_AGENT = f"Hookline/{__version__}"
 class Delivery:
     """One event for the Webhook `uid`. `event_seq` is its place in the stream EVENTS, `attempt` counts from 1.
 
-    `returned` is how often it was brought back from PARKED since the last attempt.
+    `stored_s` is when the event was stored, by the server's clock in Unix time; 0 when that is not known.
     """
 
     uid: str
     event: Event
     event_seq: int
     attempt: int = 1
-    returned: int = 0
+    stored_s: int = 0
 
     @property
     def once(self) -> str:
@@ -41,10 +43,7 @@ class Delivery:
         return f"{self.event_seq}.{self.uid}"
 
     def next_attempt(self) -> Delivery:
-        return replace(self, attempt=self.attempt + 1, returned=0)
-
-    def brought_back(self) -> Delivery:
-        return replace(self, returned=self.returned + 1)
+        return replace(self, attempt=self.attempt + 1)
 
     def headers(self) -> dict[str, str]:
         headers = {
@@ -52,7 +51,7 @@ class Delivery:
             SEQ_HEADER: str(self.event_seq),
             ATTEMPT_HEADER: str(self.attempt),
         }
-        return {**headers, RETURNED_HEADER: str(self.returned)} if self.returned else headers
+        return {**headers, STORED_HEADER: str(self.stored_s)} if self.stored_s else headers
 
 
 class MalformedDelivery(ValueError):
@@ -67,10 +66,16 @@ def read(subject: str, headers: Mapping[str, str], body: bytes) -> Delivery:
             events.from_headers(headers, body),
             int(headers[SEQ_HEADER]),
             int(headers[ATTEMPT_HEADER]),
-            int(headers.get(RETURNED_HEADER, 0)),
+            stored_s(headers),
         )
     except (KeyError, ValueError) as error:
         raise MalformedDelivery(f"{subject}: {error}") from None
+
+
+def stored_s(headers: Mapping[str, str]) -> int:
+    """When the event of a stored delivery was stored; 0 when it does not say so."""
+    stored = headers.get(STORED_HEADER, "")
+    return int(stored) if stored.isascii() and stored.isdigit() else 0
 
 
 def event_of(subject: str, headers: Mapping[str, str], body: bytes, *, seq: int, time: str) -> Event:
@@ -134,12 +139,6 @@ def dead_letter(
         }
     tenant, uid = delivery.event.tenant, delivery.uid
     return DeadLetter(names.dead_subject(tenant, uid), headers, delivery.event.body, f"dead.{delivery.once}")
-
-
-def gone_letter(delivery: Delivery, *, failed_at: str) -> DeadLetter:
-    """Of a delivery whose Webhook is no more."""
-    reason = f"{WEBHOOK_GONE}: the Webhook was deleted"
-    return dead_letter(delivery, reason, route=None, keys=None, outcome=None, failed_at=failed_at)
 
 
 def later_token(delivery: Delivery) -> str:

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 import structlog
 
 from hookline.delivery.delivery import Delivery, event_of
+from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.routebook import RouteBook
 from hookline.events import Event
 from hookline.metrics import SenderMetrics
-from hookline.routes import Book, Route, RouteState
+from hookline.routes import Book, Route
 from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
@@ -28,26 +29,22 @@ ROOM = 256
 """Events in our hands at once."""
 
 
-def deliveries(event: Event, seq: int, book: Book) -> Iterator[tuple[Route, Delivery]]:
-    """What an event becomes under a route book."""
+def deliveries(event: Event, seq: int, book: Book, stored_s: float) -> Iterator[tuple[Route, Delivery]]:
+    """What an event that was stored at `stored_s` becomes under a route book."""
     for route in book.match(event.tenant, event.type):
-        yield route, Delivery(route.uid, event, seq)
-
-
-def subject_for(route: Route) -> str:
-    """Straight to the shelf for a Webhook that cannot be called: it should cost its neighbours nothing."""
-    if route.state is RouteState.ACTIVE:
-        return names.delivery_subject(route.uid)
-    return names.parked_subject(route.uid)
+        yield route, Delivery(route.uid, event, seq, stored_s=int(stored_s))
 
 
 class Fanout:
     """Takes events, stores their deliveries."""
 
-    def __init__(self, pull: PullLoop, publisher: Publisher, books: RouteBook, metrics: SenderMetrics) -> None:
+    def __init__(
+        self, pull: PullLoop, publisher: Publisher, books: RouteBook, endpoints: Endpoints, metrics: SenderMetrics
+    ) -> None:
         self._pull = pull
         self._publisher = publisher
         self._books = books
+        self._endpoints = endpoints
         self._metrics = metrics
 
     async def handle(self, taken: Taken) -> None:
@@ -56,7 +53,7 @@ class Fanout:
         assert book is not None, "nothing is taken before there is a route book"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=now)
-        made = list(deliveries(event, taken.seq, book))
+        made = list(deliveries(event, taken.seq, book, taken.stored_s))
         try:
             await self._store(event, made)
         except (StreamUnavailable, StreamRefused) as error:
@@ -69,7 +66,7 @@ class Fanout:
 
     async def _store(self, event: Event, made: Sequence[tuple[Route, Delivery]]) -> None:
         stores = [
-            self._publisher.store(subject_for(route), event.body, delivery.headers(), once=delivery.once)
+            self._publisher.store(self._subject(route), event.body, delivery.headers(), once=delivery.once)
             for route, delivery in made
         ]
         if len(stores) == 1:
@@ -77,3 +74,11 @@ class Fanout:
             await stores[0]
         else:
             await asyncio.gather(*stores)
+
+    def _subject(self, route: Route) -> str:
+        """Straight to the shelf for a Webhook that cannot be called: it should cost its neighbours nothing."""
+        why = self._endpoints.why_shelved(route)
+        if not why:
+            return names.delivery_subject(route.uid)
+        self._metrics.parked(why)
+        return names.parked_subject(route.uid)

@@ -1,83 +1,188 @@
-"""Who may be called now: one lane for each Webhook, with its bound of calls at once. Decides, and does no I/O.
+"""Who may be called now: one lane for each Webhook, with its bounds. Decides, and does no I/O.
+
+A lane has a bound of calls at once, may have a rate, and all lanes together have a number of places. While places are
+short they go round: tenants in turn, and within a tenant its Webhooks in turn, so that neither many events of one
+Webhook nor many Webhooks of one tenant keep others from theirs.
 
 All Webhooks of a shard share one stream of messages. What a lane holds while it waits takes room from its neighbours,
-so a lane that does not move gives its waiting messages back (`overdue`), and until it has caught up takes in no more
-than it may run at once (`AWAY`). A lane that moves may wait: sending its messages round through the queue would only
-cost time.
+so a lane that does not move gives its waiting messages up (`overdue`). Messages of the shelf are pinned: they take no
+room from anybody else.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from hookline.delivery.shares import Bucket, burst
 
 T = TypeVar("T")
+
+PLACES = 512
+"""Calls at once of one sender, whatever the number of Webhooks."""
 
 PATIENCE_SECONDS = 2.0
 """How long a message may wait in a lane before the lane counts as stuck. With the room of a shard, 128 messages, a lane
 that makes 64 calls a second never does."""
 
 
-class Place(Enum):
-    """Where an offered message goes."""
+class Terms(NamedTuple):
+    """What a lane may do. `per_second` 0 means without a rate."""
 
-    RUN = "run"
-    WAIT = "wait"
-    AWAY = "away"
+    uid: str
+    tenant: str
+    limit: int
+    per_second: float = 0.0
+
+
+class _Waiting(NamedTuple, Generic[T]):
+    item: T
+    since_s: float
+    pinned: bool
 
 
 @dataclass(slots=True)
 class _Lane(Generic[T]):
+    terms: Terms
     running: int = 0
-    waiting: deque[tuple[T, float]] = field(default_factory=deque)
-    stuck: bool = False
+    waiting: deque[_Waiting[T]] = field(default_factory=deque)
+    bucket: Bucket | None = None
+
+    def has_room(self) -> bool:
+        return self.running < self.terms.limit
 
 
 class Lanes(Generic[T]):
-    """The lanes of one sender."""
+    """The lanes of one sender. An item that may run counts as running until `finished`."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = PLACES) -> None:
+        self._places = places
+        self._running = 0
         self._lanes: dict[str, _Lane[T]] = {}
+        self._turns: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+        """Lanes that wait for a place or their rate alone, by tenant, each in the order of turns."""
 
-    def offer(self, uid: str, item: T, *, limit: int, now_s: float) -> Place:
-        """Where `item` goes, given that its Webhook may have `limit` calls at once."""
-        lane = self._lanes.setdefault(uid, _Lane())
-        if lane.running < limit and not lane.waiting:
-            lane.running += 1
-            return Place.RUN
-        if lane.stuck and len(lane.waiting) >= limit:
-            return Place.AWAY
-        lane.waiting.append((item, now_s))
-        return Place.WAIT
+    def offer(self, terms: Terms, item: T, *, now_s: float, pinned: bool = False) -> bool:
+        """Whether `item` may run at once; else it waits."""
+        lane = self._lane(terms)
+        if not lane.waiting and self._running < self._places and lane.has_room() and _token(lane, now_s):
+            self._begin(lane)
+            return True
+        lane.waiting.append(_Waiting(item, now_s, pinned))
+        self._keep_turn(lane)
+        return False
 
-    def finished(self, uid: str, *, limit: int) -> list[T]:
-        """One call of the lane ended: what may run now. More than one when the limit was raised."""
-        lane = self._lanes[uid]
+    def finished(self, terms: Terms, *, now_s: float) -> list[T]:
+        """One call of a lane ended: what may run now, of whatever lane."""
+        lane = self._lane(terms)
         lane.running -= 1
-        ready: list[T] = []
-        while lane.waiting and lane.running < limit:
-            ready.append(lane.waiting.popleft()[0])
-            lane.running += 1
-        if not lane.waiting:
-            lane.stuck = False
-            if not lane.running:
-                del self._lanes[uid]
+        self._running -= 1
+        self._keep_turn(lane)
+        ready = self.ready(now_s)
+        self._forget_if_idle(lane, now_s)
         return ready
 
+    def ready(self, now_s: float) -> list[T]:
+        """What waits and may run now, one of each tenant in turn."""
+        ready: list[T] = []
+        resting: set[str] = set()
+        while self._running < self._places:
+            tenant = next((each for each in self._turns if each not in resting), None)
+            if tenant is None:
+                break
+            self._turns.move_to_end(tenant)
+            lane = self._next_of(tenant, now_s)
+            if lane is None:
+                # All that waits there waits for its rate.
+                resting.add(tenant)
+            else:
+                ready.append(lane.waiting.popleft().item)
+                self._begin(lane)
+        return ready
+
+    def wait_seconds(self) -> float | None:
+        """Until a rate lets something run; None when nothing waits for one."""
+        lanes = (self._lanes[uid] for turns in self._turns.values() for uid in turns)
+        return min((each.bucket.wait_seconds(each.terms.per_second) for each in lanes if each.bucket), default=None)
+
     def overdue(self, now_s: float) -> list[T]:
-        """What has waited too long, taken out of its lane: to be put off."""
-        away: list[T] = []
-        for lane in self._lanes.values():
-            while lane.waiting and now_s - lane.waiting[0][1] > PATIENCE_SECONDS:
-                away.append(lane.waiting.popleft()[0])
-                lane.stuck = True
-        return away
+        """What has waited too long and is not pinned, taken out of its lane with all that came after it."""
+        late = [lane for lane in self._lanes.values() if lane.waiting and _is_late(lane, now_s)]
+        return [item for lane in late for item in self._take_out(lane, keep_pinned=True)]
+
+    def evict(self, uid: str) -> list[T]:
+        """Everything that waits in one lane, taken out."""
+        lane = self._lanes.get(uid)
+        return self._take_out(lane, keep_pinned=False) if lane else []
 
     def clear(self) -> list[T]:
         """Everything that waits, taken out: nothing more is to be run."""
-        away = [item for lane in self._lanes.values() for item, _ in lane.waiting]
-        for lane in self._lanes.values():
-            lane.waiting.clear()
-        return away
+        return [item for lane in self._lanes.values() for item in self._take_out(lane, keep_pinned=False)]
+
+    def sweep(self, now_s: float) -> None:
+        """Forget lanes that are idle and whose rate owes nothing."""
+        for lane in list(self._lanes.values()):
+            self._forget_if_idle(lane, now_s)
+
+    def _lane(self, terms: Terms) -> _Lane[T]:
+        lane = self._lanes.get(terms.uid)
+        if lane is None:
+            lane = self._lanes[terms.uid] = _Lane(terms)
+        # Of a Webhook that is no more a sender does not know the tenant. A uid never moves to another one.
+        lane.terms = terms._replace(tenant=lane.terms.tenant)
+        return lane
+
+    def _begin(self, lane: _Lane[T]) -> None:
+        lane.running += 1
+        self._running += 1
+        self._keep_turn(lane)
+
+    def _keep_turn(self, lane: _Lane[T]) -> None:
+        """Have the lane wait for its turn exactly while it could use one."""
+        tenant, uid = lane.terms.tenant, lane.terms.uid
+        if lane.waiting and lane.has_room():
+            self._turns.setdefault(tenant, OrderedDict()).setdefault(uid)
+        elif tenant in self._turns:
+            self._turns[tenant].pop(uid, None)
+            if not self._turns[tenant]:
+                del self._turns[tenant]
+
+    def _next_of(self, tenant: str, now_s: float) -> _Lane[T] | None:
+        for uid in list(self._turns[tenant]):
+            lane = self._lanes[uid]
+            if _token(lane, now_s):
+                self._turns[tenant].move_to_end(uid)
+                return lane
+        return None
+
+    def _take_out(self, lane: _Lane[T], *, keep_pinned: bool) -> list[T]:
+        out = [each.item for each in lane.waiting if not (keep_pinned and each.pinned)]
+        lane.waiting = deque(each for each in lane.waiting if keep_pinned and each.pinned)
+        self._keep_turn(lane)
+        return out
+
+    def _forget_if_idle(self, lane: _Lane[T], now_s: float) -> None:
+        if not lane.running and not lane.waiting and (lane.bucket is None or _is_full(lane, now_s)):
+            self._lanes.pop(lane.terms.uid, None)
+
+
+def _is_late(lane: _Lane[T], now_s: float) -> bool:
+    first = next((each for each in lane.waiting if not each.pinned), None)
+    return first is not None and now_s - first.since_s > PATIENCE_SECONDS
+
+
+def _is_full(lane: _Lane[T], now_s: float) -> bool:
+    rate = lane.terms.per_second
+    return not rate or lane.bucket is None or lane.bucket.full(rate, now_s)
+
+
+def _token(lane: _Lane[T], now_s: float) -> bool:
+    """Whether the rate allows a call now, which then counts."""
+    rate = lane.terms.per_second
+    if not rate:
+        lane.bucket = None
+        return True
+    if lane.bucket is None:
+        lane.bucket = Bucket(burst(rate), now_s)
+    return lane.bucket.take(rate, now_s)

@@ -1,40 +1,73 @@
-"""Deliveries of Webhooks that cannot be called wait in PARKED; this brings them back once they can.
+"""The shelf: deliveries that wait, each Webhook's in the order in which they came, called directly from here.
 
-All senders share one consumer for each Webhook while it drains. A delivery whose Webhook is gone (absence decides
-that) becomes a dead letter here. One that came back to the shelf after it had been brought back is called from the
-shelf: some other sender does not know yet what this one knows, and the two must not pass it to and fro.
+Looks at it every second and says for each Webhook what is to be done with what waits: call it, probe with the first of
+it, give it up, or let it wait. All senders share one consumer for each Webhook while its shelf is served. What a
+Webhook takes from the shelf at once grows from one call, so that an endpoint that just came back is not run over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 
 import structlog
 
+from hookline.delivery import breaker
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.absence import QUESTIONS, Absences
-from hookline.delivery.delivery import WEBHOOK_GONE, Delivery, MalformedDelivery
+from hookline.delivery.breaker import SLOW, Kind
+from hookline.delivery.delivery import Delivery, MalformedDelivery
+from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.routebook import RouteBook
+from hookline.delivery.sender import Sender
+from hookline.delivery.shares import Members
 from hookline.metrics import SenderMetrics
-from hookline.routes import Book, RouteState
+from hookline.routes import Book, Route
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
-from hookline.stream.streams import open_unpark, parked
+from hookline.stream.streams import oldest_parked, open_unpark, parked
 
 log = structlog.get_logger(__name__)
 
 ROOM = 64
+"""Messages of one Webhook's shelf in the hands of one sender, at most."""
+
 POLL_SECONDS = 1.0
+IDLE_PROBE_SECONDS = 5.0
+"""A probe that gets nothing to call, since another sender still holds it, ends."""
+
+OLDEST_IN_A_LOOK = 50
+"""Webhooks whose oldest delivery is looked at in one look."""
+
+
+class _Task(Enum):
+    CALL = "call"
+    PROBE = "probe"
+    BURY = "bury"
+    """The Webhook was deleted."""
+    EXPIRE = "expire"
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """The shelf of one Webhook while it is served."""
+
+    consumer: str
+    task: _Task
+    room: int
+    since_s: float
+    in_hand: bool = False
 
 
 class Parking:
-    """Watches the shelf. What must not go back to its shard is handed to `take`, which then owns the message.
+    """Serves the shelf; what is to be called is handed to `sender`.
 
     `gone_seconds`: after how long a Webhook that nobody knows counts as deleted.
     """
@@ -46,7 +79,9 @@ class Parking:
         publisher: Publisher,
         books: RouteBook,
         metrics: SenderMetrics,
-        take: Callable[[Taken], None],
+        sender: Sender,
+        endpoints: Endpoints,
+        members: Members,
         *,
         gone_seconds: float,
     ) -> None:
@@ -55,41 +90,60 @@ class Parking:
         self._publisher = publisher
         self._books = books
         self._metrics = metrics
-        self._take = take
+        self._sender = sender
+        self._endpoints = endpoints
+        self._members = members
         self._ask_seconds = gone_seconds / QUESTIONS
         self._ask_at_s = 0.0
         self._absences = Absences()
         self._peers = Peers(client, knows=self._knows, on_known=self._absences.known)
-        self._draining: dict[str, str] = {}
+        self._shelves: dict[str, _Shelf] = {}
+        self._expiries: dict[str, tuple[str, float]] = {}
+        """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""
+        self._server_ahead_s = 0.0
+        """The server's clock less our monotonic one: no clock of a pod decides how old something is."""
+        self._wake = asyncio.Event()
 
     def owns(self, taken: Taken) -> bool:
         """Whether a message is from the shelf."""
-        return taken.subject.startswith(names.parked_subject(""))
+        return names.is_unpark(taken.consumer)
 
     def lost(self, consumer: str) -> bool:
         """The queue has no such consumer any more; whether it was one of the shelf's. The next look makes it anew."""
-        uids = [uid for uid, each in self._draining.items() if each == consumer]
+        uids = [uid for uid, each in self._shelves.items() if each.consumer == consumer]
         for uid in uids:
-            self._stop_draining(uid)
+            self._leave(uid)
         return bool(uids)
+
+    def probed(self, uid: str) -> None:
+        """The probe of an endpoint ended, one way or the other."""
+        shelf = self._shelves.get(uid)
+        if shelf is not None and shelf.task is _Task.PROBE:
+            self._leave(uid)
+            self._wake.set()
 
     async def watch(self) -> None:
         """Look at the shelf every second: a book may change, or another sender may park something late."""
         await self._peers.start()
         while True:
+            self._wake.clear()
             try:
                 await self._look()
             except StreamUnavailable as error:
                 self._absences.forget()
-                log.debug("cannot look at parked deliveries", problem=str(error))
-            await asyncio.sleep(min(POLL_SECONDS, self._ask_seconds))
+                log.debug("cannot look at the shelf", problem=str(error))
+            try:
+                async with asyncio.timeout(min(POLL_SECONDS, self._ask_seconds)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
 
     async def handle(self, taken: Taken) -> None:
-        """One parked delivery: back to its shard, called, or dead. Left there when its Webhook waits after all."""
+        """One delivery of the shelf. Left there when it is to wait after all."""
         uid, book = names.uid_of(taken.subject), self._books.current
-        if book is None or not self._may_leave(uid, book):
-            self._stop_draining(uid)
-            await taken.give_back()
+        shelf = self._shelves.get(uid)
+        if book is None or shelf is None:
+            await self._give_back(taken)
             return
         try:
             delivery = deliveries.read(taken.subject, taken.headers, taken.body)
@@ -97,13 +151,44 @@ class Parking:
             log.error("not a delivery, removed from the shelf", problem=str(error))
             await self._settle(taken, None)
             return
-        if book.route(uid) is None:
-            await self._settle(taken, self._bury(delivery))
-        elif delivery.returned:
+        route = book.route(uid)
+        reason = self._why_dead(delivery, taken, route, shelf)
+        if reason:
+            await self._settle(taken, self._bury(delivery, reason, route))
+        elif shelf.task is _Task.PROBE and not shelf.in_hand:
+            shelf.in_hand = True
+            self._sender.take(taken, probe=True)
+        elif shelf.task is _Task.CALL and self._endpoints.may_call(route):
             self._metrics.unparked()
-            self._take(taken)
+            self._sender.take(taken)
         else:
-            await self._settle(taken, self._bring_back(delivery, taken.seq))
+            if shelf.task is not _Task.PROBE:
+                self._leave(uid)
+            await self._give_back(taken)
+
+    def _why_dead(self, delivery: Delivery, taken: Taken, route: Route | None, shelf: _Shelf) -> str:
+        if shelf.task is _Task.CALL:
+            return ""
+        if shelf.task is _Task.BURY:
+            gone = route is None and self._absences.gone(delivery.uid)
+            return deliveries.DELETED if gone else ""
+        stored_s = taken.stored_s
+        return self._spent(route, stored_s, delivery.stored_s or stored_s)
+
+    def _spent(self, route: Route | None, shelf_s: float, event_s: float) -> str:
+        book, now_s = self._books.current, self._server_s()
+        assert book is not None, "nothing is taken before there is a route book"
+        return breaker.spent(
+            route,
+            self._endpoints.state_of(route) if route else None,
+            event_age_s=now_s - event_s,
+            shelf_age_s=now_s - shelf_s,
+            kept_s=book.dispatcher.parked_seconds,
+        )
+
+    async def _give_back(self, taken: Taken) -> None:
+        await taken.give_back()
+        self._pull.release(taken)
 
     async def _settle(self, taken: Taken, storing: Coroutine[None, None, None] | None) -> None:
         """Store what follows, then ack, then make room. Left unacked when it could not be stored: it comes back."""
@@ -116,31 +201,114 @@ class Parking:
         finally:
             self._pull.release(taken)
 
-    async def _bring_back(self, delivery: Delivery, seq: int) -> None:
-        back = delivery.brought_back()
-        subject = names.delivery_subject(back.uid)
-        await self._publisher.store(subject, back.event.body, back.headers(), once=f"unpark.{seq}")
-        self._metrics.unparked()
-
-    async def _bury(self, delivery: Delivery) -> None:
-        letter = deliveries.gone_letter(delivery, failed_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    async def _bury(self, delivery: Delivery, reason: str, route: Route | None) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        letter = deliveries.dead_letter(delivery, reason, route=route, keys=None, outcome=None, failed_at=now)
         await self._publisher.store(letter.subject, letter.body, letter.headers, once=letter.once)
-        self._metrics.died(WEBHOOK_GONE)
+        self._metrics.died(reason.partition(":")[0])
 
     async def _look(self) -> None:
         book = self._books.current
         if book is None:
             return
-        waiting = await parked(self._client)
-        await self._ask_for({uid for uid in waiting if book.route(uid) is None})
-        wanted = {uid for uid in waiting if self._may_leave(uid, book)}
-        for uid in self._draining.keys() - wanted:
-            self._stop_draining(uid)
-        for uid in wanted - self._draining.keys():
-            log.info("emptying the shelf of a Webhook", webhook=_title(uid, book), count=waiting[uid])
-            consumer = await open_unpark(self._client, uid)
-            self._draining[uid] = consumer
-            self._pull.add(names.PARKED, consumer, ROOM)
+        waiting, server_s = await parked(self._client)
+        now_s = time.monotonic()
+        self._server_ahead_s = server_s - now_s
+        states = {uid for uid, _ in self._endpoints.states()}
+        await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})
+        self._tidy(book, waiting, states, now_s)
+        for uid, count in waiting.items():
+            route = book.route(uid)
+            task = await self._task(uid, route, now_s)
+            if task is None:
+                continue
+            if task is _Task.CALL and route is not None and count > ROOM:
+                self._endpoints.fall_behind(route, "Backlog")
+            await self._serve(uid, task, route, count)
+        await self._look_at_oldest(book, waiting)
+
+    def _tidy(self, book: Book, waiting: dict[str, int], states: set[str], now_s: float) -> None:
+        """Leave shelves that are empty or to be left alone, and forget states that say nothing more."""
+        for uid, shelf in list(self._shelves.items()):
+            idle = shelf.task is _Task.PROBE and not shelf.in_hand and now_s - shelf.since_s > IDLE_PROBE_SECONDS
+            stopped = shelf.task is _Task.CALL and not self._endpoints.may_call(book.route(uid))
+            if uid not in waiting or idle or stopped:
+                self._leave(uid)
+        for uid in states:
+            route = book.route(uid)
+            if route is None:
+                if self._absences.gone(uid):
+                    self._endpoints.forget(uid)
+                continue
+            self._endpoints.forget_void(route, now_s)
+            if uid not in waiting:
+                self._endpoints.catch_up(uid, now_s)
+        self._expiries = {uid: each for uid, each in self._expiries.items() if uid in waiting}
+
+    async def _task(self, uid: str, route: Route | None, now_s: float) -> _Task | None:
+        """What is to be done now with what waits for a Webhook. None: nothing new."""
+        if route is None and self._absences.gone(uid):
+            return _Task.BURY
+        if self._endpoints.may_call(route):
+            return _Task.CALL
+        shelf = self._shelves.get(uid)
+        if shelf is not None and shelf.task in (_Task.PROBE, _Task.EXPIRE):
+            return None
+        if route is not None and self._endpoints.is_due(route, now_s) and await self._endpoints.claim(route):
+            return _Task.PROBE
+        why, due_s = self._expiries.get(uid, ("", float("inf")))
+        if why == self._endpoints.why_shelved(route) and self._server_s() >= due_s:
+            del self._expiries[uid]
+            return _Task.EXPIRE
+        return None
+
+    async def _serve(self, uid: str, task: _Task, route: Route | None, count: int) -> None:
+        shelf = self._shelves.get(uid)
+        room = self._room(shelf, task, route)
+        if shelf is not None and shelf.task is task:
+            shelf.room = room
+            self._pull.resize(shelf.consumer, room)
+            return
+        self._leave(uid)
+        log.info("serving a shelf", webhook=route.title if route else uid, task=task.value, count=count)
+        consumer = await open_unpark(self._client, uid)
+        self._shelves[uid] = _Shelf(consumer, task, room, time.monotonic())
+        self._pull.add(names.PARKED, consumer, room)
+
+    def _room(self, shelf: _Shelf | None, task: _Task, route: Route | None) -> int:
+        if task is _Task.PROBE:
+            return 1
+        if task is not _Task.CALL or route is None:
+            return ROOM
+        most = min(ROOM, self._members.share(route.max_concurrency, route.uid))
+        if route.per_second:
+            most = min(most, int(self._members.rate(route.per_second)) + 1)
+        state = self._endpoints.state_of(route)
+        if state is not None and state.reason == SLOW:
+            # It never failed: no reason to begin slowly.
+            return most
+        if shelf is None or shelf.task is not task:
+            return 1
+        return min(most, shelf.room if self._endpoints.failures.any(route.uid) else shelf.room * 2)
+
+    async def _look_at_oldest(self, book: Book, waiting: dict[str, int]) -> None:
+        """Find out when what waits is to be given up. What is behind the oldest is younger."""
+        looked = 0
+        for uid in waiting:
+            route = book.route(uid)
+            why = self._endpoints.why_shelved(route)
+            if uid in self._shelves or self._expiries.get(uid, ("", 0.0))[0] == why:
+                continue
+            if looked == OLDEST_IN_A_LOOK:
+                return
+            looked += 1
+            oldest = await oldest_parked(self._client, uid)
+            if oldest is not None:
+                due_s = oldest.stored_s + book.dispatcher.parked_seconds
+                if route is not None and why == Kind.SICK.value:
+                    event_s = deliveries.stored_s(oldest.headers) or oldest.stored_s
+                    due_s = min(due_s, event_s + breaker.patience_seconds(route))
+                self._expiries[uid] = (why, due_s + 1)
 
     async def _ask_for(self, unknown: set[str]) -> None:
         """Ask the others, now and then. Not while our own book is unfinished: then it is no wonder."""
@@ -151,23 +319,14 @@ class Parking:
         await self._peers.ask(unknown)
         self._absences.ask(unknown)
 
-    def _may_leave(self, uid: str, book: Book) -> bool:
-        """Whether the parked deliveries of a Webhook need wait no longer."""
-        route = book.route(uid)
-        if route is None:
-            return self._absences.gone(uid)
-        return route.state is RouteState.ACTIVE
+    def _server_s(self) -> float:
+        return time.monotonic() + self._server_ahead_s
 
     def _knows(self, uid: str) -> bool:
         book = self._books.current
         return book is not None and book.route(uid) is not None
 
-    def _stop_draining(self, uid: str) -> None:
-        consumer = self._draining.pop(uid, None)
-        if consumer is not None:
-            self._pull.remove(consumer)
-
-
-def _title(uid: str, book: Book) -> str:
-    route = book.route(uid)
-    return route.title if route else f"{uid} (deleted)"
+    def _leave(self, uid: str) -> None:
+        shelf = self._shelves.pop(uid, None)
+        if shelf is not None:
+            self._pull.remove(shelf.consumer)

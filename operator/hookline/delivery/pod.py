@@ -7,7 +7,8 @@ whether it is ready, which book it serves and which endpoints are sick.
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
+import functools
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +18,14 @@ import structlog
 
 from hookline.delivery.absence import GONE_SECONDS
 from hookline.delivery.background import background
+from hookline.delivery.breaker import PROBE_SECONDS, SCHEDULE_SPENT, SHELF_EXPIRED, Kind, State
 from hookline.delivery.delivery import WEBHOOK_GONE
-from hookline.delivery.health import Health
+from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.routebook import RouteBook, webhooks_in
-from hookline.delivery.sender import UNKNOWN, Attempt
+from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session
 from hookline.metrics import SenderMetrics
-from hookline.retry import Dead, Reason, Retry
+from hookline.retry import Dead, Reason, Retry, Then
 from hookline.routes import Book, RouteState
 from hookline.stream.connection import CONNECT_SECONDS, Client, StreamRefused, StreamUnavailable, connect
 from hookline.tasks import cancel
@@ -39,8 +41,8 @@ PATIENT_CONNECT_SECONDS = 30.0
 AGAIN_SECONDS = 2.0
 """After a session that failed, before the next."""
 
-_DEATHS = ("ScheduleSpent", "Gone", WEBHOOK_GONE)
-_PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN)
+_DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, SHELF_EXPIRED)
+_PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, *map(str, Kind))
 
 
 class Pod:
@@ -55,6 +57,7 @@ class Pod:
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         grace_seconds: float = GRACE_SECONDS,
         gone_seconds: float = GONE_SECONDS,
+        probe_seconds: float = PROBE_SECONDS,
         patient: bool = False,
     ) -> None:
         self.metrics = SenderMetrics(outcomes=map(str, Reason), deaths=_DEATHS, parkings=_PARKINGS)
@@ -65,7 +68,7 @@ class Pod:
         self._grace_seconds = grace_seconds
         self._gone_seconds = gone_seconds
         self._patient = patient
-        self._health = Health()
+        self._endpoints = Endpoints(probe_seconds=probe_seconds)
         self._has_book = asyncio.Event()
         self._client: Client | None = None
         self._session: Session | None = None
@@ -74,7 +77,7 @@ class Pod:
         """Set while messages are taken."""
         self.metrics.watch(
             held=lambda: self._session.held if self._session else 0,
-            sick=lambda: len(self._health.sick()),
+            endpoints={kind.value: functools.partial(self._endpoints.count, kind) for kind in Kind},
             connected=self._is_connected,
         )
 
@@ -93,14 +96,22 @@ class Pod:
         return None if self.ready.is_set() else "the queue is being set up"
 
     def report(self) -> dict[str, object]:
-        """For the operator: the book that is served, and the endpoints that are sick."""
+        """For the operator: the book that is served, and the endpoints that are sick or gone."""
         book = self._books.current
         return {
             "served": book.served() if book else {},
             "webhooks": webhooks_in(book) if book else 0,
             "sick": [
-                {"uid": each.uid, "since": _stamp(each.since_s), "reason": str(each.reason), "status": each.status}
-                for each in self._health.sick()
+                {
+                    "uid": uid,
+                    "kind": state.kind.value,
+                    "since": _stamp(state.since_s),
+                    "reason": state.reason,
+                    "status": state.status,
+                    "generation": state.generation,
+                }
+                for uid, state in self._endpoints.states()
+                if state.kind is not Kind.BEHIND and self._counts(uid, state)
             ],
         }
 
@@ -149,7 +160,9 @@ class Pod:
             self.ready.clear()
             self._session = None
             if self._client is not None:
-                await self._client.close()
+                # The client fails to close what was cut off while something waited to be sent.
+                with contextlib.suppress(RuntimeError):
+                    await self._client.close()
                 self._client = None
 
     async def _connected(self, connecting: Coroutine[Any, Any, Client]) -> None:
@@ -158,24 +171,35 @@ class Pod:
     async def _run_session(self, stop: asyncio.Event) -> None:
         assert self._client is not None, "connected before there is a session"
         self._session = Session(
-            self._client, self._books, self.metrics, on_attempt=self._attempted, gone_seconds=self._gone_seconds
+            self._client,
+            self._books,
+            self._endpoints,
+            self.metrics,
+            on_attempt=self._attempted,
+            gone_seconds=self._gone_seconds,
         )
         await self._session.run(stop, grace_seconds=self._grace_seconds, on_ready=self.ready.set)
+
+    def _counts(self, uid: str, state: State) -> bool:
+        book = self._books.current
+        route = book.route(uid) if book else None
+        return route is not None and self._endpoints.state_of(route) is state
 
     def _is_connected(self) -> bool:
         return self._client is not None and self._client.is_connected
 
     def _book_changed(self, book: Book) -> None:
         self._has_book.set()
-        self._health.keep(book.route)
+        self._endpoints.failures.keep(book.route)
         if self._session is not None:
             self._session.book_changed(book)
 
     def _attempted(self, attempt: Attempt) -> None:
         outcome, decision = attempt.outcome, attempt.decision
-        self._health.attempted(attempt.route, outcome, time.time())
         self.metrics.attempted(str(outcome.reason), outcome.duration_seconds)
-        if isinstance(decision, Retry):
+        if attempt.probe and outcome.reason.then is Then.AGAIN:
+            pass
+        elif isinstance(decision, Retry):
             self.metrics.will_retry()
         elif isinstance(decision, Dead):
             self.metrics.died(decision.reason.partition(":")[0])

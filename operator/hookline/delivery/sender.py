@@ -18,12 +18,15 @@ import structlog
 from hookline import retry
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.attempt import Caller
+from hookline.delivery.breaker import SLOW, Kind
 from hookline.delivery.delivery import Delivery, MalformedDelivery
-from hookline.delivery.lanes import Lanes, Place
+from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.lanes import Lanes, Terms
 from hookline.delivery.routebook import RouteBook
+from hookline.delivery.shares import Members
 from hookline.metrics import SenderMetrics
-from hookline.retry import Dead, Done, Outcome, Retry
-from hookline.routes import Keys, Route, RouteState
+from hookline.retry import Dead, Done, Outcome, Retry, Then
+from hookline.routes import Keys, Route
 from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
@@ -36,12 +39,6 @@ log = structlog.get_logger(__name__)
 ROOM = 128
 """Deliveries of one shard in our hands at once."""
 
-UNKNOWN = "Unknown"
-"""Why a delivery is parked whose Webhook is not in the book. The other reasons are states of a route."""
-
-PUT_OFF_SECONDS = 5.0
-"""How long a delivery of a stuck lane is away before it is offered again."""
-
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -51,16 +48,27 @@ class Attempt:
     route: Route
     outcome: Outcome
     decision: Done | Retry | Dead
+    probe: bool = False
+    """Of a sick endpoint. The delivery of a probe that failed stays on the shelf as it was."""
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
     taken: Taken
     delivery: Delivery
+    probe: bool = False
+
+    @property
+    def shelved(self) -> bool:
+        """Whether it is from the shelf: there it stays when it is not called."""
+        return names.is_unpark(self.taken.consumer)
 
 
 class Sender:
-    """All deliveries in the hands of this process, of shards or, when parking hands them over, of the shelf."""
+    """All deliveries in the hands of this process, of shards or, when parking hands them over, of the shelf.
+
+    `on_probed` is called with the uid of a Webhook whose probe ended.
+    """
 
     def __init__(
         self,
@@ -68,6 +76,8 @@ class Sender:
         publisher: Publisher,
         books: RouteBook,
         caller: Caller,
+        endpoints: Endpoints,
+        members: Members,
         metrics: SenderMetrics,
         *,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
@@ -76,20 +86,25 @@ class Sender:
         self._publisher = publisher
         self._books = books
         self._caller = caller
+        self._endpoints = endpoints
+        self._members = members
         self._metrics = metrics
         self._on_attempt = on_attempt
         self._lanes: Lanes[_Job] = Lanes()
         self._held: dict[tuple[str, int], _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pacing: asyncio.TimerHandle | None = None
+        self.on_probed: Callable[[str], None] = lambda _: None
+        endpoints.on_shelved = self.shelve_waiting
 
-    def take(self, taken: Taken) -> None:
+    def take(self, taken: Taken, *, probe: bool = False) -> None:
         """A message: run it, let it wait, or put it aside."""
         if _place(taken) in self._held:
             # Delivered again while we are still at it (a server's crash forgets acks): one of us is enough.
             self._pull.release(taken)
             return
         try:
-            job = _Job(taken, deliveries.read(taken.subject, taken.headers, taken.body))
+            job = _Job(taken, deliveries.read(taken.subject, taken.headers, taken.body), probe)
         except MalformedDelivery as error:
             log.error("not a delivery, removed from the queue", problem=str(error))
             self._spawn(self._drop(taken))
@@ -102,13 +117,25 @@ class Sender:
         """Deliveries in our hands."""
         return len(self._held)
 
+    def shelve_waiting(self, uid: str) -> None:
+        """Put on the shelf what waits in the lane of a Webhook, if that is where it belongs now."""
+        route = self._route_of(uid)
+        if not self._endpoints.why_shelved(route):
+            return
+        for job in self._lanes.evict(uid):
+            if job.shelved and self._endpoints.may_call(route):
+                self._offer(job)
+            else:
+                self._spawn(self._set_aside(job, route))
+
     async def keep_alive(self) -> None:
-        """Tell the queue that we still work on what we hold, and put off what waits in lanes that do not move."""
+        """Tell the queue that we still work on what we hold, and shelve what waits in lanes that do not move."""
         beat = 0
         while True:
             await asyncio.sleep(0.5)
+            self._lanes.sweep(time.monotonic())
             for job in self._lanes.overdue(time.monotonic()):
-                self._spawn(self._put_off(job))
+                self._fall_behind(job)
             beat += 1
             if beat % int(ACK_WAIT_SECONDS / 3 / 0.5) == 0:
                 for job in list(self._held.values()):
@@ -126,20 +153,48 @@ class Sender:
 
     def _offer(self, job: _Job) -> None:
         route = self._route(job)
-        if route is None or route.state is not RouteState.ACTIVE:
+        if route is None or not self._is_next(job, route):
             self._spawn(self._set_aside(job, route))
-            return
-        place = self._lanes.offer(route.uid, job, limit=route.max_concurrency, now_s=time.monotonic())
-        if place is Place.RUN:
+        elif self._lanes.offer(self._terms(route), job, now_s=time.monotonic(), pinned=job.shelved):
             self._spawn(self._run(job))
-        elif place is Place.AWAY:
-            self._spawn(self._put_off(job))
+        elif route.per_second:
+            self._pace()
+
+    def _is_next(self, job: _Job, route: Route) -> bool:
+        """Whether the job is to be called: from its shard only while nothing of its Webhook is on the shelf."""
+        if not job.shelved:
+            return not self._endpoints.why_shelved(route)
+        return job.probe or self._endpoints.may_call(route)
+
+    def _fall_behind(self, job: _Job) -> None:
+        route = self._route(job)
+        if route is not None:
+            self._endpoints.fall_behind(route, SLOW)
+        self._spawn(self._set_aside(job, route))
+
+    def _terms(self, route: Route) -> Terms:
+        limit = self._members.share(route.max_concurrency, route.uid)
+        rate = self._members.rate(route.per_second) if route.per_second else 0.0
+        return Terms(route.uid, route.namespace, limit, rate)
+
+    def _pace(self) -> None:
+        """Have what waits for its rate run in time."""
+        if self._pacing is None:
+            wait = self._lanes.wait_seconds()
+            if wait is not None:
+                self._pacing = asyncio.get_running_loop().call_later(max(wait, 0.002), self._run_ready)
+
+    def _run_ready(self) -> None:
+        self._pacing = None
+        for job in self._lanes.ready(time.monotonic()):
+            self._spawn(self._run(job))
+        self._pace()
 
     async def _run(self, job: _Job) -> None:
         """One job that holds a place in its lane."""
         try:
             route = self._route(job)
-            if route is None or route.state is not RouteState.ACTIVE:
+            if route is None or not self._is_next(job, route):
                 await self._set_aside(job, route)
             else:
                 await self._attempt(job, route)
@@ -150,11 +205,14 @@ class Sender:
             self._release_lane(job)
 
     def _release_lane(self, job: _Job) -> None:
-        uid = job.delivery.uid
         route = self._route(job)
-        limit = route.max_concurrency if route else 1
-        for ready in self._lanes.finished(uid, limit=limit):
+        terms = self._terms(route) if route else Terms(job.delivery.uid, job.delivery.event.tenant, 1)
+        for ready in self._lanes.finished(terms, now_s=time.monotonic()):
             self._spawn(self._run(ready))
+        if terms.per_second:
+            self._pace()
+        if job.probe:
+            self.on_probed(job.delivery.uid)
 
     async def _attempt(self, job: _Job, route: Route) -> None:
         delivery, now_s = job.delivery, time.time()
@@ -167,8 +225,12 @@ class Sender:
             now_s=time.time(),
             jitter=random.random(),
         )
-        self._on_attempt(Attempt(delivery, route, outcome, decision))
-        if isinstance(decision, Retry):
+        self._endpoints.attempted(route, outcome, probe=job.probe)
+        self._on_attempt(Attempt(delivery, route, outcome, decision, job.probe))
+        if job.probe and outcome.reason.then is Then.AGAIN:
+            # It stays the first of the shelf: an endpoint that was sick all the time used up none of its attempts.
+            await self._give_back(job)
+        elif isinstance(decision, Retry):
             await self._settle(job, self._store_later(delivery.next_attempt(), decision.at_s))
         elif isinstance(decision, Dead):
             await self._settle(job, self._store_dead(delivery, decision.reason, route, outcome))
@@ -176,17 +238,15 @@ class Sender:
             await self._settle(job, None)
 
     async def _set_aside(self, job: _Job, route: Route | None) -> None:
-        """A delivery whose Webhook cannot be called: on the shelf. One that is unknown here may be known to others."""
+        """Onto the shelf. One whose Webhook is unknown here may be known to others."""
+        if job.shelved:
+            await self._give_back(job)
+            return
         delivery = job.delivery
-        self._metrics.parked(UNKNOWN if route is None else route.state.value)
+        self._metrics.parked(self._endpoints.why_shelved(route) or Kind.BEHIND.value)
         once = f"park.{job.taken.consumer}.{job.taken.seq}"
         subject = names.parked_subject(delivery.uid)
         await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))
-
-    async def _put_off(self, job: _Job) -> None:
-        self._metrics.put_off()
-        wait = PUT_OFF_SECONDS * (1 + random.random())
-        await self._settle(job, self._store_later(job.delivery, time.time() + wait))
 
     async def _settle(self, job: _Job, storing: Coroutine[None, None, None] | None) -> None:
         """Store what follows, then ack, then make room. Left unacked when it could not be stored: it comes back."""
@@ -227,8 +287,11 @@ class Sender:
             self._pull.release(job.taken)
 
     def _route(self, job: _Job) -> Route | None:
+        return self._route_of(job.delivery.uid)
+
+    def _route_of(self, uid: str) -> Route | None:
         book = self._books.current
-        return book.route(job.delivery.uid) if book else None
+        return book.route(uid) if book else None
 
     def _keys(self, route: Route) -> Keys:
         book = self._books.current

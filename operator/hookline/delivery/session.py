@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -16,14 +17,18 @@ import structlog
 from hookline.delivery import fanout, sender
 from hookline.delivery.attempt import Caller
 from hookline.delivery.background import background
+from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
 from hookline.delivery.parking import Parking
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Attempt, Sender
+from hookline.delivery.shares import ANNOUNCE_SECONDS, Members
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, DispatcherRecord
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
+from hookline.stream.endpoints import EndpointBucket
+from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import Retention, ensure
@@ -43,6 +48,7 @@ class Session:
         self,
         client: Client,
         books: RouteBook,
+        endpoints: Endpoints,
         metrics: SenderMetrics,
         *,
         on_attempt: Callable[[Attempt], None],
@@ -53,11 +59,27 @@ class Session:
         self._caller = Caller(lambda: books.policy)
         self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
         publisher = Publisher(client)
-        self._fanout = Fanout(self._pull, publisher, books, metrics)
-        self._sender = Sender(self._pull, publisher, books, self._caller, metrics, on_attempt=on_attempt)
-        self._parking = Parking(
-            client, self._pull, publisher, books, metrics, self._sender.take, gone_seconds=gone_seconds
+        me = secrets.token_hex(8)
+        self._endpoints = endpoints
+        self._bucket = EndpointBucket(client)
+        self._members = Members(me)
+        self._presence = Presence(client, me, on_here=self._here, on_left=self._left)
+        self._fanout = Fanout(self._pull, publisher, books, endpoints, metrics)
+        self._sender = Sender(
+            self._pull, publisher, books, self._caller, endpoints, self._members, metrics, on_attempt=on_attempt
         )
+        self._parking = Parking(
+            client,
+            self._pull,
+            publisher,
+            books,
+            metrics,
+            self._sender,
+            endpoints,
+            self._members,
+            gone_seconds=gone_seconds,
+        )
+        self._sender.on_probed = self._parking.probed
         self._handling: set[asyncio.Task[None]] = set()
         self._outdated = asyncio.Event()
         self._root = ""
@@ -83,10 +105,19 @@ class Session:
         """Deliver until `stop`, then drain within the grace. Raises StreamUnavailable, StreamRefused."""
         try:
             await self._bring_up_to_date()
+            await self._endpoints.load(self._bucket)
+            await self._presence.start()
+            await self._presence.announce()
             await self._pull.start()
             self._take_everything()
             on_ready()
-            async with background(self._sender.keep_alive(), self._parking.watch(), self._follow_changes()):
+            async with background(
+                self._sender.keep_alive(),
+                self._parking.watch(),
+                self._endpoints.follow(self._bucket),
+                self._announce(),
+                self._follow_changes(),
+            ):
                 await stop.wait()
                 log.info("draining: calls under way end, nothing more is taken", grace_seconds=grace_seconds)
                 await self._drain(grace_seconds)
@@ -99,6 +130,8 @@ class Session:
         if self._handling:
             await asyncio.wait(self._handling, timeout=grace_seconds)
         await self._sender.drain(max(0.0, ends_s - time.monotonic()))
+        with contextlib.suppress(StreamUnavailable):
+            await self._presence.announce(leaving=True)
         # Whatever was answered last should not be lost in a buffer.
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._client.flush(), 2)
@@ -128,6 +161,19 @@ class Session:
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
 
+    def _here(self, pod: str) -> bool:
+        return self._members.heard(pod, time.monotonic())
+
+    def _left(self, pod: str) -> None:
+        self._members.left(pod, time.monotonic())
+
+    async def _announce(self) -> None:
+        while True:
+            with contextlib.suppress(StreamUnavailable):
+                await self._presence.announce()
+            await asyncio.sleep(ANNOUNCE_SECONDS)
+            self._members.look(time.monotonic())
+
     def _consumer_gone(self, consumer: str) -> None:
         if not self._parking.lost(consumer):
             self._outdated.set()
@@ -150,8 +196,9 @@ class Session:
         replicas = book.dispatcher.stream_replicas
         await ensure(self._client, _retention(book.dispatcher), replicas=replicas)
         await write_types(self._client, book.types, replicas=replicas)
+        await self._bucket.make(replicas=replicas)
         self._root = book.digest
 
 
 def _retention(dispatcher: DispatcherRecord) -> Retention:
-    return Retention(dispatcher.events_seconds, dispatcher.parked_seconds, dispatcher.dead_seconds)
+    return Retention(dispatcher.events_seconds, dispatcher.dead_seconds)

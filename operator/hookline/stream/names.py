@@ -3,11 +3,13 @@
 EVENTS      hookline.events.<tenant>.<event type>              limits; what was published
 DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one message for each event and Webhook
             hookline.deliveries.later.<webhook uid>.<once>     scheduled copies that wait for their time
-PARKED      hookline.parked.<webhook uid>                      work queue; deliveries of Webhooks that cannot be called
+PARKED      hookline.parked.<webhook uid>                      work queue; the shelf: deliveries that wait
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
 KV_TYPES    event types that EventType resources define
+KV_ENDPOINTS what all senders know of endpoints that are not well
 
-No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks (delivery/absence).
+No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks (delivery/absence), and
+hookline.here, by which they count one another (delivery/shares).
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ DELIVERIES = "DELIVERIES"
 PARKED = "PARKED"
 DEAD = "DEAD"
 TYPES_BUCKET = "hookline-event-types"
+ENDPOINTS_BUCKET = "hookline-endpoints"
 
 UNKNOWN_SUBJECT = "hookline.unknown"
 KNOWN_SUBJECT = "hookline.known"
+HERE_SUBJECT = "hookline.here"
 
 FANOUT_CONSUMER = "fanout"
 
@@ -76,6 +80,11 @@ def shard_consumer(shard: int) -> str:
 
 def shard_filter(shard: int) -> str:
     return f"{_PREFIX}.deliveries.{shard:02}.*"
+
+
+def is_unpark(consumer: str) -> bool:
+    """Whether a consumer is one of the shelf."""
+    return consumer.startswith("unpark-")
 
 
 def unpark_consumer(uid: str) -> str:

@@ -1,6 +1,7 @@
-"""Asking the other senders for Webhooks that this one does not know. Plain NATS messages, nothing is stored.
+"""What senders say to one another: which Webhooks they know, and that they are here. Nothing of it is stored.
 
-Decides nothing: what a question without an answer means is decided in delivery/absence.
+Decides nothing: what a question without an answer means is decided in delivery/absence, who counts as here in
+delivery/shares.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from nats.aio.msg import Msg
 
 from hookline.stream import names
 from hookline.stream.connection import StreamUnavailable
+
+MAX_POD_LENGTH = 64
 
 UIDS_IN_A_MESSAGE = 1000
 """Some 40 KiB, far below what a server takes in one message."""
@@ -53,6 +56,47 @@ class Peers:
     async def _send(self, subject: str, uids: list[str]) -> None:
         for start in range(0, len(uids), UIDS_IN_A_MESSAGE):
             await self._client.publish(subject, json.dumps(uids[start : start + UIDS_IN_A_MESSAGE]).encode())
+
+
+class Presence:
+    """This sender, `me`, among all of one NATS. `on_here` says whether a sender is new: it is greeted at once."""
+
+    def __init__(
+        self, client: Client, me: str, *, on_here: Callable[[str], bool], on_left: Callable[[str], None]
+    ) -> None:
+        self._client = client
+        self._me = me
+        self._on_here = on_here
+        self._on_left = on_left
+
+    async def start(self) -> None:
+        """Begin to hear the others. Raises StreamUnavailable."""
+        with _translated():
+            await self._client.subscribe(names.HERE_SUBJECT, cb=self._heard)
+
+    async def announce(self, *, leaving: bool = False) -> None:
+        """Say to all that this sender is here, or that it goes. Raises StreamUnavailable."""
+        if not self._client.is_connected:
+            # Else it would be kept, and said when it is no longer true.
+            raise StreamUnavailable("not connected")
+        with _translated():
+            said = json.dumps({"pod": self._me, "leaving": leaving})
+            await self._client.publish(names.HERE_SUBJECT, said.encode())
+
+    async def _heard(self, message: Msg) -> None:
+        try:
+            content = json.loads(message.data)
+            pod, leaving = content["pod"], bool(content["leaving"])
+        except (ValueError, KeyError, TypeError):
+            return
+        if not isinstance(pod, str) or pod == self._me or len(pod) > MAX_POD_LENGTH:
+            return
+        if leaving:
+            self._on_left(pod)
+        elif self._on_here(pod):
+            # A lost greeting only means that the newcomer hears of us two seconds later.
+            with contextlib.suppress(StreamUnavailable):
+                await self.announce()
 
 
 @contextlib.contextmanager

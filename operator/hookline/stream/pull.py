@@ -44,6 +44,11 @@ class Taken:
     _client: Client = field(repr=False)
     _reply: str = field(repr=False)
 
+    @property
+    def stored_s(self) -> float:
+        """When the server stored it, by its clock: Unix time."""
+        return _stored_s(self._reply)
+
     async def ack(self) -> None:
         """Done with it. Best effort: a lost ack means one repeat."""
         await self._answer(b"+ACK")
@@ -114,6 +119,13 @@ class PullLoop:
     def add(self, stream: str, consumer: str, room: int) -> None:
         self._sources[consumer] = _Source(stream, room)
         self._pull_soon(consumer)
+
+    def resize(self, consumer: str, room: int) -> None:
+        """Have more or fewer messages of a consumer in our hands at once."""
+        source = self._sources.get(consumer)
+        if source is not None and source.room != room:
+            source.room = room
+            self._pull_soon(consumer)
 
     def remove(self, consumer: str) -> None:
         self._sources.pop(consumer, None)
@@ -232,3 +244,9 @@ def _place(reply: str) -> tuple[str, int]:
     tokens = reply.split(".")
     first = 2 if len(tokens) == 9 else 4
     return tokens[first + 1], int(tokens[first + 3])
+
+
+def _stored_s(reply: str) -> float:
+    """The server's time out of a message's reply subject."""
+    tokens = reply.split(".")
+    return int(tokens[7 if len(tokens) == 9 else 9]) / 1e9

@@ -5,7 +5,11 @@ The reasons for each setting are in docs/queue.md.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import nats.errors
 import nats.js.errors
@@ -36,10 +40,10 @@ DEDUPLICATION_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long each stream keeps what nobody takes, in seconds."""
+    """How long streams keep what nobody takes, in seconds. The shelf is swept by senders: each thing that waited too
+    long becomes a dead letter, and nothing vanishes."""
 
     events_seconds: int = 604_800
-    parked_seconds: int = 604_800
     dead_seconds: int = 2_592_000
 
 
@@ -68,7 +72,7 @@ def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamCon
     return [
         config(names.EVENTS, ["hookline.events.>"], RetentionPolicy.LIMITS, retention.events_seconds),
         deliveries,
-        config(names.PARKED, ["hookline.parked.*"], RetentionPolicy.WORK_QUEUE, retention.parked_seconds),
+        config(names.PARKED, ["hookline.parked.*"], RetentionPolicy.WORK_QUEUE, 0),
         config(names.DEAD, ["hookline.dead.*.*"], RetentionPolicy.LIMITS, retention.dead_seconds),
     ]
 
@@ -83,7 +87,7 @@ def consumer_configs() -> list[tuple[str, ConsumerConfig]]:
 
 
 def unpark_config(uid: str) -> ConsumerConfig:
-    """A consumer that exists while one Webhook's parked deliveries are brought back, shared by all senders."""
+    """A consumer that exists while one Webhook's shelf is served, shared by all senders."""
     config = _consumer(names.unpark_consumer(uid), names.parked_subject(uid))
     config.inactive_threshold = 60.0
     return config
@@ -128,13 +132,49 @@ def _consumer(name: str, filter_subject: str) -> ConsumerConfig:
     )
 
 
-async def parked(client: Client) -> dict[str, int]:
-    """How many deliveries are parked, by uid of their Webhook. Raises StreamUnavailable."""
+async def parked(client: Client) -> tuple[dict[str, int], float]:
+    """How many deliveries are on the shelf, by uid of their Webhook, and the server's Unix time. Raises
+    StreamUnavailable."""
+    counts: dict[str, int] = {}
+    while True:
+        info = await _ask(
+            client, f"STREAM.INFO.{names.PARKED}", subjects_filter=names.parked_subject("*"), offset=len(counts)
+        )
+        subjects = info["state"].get("subjects") or {}
+        counts |= {names.uid_of(subject): count for subject, count in subjects.items()}
+        if not subjects or len(counts) >= info.get("total", 0):
+            return counts, datetime.fromisoformat(info["ts"][:19] + "+00:00").timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The first delivery on the shelf of one Webhook: when it came there, by the server's clock, and its headers."""
+
+    stored_s: float
+    headers: Mapping[str, str]
+
+
+async def oldest_parked(client: Client, uid: str) -> Oldest | None:
+    """Raises StreamUnavailable."""
     try:
-        info = await client.jetstream().stream_info(names.PARKED, subjects_filter=names.parked_subject("*"))
+        message = await client.jetstream().get_msg(names.PARKED, seq=1, subject=names.parked_subject(uid), next=True)
+    except nats.js.errors.NotFoundError:
+        return None
     except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
-    return {names.uid_of(subject): count for subject, count in (info.state.subjects or {}).items()}
+        raise _unavailable(error) from None
+    at = message.time.timestamp() if message.time else 0.0
+    return Oldest(at, message.headers or {})
+
+
+async def _ask(client: Client, what: str, **question: object) -> dict[str, Any]:
+    try:
+        answer = await client.request(f"$JS.API.{what}", json.dumps(question).encode(), timeout=5)
+    except nats.errors.Error as error:
+        raise _unavailable(error) from None
+    said: dict[str, Any] = json.loads(answer.data)
+    if "error" in said:
+        raise StreamUnavailable(f"JetStream cannot say what is on the shelf ({said['error'].get('description')})")
+    return said
 
 
 async def open_unpark(client: Client, uid: str) -> str:

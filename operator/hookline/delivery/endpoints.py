@@ -1,0 +1,235 @@
+"""What this sender knows of endpoints that are not well, and shares with all others through the bucket.
+
+Decides which deliveries wait on the shelf (with the route's own state), and who probes: whoever replaces the state of
+an endpoint by its next one. What a state means is decided in breaker. Times are measured by the monotonic clock from
+when this sender saw a state: neither clocks of other pods nor a clock that jumps matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from hookline.delivery import breaker
+from hookline.delivery.breaker import PROBE_SECONDS, Failures, Kind, State
+from hookline.retry import Outcome, Reason
+from hookline.routes import Route, RouteState
+from hookline.stream.connection import StreamUnavailable
+from hookline.stream.endpoints import EndpointBucket, Entry
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN = "Unknown"
+"""Why a delivery is on the shelf whose Webhook is not in the book."""
+
+LOOK_SECONDS = 1.0
+SETTLED_SECONDS = 2.0
+"""How long an endpoint stays behind with an empty shelf: other senders may put something there until they know."""
+
+
+VOID_SECONDS = 120.0
+"""By then every sender has the book of a changed Webhook."""
+
+
+@dataclass(slots=True)
+class _Known:
+    state: State
+    seen_s: float
+    jitter: float
+
+
+class Endpoints:
+    """Lives as long as the process; `follow` has it share what it knows over one connection.
+
+    `on_shelved` is called with the uid of a Webhook whose deliveries wait on the shelf from now on.
+    """
+
+    def __init__(self, *, probe_seconds: float = PROBE_SECONDS) -> None:
+        self._probe_seconds = probe_seconds
+        self._known: dict[str, _Known] = {}
+        self._revisions: dict[str, int] = {}
+        self._unwritten: set[str] = set()
+        self._bucket: EndpointBucket | None = None
+        self._wake = asyncio.Event()
+        self.failures = Failures()
+        self.on_shelved: Callable[[str], None] = lambda _: None
+
+    def state_of(self, route: Route) -> State | None:
+        """The state that counts for this generation of the Webhook."""
+        known = self._known.get(route.uid)
+        return known.state if known is not None and known.state.generation == route.generation else None
+
+    def why_shelved(self, route: Route | None) -> str:
+        """Why deliveries of this Webhook wait on the shelf; empty when they are called from their shard."""
+        if route is None:
+            return UNKNOWN
+        if route.state is not RouteState.ACTIVE:
+            return route.state.value
+        state = self.state_of(route)
+        return state.kind.value if state is not None else ""
+
+    def may_call(self, route: Route | None) -> bool:
+        """Whether its deliveries are called at all, be it from the shelf."""
+        return self.why_shelved(route) in ("", Kind.BEHIND.value)
+
+    def states(self) -> Iterator[tuple[str, State]]:
+        """All states, by uid."""
+        for uid, known in self._known.items():
+            yield uid, known.state
+
+    def count(self, kind: Kind) -> int:
+        return sum(known.state.kind is kind for known in self._known.values())
+
+    def attempted(self, route: Route, outcome: Outcome, *, probe: bool = False) -> None:
+        """An attempt ended. Of a sick endpoint a success is word enough, of a failure only a probe's."""
+        now_s = time.time()
+        turned, state = self.failures.attempted(route, outcome, now_s), self.state_of(route)
+        kind = state.kind if state is not None else None
+        if kind is Kind.GONE:
+            return
+        if outcome.reason is Reason.DELIVERED:
+            if kind is Kind.SICK:
+                log.info("an endpoint is well again", webhook=route.title)
+                self._turn(route.uid, breaker.behind(route, "Recovered", now_s))
+        elif turned is not None and turned.kind is Kind.GONE:
+            log.warning("an endpoint is gone", webhook=route.title)
+            self._turn(route.uid, turned)
+        elif state is not None and kind is Kind.SICK:
+            if probe:
+                self._turn(route.uid, breaker.paused(state, outcome))
+        elif turned is not None:
+            log.warning("an endpoint is sick", webhook=route.title, reason=turned.reason, status=turned.status)
+            self._turn(route.uid, turned)
+
+    def fall_behind(self, route: Route, reason: str) -> None:
+        """What is new goes to the shelf, behind what waits."""
+        if not self.why_shelved(route):
+            log.info("an endpoint is behind", webhook=route.title, reason=reason)
+            self._turn(route.uid, breaker.behind(route, reason, time.time()))
+
+    def catch_up(self, uid: str, now_s: float) -> None:
+        """Nothing is on the shelf: forget that the endpoint was behind, once that has settled. `now_s` is monotonic."""
+        known = self._known.get(uid)
+        if known and known.state.kind is Kind.BEHIND and now_s - known.seen_s > SETTLED_SECONDS:
+            self._turn(uid, None)
+
+    def forget(self, uid: str) -> None:
+        """Its Webhook was deleted, or its state is void."""
+        if uid in self._known:
+            self._turn(uid, None)
+        self.failures.forget(uid)
+
+    def forget_void(self, route: Route, now_s: float) -> None:
+        """Forget a state of another generation than the route's, by monotonic time.
+
+        One of a later generation is left for a while: this sender's own book may be the one that is behind.
+        """
+        known = self._known.get(route.uid)
+        if known is None or known.state.generation == route.generation:
+            return
+        if known.state.generation < route.generation or now_s - known.seen_s > VOID_SECONDS:
+            self.forget(route.uid)
+
+    def is_due(self, route: Route, now_s: float) -> bool:
+        """Whether a sick endpoint is to be probed now, by monotonic time."""
+        known = self._known.get(route.uid)
+        if known is None or self.state_of(route) is None or known.state.kind is not Kind.SICK:
+            return False
+        wait = breaker.probe_wait_seconds(known.state, first_seconds=self._probe_seconds, jitter=known.jitter)
+        # A probe that is under way may last as long as a call may.
+        under_way = route.timeout_seconds if known.state.under_way else 0
+        return route.uid not in self._unwritten and now_s - known.seen_s >= wait + under_way
+
+    async def claim(self, route: Route) -> bool:
+        """Whether this sender makes the next probe: of all that want to, one. Raises StreamUnavailable."""
+        state, uid = self.state_of(route), route.uid
+        if state is None or self._bucket is None or uid in self._unwritten:
+            return False
+        state = breaker.begun(state)
+        revision = await self._bucket.write(uid, state.encoded(), revision=self._revisions.get(uid, 0))
+        if revision is None:
+            self._wake.set()
+            return False
+        self._learn(uid, state, revision)
+        return True
+
+    async def follow(self, bucket: EndpointBucket) -> None:
+        """Share states over one connection until cancelled."""
+        self._bucket = bucket
+        try:
+            await bucket.listen(self._wake.set)
+            while True:
+                self._wake.clear()
+                try:
+                    await self._share(bucket)
+                except StreamUnavailable as error:
+                    log.debug("states of endpoints cannot be shared now", problem=str(error))
+                    await asyncio.sleep(LOOK_SECONDS)
+                await _within(self._wake, LOOK_SECONDS)
+        finally:
+            self._bucket = None
+
+    async def load(self, bucket: EndpointBucket) -> None:
+        """Take in what the others know, before anything is called. Raises StreamUnavailable."""
+        self._take_in(*await bucket.changes())
+
+    async def _share(self, bucket: EndpointBucket) -> None:
+        self._take_in(*await bucket.changes())
+        for uid in list(self._unwritten):
+            await self._write(bucket, uid)
+
+    async def _write(self, bucket: EndpointBucket, uid: str) -> None:
+        known, revision = self._known.get(uid), self._revisions.get(uid, 0)
+        if known is not None:
+            written = await bucket.write(uid, known.state.encoded(), revision=revision)
+        else:
+            written = await bucket.remove(uid, revision=revision) if revision else 0
+        if self._known.get(uid) is known:
+            # Else it turned again meanwhile, and is written once more.
+            self._unwritten.discard(uid)
+        if written is None:
+            # Another one was first: what it wrote is read next.
+            self._wake.set()
+        elif written:
+            self._revisions[uid] = max(written, self._revisions.get(uid, 0))
+
+    def _take_in(self, anew: bool, entries: list[Entry]) -> None:
+        if anew:
+            # Perhaps the bucket was lost. What nobody else wrote since is written again.
+            self._revisions.clear()
+            self._unwritten = set(self._known)
+        for entry in entries:
+            if entry.revision <= self._revisions.get(entry.key, 0):
+                continue
+            self._unwritten.discard(entry.key)
+            state = breaker.read(entry.value) if entry.value is not None else None
+            self._learn(entry.key, state, entry.revision)
+
+    def _learn(self, uid: str, state: State | None, revision: int) -> None:
+        self._revisions[uid] = max(revision, self._revisions.get(uid, 0))
+        self._set(uid, state)
+
+    def _turn(self, uid: str, state: State | None) -> None:
+        self._set(uid, state)
+        self._unwritten.add(uid)
+        self._wake.set()
+
+    def _set(self, uid: str, state: State | None) -> None:
+        if state is None:
+            self._known.pop(uid, None)
+            return
+        self._known[uid] = _Known(state, time.monotonic(), random.random())
+        self.on_shelved(uid)
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([waiting], timeout=seconds)
+    finally:
+        waiting.cancel()
