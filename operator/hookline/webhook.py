@@ -129,7 +129,7 @@ class Retry(Model):
 class RateLimit(Model):
     """How many calls there may be in a time, over all senders."""
 
-    calls: Annotated[Count, Field(ge=1, le=100_000)] = Field(description="How many calls.")
+    calls: Annotated[Count, Field(ge=1, le=100_000)] = Field(description="How many calls.", examples=[10])
     per_seconds: Annotated[Count, Field(ge=1, le=3600)] = Field(
         default=1, description="In how many seconds. They are spread evenly over that time."
     )

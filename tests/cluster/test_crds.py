@@ -248,6 +248,7 @@ _webhooks = st.fixed_dictionaries(
         ),
         "timeoutSeconds": _numbers,
         "maxConcurrency": _numbers,
+        "rateLimit": st.fixed_dictionaries({"calls": _numbers}, optional={"perSeconds": _numbers}),
         "retry": st.fixed_dictionaries({"scheduleSeconds": st.lists(_numbers, max_size=22)}),
         "tls": st.fixed_dictionaries({}, optional={"caSecretRef": _refs, "clientCertSecretRef": _refs}),
         "dispatcher": _objects,

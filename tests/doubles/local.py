@@ -60,8 +60,9 @@ def hook(name: str, receiver: Receiver, *, event: str = "IdentityCreated", **cha
     return Route.model_validate({**fields, **changes}), Keys(uid=uid, signing=SECRET, ca_pem=receiver.ca_pem)
 
 
-def write_book(folder: Path, *entries: tuple[Route, Keys]) -> None:
-    bookfolder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",))), folder)
+def write_book(folder: Path, *entries: tuple[Route, Keys], parked_seconds: int = 604_800) -> None:
+    dispatcher = DispatcherRecord(allow_cidrs=("127.0.0.0/8",), parked_seconds=parked_seconds)
+    bookfolder.write(book_of(entries, dispatcher), folder)
 
 
 @dataclass

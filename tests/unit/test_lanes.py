@@ -1,73 +1,135 @@
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.delivery.lanes import PATIENCE_SECONDS, Lanes, Place
+from hookline.delivery.lanes import PATIENCE_SECONDS, Lanes, Terms
+
+
+def terms(uid: str = "a", limit: int = 1, *, tenant: str = "t", per_second: float = 0.0) -> Terms:
+    return Terms(uid, tenant, limit, per_second)
 
 
 def test_a_lane_runs_up_to_its_limit_and_lets_the_rest_wait() -> None:
     lanes: Lanes[int] = Lanes()
-    places = [lanes.offer("a", number, limit=2, now_s=0) for number in range(4)]
-    assert places == [Place.RUN, Place.RUN, Place.WAIT, Place.WAIT]
+    assert [lanes.offer(terms(limit=2), number, now_s=0) for number in range(4)] == [True, True, False, False]
 
 
 def test_one_lane_at_its_limit_does_not_stop_another() -> None:
     lanes: Lanes[int] = Lanes()
-    assert lanes.offer("a", 1, limit=1, now_s=0) is Place.RUN
-    assert lanes.offer("a", 2, limit=1, now_s=0) is Place.WAIT
-    assert lanes.offer("b", 3, limit=1, now_s=0) is Place.RUN
+    assert lanes.offer(terms("a"), 1, now_s=0)
+    assert not lanes.offer(terms("a"), 2, now_s=0)
+    assert lanes.offer(terms("b"), 3, now_s=0)
 
 
 def test_what_waits_runs_in_order_as_calls_end() -> None:
     lanes: Lanes[int] = Lanes()
     for number in range(4):
-        lanes.offer("a", number, limit=1, now_s=0)
-    assert [lanes.finished("a", limit=1) for _ in range(4)] == [[1], [2], [3], []]
+        lanes.offer(terms(), number, now_s=0)
+    assert [lanes.finished(terms(), now_s=0) for _ in range(4)] == [[1], [2], [3], []]
 
 
 def test_a_raised_limit_lets_more_run_and_a_lowered_one_fewer() -> None:
     lanes: Lanes[int] = Lanes()
     for number in range(6):
-        lanes.offer("a", number, limit=2, now_s=0)
-    assert lanes.finished("a", limit=4) == [2, 3, 4]
-    assert lanes.finished("a", limit=1) == []
+        lanes.offer(terms(limit=2), number, now_s=0)
+    assert lanes.finished(terms(limit=4), now_s=0) == [2, 3, 4]
+    assert lanes.finished(terms(limit=1), now_s=0) == []
 
 
-def test_what_waits_too_long_leaves_and_its_lane_takes_in_no_more_than_it_may_run() -> None:
+def test_what_waits_too_long_leaves_and_what_is_of_the_shelf_stays() -> None:
+    lanes: Lanes[int] = Lanes()
+    lanes.offer(terms(), 0, now_s=0)
+    for number in (1, 2, 3):
+        lanes.offer(terms(), number, now_s=0, pinned=number == 2)
+    assert lanes.overdue(PATIENCE_SECONDS) == []
+    assert lanes.overdue(PATIENCE_SECONDS + 0.1) == [1, 3]
+    assert lanes.overdue(PATIENCE_SECONDS + 100) == []
+    assert lanes.finished(terms(), now_s=0) == [2]
+
+
+def test_a_lane_can_be_emptied_without_the_others() -> None:
     lanes: Lanes[int] = Lanes()
     for number in range(4):
-        lanes.offer("a", number, limit=1, now_s=0)
-    assert lanes.overdue(PATIENCE_SECONDS) == []
-    assert lanes.overdue(PATIENCE_SECONDS + 0.1) == [1, 2, 3]
-    assert lanes.offer("a", 4, limit=1, now_s=3) is Place.WAIT
-    assert lanes.offer("a", 5, limit=1, now_s=3) is Place.AWAY
-    assert lanes.offer("b", 6, limit=1, now_s=3) is Place.RUN
+        lanes.offer(terms("ab"[number % 2]), number, now_s=0)
+    assert lanes.evict("a") == [2]
+    assert lanes.evict("unknown") == []
+    assert lanes.clear() == [3]
 
 
-def test_a_lane_that_caught_up_lets_messages_wait_again() -> None:
+def test_free_places_go_to_tenants_in_turn_and_then_to_their_webhooks_in_turn() -> None:
+    lanes: Lanes[str] = Lanes(places=1)
+    lanes.offer(terms("first", 9, tenant="big"), "running", now_s=0)
+    for number in range(3):
+        for uid in ("big-1", "big-2"):
+            lanes.offer(terms(uid, 9, tenant="big"), f"{uid}.{number}", now_s=0)
+    for number in range(3):
+        lanes.offer(terms("small-1", 9, tenant="small"), f"small-1.{number}", now_s=0)
+    order, uid, tenant = [], "first", "big"
+    for _ in range(9):
+        (item,) = lanes.finished(terms(uid, 9, tenant=tenant), now_s=0)
+        order.append(item)
+        uid = item.partition(".")[0]
+        tenant = uid.partition("-")[0]
+    assert order == [
+        "big-1.0", "small-1.0", "big-2.0", "small-1.1", "big-1.1", "small-1.2", "big-2.1", "big-1.2", "big-2.2",
+    ]  # fmt: skip
+
+
+def test_a_rate_spreads_calls_and_holds_up_nobody_else() -> None:
     lanes: Lanes[int] = Lanes()
-    for number in range(2):
-        lanes.offer("a", number, limit=1, now_s=0)
-    lanes.overdue(PATIENCE_SECONDS + 1)
-    lanes.finished("a", limit=1)
-    assert [lanes.offer("a", number, limit=1, now_s=5) for number in range(4)] == [Place.RUN] + [Place.WAIT] * 3
+    limited = terms("slow", 10, per_second=2)
+    assert [lanes.offer(limited, number, now_s=0) for number in range(5)] == [True, True, False, False, False]
+    assert lanes.offer(terms("other"), 9, now_s=0)
+    assert lanes.finished(limited, now_s=0) == []
+    assert lanes.wait_seconds() == 0.5
+    assert lanes.ready(0.49) == []
+    assert lanes.ready(0.5) == [2]
+    assert lanes.ready(2) == [3, 4]
+    assert lanes.wait_seconds() is None
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=200), st.integers(1, 4))
-def test_never_more_than_the_limit_runs_and_nothing_is_lost(steps: list[tuple[str, bool]], limit: int) -> None:
+def test_an_idle_lane_does_not_forget_what_its_rate_owes() -> None:
     lanes: Lanes[int] = Lanes()
-    running = {"a": 0, "b": 0, "c": 0}
+    limited = terms("slow", per_second=0.1)
+    assert lanes.offer(limited, 1, now_s=0)
+    assert lanes.finished(limited, now_s=1) == []
+    lanes.sweep(5)
+    assert not lanes.offer(limited, 2, now_s=9)
+    assert lanes.ready(10) == [2]
+    lanes.finished(limited, now_s=10)
+    lanes.sweep(30)
+    assert lanes._lanes == {}
+
+
+_steps = st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=200)
+
+
+@given(_steps, st.integers(1, 4), st.integers(1, 6))
+def test_no_bound_is_exceeded_nothing_is_lost_and_no_place_stays_empty(
+    steps: list[tuple[str, bool]], limit: int, places: int
+) -> None:
+    lanes: Lanes[tuple[str, int]] = Lanes(places)
+    running: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
     offered = ran = 0
     for uid, ends in steps:
+        rules = terms(uid, limit, tenant=uid if uid in "ab" else "both")
         if ends and running[uid]:
-            ready = lanes.finished(uid, limit=limit)
-            ran += len(ready)
-            running[uid] += len(ready) - 1
+            running[uid] -= 1
+            ready = lanes.finished(rules, now_s=0)
         else:
             offered += 1
-            if lanes.offer(uid, offered, limit=limit, now_s=0) is Place.RUN:
-                ran += 1
-                running[uid] += 1
-        assert max(running.values()) <= limit
+            waiting[uid] += 1
+            ready = [(uid, offered)] if lanes.offer(rules, (uid, offered), now_s=0) else []
+        for each, _ in ready:
+            running[each] += 1
+            waiting[each] -= 1
+        ran += len(ready)
+        assert max(running.values(), default=0) <= limit
+        assert running.total() <= places
+        startable = [each for each in waiting if waiting[each] and running[each] < limit]
+        assert not startable or running.total() == places
     assert ran + len(lanes.clear()) == offered

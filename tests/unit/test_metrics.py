@@ -39,11 +39,11 @@ def test_a_sender_counts_what_happens() -> None:
     metrics.died("Gone")
     metrics.parked("Held")
     metrics.unparked()
-    metrics.put_off()
     metrics.fanned_out(3)
     metrics.book_loaded(7)
     metrics.book_refused()
-    metrics.watch(held=lambda: 4, sick=lambda: 2, connected=lambda: True)
+    kinds = {"Sick": lambda: 2, "Gone": lambda: 1, "Behind": lambda: 3}
+    metrics.watch(held=lambda: 4, endpoints=kinds, connected=lambda: True)
     for line in (
         'hookline_attempts_total{reason="Timeout"} 1.0',
         'hookline_attempt_duration_seconds_bucket{le="0.25"} 1.0',
@@ -52,11 +52,12 @@ def test_a_sender_counts_what_happens() -> None:
         'hookline_dead_letters_total{reason="Gone"} 1.0',
         'hookline_parked_total{reason="Held"} 1.0',
         "hookline_unparked_total 1.0",
-        "hookline_put_off_total 1.0",
         "hookline_events_fanned_out_total 1.0",
         "hookline_deliveries_made_total 3.0",
         "hookline_deliveries_held 4.0",
         "hookline_endpoints_sick 2.0",
+        "hookline_endpoints_gone 1.0",
+        "hookline_endpoints_behind 3.0",
         "hookline_queue_connected 1.0",
         "hookline_route_book_loads_total 1.0",
         "hookline_route_book_webhooks 7.0",

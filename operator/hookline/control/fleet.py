@@ -62,9 +62,9 @@ class Fleet:
             # Of a pod that does not answer nothing is known: what it found sick stays so.
             sick = dict(self.sick) if len(answered) < len(reports) else {}
             sick |= {uid: each for report in answered for uid, each in report.sick.items()}
-            changed |= {uid for uid in sick.keys() | self.sick.keys() if (uid in sick) != (uid in self.sick)}
-            # The first word about an endpoint stays: each pod has its own clock and its own last failure.
-            self.sick = {uid: self.sick.get(uid, each) for uid, each in sick.items()}
+            changed |= {uid for uid in sick.keys() | self.sick.keys() if _differ(sick.get(uid), self.sick.get(uid))}
+            # The first word about an endpoint stays: each probe has its own failure.
+            self.sick = {uid: each if uid in changed else self.sick.get(uid, each) for uid, each in sick.items()}
         self.late = frozenset(
             pod for pod, report in reports.items() if report is not None and not self.book.is_served_by(report.served)
         )
@@ -72,3 +72,8 @@ class Fleet:
             changed |= set(self.book.served([report.served for report in answered]))
         self.behind = len(reports) if self.book.awaiting else 0
         return changed
+
+
+def _differ(found: Sick | None, known: Sick | None) -> bool:
+    """Whether an endpoint turned sick, gone or well."""
+    return (found is None) != (known is None) or (found is not None and known is not None and found.gone != known.gone)

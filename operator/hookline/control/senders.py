@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,6 +30,7 @@ class _SickEndpoint(BaseModel):
 
     uid: str = Field(max_length=128)
     since: str = Field(max_length=40, pattern=r"^[0-9T:.+Z-]+$")
+    kind: Literal["Sick", "Gone"] = "Sick"
     reason: Reason
     status: int | None = Field(default=None, ge=100, le=999)
 
@@ -75,7 +77,11 @@ class Senders:
             report = _Report.model_validate_json(content)
         except (httpx.HTTPError, httpx.InvalidURL, ValidationError, TimeoutError):
             return None
-        return Report(report.served, {each.uid: Sick(each.since, each.reason, each.status) for each in report.sick})
+        return Report(report.served, {each.uid: _sick(each) for each in report.sick})
+
+
+def _sick(found: _SickEndpoint) -> Sick:
+    return Sick(found.since, found.reason, found.status, gone=found.kind == "Gone")
 
 
 async def _content(answer: httpx.Response) -> bytes:

@@ -29,11 +29,12 @@ NOTE_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Sick:
-    """An endpoint that senders cannot deliver to."""
+    """An endpoint that senders cannot deliver to, or, when it is `gone`, must not."""
 
     since: str
     reason: str
     status: int | None
+    gone: bool = False
 
 
 def delivering(ready: Condition, sick: Sick | None) -> Condition:
@@ -42,12 +43,21 @@ def delivering(ready: Condition, sick: Sick | None) -> Condition:
         return Condition("Delivering", "False", ready.reason, "no calls are made while the Webhook is not ready")
     if sick is None:
         return Condition("Delivering", "True", "Delivering", "no trouble with the endpoint is known")
+    if sick.gone:
+        return Condition(
+            "Delivering",
+            "False",
+            "EndpointGone",
+            f"the receiver answered 410 at {sick.since}, which asks never to be called again: no calls are made, and "
+            "deliveries wait; correct spec.url, or change anything else in spec to have it called again",
+        )
     answer = f" (HTTP {sick.status})" if sick.status else ""
     return Condition(
         "Delivering",
         "False",
         "EndpointFailing",
-        f"calls fail since {sick.since}: {sick.reason}{answer}; failed calls are tried again on the retry schedule",
+        f"calls fail since {sick.since}: {sick.reason}{answer}; deliveries wait, and one is tried now and "
+        "then; all are sent once a call succeeds",
     )
 
 

@@ -45,19 +45,22 @@ class Kind(StrEnum):
     """The endpoint is called, but what came before is still on the shelf: what is new goes behind it."""
 
 
+_REASONS = frozenset(map(str, Reason))
+
+
 class State(BaseModel):
     """What all senders know of an endpoint that is not simply well. Stands in the bucket as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    generation: int
+    generation: int = Field(ge=0)
     """Of the Webhook. Void once its route has another one: a changed spec is tried anew."""
     kind: Kind
     reason: str = Field(default="", max_length=64)
-    status: int | None = None
-    since_s: int = 0
+    status: int | None = Field(default=None, ge=100, le=999)
+    since_s: int = Field(default=0, ge=0, le=2**35)
     """Unix time of the first failure."""
-    probes: int = 0
+    probes: int = Field(default=0, ge=0)
     """Probes that were begun."""
     under_way: bool = False
     """Whether the last of them has not ended, as far as is known."""
@@ -71,9 +74,10 @@ class State(BaseModel):
 def read(value: bytes) -> State | None:
     """A state as it stands in the bucket; None of what is none: anybody on this NATS may have written it."""
     try:
-        return State.model_validate_json(value)
+        state = State.model_validate_json(value)
     except ValidationError:
         return None
+    return state if state.kind is Kind.BEHIND or state.reason in _REASONS else None
 
 
 def probe_wait_seconds(state: State, *, first_seconds: float = PROBE_SECONDS, jitter: float) -> float:

@@ -115,11 +115,11 @@ class EndpointBucket:
 
     async def _next(self) -> Entry | None:
         try:
+            # Asked of the leader: a replica may not have it yet.
             message = await self._client.jetstream().get_msg(
-                _STREAM, seq=self._seen + 1, subject=f"{_PREFIX}>", direct=True, next=True
+                _STREAM, seq=self._seen + 1, subject=f"{_PREFIX}>", next=True
             )
         except nats.js.errors.NotFoundError:
-            # A replica that lags behind its leader: the next look finds it.
             return None
         removed = (message.headers or {}).get("KV-Operation") in ("DEL", "PURGE")
         assert message.subject is not None

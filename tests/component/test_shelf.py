@@ -1,0 +1,342 @@
+"""Endpoints that are sick, gone or behind, over a real nats-server and real TLS receivers, with one sender or two."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubles.local import (
+    Running,
+    count,
+    dead_letters,
+    hook,
+    publish,
+    receiver_of,
+    sender,
+    until,
+    until_stored,
+    write_book,
+)
+from hookline.delivery.breaker import Kind, State
+from hookline.delivery.sender import Attempt
+from hookline.local.nats_server import NatsServer
+from hookline.local.receiver import Answer, ReceivedCall, Receiver
+from hookline.routes import Route, RouteState, shard_of
+from hookline.stream import names
+from hookline.stream.connection import Client
+from hookline.stream.endpoints import EndpointBucket
+
+
+def state(running: Running, route: Route) -> State | None:
+    return running.pod._endpoints.state_of(route)
+
+
+def kind(running: Running, route: Route) -> str:
+    known = state(running, route)
+    return known.kind.value if known else ""
+
+
+def reported(running: Running) -> list[dict[str, Any]]:
+    sick = running.pod.report()["sick"]
+    assert isinstance(sick, list)
+    return sick
+
+
+def answers_from_now_on(receiver: Receiver, status: int) -> None:
+    receiver._codes = (status,)
+
+
+def probes(*senders: Running) -> list[Attempt]:
+    return [each for running in senders for each in running.attempts if each.probe]
+
+
+def neighbour_of(uid: str, receiver: Any, **changes: object) -> Any:
+    """A Webhook in the same shard of deliveries."""
+    for number in range(1000):
+        route, keys = hook(f"neighbour-{number}", receiver, event="IdentityDeleted", **changes)
+        if shard_of(route.uid, names.DELIVERY_SHARDS) == shard_of(uid, names.DELIVERY_SHARDS):
+            return route, keys
+    raise AssertionError
+
+
+async def publish_in_order(client: Client, number: int) -> list[str]:
+    return [each for _ in range(number) for each in await publish(client)]
+
+
+def first_calls(calls: list[ReceivedCall]) -> list[str]:
+    return list(dict.fromkeys(call.webhook_id for call in calls))
+
+
+async def test_a_sick_endpoint_is_probed_by_one_sender_and_drains_in_publish_order(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(500)) as receiver:
+        # Short enough to be called, too long to be called again while the test runs.
+        route, keys = hook("one", receiver, schedule_seconds=(600,), max_concurrency=1)
+        write_book(tmp_path / "book", (route, keys))
+        async with (
+            sender(tmp_path / "book", nats_server.url) as one,
+            sender(tmp_path / "book", nats_server.url) as two,
+        ):
+            await publish(client, 20)
+            await until(lambda: kind(one, route) == kind(two, route) == "Sick")
+            assert [each["uid"] for each in reported(one)] == [each["uid"] for each in reported(two)] == [route.uid]
+            ids = await publish_in_order(client, 40)
+            await until(lambda: len(probes(one, two)) >= 3)
+            known = state(one, route)
+            assert known is not None
+            # Each is one that a sender claimed, and nothing but probes was called since.
+            assert known.probes == len(probes(one, two))
+            assert len(calls) - len(probes(one, two)) <= 5 + 2
+            answers_from_now_on(receiver, 200)
+            await until_stored(client, names.PARKED, 0)
+            await until(lambda: kind(one, route) == kind(two, route) == "")
+            assert reported(one) == reported(two) == []
+    delivered = [call.webhook_id for call in calls if call.answered == 200]
+    in_order = [each for each in delivered if each in ids]
+    assert sorted(in_order) == sorted(ids)
+    positions = {event_id: place for place, event_id in enumerate(ids)}
+    # Two senders with one call each: neighbours may overtake one another, no more.
+    assert max(abs(positions[each] - place) for place, each in enumerate(in_order)) <= 2
+    assert max(Counter(call.webhook_id for call in calls if call.answered == 200).values()) == 1
+
+
+async def test_a_410_stops_a_webhook_until_its_spec_changes(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(410)) as receiver:
+        route, keys = hook("one", receiver)
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            (first,) = await publish(client)
+            await until_stored(client, names.DEAD, 1)
+            await until(lambda: kind(running, route) == "Gone")
+            ids = await publish(client, 5)
+            await until_stored(client, names.PARKED, 5)
+            await asyncio.sleep(3)
+            assert len(calls) == 1
+            (said,) = reported(running)
+            assert (said["kind"], said["status"]) == ("Gone", 410)
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            assert kind(running, route) == "Gone"
+            answers_from_now_on(receiver, 200)
+            write_book(tmp_path / "book", (route.model_copy(update={"generation": 2}), keys))
+            await until(lambda: len(calls) == 6)
+            await until(lambda: not list(running.pod._endpoints.states()))
+            assert reported(running) == []
+    assert sorted(call.webhook_id for call in calls) == sorted([first, *ids])
+    (letter,) = await dead_letters(client)
+    assert letter["Hookline-Reason"].startswith("Gone:")
+
+
+async def test_a_hanging_endpoint_holds_up_no_neighbour_of_its_shard(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    hanging: list[ReceivedCall] = []
+    calls: list[ReceivedCall] = []
+    async with receiver_of(hanging, delay_seconds=60) as slow, receiver_of(calls) as receiver:
+        route, keys = hook("hangs", slow, timeout_seconds=30)
+        write_book(tmp_path / "book", (route, keys), neighbour_of(route.uid, receiver))
+        async with sender(tmp_path / "book", nats_server.url, grace_seconds=0) as running:
+            await publish(client, 1000)
+            ids = await publish(client, 500, event="IdentityDeleted")
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))
+            await until(lambda: len(hanging) >= 10)
+            assert kind(running, route) == "Behind"
+            assert (
+                running.pod.metrics.registry.get_sample_value("hookline_attempts_total", {"reason": "Delivered"}) == 500
+            )
+    assert len(hanging) <= 10
+
+
+@pytest.mark.timeout(180)
+async def test_twenty_thousand_deliveries_of_a_dead_endpoint_cost_its_neighbour_nothing(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        dead, dead_keys = hook("dead", receiver, url="https://127.0.0.1:1/", schedule_seconds=(600,))
+        write_book(tmp_path / "book", (dead, dead_keys), neighbour_of(dead.uid, receiver))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            loading = asyncio.create_task(publish(client, 20_000))
+            ids: list[str] = []
+            while not loading.done():
+                ids += await publish(client, 5, event="IdentityDeleted")
+                await until(lambda: len(calls) == len(ids), seconds=20)  # noqa: B023
+            await loading
+            # A few calls failed before the endpoint counted as sick: they wait for their time.
+            await until_parked(client, 19_900)
+            assert kind(running, dead) == "Sick"
+    assert len(ids) >= 5
+    assert len(running.attempts) < len(ids) + 100
+
+
+async def until_parked(client: Client, least: int) -> None:
+    deadline = time.monotonic() + 60
+    while (there := await count(client, names.PARKED)) < least:
+        assert time.monotonic() < deadline, f"{there} are on the shelf"
+        await asyncio.sleep(0.1)
+
+
+async def test_all_senders_together_keep_to_max_concurrency(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, delay_seconds=0.2) as receiver:
+        route, keys = hook("one", receiver, max_concurrency=5)
+        write_book(tmp_path / "book", (route, keys))
+        async with (
+            sender(tmp_path / "book", nats_server.url) as one,
+            sender(tmp_path / "book", nats_server.url) as two,
+        ):
+            await until(lambda: _members(one) == _members(two) == 2)
+            ids = await publish(client, 100)
+            most = 0
+            deadline = time.monotonic() + 60
+            while {call.webhook_id for call in calls} != set(ids):
+                most = max(most, _running(one, route) + _running(two, route))
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+            assert one.attempts
+            assert two.attempts
+    assert most == 5
+
+
+def _members(running: Running) -> int:
+    session = running.pod._session
+    return len(session._members.here) if session else 0
+
+
+def _running(running: Running, route: Route) -> int:
+    assert running.pod._session is not None
+    lane = running.pod._session._sender._lanes._lanes.get(route.uid)
+    return lane.running if lane else 0
+
+
+async def test_a_rate_limit_holds_over_two_senders_and_loses_nothing(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        write_book(tmp_path / "book", hook("one", receiver, rate_limit=(10, 1)))
+        async with (
+            sender(tmp_path / "book", nats_server.url) as one,
+            sender(tmp_path / "book", nats_server.url) as two,
+        ):
+            await until(lambda: _members(one) == _members(two) == 2)
+            started = time.monotonic()
+            ids = await publish(client, 60)
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))
+            took = time.monotonic() - started
+    # 10 at once after a pause, the other 50 at 10 a second.
+    assert took > 4.5
+    assert len(calls) == 60
+
+
+async def test_what_all_know_outlives_senders_and_the_server(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(500)) as receiver:
+        route, keys = hook("one", receiver, schedule_seconds=(600,), max_concurrency=1)
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
+            await publish(client, 20)
+            await until(lambda: kind(running, route) == "Sick")
+            await until(lambda: running.pod._endpoints._unwritten == set())
+        called = len(calls)
+        async with sender(tmp_path / "book", nats_server.url, probe_seconds=600, patient=True) as running:
+            assert kind(running, route) == "Sick"
+            await nats_server.stop()
+            await nats_server.start()
+            await until(lambda: running.pod.unready() is None)
+            before = await count(client, names.PARKED)
+            await publish(client, 5)
+            await until_stored(client, names.PARKED, before + 5)
+            assert kind(running, route) == "Sick"
+        assert len(calls) == called
+        answers_from_now_on(receiver, 200)
+        async with sender(tmp_path / "book", nats_server.url):
+            await until_stored(client, names.PARKED, 0, seconds=60)
+    assert max(Counter(call.webhook_id for call in calls if call.answered == 200).values()) == 1
+
+
+async def test_a_lost_bucket_is_made_anew_with_what_is_known(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    async with receiver_of([], Answer(410)) as receiver:
+        route, keys = hook("one", receiver)
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            await publish(client)
+            await until(lambda: kind(running, route) == "Gone" and not running.pod._endpoints._unwritten)
+            await client.jetstream().delete_key_value(names.ENDPOINTS_BUCKET)
+            deadline = time.monotonic() + 20
+            while not any(entry.key == route.uid for entry in await _entries(client)):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+            assert kind(running, route) == "Gone"
+
+
+async def _entries(client: Client) -> list[Any]:
+    return (await EndpointBucket(client).changes())[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "route_state", "reason"),
+    [
+        (500, RouteState.ACTIVE, "ScheduleSpent"),
+        (410, RouteState.ACTIVE, "ShelfExpired"),
+        (500, RouteState.HELD, "ShelfExpired"),
+    ],
+)
+async def test_what_waits_too_long_on_the_shelf_becomes_dead_letters(
+    tmp_path: Path,
+    nats_server: NatsServer,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: int,
+    route_state: RouteState,
+    reason: str,
+) -> None:
+    monkeypatch.setattr("hookline.delivery.breaker.SHORTEST_PATIENCE_SECONDS", 2.0)
+    async with receiver_of([], Answer(answer)) as receiver:
+        route, keys = hook("one", receiver, schedule_seconds=(), state=route_state, max_concurrency=1)
+        write_book(tmp_path / "book", (route, keys), parked_seconds=4)
+        async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
+            if route_state is RouteState.ACTIVE:
+                await publish(client, 10)
+                await until(lambda: kind(running, route) in ("Sick", "Gone"))
+            ids = await publish(client, 100)
+            await until_stored(client, names.PARKED, 0, seconds=40)
+            await until_stored(client, names.DELIVERIES, 0, seconds=40)
+    letters = [each for each in await dead_letters(client) if each["Hookline-Event-Id"] in ids]
+    assert sorted(each["Hookline-Event-Id"] for each in letters) == sorted(ids)
+    assert {each["Hookline-Reason"].partition(":")[0] for each in letters} == {reason}
+    assert {each["Hookline-Webhook"] for each in letters} == {"default/one"}
+
+
+async def test_an_endpoint_that_fell_behind_is_live_again_once_its_shelf_is_empty(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, delay_seconds=0.05) as receiver:
+        route, keys = hook("one", receiver, max_concurrency=1)
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            ids = await publish_in_order(client, 200)
+            await until(lambda: kind(running, route) == Kind.BEHIND)
+            await until(lambda: len(calls) == 200, seconds=60)
+            await until(lambda: kind(running, route) == "")
+            ids += await publish(client)
+            await until(lambda: len(calls) == 201)
+    assert first_calls(calls)[-1] == ids[-1]
+    # In order but for what the shard had given out when the lane overflowed.
+    assert [call.webhook_id for call in calls[:40]] == ids[:40]
