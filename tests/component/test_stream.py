@@ -18,7 +18,7 @@ from hookline.stream.connection import Client, StreamRefused, StreamUnavailable,
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
-from hookline.stream.streams import Retention, ensure, open_unpark, parked
+from hookline.stream.streams import Retention, ensure, oldest_parked, open_unpark, parked
 from hookline.stream.types import read_types, write_types
 
 UID = "0b9a5c1e-0000-0000-0000-000000000001"
@@ -184,7 +184,12 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
     await publisher.store(names.parked_subject("a"), b"1")
     await publisher.store(names.parked_subject("a"), b"2")
     await publisher.store(names.parked_subject("b"), b"3")
-    assert await parked(queue) == {"a": 2, "b": 1}
+    counts, server_s = await parked(queue)
+    assert counts == {"a": 2, "b": 1}
+    oldest = await oldest_parked(queue, "a")
+    assert oldest is not None
+    assert 0 <= server_s + 1 - oldest.stored_s < 60
+    assert await oldest_parked(queue, "c") is None
     taken: list[Taken] = []
     pull = PullLoop(queue, taken.append)
     await pull.start()

@@ -36,9 +36,9 @@ def test_a_sender_that_is_heard_takes_its_share_until_it_leaves_or_falls_silent(
     assert not members.heard("other", 2)
     assert (members.share(10, "u"), members.rate(5.0)) == (5, 2.5)
     members.look(2 + FORGET_SECONDS)
-    assert len(members.here) == 2
+    assert members.share(10, "u") == 5
     members.look(2.1 + FORGET_SECONDS)
-    assert members.here == ("me",)
+    assert members.share(10, "u") == 10
     members.heard("other", 20)
     members.left("other", 20)
     assert members.here == ("me",)
