@@ -22,7 +22,7 @@ from doubles.local import (
     until_stored,
     write_book,
 )
-from hookline.delivery.breaker import Kind, State
+from hookline.delivery.breaker import OPENS_AFTER, Kind, State
 from hookline.delivery.sender import Attempt
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
@@ -93,7 +93,7 @@ async def test_a_sick_endpoint_is_probed_by_one_sender_and_drains_in_publish_ord
             assert known is not None
             # Each is one that a sender claimed, and nothing but probes was called since.
             assert known.probes == len(probes(one, two))
-            assert len(calls) - len(probes(one, two)) <= 5 + 2
+            assert len(calls) - len(probes(one, two)) <= 2 * (OPENS_AFTER + 1)
             answers_from_now_on(receiver, 200)
             await until_stored(client, names.PARKED, 0)
             await until(lambda: kind(one, route) == kind(two, route) == "")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nats.js.errors import NotFoundError
+
 from hookline.delivery.delivery import Delivery
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
@@ -163,9 +165,17 @@ async def count(client: Client, stream: str) -> int:
 async def until_stored(client: Client, stream: str, wanted: int, *, seconds: float = 20) -> None:
     """Wait until a stream holds this many messages."""
     deadline = time.monotonic() + seconds
-    while (there := await count(client, stream)) != wanted:
+    while (there := await _count_if_there(client, stream)) != wanted:
         assert time.monotonic() < deadline, f"{stream} holds {there}, not {wanted}"
         await asyncio.sleep(0.05)
+
+
+async def _count_if_there(client: Client, stream: str) -> int | None:
+    try:
+        return await count(client, stream)
+    except NotFoundError:
+        # A sender that only just started has not made it yet.
+        return None
 
 
 async def dead_letters(client: Client) -> list[dict[str, str]]:
