@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -73,7 +72,7 @@ def trust(ca: trustme.CA) -> TlsMaterial:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aiohttp, "ThreadedResolver", Names)
+    monkeypatch.setattr("hookline.delivery.lookup.NameServers.resolve", Names.resolve)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from hookline.delivery.health import Health
 from hookline.delivery.routebook import RouteBook, webhooks_in
 from hookline.delivery.sender import UNKNOWN, Attempt
 from hookline.delivery.session import Session
+from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Reason, Retry
 from hookline.routes import Book, RouteState
@@ -52,6 +53,7 @@ class Pod:
         nats_url: str,
         *,
         credentials: Path | None = None,
+        proxy_credentials: Path | None = None,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         grace_seconds: float = GRACE_SECONDS,
         gone_seconds: float = GONE_SECONDS,
@@ -61,6 +63,7 @@ class Pod:
         self._books = RouteBook(folder, self.metrics)
         self._nats_url = nats_url
         self._credentials = credentials
+        self._proxy_credentials = ProxyCredentials(proxy_credentials)
         self._on_attempt = on_attempt
         self._grace_seconds = grace_seconds
         self._gone_seconds = gone_seconds
@@ -158,7 +161,12 @@ class Pod:
     async def _run_session(self, stop: asyncio.Event) -> None:
         assert self._client is not None, "connected before there is a session"
         self._session = Session(
-            self._client, self._books, self.metrics, on_attempt=self._attempted, gone_seconds=self._gone_seconds
+            self._client,
+            self._books,
+            self.metrics,
+            on_attempt=self._attempted,
+            gone_seconds=self._gone_seconds,
+            proxy_credentials=self._proxy_credentials,
         )
         await self._session.run(stop, grace_seconds=self._grace_seconds, on_ready=self.ready.set)
 

@@ -12,12 +12,14 @@ a policy that became stricter holds at once.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import functools
 import re
 import socket
 import ssl
 import tempfile
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,12 +30,14 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import RawResponseMessage
 
-from hookline.egress import Address, EgressPolicy, literal_address
+from hookline.delivery.lookup import Lookup, NameServers
+from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, open_tunnel
+from hookline.egress import HTTPS_PORT, Address, EgressPolicy, Proxy, literal_address
 
-HTTPS_PORT = 443
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
 KEEP_ALIVE_SECONDS = 30
 DNS_CACHE_SECONDS = 10
@@ -61,9 +65,10 @@ class Phase(enum.IntEnum):
 
     LOOKUP = 1
     CONNECT = 2
-    HANDSHAKE = 3
-    ANSWER = 4
-    BODY = 5
+    TUNNEL = 3
+    HANDSHAKE = 4
+    ANSWER = 5
+    BODY = 6
 
 
 @dataclass(slots=True)
@@ -95,6 +100,7 @@ class Target:
     request_line: bytes = field(repr=False)
     host: bytes
     literal: Address | None
+    port: int
 
 
 # The call that runs in this task; sockets and TLS handshakes are made in tasks and callbacks that inherit it.
@@ -130,6 +136,7 @@ def target_of(url: str) -> Target:
         request_line=b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii"),
         host=b"Host: %b\r\n" % origin.netloc,
         literal=literal_address(host),
+        port=port,
     )
 
 
@@ -207,15 +214,40 @@ class _Wall:
         self._passed.clear()
         return True
 
+    @property
+    def proxy(self) -> Proxy | None:
+        return self._policy.proxy
+
+    def refusal_of(self, target: Target) -> str | None:
+        """What the URL alone tells."""
+        refusal = self.refusal(str(target.literal)) if target.literal is not None else None
+        return refusal or self._policy.port_refusal(target.port)
+
     def refusal(self, address: str) -> str | None:
         if address in self._passed:
             return None
         refusal = self._policy.refusal(address)
+        if refusal is None and _is_own(address):
+            refusal = self._policy.own_refusal(address)
         if refusal is None:
             if len(self._passed) >= _ADDRESSES_KEPT:
                 self._passed.clear()
             self._passed.add(address)
         return refusal
+
+
+def _is_own(address: str) -> bool:
+    """Whether `address` belongs to this machine or pod: then, and only then, the kernel calls it from itself.
+
+    Asked of the kernel for each new address, so that an address that comes later is known too. Sends nothing.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, HTTPS_PORT))
+            return bool(probe.getsockname()[0] == address)
+    except OSError:
+        return False
 
 
 class _CheckedResolver(AbstractResolver):
@@ -225,9 +257,9 @@ class _CheckedResolver(AbstractResolver):
     then is either a mistake or an attack.
     """
 
-    def __init__(self, wall: _Wall) -> None:
+    def __init__(self, wall: _Wall, lookup: Lookup) -> None:
         self._wall = wall
-        self._lookup = aiohttp.ThreadedResolver()
+        self._lookup = lookup
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -248,10 +280,13 @@ class _CheckedResolver(AbstractResolver):
 class _Connector(aiohttp.TCPConnector):
     """The pool, with the policy at its two last doors: a new socket, and a pooled connection about to be used again."""
 
-    def __init__(self, wall: _Wall) -> None:
+    def __init__(self, wall: _Wall, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
         self._wall = wall
+        self._proxy_credentials = proxy_credentials
+        self._tunnels: weakref.WeakKeyDictionary[ResponseHandler, tuple[Proxy, str]] = weakref.WeakKeyDictionary()
+        """Of connections through a proxy: which one, and the address at the other end."""
         super().__init__(
-            resolver=_CheckedResolver(wall),
+            resolver=_CheckedResolver(wall, lookup),
             socket_factory=self._open_socket,
             limit=0,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -271,19 +306,65 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
     def _may_reuse(self, connection: Connection) -> bool:
-        if connection.transport is None:
+        if connection.transport is None or connection.protocol is None:
             return False
-        peer = connection.transport.get_extra_info("peername")
-        return peer is not None and self._wall.refusal(peer[0]) is None
+        proxy, address = self._tunnels.get(connection.protocol, (None, ""))
+        if proxy is None:
+            peer = connection.transport.get_extra_info("peername")
+            address = peer[0] if peer else ""
+        return proxy == self._wall.proxy and self._wall.refusal(address) is None
 
     def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = addr_info
+        self._check(str(address[0]))
+        return socket.socket(family, kind, protocol)
+
+    def _check(self, address: str) -> None:
         progress = _current.get()
-        progress.refusal = self._wall.refusal(str(address[0]))
+        progress.refusal = self._wall.refusal(address)
         if progress.refusal is not None:
             raise EgressRefusedError(progress.refusal)
         progress.phase = Phase.CONNECT
-        return socket.socket(family, kind, protocol)
+
+    async def _wrap_create_connection(
+        self,
+        *args: Any,
+        addr_infos: list[AddrInfoType],
+        req: aiohttp.ClientRequest,
+        timeout: aiohttp.ClientTimeout,
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+        **kwargs: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """A connection to one of the addresses, with TLS; through the proxy if there is one."""
+        proxy = self._wall.proxy
+        if proxy is None:
+            return await super()._wrap_create_connection(
+                *args, addr_infos=addr_infos, req=req, timeout=timeout, client_error=client_error, **kwargs
+            )
+        address, tunnel = await self._open_tunnel(proxy, addr_infos)
+        try:
+            transport, protocol = await self._wrap_existing_connection(
+                *args, req=req, timeout=timeout, client_error=client_error, sock=tunnel, **kwargs
+            )
+        except BaseException:
+            tunnel.close()
+            raise
+        self._tunnels[protocol] = (proxy, address)
+        return transport, protocol
+
+    async def _open_tunnel(self, proxy: Proxy, addr_infos: list[AddrInfoType]) -> tuple[str, socket.socket]:
+        """A way to the first address that the proxy reaches."""
+        refused: ProxyRefusedError | None = None
+        for *_, (host, port, *_) in addr_infos:
+            address = str(host)
+            self._check(address)
+            _current.get().phase = Phase.TUNNEL
+            try:
+                return address, await open_tunnel(proxy, address, int(port), self._proxy_credentials)
+            except ProxyRefusedError as error:
+                refused = error
+        assert refused is not None, "a lookup gives at least one address"
+        raise refused
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -299,9 +380,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Made and used inside one running event loop.
     """
 
-    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
+    def __init__(
+        self,
+        policy: Callable[[], EgressPolicy],
+        lookup: Lookup | None = None,
+        proxy_credentials: ProxyCredentials | None = None,
+    ) -> None:
         self._wall = _Wall(policy)
-        self._connector = _Connector(self._wall)
+        self._connector = _Connector(self._wall, lookup or NameServers(), proxy_credentials or ProxyCredentials())
         self._doors: dict[tuple[str, ssl.SSLContext], aiohttp.ClientRequest] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -315,7 +401,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         target: Target = request.extensions["target"]
         if self._wall.refresh():
             self._connector.clear_dns_cache()
-        refusal = self._wall.refusal(str(target.literal)) if target.literal is not None else None
+        refusal = self._wall.refusal_of(target)
         if refusal is not None:
             raise EgressRefusedError(refusal)
         _current.set(progress)
