@@ -26,7 +26,6 @@ from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, Tra
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.transport import (
     AiohttpTransport,
-    EgressRefusedError,
     InvalidCallError,
     Phase,
     Progress,
@@ -35,6 +34,7 @@ from hookline.delivery.transport import (
     tls_context,
 )
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
+from hookline.delivery.wall import EgressRefusedError
 from hookline.egress import EgressPolicy
 from hookline.retry import Outcome, Reason, parse_retry_after
 

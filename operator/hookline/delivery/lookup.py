@@ -81,6 +81,20 @@ def _result(host: str, address: str, port: int, family: socket.AddressFamily) ->
     )
 
 
+def is_own(address: str) -> bool:
+    """Whether `address` belongs to this machine or pod: then, and only then, the kernel calls it from itself.
+
+    Asked of the kernel for each new address, so that an address that comes later is known too. Sends nothing.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 443))
+            return bool(probe.getsockname()[0] == address)
+    except OSError:
+        return False
+
+
 def has_ipv6() -> bool:
     """Whether this machine has a way to IPv6 addresses; without one they are not asked for. Sends nothing."""
     try:

@@ -29,13 +29,13 @@ from urllib.parse import quote
 import aiohttp
 import httpx
 import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import RawResponseMessage
 
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, open_tunnel
+from hookline.delivery.wall import CheckedResolver, EgressRefusedError, Wall
 from hookline.egress import HTTPS_PORT, Address, EgressPolicy, Proxy, literal_address
 
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
@@ -47,17 +47,12 @@ READ_BUFFER_BYTES = 32 * 1024
 MAX_ANSWER_HEADER_BYTES = 32 * 1024
 _TARGETS_KEPT = 4096
 _TLS_CONTEXTS_KEPT = 4096
-_ADDRESSES_KEPT = 4096
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PRINTABLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
 class InvalidCallError(ValueError):
     """A call cannot be built. The message is safe to show."""
-
-
-class EgressRefusedError(PermissionError):
-    """The policy does not allow an address. The message says which option would; it is safe to show."""
 
 
 class Phase(enum.IntEnum):
@@ -197,96 +192,16 @@ def _load_client_certificate(context: ssl.SSLContext, material: TlsMaterial) -> 
             ) from None
 
 
-class _Wall:
-    """The current policy, with the addresses it has already let pass."""
-
-    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
-        self._read_policy = policy
-        self._policy = policy()
-        self._passed: set[str] = set()
-
-    def refresh(self) -> bool:
-        """Takes up the policy of this moment; True if it is another one."""
-        policy = self._read_policy()
-        if policy is self._policy or policy == self._policy:
-            return False
-        self._policy = policy
-        self._passed.clear()
-        return True
-
-    @property
-    def proxy(self) -> Proxy | None:
-        return self._policy.proxy
-
-    def refusal_of(self, target: Target) -> str | None:
-        """What the URL alone tells."""
-        refusal = self.refusal(str(target.literal)) if target.literal is not None else None
-        return refusal or self._policy.port_refusal(target.port)
-
-    def refusal(self, address: str) -> str | None:
-        if address in self._passed:
-            return None
-        refusal = self._policy.refusal(address)
-        if refusal is None and _is_own(address):
-            refusal = self._policy.own_refusal(address)
-        if refusal is None:
-            if len(self._passed) >= _ADDRESSES_KEPT:
-                self._passed.clear()
-            self._passed.add(address)
-        return refusal
-
-
-def _is_own(address: str) -> bool:
-    """Whether `address` belongs to this machine or pod: then, and only then, the kernel calls it from itself.
-
-    Asked of the kernel for each new address, so that an address that comes later is known too. Sends nothing.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, HTTPS_PORT))
-            return bool(probe.getsockname()[0] == address)
-    except OSError:
-        return False
-
-
-class _CheckedResolver(AbstractResolver):
-    """A resolver whose answer counts only if the policy allows every record of it.
-
-    One bad record refuses the name: which record a connection takes is chance, and a name that points inside now and
-    then is either a mistake or an attack.
-    """
-
-    def __init__(self, wall: _Wall, lookup: Lookup) -> None:
-        self._wall = wall
-        self._lookup = lookup
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        records = await self._lookup.resolve(host, port, family)
-        if not records:
-            raise socket.gaierror(socket.EAI_NONAME, "no usable address")
-        for record in records:
-            refusal = self._wall.refusal(record["host"])
-            if refusal is not None:
-                raise EgressRefusedError(f"the name {host} leads to a refused address: {refusal}")
-        return records
-
-    async def close(self) -> None:
-        await self._lookup.close()
-
-
 class _Connector(aiohttp.TCPConnector):
     """The pool, with the policy at its two last doors: a new socket, and a pooled connection about to be used again."""
 
-    def __init__(self, wall: _Wall, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
+    def __init__(self, wall: Wall, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
         self._wall = wall
         self._proxy_credentials = proxy_credentials
         self._tunnels: weakref.WeakKeyDictionary[ResponseHandler, tuple[Proxy, str]] = weakref.WeakKeyDictionary()
         """Of connections through a proxy: which one, and the address at the other end."""
         super().__init__(
-            resolver=_CheckedResolver(wall, lookup),
+            resolver=CheckedResolver(wall, lookup),
             socket_factory=self._open_socket,
             limit=0,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -386,8 +301,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         lookup: Lookup | None = None,
         proxy_credentials: ProxyCredentials | None = None,
     ) -> None:
-        self._wall = _Wall(policy)
-        self._connector = _Connector(self._wall, lookup or NameServers(), proxy_credentials or ProxyCredentials())
+        self._wall = Wall(policy)
+        self._lookup = lookup or NameServers()
+        self._connector = _Connector(self._wall, self._lookup, proxy_credentials or ProxyCredentials())
         self._doors: dict[tuple[str, ssl.SSLContext], aiohttp.ClientRequest] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -401,7 +317,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         target: Target = request.extensions["target"]
         if self._wall.refresh():
             self._connector.clear_dns_cache()
-        refusal = self._wall.refusal_of(target)
+        refusal = self._wall.refusal_of(target.literal, target.port)
         if refusal is not None:
             raise EgressRefusedError(refusal)
         _current.set(progress)
@@ -438,6 +354,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Closes all connections; calls still under way fail."""
         await self._connector.close()
+        await self._lookup.close()
 
 
 async def _exchange(connection: Connection, request: httpx.Request) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
