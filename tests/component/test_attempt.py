@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
 from hookline.delivery.attempt import Call, Caller, TlsMaterial
-from hookline.delivery.transport import tls_context
+from hookline.delivery.tls import tls_context
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 

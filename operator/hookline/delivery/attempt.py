@@ -24,15 +24,9 @@ import httpx
 from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 
 from hookline.delivery.lookup import Lookup, NameServers
-from hookline.delivery.transport import (
-    AiohttpTransport,
-    InvalidCallError,
-    Phase,
-    Progress,
-    TlsMaterial,
-    target_of,
-    tls_context,
-)
+from hookline.delivery.progress import InvalidCallError, Phase, Progress
+from hookline.delivery.tls import TlsMaterial, tls_context
+from hookline.delivery.transport import AiohttpTransport, target_of
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.wall import EgressRefusedError
 from hookline.egress import EgressPolicy

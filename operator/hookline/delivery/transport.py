@@ -13,15 +13,12 @@ a policy that became stricter holds at once.
 from __future__ import annotations
 
 import asyncio
-import enum
 import functools
 import re
 import socket
 import ssl
-import tempfile
 import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -32,8 +29,10 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import BadHttpMessage
 
 from hookline.delivery.lookup import Lookup, NameServers
+from hookline.delivery.progress import InvalidCallError, Phase, Progress, current_call
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, open_tunnel
 from hookline.delivery.wall import CheckedResolver, EgressRefusedError, Wall
 from hookline.egress import HTTPS_PORT, Address, EgressPolicy, Proxy, literal_address
@@ -45,45 +44,14 @@ DNS_CACHE_SECONDS = 10
 READ_BUFFER_BYTES = 32 * 1024
 # Cookies and security policies of an ordinary web server outgrow aiohttp's 8 KiB, and a delivery must not fail on them.
 MAX_ANSWER_HEADER_BYTES = 32 * 1024
+# Of one answer with all its framing. Chunk extensions, zeros before a chunk's size and empty lines before an answer
+# have no bound of their own in the parser, and would keep a core busy until the call's time is over.
+MAX_ANSWER_BYTES_ON_WIRE = 1024 * 1024
+# Each costs a parsed message; without a bound a flood of them takes a core until the call's time is over.
+MAX_INFORMATIONAL_ANSWERS = 64
 _TARGETS_KEPT = 4096
-_TLS_CONTEXTS_KEPT = 4096
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PRINTABLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
-
-
-class InvalidCallError(ValueError):
-    """A call cannot be built. The message is safe to show."""
-
-
-class Phase(enum.IntEnum):
-    """How far a call has come."""
-
-    LOOKUP = 1
-    CONNECT = 2
-    TUNNEL = 3
-    HANDSHAKE = 4
-    ANSWER = 5
-    BODY = 6
-
-
-@dataclass(slots=True)
-class Progress:
-    """What is known of a call while it runs, for the reason word if it fails."""
-
-    phase: Phase = Phase.LOOKUP
-    authority: str = ""
-    reused: bool = False
-    refusal: str | None = None
-    status: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TlsMaterial:
-    """What a Webhook's TLS Secrets hold, as PEM. `ca_pem` replaces the system's authorities for this Webhook."""
-
-    ca_pem: bytes | None = field(default=None, repr=False)
-    client_cert_pem: bytes | None = field(default=None, repr=False)
-    client_key_pem: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +64,6 @@ class Target:
     host: bytes
     literal: Address | None
     port: int
-
-
-# The call that runs in this task; sockets and TLS handshakes are made in tasks and callbacks that inherit it.
-_current: ContextVar[Progress] = ContextVar("hookline_call_progress")
 
 
 @functools.lru_cache(maxsize=_TARGETS_KEPT)
@@ -135,61 +99,28 @@ def target_of(url: str) -> Target:
     )
 
 
-class _WatchedContext(ssl.SSLContext):
-    """A TLS context that tells the call when its handshake starts: the only place both event loops pass."""
+class _Answers(ResponseHandler):
+    """The receiving end of one connection, which hangs up on an answer that takes more bytes than any real one."""
 
-    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        _current.get().phase = Phase.HANDSHAKE
-        return super().wrap_bio(*args, **options)
+    _left = MAX_ANSWER_BYTES_ON_WIRE
 
+    def set_response_params(self, **options: Any) -> None:
+        self._left = MAX_ANSWER_BYTES_ON_WIRE
+        super().set_response_params(**options)
 
-@functools.lru_cache(maxsize=_TLS_CONTEXTS_KEPT)
-def tls_context(material: TlsMaterial | None) -> ssl.SSLContext:
-    """The TLS context for `material`: at least TLS 1.2, host name and chain verified.
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left >= 0:
+            super().data_received(data)
+        else:
+            self._hang_up(BadHttpMessage("the answer is too long"))
 
-    Without a CA the authorities of the system are trusted; with one, only that CA, as with `caBundle` in Kubernetes:
-    whoever names a CA does not want any public authority to be able to vouch for the receiver. An intermediate or the
-    receiver's own self-signed certificate may stand in for the CA. Raises InvalidCallError.
-    """
-    context = _WatchedContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if material is None or material.ca_pem is None:
-        context.load_default_certs()
-    else:
-        _load_authorities(context, material.ca_pem)
-    if material is not None and (material.client_cert_pem is not None or material.client_key_pem is not None):
-        _load_client_certificate(context, material)
-    return context
-
-
-def _load_authorities(context: ssl.SSLContext, ca_pem: bytes) -> None:
-    # OpenSSL takes ASCII only, people write comments in any script between the blocks.
-    text = ca_pem.decode("ascii", "ignore")
-    try:
-        context.load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
-        raise InvalidCallError(
-            "the Secret named in tls.caSecretRef holds no readable certificate: it must be PEM, beginning with"
-            " -----BEGIN CERTIFICATE-----"
-        ) from None
-
-
-def _load_client_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
-    if material.client_cert_pem is None or material.client_key_pem is None:
-        raise InvalidCallError("tls.clientCertSecretRef needs both tls.crt and tls.key")
-    # OpenSSL reads this from a file only; it is readable by this user alone and gone when the block ends.
-    with tempfile.NamedTemporaryFile(prefix="hookline-") as pem:
-        pem.write(material.client_cert_pem + b"\n" + material.client_key_pem)
-        pem.flush()
-        try:
-            # The empty password keeps OpenSSL from asking the terminal for one.
-            context.load_cert_chain(pem.name, password="")
-        except (ssl.SSLError, ValueError, OSError):
-            raise InvalidCallError(
-                "the Secret named in tls.clientCertSecretRef is unusable: tls.crt must be a PEM certificate and tls.key"
-                " its unencrypted PEM key"
-            ) from None
+    def _hang_up(self, error: BadHttpMessage) -> None:
+        if self._payload is not None:
+            self._payload.set_exception(error)
+        self.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -207,11 +138,12 @@ class _Connector(aiohttp.TCPConnector):
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             ttl_dns_cache=DNS_CACHE_SECONDS,
         )
+        self._factory: functools.partial[ResponseHandler] = functools.partial(_Answers, loop=asyncio.get_running_loop())
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        progress = _current.get()
+        progress = current_call.get()
         while True:
             connection = await super().connect(req, traces, timeout)
             progress.reused = progress.phase is Phase.LOOKUP
@@ -235,7 +167,7 @@ class _Connector(aiohttp.TCPConnector):
         return socket.socket(family, kind, protocol)
 
     def _check(self, address: str) -> None:
-        progress = _current.get()
+        progress = current_call.get()
         progress.refusal = self._wall.refusal(address)
         if progress.refusal is not None:
             raise EgressRefusedError(progress.refusal)
@@ -273,7 +205,7 @@ class _Connector(aiohttp.TCPConnector):
         for *_, (host, port, *_) in addr_infos:
             address = str(host)
             self._check(address)
-            _current.get().phase = Phase.TUNNEL
+            current_call.get().phase = Phase.TUNNEL
             try:
                 return address, await open_tunnel(proxy, address, int(port), self._proxy_credentials)
             except ProxyRefusedError as error:
@@ -320,7 +252,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         refusal = self._wall.refusal_of(target.literal, target.port)
         if refusal is not None:
             raise EgressRefusedError(refusal)
-        _current.set(progress)
+        current_call.set(progress)
         try:
             return await self._send(request, progress)
         except (aiohttp.ServerDisconnectedError, OSError):
@@ -336,7 +268,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             message, content = await _exchange(connection, request)
         except BaseException:
-            connection.close()
+            _cut(connection)
             raise
         progress.phase = Phase.BODY
         return httpx.Response(message.code, headers=message.raw_headers, stream=_Body(connection, content))
@@ -357,6 +289,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         await self._lookup.close()
 
 
+def _cut(connection: Connection) -> None:
+    """End a connection at once. A mere close waits for the other side's end of TLS, up to 30 s, and reads meanwhile."""
+    transport = connection.transport
+    connection.close()
+    if transport is not None:
+        transport.abort()
+
+
 async def _exchange(connection: Connection, request: httpx.Request) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
     """Send a request in one piece; the head of the final answer, and the reader of its body."""
     protocol, transport = connection.protocol, connection.transport
@@ -369,11 +309,14 @@ async def _exchange(connection: Connection, request: httpx.Request) -> tuple[Raw
         max_field_size=MAX_ANSWER_HEADER_BYTES,
     )
     transport.write(_on_the_wire(request))
-    while True:
+    for _ in range(MAX_INFORMATIONAL_ANSWERS + 1):
         message, content = await protocol.read()
         # 1xx answers come before the answer; there is nothing to be switched to with 101.
-        if not 100 <= message.code < 200 or message.code == 101:
+        if message.version[0] != 1 or message.code < 100:
+            raise BadHttpMessage("not the status line of HTTP/1.x")
+        if message.code >= 200 or message.code == 101:
             return message, content
+    raise BadHttpMessage("too many informational answers")
 
 
 def _on_the_wire(request: httpx.Request) -> bytes:
@@ -412,4 +355,4 @@ class _Body(httpx.AsyncByteStream):
         if self._content.at_eof():
             self._connection.release()
         else:
-            self._connection.close()
+            _cut(self._connection)
