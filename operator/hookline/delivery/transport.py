@@ -113,12 +113,15 @@ class _Answers(ResponseHandler):
         if self._left >= 0:
             super().data_received(data)
         else:
-            self._hang_up(BadHttpMessage("the answer is too long"))
+            self.set_exception(BadHttpMessage("the answer is too long"))
+        error = self.exception()
+        if error is not None:
+            self._hang_up(error)
 
-    def _hang_up(self, error: BadHttpMessage) -> None:
-        if self._payload is not None:
+    def _hang_up(self, error: BaseException) -> None:
+        # aiohttp tells whoever waits for a head, and of a body not in all cases.
+        if self._payload is not None and self._payload.exception() is None:
             self._payload.set_exception(error)
-        self.set_exception(error)
         if self.transport is not None:
             self.transport.abort()
 
@@ -268,7 +271,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             message, content = await _exchange(connection, request)
         except BaseException:
-            _cut(connection)
+            connection.close()
             raise
         progress.phase = Phase.BODY
         return httpx.Response(message.code, headers=message.raw_headers, stream=_Body(connection, content))
@@ -287,14 +290,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Closes all connections; calls still under way fail."""
         await self._connector.close()
         await self._lookup.close()
-
-
-def _cut(connection: Connection) -> None:
-    """End a connection at once. A mere close waits for the other side's end of TLS, up to 30 s, and reads meanwhile."""
-    transport = connection.transport
-    connection.close()
-    if transport is not None:
-        transport.abort()
 
 
 async def _exchange(connection: Connection, request: httpx.Request) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
@@ -355,4 +350,4 @@ class _Body(httpx.AsyncByteStream):
         if self._content.at_eof():
             self._connection.release()
         else:
-            _cut(self._connection)
+            self._connection.close()
