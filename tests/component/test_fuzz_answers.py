@@ -25,19 +25,25 @@ TRUST = TlsMaterial(ca_pem=CA.cert_pem.bytes())
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 POSSIBLE = frozenset(Reason) - {Reason.INTERNAL_ERROR, Reason.INVALID_CALL, Reason.EGRESS_REFUSED, Reason.DNS_FAILURE}
 
-_WORDS = st.sampled_from(
-    [b"HTTP/1.1 ", b"HTTP/1.0 ", b"HTTP/2 ", b"200", b" OK", b"100", b"101", b"204", b"304", b"410", b"429", b"503"]
-    + [b"999", b"\r\n", b"\r\n\r\n", b"\n", b"\r", b": ", b"content-length: ", b"Content-Length: 5", b"0\r\n\r\n"]
-    + [
-        b"transfer-encoding: chunked",
-        b"connection: close",
-        b"retry-after: ",
-        b"content-encoding: gzip",
-        b"\x1f\x8b\x08",
-    ]
-    + [b"upgrade: websocket", b"5\r\nhello\r\n", b"ffffffff\r\n", b";x=y", b"-1", b"18446744073709551616", b"\x00"]
-    + [b" ", b"\t", b"x: y\r\n", b"hello"]
-)
+_STATUSES = [b"200", b"100", b"101", b"204", b"304", b"410", b"429", b"503", b"999"]
+_STARTS = [
+    b"HTTP/1.1 ",
+    b"HTTP/1.0 ",
+    b"HTTP/2 ",
+    b" OK",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\r",
+    b": ",
+    b" ",
+    b"\t",
+    b"\x00",
+]
+_HEADERS = [b"content-length: ", b"Content-Length: 5", b"transfer-encoding: chunked", b"connection: close", b"x: y\r\n"]
+_BODIES = [b"0\r\n\r\n", b"5\r\nhello\r\n", b"ffffffff\r\n", b";x=y", b"-1", b"18446744073709551616", b"\x1f\x8b\x08"]
+_OTHERS = [b"retry-after: ", b"content-encoding: gzip", b"upgrade: websocket", b"hello"]
+_WORDS = st.sampled_from([*_STATUSES, *_STARTS, *_HEADERS, *_BODIES, *_OTHERS])
 answers = st.binary(max_size=300) | st.lists(_WORDS | st.binary(max_size=8), max_size=25).map(b"".join)
 wholes = st.builds(
     lambda status, lines, body: b"HTTP/1.1 %d X\r\n%b\r\n%b" % (status, b"".join(lines), body),

@@ -141,7 +141,8 @@ class _Connector(aiohttp.TCPConnector):
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             ttl_dns_cache=DNS_CACHE_SECONDS,
         )
-        self._factory: functools.partial[ResponseHandler] = functools.partial(_Answers, loop=asyncio.get_running_loop())
+        factory: Any = functools.partial(_Answers, loop=asyncio.get_running_loop())
+        self._factory = factory
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
