@@ -191,6 +191,16 @@ async def test_an_answer_that_ends_with_the_connection(
     assert outcome.reason is reason, outcome
 
 
+@pytest.mark.parametrize(("count", "reason"), [(64, Reason.DELIVERED), (65, Reason.BAD_RESPONSE)])
+async def test_informational_answers_are_passed_over_up_to_a_bound(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, count: int, reason: Reason
+) -> None:
+    async with RawReceiver(tls, answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * count + OK)) as receiver:
+        outcome = await caller.call(call_to(receiver.port, trust))
+
+    assert outcome.reason is reason
+
+
 async def test_a_second_answer_that_nobody_asked_for_is_no_answer_to_the_next_call(
     caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial
 ) -> None:
