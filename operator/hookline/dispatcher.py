@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from hookline.egress import Network, parse_cidrs
+from hookline.egress import DEFAULT_PORTS, PORTS_PATTERN, PROXY_PATTERN, Network, parse_cidrs, parse_ports
 from hookline.problems import Problem, Refused
 from hookline.resource import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef, Status
 from hookline.retry import DEFAULT_SCHEDULE_SECONDS
@@ -48,6 +48,7 @@ _NEVER_CALLED = (
     "must not touch loopback, link-local, metadata, multicast or unspecified addresses, which are never called; "
     "write only the private networks that receivers are in, such as 10.1.2.0/24"
 )
+_NOT_PORTS = 'must be a port or a range of ports from 1 to 65535 in quotes; write "443" or "8000-9000"'
 _NEEDS_SELECTOR = "is required when from is Selector; write selector: {matchLabels: {…}}"
 _NO_SELECTOR = "must not be set unless from is Selector; leave it out or write from: Selector"
 _TIMEOUT_ORDER = "must not be larger than maxTimeoutSeconds; write a smaller number, or a larger maxTimeoutSeconds"
@@ -100,6 +101,37 @@ AllowCidr = Annotated[
     ),
 ]
 """A network that may be called although it is private."""
+
+
+def allow_port_problem(text: str) -> str | None:
+    """What is wrong with one entry of egress.allowPorts and what to write instead, or None."""
+    try:
+        parse_ports([text])
+    except ValueError:
+        return _NOT_PORTS
+    return None
+
+
+def _ports_cel() -> str:
+    ends = "self.split('-')"
+    return f"self.matches('^{PORTS_PATTERN}$') && int({ends}[0]) <= int({ends}[size({ends}) - 1])"
+
+
+AllowPort = Annotated[
+    str, Field(min_length=1, max_length=11), Checked(allow_port_problem, (cel(_ports_cel(), _NOT_PORTS),))
+]
+"""A port that may be called, or a range of them."""
+
+ProxyUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=300, examples=["http://proxy.example.com:3128"]),
+    TextRule(
+        "must be the address of an HTTP proxy with its port, without user and password; write "
+        "http://proxy.example.com:3128 and put credentials into credentialsSecretRef",
+        PROXY_PATTERN,
+        confidential=True,
+    ),
+]
 
 NatsUrl = Annotated[
     str,
@@ -230,8 +262,19 @@ class ServedNamespaces(Model):
         return self
 
 
+class ForwardProxy(Model):
+    """A forward proxy through which all calls go. The sender still looks up names and checks addresses itself."""
+
+    url: ProxyUrl = Field(description="Address of the proxy, which takes CONNECT.")
+    credentials_secret_ref: SecretKeyRef | None = Field(
+        default=None,
+        description="Secret in the Dispatcher's namespace that holds user:password for the proxy, for Basic "
+        "authentication.",
+    )
+
+
 class Egress(Model):
-    """What may be called besides public addresses."""
+    """What may be called, and how."""
 
     allow_cidrs: Annotated[tuple[AllowCidr, ...], Distinct()] = Field(
         default=(),
@@ -239,6 +282,14 @@ class Egress(Model):
         description="Private networks that may be called. Public addresses always may; loopback, link-local and "
         "metadata addresses never.",
     )
+    allow_ports: Annotated[tuple[AllowPort, ...], Distinct()] = Field(
+        default=DEFAULT_PORTS,
+        min_length=1,
+        max_length=32,
+        description="Ports that may be called, singly or as ranges. A list replaces the default.",
+        examples=['["443", "8000-9000"]'],
+    )
+    proxy: ForwardProxy | None = Field(default=None, description="A forward proxy for clusters that have one.")
 
 
 class DefaultRetry(Model):
@@ -285,7 +336,7 @@ class DispatcherSpec(Model):
     served_namespaces: ServedNamespaces = Field(
         default=ServedNamespaces(), description="Whose Webhooks this Dispatcher sends."
     )
-    egress: Egress = Field(default=Egress(), description="What may be called besides public addresses.")
+    egress: Egress = Field(default=Egress(), description="What may be called, and how.")
     default_timeout_seconds: Annotated[Count, Field(ge=1, le=30)] = Field(
         default=15, description="Longest time of one call, in seconds, for Webhooks that do not say it themselves."
     )

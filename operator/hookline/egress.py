@@ -1,6 +1,6 @@
-"""Which addresses a sender may call.
+"""Which addresses and ports a sender may call, and through which proxy.
 
-Decides for one address at a time whether a policy allows it, and reads the policy's CIDRs and the addresses that hide
+Decides for one address at a time whether a policy allows it, and reads the policy's texts and the addresses that hide
 in host names. It never resolves a name and never opens a connection: delivery/transport.py asks here for every DNS
 answer and again for every socket.
 
@@ -11,16 +11,19 @@ The tables follow the IANA registries of special-purpose IPv4 and IPv6 addresses
 - closed, if it is private, loopback or otherwise local: a listed CIDR opens it;
 - forbidden for good, if it is link-local, a cloud metadata service, multicast, unspecified, broadcast or reserved.
 
-An IPv6 address that carries an IPv4 address (IPv4-mapped, NAT64, 6to4) is judged by the IPv4 address it leads to.
+An IPv6 address that carries an IPv4 address (IPv4-mapped, NAT64, 6to4) is judged by the IPv4 address it leads to; one
+whose interface id is that of an ISATAP tunnel (RFC 5214) by both.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -72,17 +75,62 @@ _CLOSED = _table(
     ]
 )
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
+"""What lies outside and is in no table is reserved: IPv4-compatible addresses, the local NAT64 prefix 64:ff9b:1::/48
+(where in it an IPv4 address stands, only its network knows), site-local addresses, and what IANA has not given out."""
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 _IDEOGRAPHIC_DOTS = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
 
 
+HTTPS_PORT = 443
+
+DEFAULT_PORTS = ("443", "1024-65535")
+"""HTTPS, and what a receiver may take without privileges. Below lie mail, shells and directories, never receivers."""
+
+_PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+PORTS_PATTERN = f"{_PORT}(-{_PORT})?"
+PROXY_PATTERN = rf"http://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\]):{_PORT}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A forward proxy: where it listens. Its own address is no matter of the policy, an administrator named it."""
+
+    host: str
+    port: int
+
+
+def parse_ports(texts: Iterable[str]) -> tuple[range, ...]:
+    """The ports that `texts` ("443", "8000-9000") name. Raises ValueError with what to write instead."""
+    return tuple(_parse_ports(text) for text in texts)
+
+
+def parse_proxy(url: str) -> Proxy:
+    """The proxy of a URL such as http://proxy.example:3128. Raises ValueError with what to write instead."""
+    if re.fullmatch(PROXY_PATTERN, url) is None:
+        raise ValueError("must be the address of an HTTP proxy with its port; write http://proxy.example.com:3128")
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return Proxy(parts.hostname, parts.port)
+
+
+_DEFAULT_PORTS = (range(443, 444), range(1024, 65536))
+
+
 @dataclass(frozen=True)
 class EgressPolicy:
-    """What may be called beyond public addresses: the CIDRs that an administrator opened."""
+    """What may be called beyond public addresses: the CIDRs that an administrator opened; on which ports; and how.
+
+    `allow_own` says whether the sender may call addresses of the machine or pod that it runs in, where they are
+    listed: on one machine receivers share its addresses, in a cluster nothing but the sender has them.
+    """
 
     allow_cidrs: tuple[Network, ...] = ()
+    allow_ports: tuple[range, ...] = _DEFAULT_PORTS
+    proxy: Proxy | None = None
+    allow_own: bool = False
 
     def refusal(self, address: str | Address) -> str | None:
         """None if `address` may be called, else a sentence: what it is, and which option opens it if one can.
@@ -94,6 +142,22 @@ class EgressPolicy:
             return f"{str(address)[:64]!r} is not an IP address"
         target = _leads_to(parsed)
         shown = str(parsed) if target is parsed else f"{parsed} (which leads to {target})"
+        return self._refused(target, shown) or self._refused_behind_tunnel(target)
+
+    def port_refusal(self, port: int) -> str | None:
+        """None if `port` may be called, else a sentence with the option that opens it."""
+        if any(port in ports for ports in self.allow_ports):
+            return None
+        return f"port {port} is not among those that may be called; list it in spec.egress.allowPorts of the Dispatcher"
+
+    def own_refusal(self, address: str) -> str | None:
+        """What is said of an address of the sender's own machine or pod. Loopback is judged by the CIDRs alone."""
+        parsed = _parse(address)
+        if self.allow_own or (parsed is not None and _leads_to(parsed).is_loopback):
+            return None
+        return f"{address} is an address of the sender itself, which is never called; no option opens it"
+
+    def _refused(self, target: Address, shown: str) -> str | None:
         forbidden = _forbidden(target)
         if forbidden is not None:
             return f"{shown} is {forbidden}, which is never called; no option opens it"
@@ -101,6 +165,18 @@ class EgressPolicy:
         if closed is None or any(target in network for network in self.allow_cidrs):
             return None
         return f"{shown} is {closed}; to call it, start with {_option(target)}"
+
+    def _refused_behind_tunnel(self, address: Address) -> str | None:
+        inner = _behind_isatap(address)
+        return self._refused(inner, f"{address} (whose tunnel leads to {inner})") if inner is not None else None
+
+
+def policy_of(
+    allow_cidrs: Iterable[str], allow_ports: Iterable[str], proxy_url: str | None = None, *, allow_own: bool = False
+) -> EgressPolicy:
+    """The policy that these texts state. Raises ValueError."""
+    proxy = None if proxy_url is None else parse_proxy(proxy_url)
+    return EgressPolicy(parse_cidrs(allow_cidrs), parse_ports(allow_ports), proxy, allow_own)
 
 
 def parse_cidrs(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -158,6 +234,21 @@ def _leads_to(address: Address) -> Address:
     if address in _SIX_TO_FOUR:
         return IPv4Address((int(address) >> 80) & 0xFFFFFFFF)
     return address
+
+
+def _behind_isatap(address: Address) -> IPv4Address | None:
+    """The IPv4 address in the interface id ::[0200]:5efe:a.b.c.d of RFC 5214, 6.1."""
+    if isinstance(address, IPv6Address) and (int(address) >> 32) & 0xFFFFFFFF in (0x00005EFE, 0x02005EFE):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+def _parse_ports(text: str) -> range:
+    match = re.fullmatch(PORTS_PATTERN, text)
+    first, last = (int(match[1]), int(match[3] or match[1])) if match else (1, 0)
+    if first > last:
+        raise ValueError('must be a port or a range of ports from 1 to 65535; write "443" or "8000-9000", in quotes')
+    return range(first, last + 1)
 
 
 def _kind(table: tuple[tuple[Network, str], ...], address: Address) -> str | None:

@@ -102,6 +102,18 @@ class Reason(enum.StrEnum):
         Then.AGAIN,
         "correct the name in `spec.url`, or look at the cluster's DNS",
     )
+    PROXY_UNREACHABLE = (
+        "ProxyUnreachable",
+        "the Dispatcher's forward proxy could not be reached, or did not answer",
+        Then.AGAIN,
+        "have the Dispatcher's administrators look at the proxy, at `spec.egress.proxy` and at network policies",
+    )
+    PROXY_REFUSED = (
+        "ProxyRefused",
+        "the forward proxy would not connect: other credentials, an address not allowed there, or one it cannot reach",
+        Then.AGAIN,
+        "the detail has the proxy's status; have the Dispatcher's administrators look at the proxy's rules and log",
+    )
     CONNECTION_REFUSED = (
         "ConnectionRefused",
         "nobody listens on the port",

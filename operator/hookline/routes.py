@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hookline.egress import DEFAULT_PORTS, EgressPolicy, policy_of
 from hookline.schemas import EventTypeSpec
 from hookline.signing import public_key
 
@@ -144,10 +145,17 @@ class DispatcherRecord(Record):
     """What a sender must know of its Dispatcher."""
 
     allow_cidrs: tuple[str, ...] = Field(default=(), description="Networks that may be called although private.")
+    allow_ports: tuple[str, ...] = Field(default=DEFAULT_PORTS, description="Ports that may be called.")
+    proxy_url: str | None = Field(default=None, description="Forward proxy through which all calls go.")
+    allow_own: bool = Field(default=False, description="Whether the sender's own addresses may be listed.")
     events_seconds: int = Field(default=604_800, description="How long events are kept.")
     parked_seconds: int = Field(default=604_800, description="How long deliveries wait for a held Webhook.")
     dead_seconds: int = Field(default=2_592_000, description="How long dead letters are kept.")
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each stream.")
+
+    def policy(self) -> EgressPolicy:
+        """What may be called. Raises ValueError for texts that state no policy."""
+        return policy_of(self.allow_cidrs, self.allow_ports, self.proxy_url, allow_own=self.allow_own)
 
 
 class TypeRecord(Record):

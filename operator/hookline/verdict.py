@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from hookline.dispatcher import Dispatcher, DispatcherSpec
-from hookline.egress import EgressPolicy, literal_address
+from hookline.egress import HTTPS_PORT, EgressPolicy, literal_address
 from hookline.headers import header_value_problem
 from hookline.resource import SecretKeyRef
 from hookline.routes import Keys, Route, RouteState
@@ -136,9 +136,7 @@ def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[str, str] | N
         around.catalogue.get(spec.event)
     except UnknownEvent as error:
         return "UnknownEvent", f"spec.event: {error}"
-    host = urlsplit(spec.url).hostname or ""
-    address = literal_address(host)
-    refusal = around.policies[spec.dispatcher].refusal(address) if address is not None else None
+    refusal = _refusal(spec.url, around.policies[spec.dispatcher])
     if refusal is not None:
         return "URLNotAllowed", f"spec.url: {refusal}"
     largest = dispatcher.spec.max_timeout_seconds
@@ -148,6 +146,14 @@ def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[str, str] | N
             f"spec.timeoutSeconds: the Dispatcher allows at most {largest}; write {largest} or less",
         )
     return None
+
+
+def _refusal(url: str, policy: EgressPolicy) -> str | None:
+    """What can be said of a URL before its name is looked up."""
+    parts = urlsplit(url)
+    address = literal_address(parts.hostname or "")
+    refusal = policy.refusal(address) if address is not None else None
+    return refusal or policy.port_refusal(parts.port or HTTPS_PORT)
 
 
 def _no_dispatcher(name: str, around: Surroundings) -> str:

@@ -7,19 +7,19 @@ import datetime
 import gzip
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
 from hookline.delivery.attempt import Call, Caller, TlsMaterial
-from hookline.delivery.transport import tls_context
+from hookline.delivery.tls import tls_context
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 
@@ -73,7 +73,7 @@ def trust(ca: trustme.CA) -> TlsMaterial:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aiohttp, "ThreadedResolver", Names)
+    monkeypatch.setattr("hookline.delivery.lookup.NameServers.resolve", Names.resolve)
 
 
 @pytest.fixture
@@ -756,6 +756,66 @@ async def test_a_client_certificate_is_shown_where_it_is_demanded(
     assert known.reason is Reason.DELIVERED
 
 
+async def test_a_rotated_client_certificate_is_shown_at_the_next_call(
+    caller: Caller, ca: trustme.CA, tls: ssl.SSLContext, trust: TlsMaterial
+) -> None:
+    shown: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        while await line.hear() is not None:
+            shown.append(line.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+            await line.say(OK)
+
+    tls.verify_mode = ssl.CERT_REQUIRED
+    ca.configure_trust(tls)
+    before, after = with_client_certificate(trust, ca), with_client_certificate(trust, ca)
+    async with RawReceiver(tls, script) as receiver:
+        for material in (before, before, after, after):
+            assert (await outcome_of(caller, call_to(receiver.port, material))).reason is Reason.DELIVERED
+
+    assert shown[0] == shown[1] != shown[2] == shown[3]
+    assert receiver.connections == 2
+
+
+async def test_a_rotated_authority_counts_at_the_next_call_though_a_connection_is_kept(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial
+) -> None:
+    rotated = TlsMaterial(ca_pem=trustme.CA().cert_pem.bytes())
+    async with RawReceiver(tls) as receiver:
+        reasons = [(await outcome_of(caller, call_to(receiver.port, each))).reason for each in (trust, rotated, trust)]
+
+    assert reasons == [Reason.DELIVERED, Reason.CERTIFICATE_INVALID, Reason.DELIVERED]
+
+
+async def test_system_authorities_are_found_in_their_folder_too(
+    caller: Caller,
+    ca: trustme.CA,
+    tls: ssl.SSLContext,
+    trust: TlsMaterial,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A Webhook with a client certificate and no CA: its context reads authorities one by one."""
+    name = x509_name_hash(ca.cert_pem.bytes(), tmp_path)
+    ca.cert_pem.write_to_path(tmp_path / f"{name}.0")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    client = replace(with_client_certificate(trust, ca), ca_pem=None)
+    async with RawReceiver(tls) as receiver:
+        outcome = await outcome_of(caller, call_to(receiver.port, client))
+
+    assert outcome.reason is Reason.DELIVERED
+
+
+def x509_name_hash(certificate_pem: bytes, folder: Path) -> str:
+    (folder / "ca.pem").write_bytes(certificate_pem)
+    command = ["openssl", "x509", "-noout", "-subject_hash", "-in", str(folder / "ca.pem")]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        pytest.skip("needs the openssl command")
+
+
 async def outcome_with_alert(caller: Caller, call: Call) -> Outcome:
     """In TLS 1.3 the alert follows the handshake; if it crosses the request, only a broken connection is seen."""
     for _ in range(20):
@@ -841,7 +901,7 @@ async def test_a_socket_is_refused_even_when_the_lookup_let_it_pass(
     tls: ssl.SSLContext, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last wall alone: a lookup without the check stands for any way around it."""
-    monkeypatch.setattr("hookline.delivery.transport._CheckedResolver.resolve", Names.resolve)
+    monkeypatch.setattr("hookline.delivery.wall.CheckedResolver.resolve", Names.resolve)
     monkeypatch.setitem(NAMES, "receiver.test", ["127.0.0.1", "127.0.0.2"])
     caller = Caller(EgressPolicy)
     async with RawReceiver(tls) as receiver:

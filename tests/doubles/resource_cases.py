@@ -199,6 +199,25 @@ CASES: list[Case] = [
         (f"network {cidr}", resource("Dispatcher", {"egress": {"allowCidrs": [cidr]}}), "spec.egress.allowCidrs[0]")
         for cidr in ["127.0.0.0/8", "169.254.169.254/32", "100.100.100.200/32", "10.0.0.0/255.0.0.0", "fd00:ec2::/48", "0.0.0.0/0", "::/0", "10.1.2.3/8", "10.0.0.0", "x", "224.0.0.0/8"]
     ),
+    ("dispatcher with ports", resource("Dispatcher", {"egress": {"allowPorts": ["443", "8000-9000", "65535"]}}), None),
+    ("one port as a range", resource("Dispatcher", {"egress": {"allowPorts": ["8443-8443"]}}), None),
+    *(
+        (f"port {port}", resource("Dispatcher", {"egress": {"allowPorts": [port]}}), "spec.egress.allowPorts[0]")
+        for port in ["0", "65536", "99999", "9000-8000", "8000-", "-8000", "08", "https", "8000-9000-9001", " 443", 443]
+    ),
+    ("port twice", resource("Dispatcher", {"egress": {"allowPorts": ["443", "443"]}}), "spec.egress.allowPorts[1]"),
+    ("no port at all", resource("Dispatcher", {"egress": {"allowPorts": []}}), "spec.egress.allowPorts"),
+    *(
+        (f"proxy {url}", resource("Dispatcher", {"egress": {"proxy": {"url": url}}}), None)
+        for url in ["http://proxy:3128", "http://10.1.2.3:8080", "http://[fd12::1]:3128", "http://a.b-c.example.com:1"]
+    ),
+    *(
+        (f"proxy {url}", resource("Dispatcher", {"egress": {"proxy": {"url": url}}}), "spec.egress.proxy.url")
+        for url in ["proxy:3128", "https://proxy:3128", "http://proxy", "http://u:p@proxy:3128", "http://proxy:3128/", "http://proxy:0", "http://proxy:65536", "socks5://proxy:1080"]
+    ),
+    ("proxy with credentials", resource("Dispatcher", {"egress": {"proxy": {"url": "http://proxy:3128",
+     "credentialsSecretRef": {"name": "proxy", "key": "login"}}}}), None),
+    ("proxy without url", resource("Dispatcher", {"egress": {"proxy": {}}}), "spec.egress.proxy.url"),
     ("Selector without one", resource("Dispatcher", {"servedNamespaces": {"from": "Selector"}}),
      "spec.servedNamespaces.selector"),
     (

@@ -8,7 +8,7 @@ import trustme
 
 from doubles.resource_cases import webhook
 from hookline.dispatcher import Dispatcher
-from hookline.egress import EgressPolicy, parse_cidrs
+from hookline.egress import policy_of
 from hookline.resource import LEND_LABEL
 from hookline.routes import Keys, RouteState
 from hookline.schemas import Catalogue
@@ -31,7 +31,8 @@ def verdict(
     lending = {LEND_LABEL: "true"} if lent else {}
     secrets = {} if data is None else {("default", "keys"): Secret("default", "keys", lending, data)}
     fleet = Dispatcher.model_validate({"metadata": {"name": "default", "namespace": "own"}, "spec": dispatcher or {}})
-    policy = EgressPolicy(parse_cidrs(fleet.spec.egress.allow_cidrs))
+    egress = fleet.spec.egress
+    policy = policy_of(egress.allow_cidrs, egress.allow_ports)
     namespaces = {} if labels is None else {"default": labels}
     around = Surroundings(secrets, Catalogue(), {"default": fleet}, {"default": policy}, namespaces)
     return decide(Webhook.model_validate(webhook(**spec)), around)
@@ -120,6 +121,8 @@ def test_a_ca_and_a_client_certificate_come_from_secrets() -> None:
         ({"event": "IdentityCreate"}, "UnknownEvent", "IdentityCreated"),
         ({"url": "https://10.1.2.3/"}, "URLNotAllowed", "--allow-cidr 10.1.2.3/32"),
         ({"url": "https://127.0.0.1/"}, "URLNotAllowed", "--allow-cidr"),
+        ({"url": "https://example.com:25/"}, "URLNotAllowed", "spec.egress.allowPorts"),
+        ({"url": "https://8.8.8.8:22/"}, "URLNotAllowed", "port 22 is not among those that may be called"),
         ({"url": "https://169.254.169.254/"}, "URLNotAllowed", ""),
         ({"timeoutSeconds": 30}, "TimeoutTooLong", "20"),
         ({"dispatcher": "edge"}, "DispatcherNotFound", "default"),

@@ -31,6 +31,13 @@ def sender(
         Path | None,
         typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file; read for each connection."),
     ] = None,
+    proxy_credentials: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="HOOKLINE_PROXY_CREDENTIALS",
+            help="File with user:password for the Dispatcher's forward proxy; read for each connection.",
+        ),
+    ] = None,
     listen: Annotated[
         str, typer.Option(help="HOST:PORT of /livez, /readyz, /metrics and /report; without HOST on every address.")
     ] = "0.0.0.0:8080",  # a kubelet asks at the pod's address
@@ -50,6 +57,7 @@ def sender(
         book,
         nats,
         credentials=nats_credentials,
+        proxy_credentials=proxy_credentials,
         on_attempt=log_attempt,
         grace_seconds=grace_seconds,
         patient=True,

@@ -18,7 +18,6 @@ from hookline.control.observed import Key, Observed, Seen
 from hookline.control.status import event_of, manifest_of, says_the_same
 from hookline.control.work import WorkQueue
 from hookline.dispatcher import Dispatcher
-from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.routes import TypeRecord
 from hookline.schemas import Catalogue
 from hookline.verdict import Condition, Surroundings
@@ -120,7 +119,7 @@ class Context:
             secrets=self.observed.secrets,
             catalogue=Catalogue([record.spec() for record in records]),
             dispatchers=working,
-            policies={name: EgressPolicy(parse_cidrs(each.spec.egress.allow_cidrs)) for name, each in working.items()},
+            policies={name: dispatchers.record_of(each).policy() for name, each in working.items()},
             namespace_labels=self.observed.namespace_labels,
         )
         return Policy(around, accepted, conditions, records)

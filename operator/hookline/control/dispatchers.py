@@ -76,6 +76,8 @@ def record_of(dispatcher: Dispatcher) -> DispatcherRecord:
     spec = dispatcher.spec
     return DispatcherRecord(
         allow_cidrs=tuple(spec.egress.allow_cidrs),
+        allow_ports=tuple(spec.egress.allow_ports),
+        proxy_url=spec.egress.proxy.url if spec.egress.proxy else None,
         events_seconds=spec.retention.events_seconds,
         parked_seconds=spec.retention.parked_seconds,
         dead_seconds=spec.retention.dead_seconds,

@@ -26,7 +26,8 @@ from hookline.control.kinds import (
     routes_name,
     sender_name,
 )
-from hookline.dispatcher import Dispatcher, DispatcherSpec
+from hookline.dispatcher import Dispatcher, DispatcherSpec, Egress
+from hookline.egress import literal_address, parse_proxy
 from hookline.resource import API_VERSION
 from hookline.routes import BOOK_SHARDS
 
@@ -40,6 +41,7 @@ NATS_PORT = 4222
 
 BOOK_FOLDER = "/var/run/hookline/book"
 CREDENTIALS_FOLDER = "/var/run/hookline/nats"
+PROXY_FOLDER = "/var/run/hookline/proxy"
 
 USER_ID = 65532
 """The image's user."""
@@ -146,6 +148,10 @@ def _container(spec: DispatcherSpec, image: str, grace_seconds: int) -> dict[str
     if credentials is not None:
         arguments += ["--nats-credentials", f"{CREDENTIALS_FOLDER}/{credentials.key}"]
         mounts.append({"name": "nats-credentials", "mountPath": CREDENTIALS_FOLDER, "readOnly": True})
+    proxy_login = spec.egress.proxy.credentials_secret_ref if spec.egress.proxy else None
+    if proxy_login is not None:
+        arguments += ["--proxy-credentials", f"{PROXY_FOLDER}/{proxy_login.key}"]
+        mounts.append({"name": "proxy-credentials", "mountPath": PROXY_FOLDER, "readOnly": True})
     resources = spec.resources
     return {
         "name": "sender",
@@ -183,9 +189,13 @@ def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
         {"name": "book", "projected": {"defaultMode": 0o440, "sources": _sources(dispatcher.metadata.name)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
     ]
-    credentials = dispatcher.spec.nats.credentials_secret_ref
-    if credentials is not None:
-        volumes.append({"name": "nats-credentials", "secret": {"secretName": credentials.name, "defaultMode": 0o440}})
+    proxy = dispatcher.spec.egress.proxy
+    for name, ref in (
+        ("nats-credentials", dispatcher.spec.nats.credentials_secret_ref),
+        ("proxy-credentials", proxy.credentials_secret_ref if proxy else None),
+    ):
+        if ref is not None:
+            volumes.append({"name": name, "secret": {"secretName": ref.name, "defaultMode": 0o440}})
     return volumes
 
 
@@ -200,7 +210,6 @@ def _sources(name: str) -> list[dict[str, Any]]:
 
 def _network_policy(dispatcher: Dispatcher) -> dict[str, Any]:
     nats_port = urlsplit(dispatcher.spec.nats.url).port or NATS_PORT
-    allowed = [{"ipBlock": {"cidr": cidr}} for cidr in dispatcher.spec.egress.allow_cidrs]
     return {
         "podSelector": _selector(dispatcher),
         "policyTypes": ["Ingress", "Egress"],
@@ -216,14 +225,25 @@ def _network_policy(dispatcher: Dispatcher) -> dict[str, Any]:
         "egress": [
             {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
             {"ports": [{"protocol": "TCP", "port": nats_port}]},
-            {
-                "to": [
-                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}},
-                    {"ipBlock": {"cidr": "::/0", "except": list(PRIVATE_V6)}},
-                    *allowed,
-                ]
-            },
+            _to_receivers(dispatcher.spec.egress),
         ],
+    }
+
+
+def _to_receivers(egress: Egress) -> dict[str, Any]:
+    """Receivers, or the forward proxy alone where there is one: then nothing else needs to be reached."""
+    if egress.proxy is not None:
+        proxy = parse_proxy(egress.proxy.url)
+        address = literal_address(proxy.host)
+        block = [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}] if address is not None else []
+        # A policy knows no names: of a proxy with a name only the port can be told.
+        return {"ports": [{"protocol": "TCP", "port": proxy.port}], **({"to": block} if block else {})}
+    return {
+        "to": [
+            {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}},
+            {"ipBlock": {"cidr": "::/0", "except": list(PRIVATE_V6)}},
+            *({"ipBlock": {"cidr": cidr}} for cidr in egress.allow_cidrs),
+        ]
     }
 
 

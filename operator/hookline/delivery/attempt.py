@@ -23,16 +23,12 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 
-from hookline.delivery.transport import (
-    AiohttpTransport,
-    EgressRefusedError,
-    InvalidCallError,
-    Phase,
-    Progress,
-    TlsMaterial,
-    target_of,
-    tls_context,
-)
+from hookline.delivery.lookup import Lookup, NameServers
+from hookline.delivery.progress import InvalidCallError, Phase, Progress
+from hookline.delivery.tls import TlsMaterial, tls_context
+from hookline.delivery.transport import AiohttpTransport, target_of
+from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
+from hookline.delivery.wall import EgressRefusedError
 from hookline.egress import EgressPolicy
 from hookline.retry import Outcome, Reason, parse_retry_after
 
@@ -56,6 +52,7 @@ _BROKEN = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.EN
 _TIMEOUTS = {
     Phase.LOOKUP: Reason.CONNECT_TIMEOUT,
     Phase.CONNECT: Reason.CONNECT_TIMEOUT,
+    Phase.TUNNEL: Reason.PROXY_UNREACHABLE,
     Phase.HANDSHAKE: Reason.TLS_TIMEOUT,
     Phase.ANSWER: Reason.FIRST_BYTE_TIMEOUT,
     Phase.BODY: Reason.TIMEOUT,
@@ -63,6 +60,7 @@ _TIMEOUTS = {
 _STAGES = {
     Phase.LOOKUP: "while the name was looked up",
     Phase.CONNECT: "while the connection was being made",
+    Phase.TUNNEL: "while the proxy was asked",
     Phase.HANDSHAKE: "during the TLS handshake",
     Phase.ANSWER: "before an answer came",
     Phase.BODY: "in the middle of the answer",
@@ -95,8 +93,16 @@ class Call:
 class Caller:
     """Makes calls over one pool of connections. `policy` is read at each call, so it may change at any time."""
 
-    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
+    def __init__(
+        self,
+        policy: Callable[[], EgressPolicy],
+        *,
+        lookup: Callable[[], Lookup] = NameServers,
+        proxy_credentials: ProxyCredentials | None = None,
+    ) -> None:
         self._policy = policy
+        self._lookup = lookup
+        self._proxy_credentials = proxy_credentials
         self._transport: AiohttpTransport | None = None
 
     async def call(self, call: Call) -> Outcome:
@@ -122,7 +128,7 @@ class Caller:
     async def _exchange(self, call: Call, progress: Progress, started: float) -> Outcome:
         request = _request(call, progress)
         if self._transport is None:
-            self._transport = AiohttpTransport(self._policy)
+            self._transport = AiohttpTransport(self._policy, self._lookup(), self._proxy_credentials)
         response = await self._transport.handle_async_request(request)
         progress.status = response.status_code
         body = response.stream
@@ -217,6 +223,9 @@ def _explain(error: Exception, progress: Progress, call: Call) -> tuple[Reason, 
     refusal = progress.refusal or _refusal(error)
     if refusal is not None:
         return Reason.EGRESS_REFUSED, refusal
+    if isinstance(error, ProxyUnreachableError | ProxyRefusedError):
+        unreachable = isinstance(error, ProxyUnreachableError)
+        return Reason.PROXY_UNREACHABLE if unreachable else Reason.PROXY_REFUSED, str(error)
     if isinstance(error, InvalidCallError):
         return Reason.INVALID_CALL, str(error)
     tls_error = next((cause for cause in (error.__cause__, error) if isinstance(cause, ssl.SSLError)), None)

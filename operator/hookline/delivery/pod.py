@@ -24,6 +24,7 @@ from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.routebook import RouteBook, webhooks_in
 from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session
+from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Reason, Retry, Then
 from hookline.routes import Book, RouteState
@@ -54,6 +55,7 @@ class Pod:
         nats_url: str,
         *,
         credentials: Path | None = None,
+        proxy_credentials: Path | None = None,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         grace_seconds: float = GRACE_SECONDS,
         gone_seconds: float = GONE_SECONDS,
@@ -64,6 +66,7 @@ class Pod:
         self._books = RouteBook(folder, self.metrics)
         self._nats_url = nats_url
         self._credentials = credentials
+        self._proxy_credentials = ProxyCredentials(proxy_credentials)
         self._on_attempt = on_attempt
         self._grace_seconds = grace_seconds
         self._gone_seconds = gone_seconds
@@ -177,6 +180,7 @@ class Pod:
             self.metrics,
             on_attempt=self._attempted,
             gone_seconds=self._gone_seconds,
+            proxy_credentials=self._proxy_credentials,
         )
         await self._session.run(stop, grace_seconds=self._grace_seconds, on_ready=self.ready.set)
 

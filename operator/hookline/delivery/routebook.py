@@ -15,7 +15,7 @@ import structlog
 from watchfiles import awatch
 
 from hookline.bookfiles import BookError, decode
-from hookline.egress import EgressPolicy, parse_cidrs
+from hookline.egress import EgressPolicy
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book
 
@@ -52,7 +52,7 @@ class RouteBook:
         """Read what has changed in the folder; swap if it makes another book."""
         try:
             book, problems = decode(_Files(self._folder), self.current)
-            policy = EgressPolicy(parse_cidrs(book.dispatcher.allow_cidrs))
+            policy = book.dispatcher.policy()
         except (BookError, ValueError) as error:
             self._say([str(error)])
             return

@@ -23,6 +23,7 @@ from hookline.delivery.parking import Parking
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Attempt, Sender
 from hookline.delivery.shares import ANNOUNCE_SECONDS, Members
+from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, DispatcherRecord
 from hookline.stream import names
@@ -53,10 +54,11 @@ class Session:
         *,
         on_attempt: Callable[[Attempt], None],
         gone_seconds: float,
+        proxy_credentials: ProxyCredentials | None = None,
     ) -> None:
         self._client = client
         self._books = books
-        self._caller = Caller(lambda: books.policy)
+        self._caller = Caller(lambda: books.policy, proxy_credentials=proxy_credentials)
         self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
         publisher = Publisher(client)
         me = secrets.token_hex(8)

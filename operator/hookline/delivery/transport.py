@@ -12,14 +12,13 @@ a policy that became stricter holds at once.
 
 from __future__ import annotations
 
-import enum
+import asyncio
 import functools
 import re
 import socket
 import ssl
-import tempfile
+import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -27,13 +26,17 @@ from urllib.parse import quote
 import aiohttp
 import httpx
 import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import BadHttpMessage
 
-from hookline.egress import Address, EgressPolicy, literal_address
+from hookline.delivery.lookup import Lookup, NameServers
+from hookline.delivery.progress import InvalidCallError, Phase, Progress, current_call
+from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, open_tunnel
+from hookline.delivery.wall import CheckedResolver, EgressRefusedError, Wall
+from hookline.egress import HTTPS_PORT, Address, EgressPolicy, Proxy, literal_address
 
-HTTPS_PORT = 443
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
 KEEP_ALIVE_SECONDS = 30
 DNS_CACHE_SECONDS = 10
@@ -41,49 +44,14 @@ DNS_CACHE_SECONDS = 10
 READ_BUFFER_BYTES = 32 * 1024
 # Cookies and security policies of an ordinary web server outgrow aiohttp's 8 KiB, and a delivery must not fail on them.
 MAX_ANSWER_HEADER_BYTES = 32 * 1024
+# Of one answer with all its framing. Chunk extensions, zeros before a chunk's size and empty lines before an answer
+# have no bound of their own in the parser, and would keep a core busy until the call's time is over.
+MAX_ANSWER_BYTES_ON_WIRE = 1024 * 1024
+# Each costs a parsed message; without a bound a flood of them takes a core until the call's time is over.
+MAX_INFORMATIONAL_ANSWERS = 64
 _TARGETS_KEPT = 4096
-_TLS_CONTEXTS_KEPT = 4096
-_ADDRESSES_KEPT = 4096
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PRINTABLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
-
-
-class InvalidCallError(ValueError):
-    """A call cannot be built. The message is safe to show."""
-
-
-class EgressRefusedError(PermissionError):
-    """The policy does not allow an address. The message says which option would; it is safe to show."""
-
-
-class Phase(enum.IntEnum):
-    """How far a call has come."""
-
-    LOOKUP = 1
-    CONNECT = 2
-    HANDSHAKE = 3
-    ANSWER = 4
-    BODY = 5
-
-
-@dataclass(slots=True)
-class Progress:
-    """What is known of a call while it runs, for the reason word if it fails."""
-
-    phase: Phase = Phase.LOOKUP
-    authority: str = ""
-    reused: bool = False
-    refusal: str | None = None
-    status: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TlsMaterial:
-    """What a Webhook's TLS Secrets hold, as PEM. `ca_pem` replaces the system's authorities for this Webhook."""
-
-    ca_pem: bytes | None = field(default=None, repr=False)
-    client_cert_pem: bytes | None = field(default=None, repr=False)
-    client_key_pem: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +63,7 @@ class Target:
     request_line: bytes = field(repr=False)
     host: bytes
     literal: Address | None
-
-
-# The call that runs in this task; sockets and TLS handshakes are made in tasks and callbacks that inherit it.
-_current: ContextVar[Progress] = ContextVar("hookline_call_progress")
+    port: int
 
 
 @functools.lru_cache(maxsize=_TARGETS_KEPT)
@@ -130,138 +95,59 @@ def target_of(url: str) -> Target:
         request_line=b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii"),
         host=b"Host: %b\r\n" % origin.netloc,
         literal=literal_address(host),
+        port=port,
     )
 
 
-class _WatchedContext(ssl.SSLContext):
-    """A TLS context that tells the call when its handshake starts: the only place both event loops pass."""
+class _Answers(ResponseHandler):
+    """The receiving end of one connection, which hangs up on an answer that takes more bytes than any real one."""
 
-    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        _current.get().phase = Phase.HANDSHAKE
-        return super().wrap_bio(*args, **options)
+    _left = MAX_ANSWER_BYTES_ON_WIRE
 
+    def set_response_params(self, **options: Any) -> None:
+        self._left = MAX_ANSWER_BYTES_ON_WIRE
+        super().set_response_params(**options)
 
-@functools.lru_cache(maxsize=_TLS_CONTEXTS_KEPT)
-def tls_context(material: TlsMaterial | None) -> ssl.SSLContext:
-    """The TLS context for `material`: at least TLS 1.2, host name and chain verified.
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left >= 0:
+            super().data_received(data)
+        else:
+            self.set_exception(BadHttpMessage("the answer is too long"))
+        error = self.exception()
+        if error is not None:
+            self._hang_up(error)
 
-    Without a CA the authorities of the system are trusted; with one, only that CA, as with `caBundle` in Kubernetes:
-    whoever names a CA does not want any public authority to be able to vouch for the receiver. An intermediate or the
-    receiver's own self-signed certificate may stand in for the CA. Raises InvalidCallError.
-    """
-    context = _WatchedContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if material is None or material.ca_pem is None:
-        context.load_default_certs()
-    else:
-        _load_authorities(context, material.ca_pem)
-    if material is not None and (material.client_cert_pem is not None or material.client_key_pem is not None):
-        _load_client_certificate(context, material)
-    return context
-
-
-def _load_authorities(context: ssl.SSLContext, ca_pem: bytes) -> None:
-    # OpenSSL takes ASCII only, people write comments in any script between the blocks.
-    text = ca_pem.decode("ascii", "ignore")
-    try:
-        context.load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
-        raise InvalidCallError(
-            "the Secret named in tls.caSecretRef holds no readable certificate: it must be PEM, beginning with"
-            " -----BEGIN CERTIFICATE-----"
-        ) from None
-
-
-def _load_client_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
-    if material.client_cert_pem is None or material.client_key_pem is None:
-        raise InvalidCallError("tls.clientCertSecretRef needs both tls.crt and tls.key")
-    # OpenSSL reads this from a file only; it is readable by this user alone and gone when the block ends.
-    with tempfile.NamedTemporaryFile(prefix="hookline-") as pem:
-        pem.write(material.client_cert_pem + b"\n" + material.client_key_pem)
-        pem.flush()
-        try:
-            # The empty password keeps OpenSSL from asking the terminal for one.
-            context.load_cert_chain(pem.name, password="")
-        except (ssl.SSLError, ValueError, OSError):
-            raise InvalidCallError(
-                "the Secret named in tls.clientCertSecretRef is unusable: tls.crt must be a PEM certificate and tls.key"
-                " its unencrypted PEM key"
-            ) from None
-
-
-class _Wall:
-    """The current policy, with the addresses it has already let pass."""
-
-    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
-        self._read_policy = policy
-        self._policy = policy()
-        self._passed: set[str] = set()
-
-    def refresh(self) -> bool:
-        """Takes up the policy of this moment; True if it is another one."""
-        policy = self._read_policy()
-        if policy is self._policy or policy == self._policy:
-            return False
-        self._policy = policy
-        self._passed.clear()
-        return True
-
-    def refusal(self, address: str) -> str | None:
-        if address in self._passed:
-            return None
-        refusal = self._policy.refusal(address)
-        if refusal is None:
-            if len(self._passed) >= _ADDRESSES_KEPT:
-                self._passed.clear()
-            self._passed.add(address)
-        return refusal
-
-
-class _CheckedResolver(AbstractResolver):
-    """A resolver whose answer counts only if the policy allows every record of it.
-
-    One bad record refuses the name: which record a connection takes is chance, and a name that points inside now and
-    then is either a mistake or an attack.
-    """
-
-    def __init__(self, wall: _Wall) -> None:
-        self._wall = wall
-        self._lookup = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        records = await self._lookup.resolve(host, port, family)
-        if not records:
-            raise socket.gaierror(socket.EAI_NONAME, "no usable address")
-        for record in records:
-            refusal = self._wall.refusal(record["host"])
-            if refusal is not None:
-                raise EgressRefusedError(f"the name {host} leads to a refused address: {refusal}")
-        return records
-
-    async def close(self) -> None:
-        await self._lookup.close()
+    def _hang_up(self, error: BaseException) -> None:
+        # aiohttp tells whoever waits for a head, and of a body not in all cases.
+        if self._payload is not None and self._payload.exception() is None:
+            self._payload.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class _Connector(aiohttp.TCPConnector):
     """The pool, with the policy at its two last doors: a new socket, and a pooled connection about to be used again."""
 
-    def __init__(self, wall: _Wall) -> None:
+    def __init__(self, wall: Wall, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
         self._wall = wall
+        self._proxy_credentials = proxy_credentials
+        self._tunnels: weakref.WeakKeyDictionary[ResponseHandler, tuple[Proxy, str]] = weakref.WeakKeyDictionary()
+        """Of connections through a proxy: which one, and the address at the other end."""
         super().__init__(
-            resolver=_CheckedResolver(wall),
+            resolver=CheckedResolver(wall, lookup),
             socket_factory=self._open_socket,
             limit=0,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             ttl_dns_cache=DNS_CACHE_SECONDS,
         )
+        factory: Any = functools.partial(_Answers, loop=asyncio.get_running_loop())
+        self._factory = factory
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        progress = _current.get()
+        progress = current_call.get()
         while True:
             connection = await super().connect(req, traces, timeout)
             progress.reused = progress.phase is Phase.LOOKUP
@@ -271,19 +157,65 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
     def _may_reuse(self, connection: Connection) -> bool:
-        if connection.transport is None:
+        if connection.transport is None or connection.protocol is None:
             return False
-        peer = connection.transport.get_extra_info("peername")
-        return peer is not None and self._wall.refusal(peer[0]) is None
+        proxy, address = self._tunnels.get(connection.protocol, (None, ""))
+        if proxy is None:
+            peer = connection.transport.get_extra_info("peername")
+            address = peer[0] if peer else ""
+        return proxy == self._wall.proxy and self._wall.refusal(address) is None
 
     def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = addr_info
-        progress = _current.get()
-        progress.refusal = self._wall.refusal(str(address[0]))
+        self._check(str(address[0]))
+        return socket.socket(family, kind, protocol)
+
+    def _check(self, address: str) -> None:
+        progress = current_call.get()
+        progress.refusal = self._wall.refusal(address)
         if progress.refusal is not None:
             raise EgressRefusedError(progress.refusal)
         progress.phase = Phase.CONNECT
-        return socket.socket(family, kind, protocol)
+
+    async def _wrap_create_connection(
+        self,
+        *args: Any,
+        addr_infos: list[AddrInfoType],
+        req: aiohttp.ClientRequest,
+        timeout: aiohttp.ClientTimeout,
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+        **kwargs: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """A connection to one of the addresses, with TLS; through the proxy if there is one."""
+        proxy = self._wall.proxy
+        if proxy is None:
+            return await super()._wrap_create_connection(
+                *args, addr_infos=addr_infos, req=req, timeout=timeout, client_error=client_error, **kwargs
+            )
+        address, tunnel = await self._open_tunnel(proxy, addr_infos)
+        try:
+            transport, protocol = await self._wrap_existing_connection(
+                *args, req=req, timeout=timeout, client_error=client_error, sock=tunnel, **kwargs
+            )
+        except BaseException:
+            tunnel.close()
+            raise
+        self._tunnels[protocol] = (proxy, address)
+        return transport, protocol
+
+    async def _open_tunnel(self, proxy: Proxy, addr_infos: list[AddrInfoType]) -> tuple[str, socket.socket]:
+        """A way to the first address that the proxy reaches."""
+        refused: ProxyRefusedError | None = None
+        for *_, (host, port, *_) in addr_infos:
+            address = str(host)
+            self._check(address)
+            current_call.get().phase = Phase.TUNNEL
+            try:
+                return address, await open_tunnel(proxy, address, int(port), self._proxy_credentials)
+            except ProxyRefusedError as error:
+                refused = error
+        assert refused is not None, "a lookup gives at least one address"
+        raise refused
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -299,9 +231,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Made and used inside one running event loop.
     """
 
-    def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
-        self._wall = _Wall(policy)
-        self._connector = _Connector(self._wall)
+    def __init__(
+        self,
+        policy: Callable[[], EgressPolicy],
+        lookup: Lookup | None = None,
+        proxy_credentials: ProxyCredentials | None = None,
+    ) -> None:
+        self._wall = Wall(policy)
+        self._lookup = lookup or NameServers()
+        self._connector = _Connector(self._wall, self._lookup, proxy_credentials or ProxyCredentials())
         self._doors: dict[tuple[str, ssl.SSLContext], aiohttp.ClientRequest] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -315,10 +253,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         target: Target = request.extensions["target"]
         if self._wall.refresh():
             self._connector.clear_dns_cache()
-        refusal = self._wall.refusal(str(target.literal)) if target.literal is not None else None
+        refusal = self._wall.refusal_of(target.literal, target.port)
         if refusal is not None:
             raise EgressRefusedError(refusal)
-        _current.set(progress)
+        current_call.set(progress)
         try:
             return await self._send(request, progress)
         except (aiohttp.ServerDisconnectedError, OSError):
@@ -352,6 +290,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Closes all connections; calls still under way fail."""
         await self._connector.close()
+        await self._lookup.close()
 
 
 async def _exchange(connection: Connection, request: httpx.Request) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
@@ -366,11 +305,14 @@ async def _exchange(connection: Connection, request: httpx.Request) -> tuple[Raw
         max_field_size=MAX_ANSWER_HEADER_BYTES,
     )
     transport.write(_on_the_wire(request))
-    while True:
+    for _ in range(MAX_INFORMATIONAL_ANSWERS + 1):
         message, content = await protocol.read()
         # 1xx answers come before the answer; there is nothing to be switched to with 101.
-        if not 100 <= message.code < 200 or message.code == 101:
+        if message.version[0] != 1 or message.code < 100:
+            raise BadHttpMessage("not the status line of HTTP/1.x")
+        if message.code >= 200 or message.code == 101:
             return message, content
+    raise BadHttpMessage("too many informational answers")
 
 
 def _on_the_wire(request: httpx.Request) -> bytes:

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from hookline import schemas
 from hookline.dispatcher import Dispatcher
-from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.eventtype import EventType
 from hookline.local.manifests import Document, Unreadable
 from hookline.problems import Path as FieldPath
@@ -147,7 +146,7 @@ def judge(
     types, findings = _types(objects)
     catalogue = Catalogue([each.spec() for each in types])
     dispatchers = {"default": _default_dispatcher(), **_dispatchers(objects)}
-    policies = {name: _policy(each, allow_cidrs) for name, each in dispatchers.items()}
+    policies = {name: _record(each, allow_cidrs).policy() for name, each in dispatchers.items()}
     around = Surroundings(
         secrets={(each.namespace, each.name): each for each in _secrets(objects)},
         catalogue=catalogue,
@@ -294,14 +293,14 @@ def _default_dispatcher() -> Dispatcher:
     return Dispatcher.model_validate(manifest)
 
 
-def _policy(dispatcher: Dispatcher, allow_cidrs: Sequence[str]) -> EgressPolicy:
-    return EgressPolicy(parse_cidrs([*dispatcher.spec.egress.allow_cidrs, *allow_cidrs]))
-
-
 def _record(dispatcher: Dispatcher, allow_cidrs: Sequence[str]) -> DispatcherRecord:
     spec = dispatcher.spec
     return DispatcherRecord(
         allow_cidrs=(*spec.egress.allow_cidrs, *allow_cidrs),
+        allow_ports=tuple(spec.egress.allow_ports),
+        proxy_url=spec.egress.proxy.url if spec.egress.proxy else None,
+        # Receivers on this machine share its addresses.
+        allow_own=True,
         events_seconds=spec.retention.events_seconds,
         parked_seconds=spec.retention.parked_seconds,
         dead_seconds=spec.retention.dead_seconds,

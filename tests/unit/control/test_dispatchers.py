@@ -92,13 +92,20 @@ def test_ready_is_the_first_part_that_is_not_true() -> None:
 
 def test_senders_are_told_policy_retention_and_replicas() -> None:
     spec = {
-        "egress": {"allowCidrs": ["10.0.0.0/8"]},
+        "egress": {
+            "allowCidrs": ["10.0.0.0/8"],
+            "allowPorts": ["443", "8000-8100"],
+            "proxy": {"url": "http://proxy:3128", "credentialsSecretRef": {"name": "proxy", "key": "login"}},
+        },
         "retention": {"eventsSeconds": 60, "parkedSeconds": 61, "deadSeconds": 62},
         "nats": {"streamReplicas": 3},
     }
     record = record_of(a_dispatcher("edge", spec))
     assert record.model_dump() == {
         "allow_cidrs": ("10.0.0.0/8",),
+        "allow_ports": ("443", "8000-8100"),
+        "proxy_url": "http://proxy:3128",
+        "allow_own": False,
         "events_seconds": 60,
         "parked_seconds": 61,
         "dead_seconds": 62,

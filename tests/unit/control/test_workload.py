@@ -269,6 +269,30 @@ def test_private_addresses_are_reached_only_where_the_dispatcher_lists_them(addr
     assert allowed(a_dispatcher(spec=SPECS[1]), address) == listed
 
 
+def a_dispatcher_behind(proxy: str) -> Dispatcher:
+    egress = {"proxy": {"url": proxy, "credentialsSecretRef": {"name": "proxy", "key": "login"}}}
+    return a_dispatcher(spec={"egress": egress})
+
+
+def test_behind_a_proxy_pods_reach_the_proxy_and_no_receiver() -> None:
+    by_address, by_name = (a_dispatcher_behind(proxy) for proxy in ("http://10.9.8.7:3128", "http://proxy.corp:3128"))
+
+    assert allowed(by_address, "10.9.8.7")
+    assert not allowed(by_address, "8.8.8.8")
+    assert not allowed(by_address, "10.9.8.8")
+    assert not allowed(by_name, "8.8.8.8")
+    assert ("TCP", 3128) in ports_of(by_name)
+
+
+def test_credentials_of_a_proxy_are_mounted_and_in_no_manifest() -> None:
+    dispatcher = a_dispatcher_behind("http://proxy.corp:3128")
+
+    assert container_of(dispatcher)["args"][-2:] == ["--proxy-credentials", "/var/run/hookline/proxy/login"]
+    (volume,) = [each for each in pod_of(dispatcher)["volumes"] if each["name"] == "proxy-credentials"]
+    assert volume["secret"]["secretName"] == "proxy"
+    assert mounts_of(dispatcher)["proxy-credentials"]["mountPath"] == "/var/run/hookline/proxy"
+
+
 def ports_of(dispatcher: Dispatcher) -> set[tuple[str, int]]:
     rules = made(dispatcher, NETWORK_POLICIES)["spec"]["egress"]
     return {(port["protocol"], port["port"]) for rule in rules for port in rule.get("ports", ()) if "to" not in rule}
