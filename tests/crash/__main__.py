@@ -41,9 +41,9 @@ async def main() -> None:
         folder = Path(name)
         (folder / "whole").mkdir()
         cells = matrix.cells(await matrix.passages(folder / "whole"))
-        crashes = await matrix.run_all([cell.run for cell in cells], folder / "cells")
-        jobs = [partial(matrix.endure, fault) for fault in FAULTS]
-        endured = await matrix.run_all(jobs, folder / "faults")
+        jobs: list[matrix.Job] = [*(partial(matrix.endure, fault) for fault in FAULTS), *(cell.run for cell in cells)]
+        results = await matrix.run_all(jobs, folder / "cells")
+    endured, crashes = results[: len(FAULTS)], results[len(FAULTS) :]
     rows = matrix.step_rows(cells, crashes) + matrix.fault_rows(FAULTS, endured)
     DOCUMENT.write_text(HEAD + "\n".join(rows) + "\n")
     print(DOCUMENT.read_text())
