@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crash import matrix
 from crash.faults import FAULTS
-from crash.scenario import IN_HAND
+from crash.scenario import IN_HAND, REPEATS_AT_MOST
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
 
@@ -25,7 +25,8 @@ sender is asked to end in the middle, as in a rollout. Publishers count an event
 
 - **lost**: a pair of event and Webhook that neither arrived nor became a dead letter. Always 0.
 - **repeated**: calls that a receiver got again only because of the fault, the most in one run. All have the same
-  `webhook-id` and body. A sender that is killed repeats at most `maxConcurrency` calls of each Webhook, here {IN_HAND}.
+  `webhook-id` and body. A sender that is killed repeats the calls under way, at most `maxConcurrency` of each
+  Webhook, here {IN_HAND} together, and those whose acks had not left the process: more than {REPEATS_AT_MOST} fails.
 - Every call of every run was compared byte by byte with what was published, and its signature verified. No dead letter
   was stored twice.
 

@@ -36,7 +36,10 @@ from hookline.stream.publish import Publisher, publish_event
 MAX_CONCURRENCY = 4
 CALLED = ("steady", "held")
 IN_HAND = MAX_CONCURRENCY * len(CALLED)
-"""Calls that a sender may have made and not yet settled: what its crash repeats at most."""
+"""Calls under way at once."""
+
+REPEATS_AT_MOST = 2 * IN_HAND
+"""What a crash of a sender repeats: calls under way, and as many again whose acks had not left the process yet."""
 
 
 @dataclass(eq=False)
