@@ -19,7 +19,7 @@ CHOSEN = [
     Cell("store delivery", When.AFTER, 20),
     Cell("call", When.BEFORE, 30),
     Cell("call", When.AFTER, 10),
-    Cell("store later", When.AFTER, 2),
+    Cell("store later", When.BEFORE, 2),
     Cell("store dead letter", When.BEFORE, 10),
     Cell("ack DELIVERIES", When.BEFORE, 20),
     Cell("ack EVENTS", When.BEFORE, 16),
