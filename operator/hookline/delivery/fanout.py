@@ -15,6 +15,7 @@ import structlog
 from hookline.delivery.delivery import Delivery, event_of
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.routebook import RouteBook
+from hookline.delivery.settled import Settled
 from hookline.events import Event
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
@@ -46,6 +47,7 @@ class Fanout:
         self._books = books
         self._endpoints = endpoints
         self._metrics = metrics
+        self._settled = Settled()
 
     async def handle(self, taken: Taken) -> None:
         """One event. Left unacked when not everything could be stored: it comes back."""
@@ -53,12 +55,16 @@ class Fanout:
         assert book is not None, "nothing is taken before there is a route book"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=now)
-        made = list(deliveries(event, taken.seq, book, taken.stored_s))
+        message = (taken.consumer, taken.seq)
+        # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
+        known = self._settled.has(message, event.id)
+        made = [] if known else list(deliveries(event, taken.seq, book, taken.stored_s))
         try:
             await self._store(event, made)
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("an event waits: its deliveries could not be stored", event_id=event.id, problem=str(error))
         else:
+            self._settled.add(message, event.id)
             await taken.ack()
             self._metrics.fanned_out(len(made))
         finally:

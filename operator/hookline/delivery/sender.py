@@ -23,6 +23,7 @@ from hookline.delivery.delivery import Delivery, MalformedDelivery
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lanes import Lanes, Terms
 from hookline.delivery.routebook import RouteBook
+from hookline.delivery.settled import MessageKey, Settled
 from hookline.delivery.shares import Members
 from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Done, Outcome, Retry, Then
@@ -91,7 +92,8 @@ class Sender:
         self._metrics = metrics
         self._on_attempt = on_attempt
         self._lanes: Lanes[_Job] = Lanes()
-        self._held: dict[tuple[str, int], _Job] = {}
+        self._held: dict[MessageKey, _Job] = {}
+        self._settled = Settled()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pacing: asyncio.TimerHandle | None = None
         self.on_probed: Callable[[str], None] = lambda _: None
@@ -107,6 +109,9 @@ class Sender:
             job = _Job(taken, deliveries.read(taken.subject, taken.headers, taken.body), probe)
         except MalformedDelivery as error:
             log.error("not a delivery, removed from the queue", problem=str(error))
+            self._spawn(self._drop(taken))
+            return
+        if self._settled.has(_place(taken), job.delivery.event.id):
             self._spawn(self._drop(taken))
             return
         self._held[_place(taken)] = job
@@ -253,6 +258,7 @@ class Sender:
         try:
             if storing is not None:
                 await storing
+            self._settled.add(_place(job.taken), job.delivery.event.id)
             await job.taken.ack()
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("a delivery will be repeated", event_id=job.delivery.event.id, problem=str(error))
@@ -303,6 +309,5 @@ class Sender:
         task.add_done_callback(self._tasks.discard)
 
 
-def _place(taken: Taken) -> tuple[str, int]:
-    """Names a message among those of all streams."""
+def _place(taken: Taken) -> MessageKey:
     return taken.consumer, taken.seq

@@ -1,0 +1,107 @@
+"""Streams and a disk that are full: refused aloud, nothing discarded, nothing spins, and it goes on given room."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from crash.parties import NatsProcess
+from crash.scenario import connected
+from doubles.command import hookline
+from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
+from hookline.local.nats_server import NatsServer
+from hookline.local.receiver import Answer, ReceivedCall
+from hookline.routes import RouteState
+from hookline.stream import names, streams
+from hookline.stream.connection import Client, StreamRefused
+from hookline.stream.streams import Retention, ensure
+
+ACK_WAIT_SECONDS = 3.0
+
+
+async def _limit(client: Client, stream: str, messages: int) -> None:
+    """What an administrator can do with NATS's own tools."""
+    js = client.jetstream()
+    config = (await js.stream_info(stream)).config
+    config.max_msgs = messages
+    await js.update_stream(config)
+
+
+async def _fill(client: Client, stored: list[str]) -> None:
+    while True:
+        stored += await publish(client, 1, body=b'"%s"' % (b"x" * 50_000))
+
+
+async def test_a_full_stream_of_events_refuses_a_publisher_in_one_line(queue: Client, nats_server: NatsServer) -> None:
+    await publish(queue, 3)
+    await _limit(queue, names.EVENTS, 3)
+    sample = hookline("events", "sample", "IdentityCreated").stdout
+    done = await asyncio.to_thread(
+        hookline,
+        "publish",
+        "IdentityCreated",
+        "-",
+        "--nats",
+        nats_server.url,
+        stdin=json.dumps(json.loads(sample)).encode(),
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert "NATS refused to store: maximum messages exceeded" in line
+    assert await count(queue, names.EVENTS) == 3
+
+
+@pytest.mark.parametrize(
+    ("stream", "state", "calls_each"), [(names.DEAD, RouteState.ACTIVE, 1), (names.PARKED, RouteState.HELD, 0)]
+)
+async def test_what_a_full_stream_refuses_is_kept_and_not_tried_in_circles(
+    tmp_path: Path,
+    nats_server: NatsServer,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: str,
+    state: RouteState,
+    calls_each: int,
+) -> None:
+    monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", ACK_WAIT_SECONDS)
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(500)) as receiver:
+        write_book(tmp_path / "book", hook("one", receiver, schedule_seconds=(), state=state))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            await _limit(client, stream, 2)
+            await publish(client, 10)
+            await until_stored(client, stream, 2)
+            await until(lambda: len(calls) >= 10 * calls_each)
+            before = len(calls)
+            await asyncio.sleep(2 * ACK_WAIT_SECONDS)
+            # Once in each ack wait, and once for the start.
+            assert len(calls) - before <= 3 * 8 * calls_each
+            assert await count(client, stream) == 2
+            await _limit(client, stream, -1)
+            await until_stored(client, stream, 10)
+            await until_stored(client, names.DELIVERIES, 0)
+            assert running.task.done() is False
+
+
+async def test_a_full_disk_is_refused_and_what_was_acknowledged_arrives_once_there_is_room(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    async with (
+        NatsProcess(tmp_path / "nats", max_file_store=1_000_000) as server,
+        receiver_of(calls) as receiver,
+        connected(server.url) as client,
+    ):
+        await ensure(client, Retention())
+        write_book(tmp_path / "book", hook("one", receiver))
+        stored: list[str] = []
+        with pytest.raises(StreamRefused, match="NATS refused to store"):
+            await _fill(client, stored)
+        there = await count(client, names.EVENTS)
+        assert there == len(stored)
+        async with sender(tmp_path / "book", server.url, patient=True):
+            await server.stop()
+            await server.start(max_file_store=50_000_000)
+            await until(lambda: {call.webhook_id for call in calls} == set(stored), seconds=60)
+    assert all(call.verified == "signature" and len(call.body) == 50_002 for call in calls)

@@ -1,0 +1,5 @@
+"""The faults that Hookline must survive: a real sender, nats-server and receiver, and what happens to them.
+
+`wire` stands between sender and NATS or receiver, `parties` are the processes, `scenario` is what they do, `steps`
+names each step and what a crash there does, `matrix` kills a sender at each of them. `make kill-matrix` runs it all.
+"""

@@ -1,0 +1,54 @@
+"""`python -m crash`: every cell of the kill matrix, and docs/kill-matrix.md from what was seen. `make kill-matrix`."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from crash import matrix
+from crash.faults import FAULTS
+from crash.scenario import IN_HAND, REPEATS_AT_MOST
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
+
+HEAD = f"""# The kill matrix
+
+Written by `make kill-matrix`. Each row is a run, from an empty NATS until nothing is left to do, of a real `hookline
+sender`, nats-server and TLS receiver, with one fault in it. The steps are heard on the wire: a run without faults
+names them, and a step that has no line in `tests/crash/steps.py` fails `make test`.
+
+In each run three Webhooks hear every event. One is called, and an eighth of its events fails once, another eighth until
+the schedule is spent; one waits for its Secret and is called later; one is deleted while its deliveries wait. The
+sender is asked to end in the middle, as in a rollout. Publishers count an event once it is acknowledged.
+
+- **lost**: a pair of event and Webhook that neither arrived nor became a dead letter. Always 0.
+- **repeated**: calls that a receiver got again only because of the fault, the most in one run. All have the same
+  `webhook-id` and body. A sender that is killed repeats the calls under way, at most `maxConcurrency` of each
+  Webhook, here {IN_HAND} together, and those whose acks had not left the process: more than {REPEATS_AT_MOST} fails.
+- Every call of every run was compared byte by byte with what was published, and its signature verified. No dead letter
+  was stored twice.
+
+What is recognized by its name is so for two minutes, the deduplication window of the streams.
+
+| fault | at | events | lost | repeated | what follows |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="hookline-crash-") as name:
+        folder = Path(name)
+        (folder / "whole").mkdir()
+        cells = matrix.cells(await matrix.passages(folder / "whole"))
+        jobs: list[matrix.Job] = [*(partial(matrix.endure, fault) for fault in FAULTS), *(cell.run for cell in cells)]
+        results = await matrix.run_all(jobs, folder / "cells")
+    endured, crashes = results[: len(FAULTS)], results[len(FAULTS) :]
+    rows = matrix.step_rows(cells, crashes) + matrix.fault_rows(FAULTS, endured)
+    DOCUMENT.write_text(HEAD + "\n".join(rows) + "\n")
+    print(DOCUMENT.read_text())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,121 @@
+"""Faults that are no crash of a sender: of nats-server, of the network, of the clock.
+
+Each is a coroutine that disturbs the parties of a scenario while events are on their way, and puts everything right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from crash.scenario import IN_HAND, Parties, Plan
+from crash.wire import Passages, Proxy, Way
+from doubles.local import until
+
+EVENTS = 200
+
+Disturb = Callable[[Parties], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the matrix. `bound` is how many calls may come again because of it."""
+
+    name: str
+    disturb: Disturb
+    bound: int
+    what_follows: str
+    timeout_seconds: int = 5
+
+    def plan(self) -> Plan:
+        """Retries long enough to outlast the fault: what arrives is told from what is given up."""
+        return Plan(
+            passages=Passages(),
+            fault=self.disturb,
+            events=EVENTS,
+            schedule_seconds=(1,) * 8,
+            timeout_seconds=self.timeout_seconds,
+            rollout=False,
+        )
+
+
+async def _under_way(parties: Parties, *, more: int = 20) -> None:
+    """Some more calls were made."""
+    before = len(parties.receiver.calls)
+    await until(lambda: len(parties.receiver.calls) >= before + more, seconds=60, what="calls")
+
+
+async def _kill_nats(parties: Parties) -> None:
+    for _ in range(3):
+        await _under_way(parties)
+        await parties.server.kill()
+        await asyncio.sleep(0.3)
+        await parties.server.start()
+
+
+async def _cut(proxy: Callable[[Parties], Proxy], parties: Parties) -> None:
+    for _ in range(3):
+        await _under_way(parties)
+        await proxy(parties).cut()
+
+
+async def _refuse(proxy: Callable[[Parties], Proxy], parties: Parties) -> None:
+    await _under_way(parties)
+    proxy(parties).refuses = True
+    await proxy(parties).cut()
+    await asyncio.sleep(3)
+    proxy(parties).mend()
+
+
+async def _silence(proxy: Callable[[Parties], Proxy], seconds: float, ways: tuple[Way, ...], parties: Parties) -> None:
+    await _under_way(parties)
+    proxy(parties).silence(*ways)
+    await asyncio.sleep(seconds)
+    proxy(parties).mend()
+
+
+async def _delay(proxy: Callable[[Parties], Proxy], parties: Parties) -> None:
+    await _under_way(parties)
+    proxy(parties).delay_seconds = 0.05
+    await asyncio.sleep(4)
+    proxy(parties).mend()
+
+
+def _wire(parties: Parties) -> Proxy:
+    return parties.wire
+
+
+def _road(parties: Parties) -> Proxy:
+    return parties.road
+
+
+_RETRIED = "the call fails with its reason and is retried; a receiver that had it gets it again"
+_FORGOTTEN = "what the server forgot or never heard comes again; a sender that had settled it acks it again"
+
+FAULTS = [
+    Fault("nats-server killed three times", _kill_nats, EVENTS, _FORGOTTEN),
+    Fault("NATS: connections reset three times", partial(_cut, _wire), EVENTS, _FORGOTTEN),
+    Fault("NATS: unreachable for 3 s", partial(_refuse, _wire), EVENTS, _FORGOTTEN),
+    Fault("NATS: silent for 20 s", partial(_silence, _wire, 20, ()), EVENTS, "noticed after 10 s; " + _FORGOTTEN),
+    Fault(
+        "NATS: hears and is not heard for 20 s",
+        partial(_silence, _wire, 20, (Way.BACK,)),
+        EVENTS,
+        "noticed after 10 s; what was stored without a word about it is stored again",
+    ),
+    Fault("NATS: 50 ms late", partial(_delay, _wire), 0, "nothing but slower"),
+    Fault("receiver: connections reset three times", partial(_cut, _road), 3 * IN_HAND, _RETRIED),
+    Fault("receiver: unreachable for 3 s", partial(_refuse, _road), IN_HAND, _RETRIED),
+    Fault("receiver: silent for 4 s", partial(_silence, _road, 4, ()), 2 * IN_HAND, _RETRIED, timeout_seconds=2),
+    Fault(
+        "receiver: hears and is not heard for 4 s",
+        partial(_silence, _road, 4, (Way.BACK,)),
+        3 * IN_HAND,
+        _RETRIED,
+        timeout_seconds=2,
+    ),
+    Fault("receiver: 50 ms late", partial(_delay, _road), 0, "nothing but slower"),
+]

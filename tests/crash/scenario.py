@@ -1,0 +1,253 @@
+"""What happens in each cell of the kill matrix: everything that a delivery can go through, with one fault in it.
+
+Three Webhooks hear each event. `steady` is called: an eighth of its events fails once, an eighth until its schedule is
+spent. `held` waits for its Secret at first and is called later. `deleted` waits, and is deleted before it is ever
+called. In the middle the sender is asked to end, as in each rollout, and is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+
+from crash.parties import CrashReceiver, NatsProcess, SenderProcess
+from crash.wire import NatsProxy, Passages, Proxy
+from doubles.books import route as any_route
+from doubles.local import SECRET, until
+from doubles.receiver import Call
+from hookline.events import ID_HEADER, Event
+from hookline.local import bookfolder
+from hookline.routes import DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of
+from hookline.stream import names
+from hookline.stream.connection import Client, connect
+from hookline.stream.publish import Publisher, publish_event
+
+MAX_CONCURRENCY = 4
+CALLED = ("steady", "held")
+IN_HAND = MAX_CONCURRENCY * len(CALLED)
+"""Calls under way at once."""
+
+REPEATS_AT_MOST = 2 * IN_HAND
+"""What a crash of a sender repeats: calls under way, and as many again whose acks had not left the process yet."""
+
+
+@dataclass(eq=False)
+class Parties:
+    """Who takes part. `wire` lies between the sender and NATS, `road` between the sender and the receiver."""
+
+    receiver: CrashReceiver
+    server: NatsProcess
+    wire: NatsProxy
+    road: Proxy
+    client: Client
+    sender: SenderProcess
+
+
+async def nothing(_: Parties) -> None:
+    """No fault but the one that the passages hold."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One cell. `fault` runs while the events are on their way, and ends by putting everything right again."""
+
+    passages: Passages = field(default_factory=Passages)
+    fault: Callable[[Parties], Coroutine[Any, Any, None]] = nothing
+    events: int = 32
+    schedule_seconds: tuple[int, ...] = (1,)
+    timeout_seconds: int = 5
+    rollout: bool = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of one cell. `repeated` are calls that a receiver gets only because of the fault."""
+
+    events: int
+    lost: int
+    repeated: int
+    letters_repeated: int
+    altered: int
+    """Calls whose body or signature was wrong."""
+    exits: Sequence[int]
+
+
+def body_of(number: int) -> bytes:
+    """Bytes that a parser would write otherwise."""
+    return f'{{"n": {number},  "name":"Zo\\u00eb Åß", "x" : 1.0}}'.encode()
+
+
+def answer(call: Call) -> tuple[int, float]:
+    """Status, and how long it takes. The first events fill all places of a lane for a while."""
+    number = json.loads(call.body)["n"]
+    fails = number % 8 == 5 or (number % 8 == 3 and call.headers["hookline-attempt"] == "1")
+    return (500 if fails and call.path == "/steady" else 200), (1.5 if number < MAX_CONCURRENCY else 0.01)
+
+
+async def run(folder: Path, plan: Plan) -> Result:
+    """One cell, from an empty NATS until nothing is left to do."""
+    async with (
+        CrashReceiver(answer, plan.passages) as receiver,
+        Proxy(receiver.port) as road,
+        NatsProcess(folder / "nats") as server,
+        NatsProxy(server.port, plan.passages) as wire,
+        connected(server.url) as client,
+    ):
+        books = Books(folder / "book", plan, road.port, receiver.ca_pem)
+        books.first()
+        sender = SenderProcess(folder, books.folder, f"nats://127.0.0.1:{wire.port}")
+        plan.passages.kill = sender.kill
+        async with sender.running():
+            disturbing = asyncio.create_task(plan.fault(Parties(receiver, server, wire, road, client, sender)))
+            events = await publish(client, plan.events)
+            if plan.rollout:
+                # Slow calls are under way, and others wait for their place.
+                await until(lambda: len(receiver.calls) >= MAX_CONCURRENCY, what="the first calls")
+                sender.terminate()
+            await until_fanned_out(client)
+            books.second()
+            await disturbing
+            await until_empty(client)
+        return _result(events, receiver.calls, await buried(client), sender.exits)
+
+
+def _result(
+    events: Mapping[str, int], calls: Sequence[Call], letters: Sequence[tuple[str, str]], exits: Sequence[int]
+) -> Result:
+    arrived, repeated = _walk(calls)
+    ends = {(name, each) for each in events for name in (*CALLED, "deleted")}
+    return Result(
+        events=len(events),
+        lost=len(ends - arrived - set(letters)),
+        repeated=repeated,
+        letters_repeated=len(letters) - len(set(letters)),
+        altered=sum(call.body != body_of(events[call.event_id]) or not call.verified_by(SECRET) for call in calls),
+        exits=tuple(exits),
+    )
+
+
+def _walk(calls: Sequence[Call]) -> tuple[set[tuple[str, str]], int]:
+    """What arrived, and how many calls came again: of an attempt that was made, or of what had arrived by then."""
+    arrived: set[tuple[str, str]] = set()
+    attempts: set[tuple[str, str, str]] = set()
+    repeated = 0
+    for call in calls:
+        delivery = (call.path.removeprefix("/"), call.event_id)
+        attempt = (*delivery, call.headers["hookline-attempt"])
+        repeated += delivery in arrived or attempt in attempts
+        attempts.add(attempt)
+        if answer(call)[0] == 200:
+            arrived.add(delivery)
+    return arrived, repeated
+
+
+def uid_of(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+class Books:
+    """The route books before and after the Secret was lent and the third Webhook deleted."""
+
+    def __init__(self, folder: Path, plan: Plan, port: int, ca_pem: str) -> None:
+        self.folder = folder
+        self._plan, self._port, self._ca_pem = plan, port, ca_pem
+
+    def first(self) -> None:
+        held = (self._hook(name, RouteState.HELD) for name in ("held", "deleted"))
+        self._write(self._hook("steady", RouteState.ACTIVE), *held)
+
+    def second(self) -> None:
+        self._write(*(self._hook(name, RouteState.ACTIVE) for name in CALLED))
+
+    def _write(self, *entries: tuple[Route, Keys]) -> None:
+        order = TypeRecord(name="order.created", description="", validation="Warn", schema_={"type": "object"})
+        bookfolder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",)), [order]), self.folder)
+
+    def _hook(self, name: str, state: RouteState) -> tuple[Route, Keys]:
+        uid = uid_of(name)
+        route = any_route(
+            uid,
+            name=name,
+            state=state,
+            url=f"https://127.0.0.1:{self._port}/{name}",
+            timeout_seconds=self._plan.timeout_seconds,
+            schedule_seconds=self._plan.schedule_seconds,
+            max_concurrency=MAX_CONCURRENCY,
+        )
+        return route, Keys(uid=uid, signing=SECRET, ca_pem=self._ca_pem)
+
+
+async def buried(client: Client) -> list[tuple[str, str]]:
+    """Webhook and event of each dead letter."""
+    js = client.jetstream()
+    state = (await js.stream_info(names.DEAD)).state
+    sequences = range(state.first_seq, state.last_seq + 1) if state.messages else ()
+    found = [await js.get_msg(names.DEAD, seq) for seq in sequences]
+    webhooks = {uid_of(name): name for name in (*CALLED, "deleted")}
+    return [(webhooks[names.uid_of(each.subject or "")], (each.headers or {})[ID_HEADER]) for each in found]
+
+
+async def publish(client: Client, count: int) -> dict[str, int]:
+    """Publish events and wait until each is acknowledged; their numbers by their ids."""
+    publisher = Publisher(client)
+    now = datetime.now(UTC).isoformat()
+    events = {f"evt_{uuid.uuid4().hex}": number for number in range(count)}
+
+    async def one(event_id: str, number: int) -> None:
+        event = Event(event_id, "default", "IdentityCreated", now, body_of(number))
+        await publish_event(publisher, event, patience_seconds=60)
+
+    await asyncio.gather(*(one(*each) for each in events.items()))
+    return events
+
+
+async def until_fanned_out(client: Client) -> None:
+    """Each event has become its deliveries."""
+
+    async def done() -> bool:
+        info = await client.jetstream().consumer_info(names.EVENTS, names.FANOUT_CONSUMER)
+        return not info.num_pending and not info.num_ack_pending
+
+    await until_true(done, "the fan-out")
+
+
+async def until_empty(client: Client, *, seconds: float = 60) -> None:
+    """Nothing is left to be done."""
+
+    async def done() -> bool:
+        streams = [await client.jetstream().stream_info(each) for each in (names.DELIVERIES, names.PARKED)]
+        return not any(each.state.messages for each in streams)
+
+    await until_fanned_out(client)
+    await until_true(done, "an empty queue", seconds=seconds)
+
+
+async def until_true(done: Callable[[], Awaitable[bool]], what: str, *, seconds: float = 60) -> None:
+    """Ask NATS, which may be away, until it is so."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
+            if await done():
+                return
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s"
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Client]:
+    client = await connect(url, name="test")
+    try:
+        yield client
+    finally:
+        await client.close()

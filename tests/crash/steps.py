@@ -1,0 +1,73 @@
+"""Each step that a sender takes towards NATS or a receiver, and what it means to die there. Pure.
+
+The steps themselves are heard on the wire (`wire.step_of`), not listed here: one that nobody wrote a line for is found
+by a run without faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from crash.wire import When
+
+_AGAIN = "made anew at the next start"
+
+STEPS: dict[str, tuple[str, str]] = {
+    "create stream *": (_AGAIN, "there at the next start"),
+    "create consumer *": (_AGAIN, "there at the next start"),
+    "info *": ("nothing: a question", "nothing: a question"),
+    "get *": ("nothing: a question", "nothing: a question"),
+    "write hookline-event-types": ("written at the next start", "there at the next start"),
+    "pull *": ("another sender asks", "what was sent to the dead sender comes again after the ack wait"),
+    "store delivery": (
+        "the event, or what waited on the shelf, comes again after the ack wait; no delivery is stored twice",
+        "the same: the repeat is recognized by its name",
+    ),
+    "store parked": (
+        "the event comes again after the ack wait; nothing is stored twice",
+        "the same: the repeat is recognized by its name",
+    ),
+    "ack EVENTS": ("the event comes again; its deliveries are recognized by their names", "nothing is left to do"),
+    "call": (
+        "the receiver has the call and its answer is not heard: called again after the ack wait",
+        "the answer may not have been heard: called again after the ack wait",
+    ),
+    "store later": ("called again after the ack wait", "called again; the same schedule replaces itself"),
+    "store dead letter": ("called again, then buried", "called again; the repeat of the letter is recognized"),
+    "ack DELIVERIES": ("called again after the ack wait", "nothing is left to do"),
+    "ack PARKED": (
+        "comes again after the ack wait; what was stored in its place is recognized",
+        "nothing is left to do",
+    ),
+    "give back *": ("comes again after the ack wait", "comes again at once"),
+    "still working *": ("comes again after the ack wait", "comes again after the ack wait"),
+    "ask for Webhooks": ("asked again by whoever looks next", "the questions are counted anew"),
+}
+"""By the step, or a pattern of steps: what follows a crash right before it, and one right after it."""
+
+
+def unexplained(steps: Iterable[str]) -> set[str]:
+    """Steps without a line above."""
+    return {step for step in steps if _pattern(step) is None}
+
+
+def unused(steps: Iterable[str]) -> set[str]:
+    """Lines above that no step needs."""
+    return STEPS.keys() - {_pattern(step) for step in steps}
+
+
+def order(steps: Iterable[str]) -> list[str]:
+    """As a delivery goes through them."""
+    patterns = list(STEPS)
+    return sorted(steps, key=lambda step: (patterns.index(_pattern(step) or patterns[-1]), step))
+
+
+def what_follows(step: str, when: When) -> str:
+    pattern = _pattern(step)
+    assert pattern is not None, f"steps.py has no line for {step!r}"
+    return STEPS[pattern][when is When.AFTER]
+
+
+def _pattern(step: str) -> str | None:
+    return next((each for each in STEPS if fnmatchcase(step, each)), None)
