@@ -10,6 +10,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks import plot
+from benchmarks.plot import Lines
+
 TARGETS = {"cold_start_seconds": 120.0, "written_p99_seconds": 2.0, "peak_megabytes": 500.0}
 
 
@@ -102,9 +105,6 @@ def missed(all_figures: Sequence[Figures]) -> list[str]:
     ]
 
 
-WIDTH, HEIGHT, LEFT, TOP, GAP = 250, 150, 56, 44, 90
-COLOURS = ("#1f6feb", "#d1570a")
-
 PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("CPU for one change, ms", (("cpu_milliseconds_per_change", ""),)),
     ("Writes for one change", (("writes_per_change", ""),)),
@@ -113,66 +113,21 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Memory at its peak, MB", (("peak_megabytes", ""),)),
     ("CPU while idle, % of a core", (("idle_cpu_percent", ""),)),
 )
-COLUMNS = 3
 
 
 def svg(sizes: Sequence[Figures]) -> str:
     """The whole picture."""
-    rows = -(-len(PANELS) // COLUMNS)
-    width, height = LEFT + COLUMNS * (WIDTH + GAP) - GAP + 24, TOP + rows * (HEIGHT + GAP) - GAP + 44
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"',
-        'font-size="12" fill="#24292f">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
-    for number, (title, series) in enumerate(PANELS):
-        row, column = divmod(number, COLUMNS)
-        parts.append(f'<g transform="translate({LEFT + column * (WIDTH + GAP)} {TOP + row * (HEIGHT + GAP)})">')
-        parts += _panel(title, series, sizes)
-        parts.append("</g>")
-    return "\n".join([*parts, "</svg>", ""])
+    ticks = [(_share(each, sizes), f"{each.webhooks:,}") for each in sizes]
+
+    def points(name: str) -> list[tuple[float, float]]:
+        return [(_share(each, sizes), float(getattr(each, name))) for each in sizes]
+
+    return plot.svg(
+        [Lines(title, "Webhooks", ticks, [(label, points(name)) for name, label in series]) for title, series in PANELS]
+    )
 
 
-def _panel(title: str, series: Sequence[tuple[str, str]], sizes: Sequence[Figures]) -> list[str]:
-    top = _round_up(max(_of(each, name) for name, _ in series for each in sizes))
-    parts = [f'<text x="0" y="-22" font-weight="bold">{title}</text>']
-    for step in range(3):
-        y = HEIGHT - HEIGHT * step / 2
-        parts.append(f'<path d="M0 {y}H{WIDTH}" stroke="#d0d7de"/>')
-        parts.append(f'<text x="-6" y="{y + 4}" text-anchor="end">{top * step / 2:g}</text>')
-    parts += [
-        f'<text x="{_x(each, sizes)}" y="{HEIGHT + 18}" text-anchor="middle">{each.webhooks:,}</text>' for each in sizes
-    ]
-    parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 34}" text-anchor="end" fill="#57606a">Webhooks</text>')
-    for (name, label), colour in zip(series, COLOURS, strict=False):
-        parts += _line([(_x(each, sizes), HEIGHT * (1 - _of(each, name) / top)) for each in sizes], label, colour)
-    return parts
-
-
-def _of(size: Figures, name: str) -> float:
-    return float(getattr(size, name))
-
-
-def _line(points: Sequence[tuple[float, float]], label: str, colour: str) -> list[str]:
-    path = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points]
-    x, y = points[-1]
-    name = f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="end" fill="{colour}">{label}</text>'
-    return [f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>', *dots, *([name] if label else [])]
-
-
-def _x(size: Figures, sizes: Sequence[Figures]) -> float:
+def _share(size: Figures, sizes: Sequence[Figures]) -> float:
     """Sizes grow tenfold, so the axis is logarithmic."""
     low, high = (math.log10(each.webhooks) for each in (sizes[0], sizes[-1]))
-    share = (math.log10(size.webhooks) - low) / (high - low) if high > low else 0.5
-    return round(20 + share * (WIDTH - 40), 1)
-
-
-def _round_up(value: float) -> float:
-    """The next round number, as the end of an axis that begins at 0."""
-    if value <= 0:
-        return 1.0
-    power: float = 10.0 ** math.floor(math.log10(value))
-    return next(
-        round(step * power, 10) for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 1.05 or step == 10
-    )
+    return (math.log10(size.webhooks) - low) / (high - low) if high > low else 0.5

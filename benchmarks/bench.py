@@ -1,0 +1,111 @@
+"""What delivery costs and holds, measured from outside: `hookline sender` processes, a nats-server, a TLS receiver.
+
+    python -m benchmarks.bench [--only a,c] [--quick] [--json FILE] [--plot FILE]      (make bench)
+
+Everything is on loopback, and bounded in count and time: about ten minutes, two with --quick. Figures that compare two
+loads come from rounds that take turns in the same run: machines differ and are shared. Exit code 1: targets missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+from benchmarks import backlog, isolation, latency, memory, plot, pods, report, throughput
+from benchmarks.figures import Figure
+from benchmarks.receiver import Receiver
+from benchmarks.setting import Setting, sizes
+from benchmarks.stage import Failed, say
+
+from hookline import __version__
+from hookline.stream.connection import StreamRefused, StreamUnavailable
+
+STEPS: tuple[tuple[str, Callable[[Setting], Awaitable[list[Figure]]]], ...] = (
+    ("a", throughput.measure),
+    ("b", latency.measure),
+    ("c", isolation.measure),
+    ("de", backlog.measure),
+    ("f", memory.measure),
+    ("g", pods.measure),
+)
+
+
+async def run(setting: Setting, wanted: set[str]) -> tuple[list[Figure], list[str]]:
+    """Figures, and what could not be measured."""
+    found: list[Figure] = []
+    failed: list[str] = []
+    for letters, measure in STEPS:
+        if wanted & set(letters):
+            began = time.monotonic()
+            try:
+                found += await measure(setting)
+            except (Failed, StreamUnavailable, StreamRefused) as error:
+                failed.append(f"({letters}) could not be measured: {error}")
+            say(f"{letters}: took {time.monotonic() - began:.0f} s")
+    return found, failed
+
+
+def machine() -> dict[str, object]:
+    """What a figure depends on."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    memory_kb = int(Path("/proc/meminfo").read_text().split()[1])
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory_kb / 1e6),
+        "load_before": os.getloadavg()[0],
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "hookline": __version__,
+    }
+
+
+def letters(text: str) -> set[str]:
+    """Of --only. Raises ValueError."""
+    chosen = set(text.replace(",", ""))
+    if not chosen or chosen - set(report.MEASUREMENTS):
+        raise ValueError(f"name some of {','.join(report.MEASUREMENTS)}")
+    return chosen
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--only", type=letters, default=set(report.MEASUREMENTS), help="letters, such as a,c")
+    options.add_argument("--quick", action="store_true", help="a look, with small loads and one round of each")
+    options.add_argument("--backlog", type=int, help="deliveries queued for the dead endpoint (default 1,000,000)")
+    options.add_argument("--sync-interval", default="always", help="fsync of the queue (default always, as `run`)")
+    options.add_argument("--json", type=Path, help="write figures, machine and remarks there")
+    options.add_argument("--plot", type=Path, help="write the plots there, as SVG")
+    given = options.parse_args()
+    facts = machine()
+    with tempfile.TemporaryDirectory(prefix="hookline-bench-") as folder, Receiver() as receiver:
+        setting = Setting(Path(folder), receiver, sizes(quick=given.quick, backlog=given.backlog), given.sync_interval)
+        figures, failed = uvloop.run(run(setting, given.only))
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()), "", report.table(figures), sep="\n")
+    print("", *setting.remarks, *failed, sep="\n")
+    if given.json:
+        given.json.write_text(json.dumps(report.document(figures, facts, [*setting.remarks, *failed]), indent=1) + "\n")
+    if given.plot:
+        given.plot.write_text(plot.svg(report.panels(figures, setting.curves)))
+    missed = report.missed(figures)
+    print(*(f"missed: {each}" for each in missed), sep="\n")
+    sys.exit(1 if missed or failed else 0)
+
+
+if __name__ == "__main__":
+    main()

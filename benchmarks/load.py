@@ -1,0 +1,134 @@
+"""Load on a stage: as fast as it goes (closed loop), or at times fixed beforehand (open loop).
+
+In the open loop an event's clock starts when it was due, and whoever is late is not waited for: a slow moment is seen
+by every event that fell into it (no coordinated omission). What never came counts as having taken the whole wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.figures import arrivals
+from benchmarks.stage import IN_FLIGHT, Failed, Stage, until
+
+from hookline.stream.connection import StreamRefused, StreamUnavailable
+
+LIMIT_SECONDS = 90.0
+TAIL_SECONDS = 15.0
+"""How long the open loop waits for the last event after it was due."""
+
+_runs = itertools.count()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one closed loop."""
+
+    deliveries: int
+    seconds: float
+    sender_cpu_seconds: float
+    queue_cpu_seconds: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        return self.deliveries / self.seconds
+
+    @property
+    def per_core(self) -> float:
+        """Deliveries per second of the client's CPU."""
+        return self.deliveries / self.sender_cpu_seconds
+
+    @property
+    def queue_us(self) -> float:
+        """CPU of nats-server for each, in microseconds."""
+        return self.queue_cpu_seconds / self.deliveries * 1e6
+
+
+def new_run() -> str:
+    """Names a run, so that a late repeat of an earlier one is not taken for its own."""
+    return f"r{next(_runs)}"
+
+
+async def flood(on: Stage, webhooks: Sequence[str], count: int, *, group: str = "ok") -> Cost:
+    """`count` events over the Webhooks, as fast as they are taken, until the receiver has each. Raises Failed."""
+    run, gate = new_run(), asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(number: int) -> None:
+        async with gate:
+            await on.publish(webhooks[number % len(webhooks)], run, number, time.monotonic_ns())
+
+    (sender, queue), began = on.cpu(), time.perf_counter()
+    await asyncio.gather(*(one(number) for number in range(count)))
+    await until(lambda: on.receiver.count(group, run) >= count, LIMIT_SECONDS, f"all of {count} events came")
+    seconds, (sender_end, queue_end) = time.perf_counter() - began, on.cpu()
+    on.receiver.take(group, run)
+    return Cost(count, seconds, sender_end - sender, queue_end - queue)
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Of one open loop, without its lead-in."""
+
+    seconds: list[float]
+    """Latency of each event."""
+    missing: int
+    sender_share: float
+    """CPU of the senders as a share of a core."""
+    queue_share: float
+
+
+async def steady(
+    on: Stage,
+    webhooks: Sequence[str],
+    rate: float,
+    seconds: float,
+    *,
+    group: str = "ok",
+    lead_in_seconds: float = 2.0,
+    seed: int = 1,
+    tail_seconds: float = TAIL_SECONDS,
+) -> Steady:
+    """`rate` events a second over the Webhooks, for `seconds` after the lead-in."""
+    run = new_run()
+    due = arrivals(rate, lead_in_seconds + seconds, seed)
+    first = sum(at < lead_in_seconds for at in due)
+    began = time.monotonic()
+    publishing = asyncio.create_task(publish_at(on, webhooks, run, due, began))
+    try:
+        await asyncio.sleep(lead_in_seconds)
+        before, at = on.cpu(), time.monotonic()
+        await publishing
+        after, wall = on.cpu(), time.monotonic() - at
+        with contextlib.suppress(Failed):
+            await until(lambda: on.receiver.count(group, run) >= len(due), tail_seconds, "the rest came")
+    finally:
+        publishing.cancel()
+    heard = on.receiver.take(group, run)
+    counted = [taken for number, taken in zip(heard.order, heard.seconds, strict=True) if number >= first]
+    missing = len(due) - first - len(counted)
+    waited = time.monotonic() - began
+    return Steady(counted + [waited] * missing, missing, (after[0] - before[0]) / wall, (after[1] - before[1]) / wall)
+
+
+async def publish_at(on: Stage, webhooks: Sequence[str], run: str, due: Sequence[float], began: float) -> int:
+    """Publish each event when it is due; how many the queue confirmed."""
+    tasks: list[asyncio.Task[bool]] = []
+
+    async def one(number: int, at_s: float) -> bool:
+        try:
+            await on.publish(webhooks[number % len(webhooks)], run, number, int(at_s * 1e9))
+        except (StreamUnavailable, StreamRefused):
+            return False
+        return True
+
+    for number, after in enumerate(due):
+        at_s = began + after
+        if (wait := at_s - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        tasks.append(asyncio.create_task(one(number, at_s)))
+    return sum(await asyncio.gather(*tasks))

@@ -1,0 +1,56 @@
+"""What every measurement of a run is given: sizes, and the maximum that load is a share of. Measures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.receiver import Receiver
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything. Seconds are those of one window of steady load."""
+
+    rounds: int = 3
+    flood: int = 4000
+    window_seconds: float = 12.0
+    latency_seconds: float = 20.0
+    backlog: int = 1_000_000
+    drain: int = 20_000
+    webhooks: int = 10_000
+    lanes: int = 5_000
+
+
+QUICK = Sizes(
+    rounds=1,
+    flood=1500,
+    window_seconds=5.0,
+    latency_seconds=6.0,
+    backlog=20_000,
+    drain=2_000,
+    webhooks=2_000,
+    lanes=1_000,
+)
+
+
+def sizes(*, quick: bool, backlog: int | None) -> Sizes:
+    """What was asked for on the command line."""
+    chosen = QUICK if quick else Sizes()
+    return chosen if backlog is None else replace(chosen, backlog=backlog, drain=min(chosen.drain, backlog))
+
+
+@dataclass
+class Setting:
+    """One run of the benchmark."""
+
+    folder: Path
+    receiver: Receiver
+    sizes: Sizes
+    sync_interval: str
+    maximum: float | None = None
+    """Deliveries per second of one sender on this machine, once throughput has measured it."""
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """For the plots."""
+    remarks: list[str] = field(default_factory=list)
+    """What a reader must know of this run besides its figures."""
