@@ -69,6 +69,10 @@ current: setup ## Check that generated files are current
 bench: setup ## What delivery costs and holds: speed, latency, isolation, backlog, memory (ARGS="--quick", "--only a,c"; 12 minutes)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.bench $(ARGS)
 
+.PHONY: soak
+soak: setup ## 20 minutes at 70 % load while everything around fails (ARGS="--minutes 2"): nothing lost, nothing grows
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak $(ARGS)
+
 .PHONY: bench-operator
 bench-operator: setup ## The operator with 100, 1,000 and 10,000 Webhooks on a real API server, and changes on a real node
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator_scale

@@ -32,9 +32,9 @@ from hookline.stream.streams import Retention, ensure
 
 WEBHOOKS = 99
 SHARE = 0.4
-SETTLE_SECONDS = 6.0
+SETTLE_SECONDS = 5.0
 """For the sender to find out that the endpoint is dead."""
-IDLE_SECONDS = 8.0
+IDLE_SECONDS = 6.0
 DEAD, RUN = "dead", "backlog"
 LAYING_AT_ONCE = 2000
 RECOVERY_SECONDS = 90.0
@@ -175,18 +175,16 @@ async def _drain(setting: Setting, on: Stage) -> list[Figure]:
 def _drained(setting: Setting, heard: Heard, recovered: float, wanted: int) -> list[Figure]:
     if len(heard.order) < 2:
         setting.remarks.append(f"e: nothing came within {RECOVERY_SECONDS:.0f} s of the recovery.")
-        return [Figure("e.came", "after the recovery: deliveries that came", float(len(heard.order)), at_least=wanted)]
+        return [Figure("e.came", "after the recovery: deliveries that came", len(heard.order), at_least=wanted)]
     took = heard.at_s[-1] - heard.at_s[0]
     late, worst = out_of_order(heard.order)
     every = max(1, len(heard.at_s) // 60)
     setting.curves["e"] = [(at - recovered, float(number)) for number, at in enumerate(heard.at_s)][::every]
     return [
         Figure("e.first", "after the recovery: first delivery after", heard.at_s[0] - recovered, "s"),
-        Figure(
-            "e.came", f"deliveries that came within {DRAIN_SECONDS:.0f} s", float(len(heard.order)), at_least=wanted
-        ),
+        Figure("e.came", f"deliveries that came within {DRAIN_SECONDS:.0f} s", len(heard.order), at_least=wanted),
         Figure("e.rate", "drain", (len(heard.order) - 1) / took if took else 0.0, "/s"),
         Figure("e.late", "share that came after a younger one", late / len(heard.order) * 100, "%"),
-        Figure("e.worst", "places that the worst came late", float(worst)),
-        Figure("e.repeats", "repeats", float(heard.calls - len(heard.order))),
+        Figure("e.worst", "places that the worst came late", worst),
+        Figure("e.repeats", "repeats", heard.calls - len(heard.order)),
     ]

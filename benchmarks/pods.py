@@ -45,7 +45,7 @@ async def measure(setting: Setting) -> list[Figure]:
             say(f"g: round {round_ + 1} of {setting.sizes.rounds}")
             await _round(on, names, setting.sizes.flood, free)
             try:
-                await _round(on, names, setting.sizes.flood // 4, bound, CORES_EACH)
+                await _round(on, names, setting.sizes.flood, bound, CORES_EACH)
             except OSError as error:
                 setting.remarks.append(f"g: senders cannot be bound to a share of a core here ({error.strerror}).")
     cores = os.cpu_count() or 1

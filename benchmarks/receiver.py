@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import multiprocessing.connection
+import os
 import random
 import socket
 import ssl
@@ -25,6 +26,7 @@ CONTEXT = multiprocessing.get_context("spawn")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 FAILED = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
 DRIP_SECONDS = 1.0
+ANSWER_SECONDS = 60.0
 FAULTS = ("fail", "close", "hang")
 
 
@@ -156,6 +158,8 @@ async def _serve(pipe: multiprocessing.connection.Connection) -> None:
 
     pipe.send((server.sockets[0].getsockname()[1], dead.getsockname()[1], ca.cert_pem.bytes().decode()))
     loop.add_reader(pipe.fileno(), hear)
+    # uvloop makes it non-blocking, and a long answer would then fail half sent.
+    os.set_blocking(pipe.fileno(), True)
     await ended.wait()
     loop.remove_reader(pipe.fileno())
 
@@ -234,4 +238,6 @@ class Receiver:
 
     def _ask(self, *words: object) -> Any:
         self._pipe.send(words)
+        if not self._pipe.poll(ANSWER_SECONDS):
+            raise RuntimeError(f"the receiver did not answer {words[0]} within {ANSWER_SECONDS:g} s")
         return self._pipe.recv()

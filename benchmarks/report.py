@@ -19,10 +19,10 @@ MEASUREMENTS = {
 }
 
 
-def table(figures: Sequence[Figure]) -> str:
+def table(figures: Sequence[Figure], titles: Mapping[str, str] = MEASUREMENTS) -> str:
     """Markdown, a heading for each measurement."""
     lines: list[str] = []
-    for letter, title in MEASUREMENTS.items():
+    for letter, title in titles.items():
         of = [each for each in figures if each.measurement == letter]
         if of:
             lines += ["", f"| ({letter}) {title} | | target | |", "| --- | ---: | ---: | --- |"]
@@ -79,7 +79,9 @@ def panels(figures: Sequence[Figure], curves: Mapping[str, Sequence[tuple[float,
 
 
 def shown(value: float) -> str:
-    """Three digits that count."""
+    """Counts as they are, measures with three digits that count."""
+    if isinstance(value, int):
+        return f"{value:,}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

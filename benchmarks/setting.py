@@ -14,7 +14,7 @@ class Sizes:
 
     rounds: int = 3
     flood: int = 4000
-    window_seconds: float = 12.0
+    window_seconds: float = 10.0
     latency_seconds: float = 20.0
     backlog: int = 1_000_000
     drain: int = 20_000

@@ -151,7 +151,12 @@ class Stage:
             )
         sender = Sender(process, log)
         self.senders.append(sender)
-        await until(lambda: sender.page("/readyz") is not None, READY_SECONDS, "a sender is ready", sender.check)
+        deadline = time.monotonic() + READY_SECONDS
+        while await asyncio.to_thread(sender.page, "/readyz") is None:
+            sender.check()
+            if time.monotonic() > deadline:
+                raise Failed(f"not within {READY_SECONDS:g} s: a sender is ready")
+            await asyncio.sleep(0.05)
         return sender
 
     async def end_sender(self, sender: Sender) -> None:
@@ -195,13 +200,10 @@ async def stage(
         await server.stop()
 
 
-async def until(
-    what: Callable[[], bool], limit_seconds: float, title: str, check: Callable[[], None] = lambda: None
-) -> None:
+async def until(what: Callable[[], bool], limit_seconds: float, title: str) -> None:
     """Wait until it is so. Raises Failed."""
     deadline = time.monotonic() + limit_seconds
     while not what():
-        check()
         if time.monotonic() > deadline:
             raise Failed(f"not within {limit_seconds:g} s: {title}")
         await asyncio.sleep(0.02)
