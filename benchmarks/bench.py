@@ -15,12 +15,13 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 from benchmarks import backlog, isolation, latency, memory, plot, pods, report, throughput
 from benchmarks.figures import Figure
+from benchmarks.plot import Bars, Lines
 from benchmarks.receiver import Receiver
 from benchmarks.setting import Setting, sizes
 from benchmarks.stage import Failed, say
@@ -89,22 +90,36 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="a look, with small loads and one round of each")
     options.add_argument("--backlog", type=int, help="deliveries queued for the dead endpoint (default 1,000,000)")
     options.add_argument("--sync-interval", default="always", help="fsync of the queue (default always, as `run`)")
-    options.add_argument("--json", type=Path, help="write figures, machine and remarks there")
-    options.add_argument("--plot", type=Path, help="write the plots there, as SVG")
+    output_options(options)
     given = options.parse_args()
     facts = machine()
     with tempfile.TemporaryDirectory(prefix="hookline-bench-") as folder, Receiver() as receiver:
         setting = Setting(Path(folder), receiver, sizes(quick=given.quick, backlog=given.backlog), given.sync_interval)
         figures, failed = uvloop.run(run(setting, given.only))
-    print("\n".join(f"{name}: {value}" for name, value in facts.items()), "", report.table(figures), sep="\n")
-    print("", *setting.remarks, *failed, sep="\n")
+    notes = [*setting.remarks, *failed]
+    text = report.result(figures, report.MEASUREMENTS, facts, notes)
+    print(text)
+    write(given, "bench", text, report.document(figures, facts, notes), report.panels(figures, setting.curves))
+    sys.exit(1 if report.missed(figures) or failed else 0)
+
+
+def output_options(options: argparse.ArgumentParser) -> None:
+    """Where results go besides the screen."""
+    options.add_argument("--json", type=Path, metavar="FILE", help="write figures and machine there")
+    options.add_argument("--plot", type=Path, metavar="FILE", help="write the plots there, as SVG")
+    options.add_argument("--page", type=Path, metavar="FILE", help="put the table into this page (docs/benchmarks.md)")
+
+
+def write(
+    given: argparse.Namespace, name: str, text: str, document: Mapping[str, object], panels: Sequence[Lines | Bars]
+) -> None:
+    """To where `output_options` say."""
     if given.json:
-        given.json.write_text(json.dumps(report.document(figures, facts, [*setting.remarks, *failed]), indent=1) + "\n")
-    if given.plot:
-        given.plot.write_text(plot.svg(report.panels(figures, setting.curves)))
-    missed = report.missed(figures)
-    print(*(f"missed: {each}" for each in missed), sep="\n")
-    sys.exit(1 if missed or failed else 0)
+        given.json.write_text(json.dumps(document, indent=1) + "\n")
+    if given.plot and panels:
+        given.plot.write_text(plot.svg(panels))
+    if given.page:
+        given.page.write_text(report.put_into(given.page.read_text(), name, text))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,32 @@ def missed(figures: Sequence[Figure]) -> list[str]:
     ]
 
 
+def machine_line(facts: Mapping[str, object]) -> str:
+    """What a figure depends on, in one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+
+
+def put_into(page: str, name: str, content: str) -> str:
+    """`page` with `content` between the marks of `name`. Raises ValueError when it has none."""
+    begin, end = f"<!-- {name} begins -->", f"<!-- {name} ends -->"
+    before, found, rest = page.partition(begin)
+    _, also, after = rest.partition(end)
+    if not (found and also):
+        raise ValueError(f"no marks of {name}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def result(
+    figures: Sequence[Figure], titles: Mapping[str, str], facts: Mapping[str, object], notes: Sequence[str]
+) -> str:
+    """All of a run as markdown: on which machine, the table, what a reader must know, what was missed."""
+    lines = [machine_line(facts), "", table(figures, titles)]
+    lines += ["", *(f"- {note}" for note in notes)] if notes else []
+    misses = missed(figures)
+    lines += ["", "Missed:", "", *(f"- {each}" for each in misses)] if misses else ["", "No target was missed."]
+    return "\n".join(lines)
+
+
 def document(figures: Sequence[Figure], facts: Mapping[str, object], remarks: Sequence[str]) -> dict[str, object]:
     """For JSON."""
     return {

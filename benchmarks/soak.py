@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
@@ -27,8 +26,8 @@ from typing import Any
 
 import nats.js.errors
 import uvloop
-from benchmarks import plot, report, soak_report
-from benchmarks.bench import machine
+from benchmarks import report, soak_report
+from benchmarks.bench import machine, output_options, write
 from benchmarks.load import flood, new_run
 from benchmarks.processes import open_files, resident_megabytes
 from benchmarks.receiver import Receiver
@@ -252,8 +251,7 @@ async def _kept(on: Stage, run: str) -> set[int]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=20.0, help="how long events are published (default 20)")
-    options.add_argument("--json", type=Path, help="write figures, samples and machine there")
-    options.add_argument("--plot", type=Path, help="write the plots there, as SVG")
+    output_options(options)
     given = options.parse_args()
     facts = machine()
     with tempfile.TemporaryDirectory(prefix="hookline-soak-") as folder, Receiver() as receiver:
@@ -262,16 +260,11 @@ def main() -> None:
         except (Failed, StreamUnavailable, StreamRefused) as error:
             sys.exit(f"the soak could not be made: {error}")
     figures = soak_report.figures(samples, totals)
-    print("\n".join(f"{name}: {value}" for name, value in facts.items()), "", sep="\n")
-    print(report.table(figures, soak_report.TITLES))
-    if given.json:
-        document = {**report.document(figures, facts, []), "samples": [asdict(each) for each in samples]}
-        given.json.write_text(json.dumps(document, indent=1) + "\n")
-    if given.plot:
-        given.plot.write_text(plot.svg(soak_report.panels(samples)))
-    missed = report.missed(figures)
-    print(*(f"missed: {each}" for each in missed), sep="\n")
-    sys.exit(1 if missed else 0)
+    text = report.result(figures, soak_report.TITLES, facts, [])
+    print(text)
+    document = {**report.document(figures, facts, []), "samples": [asdict(each) for each in samples]}
+    write(given, "soak", text, document, soak_report.panels(samples))
+    sys.exit(1 if report.missed(figures) else 0)
 
 
 if __name__ == "__main__":

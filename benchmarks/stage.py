@@ -155,7 +155,7 @@ class Stage:
         while await asyncio.to_thread(sender.page, "/readyz") is None:
             sender.check()
             if time.monotonic() > deadline:
-                raise Failed(f"not within {READY_SECONDS:g} s: a sender is ready")
+                raise Failed(f"a sender was not ready within {READY_SECONDS:g} s: {log.read_text()[-1000:]}")
             await asyncio.sleep(0.05)
         return sender
 

@@ -44,6 +44,21 @@ def test_the_document_for_programs_says_all_that_the_table_says() -> None:
     assert document["missed"] == report.missed([SLOW])
 
 
+def test_a_result_goes_between_its_marks_and_leaves_the_rest_of_the_page() -> None:
+    page = "top\n<!-- bench begins -->\nold\n<!-- bench ends -->\nend\n"
+    assert report.put_into(page, "bench", "new") == page.replace("old", "new")
+    with pytest.raises(ValueError, match="no marks of soak"):
+        report.put_into(page, "soak", "new")
+
+
+def test_a_result_says_on_which_machine_what_was_noticed_and_what_was_missed() -> None:
+    text = report.result([SLOW], report.MEASUREMENTS, {"cores": 2, "load_before": 0.5}, ["noisy"])
+    assert text.startswith("cores 2, load before 0.5\n")
+    assert "- noisy" in text
+    assert "- (a) 1 Webhook: per core: 1,500 /s, wanted >= 2000" in text
+    assert report.result([FAST], report.MEASUREMENTS, {}, []).endswith("No target was missed.")
+
+
 def test_plots_are_well_formed_and_only_of_what_was_measured() -> None:
     latency = [Figure(f"b.{share}.{name}", name, 5.0) for share in ("50%", "80%") for name in ("p50", "p99", "p99.9")]
     panels = report.panels([SLOW, FAST, *latency], {"e": [(0.0, 0.0), (1.0, 50.0), (2.0, 100.0)]})
