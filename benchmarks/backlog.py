@@ -149,9 +149,9 @@ def _effects(setting: Setting, with_: Rounds, without: Rounds) -> list[Figure]:
             at_most=EFFECT,
         ),
         Figure("d.rate", "throughput of others, as a ratio to without", throughput, "x", at_least=THROUGHPUT),
-        Figure("d.sender", "memory of the sender (without)", max(with_.sender_megabytes), "MB"),
+        Figure("d.sender", "memory of the sender, at most", max(with_.sender_megabytes), "MB"),
         Figure("d.sender0", "  the same without", max(without.sender_megabytes), "MB"),
-        Figure("d.queue", "memory of nats-server", max(with_.queue_megabytes), "MB"),
+        Figure("d.queue", "memory of nats-server, at most", max(with_.queue_megabytes), "MB"),
         Figure("d.queue0", "  the same without", max(without.queue_megabytes), "MB"),
     ]
 
