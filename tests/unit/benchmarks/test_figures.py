@@ -8,6 +8,7 @@ import pytest
 from benchmarks.figures import (
     Figure,
     arrivals,
+    early_rate,
     out_of_order,
     quantile,
     ratio_of_rounds,
@@ -46,6 +47,12 @@ def test_arrivals_come_in_bunches_as_from_many_publishers() -> None:
     gaps = [after - before for before, after in itertools.pairwise(due)]
     assert min(gaps) < 0.001
     assert max(gaps) > 0.05
+
+
+def test_the_early_rate_counts_from_the_beginning_and_knows_no_slow_end() -> None:
+    at_s = [5.0 + at / 10 for at in range(1, 71)] + [12.0 + at for at in range(30)]
+    assert early_rate(at_s, 5.0) == pytest.approx(10)
+    assert early_rate([], 5.0) == 0
 
 
 def test_a_slope_is_found_through_noise() -> None:
