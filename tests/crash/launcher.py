@@ -1,7 +1,7 @@
 """Runs the command `hookline` as it is, but with less patience and with a wall clock that a file moves.
 
-A sender that was killed loses what it held after 15 s, and a Webhook that nobody knows is gone after 120 s: too long to
-wait for at each of a hundred crashes. Nothing else is changed.
+A sender that was killed loses what it held after 15 s, a Webhook that nobody knows is gone after 120 s, and a sick endpoint
+is probed after 5 s: too long to wait for at each of a hundred crashes. Nothing else is changed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ def main() -> None:
     from hookline.stream import streams
 
     streams.ACK_WAIT_SECONDS = float(os.environ[ACK_WAIT])
-    from hookline.delivery import absence
+    from hookline.delivery import absence, breaker
 
     absence.GONE_SECONDS = float(os.environ[GONE])
+    breaker.PROBE_SECONDS = 0.5
     from hookline.cli.main import main as hookline
 
     hookline()

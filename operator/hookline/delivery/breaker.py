@@ -87,6 +87,31 @@ def probe_wait_seconds(state: State, *, first_seconds: float = PROBE_SECONDS, ji
     return max(wait, state.pause_s) * (1 + JITTER_SHARE * jitter)
 
 
+_UNSEEN = frozenset(
+    {
+        Reason.EGRESS_REFUSED,
+        Reason.DNS_FAILURE,
+        Reason.PROXY_UNREACHABLE,
+        Reason.PROXY_REFUSED,
+        Reason.CONNECTION_REFUSED,
+        Reason.UNREACHABLE,
+        Reason.CONNECT_TIMEOUT,
+        Reason.TLS_TIMEOUT,
+        Reason.TLS_FAILURE,
+        Reason.CERTIFICATE_INVALID,
+    }
+)
+
+
+def stays_first(outcome: Outcome) -> bool:
+    """Whether the delivery that a probe failed with stays the first of the shelf, with none of its attempts used up.
+
+    Only if the receiver has seen nothing of it. Else the failure may be the delivery's own, as a body that the receiver
+    cannot take, and the endpoint would stay sick for as long as that one is the first.
+    """
+    return outcome.reason in _UNSEEN
+
+
 def begun(state: State) -> State:
     """A probe of it begins: whoever writes this is the one that probes."""
     return state.model_copy(update={"probes": state.probes + 1, "pause_s": 0.0, "under_way": True})

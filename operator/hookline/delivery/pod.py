@@ -26,7 +26,7 @@ from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session
 from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
-from hookline.retry import Dead, Reason, Retry, Then
+from hookline.retry import Dead, Reason, Retry
 from hookline.routes import Book, RouteState
 from hookline.stream.connection import CONNECT_SECONDS, Client, StreamRefused, StreamUnavailable, connect
 from hookline.tasks import cancel
@@ -201,11 +201,9 @@ class Pod:
     def _attempted(self, attempt: Attempt) -> None:
         outcome, decision = attempt.outcome, attempt.decision
         self.metrics.attempted(str(outcome.reason), outcome.duration_seconds)
-        if attempt.probe and outcome.reason.then is Then.AGAIN:
-            pass
-        elif isinstance(decision, Retry):
+        if isinstance(decision, Retry) and not attempt.given_back:
             self.metrics.will_retry()
-        elif isinstance(decision, Dead):
+        elif isinstance(decision, Dead) and not attempt.given_back:
             self.metrics.died(decision.reason.partition(":")[0])
         self._on_attempt(attempt)
 

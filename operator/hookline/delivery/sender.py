@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import structlog
 
 from hookline import retry
+from hookline.delivery import breaker
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.attempt import Caller
 from hookline.delivery.breaker import SLOW, Kind
@@ -26,7 +27,7 @@ from hookline.delivery.routebook import RouteBook
 from hookline.delivery.settled import MessageKey, Settled
 from hookline.delivery.shares import Members
 from hookline.metrics import SenderMetrics
-from hookline.retry import Dead, Done, Outcome, Retry, Then
+from hookline.retry import Dead, Done, Outcome, Retry
 from hookline.routes import Keys, Route
 from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable
@@ -50,7 +51,9 @@ class Attempt:
     outcome: Outcome
     decision: Done | Retry | Dead
     probe: bool = False
-    """Of a sick endpoint. The delivery of a probe that failed stays on the shelf as it was."""
+    """Of a sick endpoint."""
+    given_back: bool = False
+    """Whether nothing was decided: a probe of a sick endpoint, whose delivery stays on the shelf as it was."""
 
 
 @dataclass(eq=False, slots=True)
@@ -231,9 +234,9 @@ class Sender:
             jitter=random.random(),
         )
         self._endpoints.attempted(route, outcome, probe=job.probe)
-        self._on_attempt(Attempt(delivery, route, outcome, decision, job.probe))
-        if job.probe and outcome.reason.then is Then.AGAIN:
-            # It stays the first of the shelf: an endpoint that was sick all the time used up none of its attempts.
+        given_back = job.probe and breaker.stays_first(outcome)
+        self._on_attempt(Attempt(delivery, route, outcome, decision, probe=job.probe, given_back=given_back))
+        if given_back:
             await self._give_back(job)
         elif isinstance(decision, Retry):
             await self._settle(job, self._store_later(delivery.next_attempt(), decision.at_s))
