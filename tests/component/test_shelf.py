@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from doubles.local import (
+    SECRET,
     Running,
     count,
     dead_letters,
@@ -106,6 +107,36 @@ async def test_a_sick_endpoint_is_probed_by_one_sender_and_drains_in_publish_ord
     # Two senders with one call each: neighbours may overtake one another, no more.
     assert max(abs(positions[each] - place) for place, each in enumerate(in_order)) <= 2
     assert max(Counter(call.webhook_id for call in calls if call.answered == 200).values()) == 1
+
+
+class Picky(Receiver):
+    """Takes every event but one."""
+
+    refused = ""
+
+    def _next_code(self, webhook_id: str) -> int:
+        return 400 if webhook_id == self.refused else 200
+
+
+async def test_a_delivery_that_its_receiver_never_takes_keeps_no_other_waiting(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with Picky(secret=SECRET, on_call=calls.append, answers=(Answer(200),)) as receiver:
+        route, keys = hook("one", receiver, schedule_seconds=(1,) * (OPENS_AFTER + 2))
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url, probe_seconds=3) as running:
+            receiver.refused = "evt_refused"
+            await publish(client, event_id=receiver.refused)
+            # It is the first of the shelf, and has attempts left.
+            await until_stored(client, names.PARKED, 1)
+            assert kind(running, route) == "Sick"
+            ids = await publish_in_order(client, 5)
+            await until(lambda: {call.webhook_id for call in calls if call.answered == 200} == set(ids), seconds=40)
+            await until_stored(client, names.DEAD, 1, seconds=40)
+    (letter,) = await dead_letters(client)
+    assert letter["Hookline-Reason"].startswith("ScheduleSpent:")
+    assert letter["Hookline-Event-Id"] == receiver.refused
 
 
 async def test_a_410_stops_a_webhook_until_its_spec_changes(

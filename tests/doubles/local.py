@@ -111,12 +111,18 @@ async def sender(
 
 
 async def publish(
-    client: Client, count: int = 1, *, event: str = "IdentityCreated", tenant: str = "default", body: bytes = b"{}"
+    client: Client,
+    count: int = 1,
+    *,
+    event: str = "IdentityCreated",
+    tenant: str = "default",
+    body: bytes = b"{}",
+    event_id: str = "",
 ) -> list[str]:
     """Publish events; their ids."""
     publisher = Publisher(client)
     now = datetime.now(UTC).isoformat()
-    ids = [f"evt_{uuid.uuid4().hex}" for _ in range(count)]
+    ids = [event_id or f"evt_{uuid.uuid4().hex}" for _ in range(count)]
 
     async def one(event_id: str) -> None:
         await publish_event(publisher, Event(event_id, tenant, event, now, body), patience_seconds=30)
