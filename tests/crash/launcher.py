@@ -24,7 +24,7 @@ def main() -> None:
     from hookline.delivery import absence, breaker
 
     absence.GONE_SECONDS = float(os.environ[GONE])
-    breaker.PROBE_SECONDS = 0.5
+    breaker.PROBE_SECONDS, breaker.LONGEST_PROBE_SECONDS = 0.5, 1.0
     from hookline.cli.main import main as hookline
 
     hookline()
