@@ -15,6 +15,7 @@ from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
 from doubles.installation import Installation, installed
 from doubles.local import until
+from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
 from doubles.team import EVENT, Team
 from hookline.signing import Ed25519Key
@@ -88,7 +89,7 @@ async def all_goes_well_and_wrong(hookline: Installation, team: Team, receiver: 
     await team.apply(
         guarded(team, "well"),
         guarded(team, "failing"),
-        guarded(team, "unreached", url=f"https://localhost:1/?{CANARY}", headers=[]),
+        guarded(team, "unreached", url=f"https://localhost:{free_port()}/?{CANARY}", headers=[]),
         guarded(team, "no-key", secretRef={"name": "unfit"}),
         guarded(team, "no-header", headers=[lines]),
         guarded(team, "no-pem", tls={"caSecretRef": {"name": "unfit", "key": "tls.crt"}}),

@@ -15,6 +15,7 @@ import pytest
 
 from doubles.command import hookline, running
 from doubles.local import SECRET, publish, receiver_of, until, until_stored
+from doubles.nats import free_port
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
@@ -340,7 +341,7 @@ async def test_secrets_are_in_no_log_and_no_file_but_the_keys(tmp_path: Path) ->
         )
         unreachable = {**hook, "metadata": {"name": "two"}}
         spec = {**dict(hook["spec"]), "retry": {"scheduleSeconds": [1]}}
-        down = {**spec, "url": f"https://127.0.0.1:1/p?token={CANARY}-query"}
+        down = {**spec, "url": f"https://127.0.0.1:{free_port()}/p?token={CANARY}-query"}
         secrets = [ca_secret("ca", receiver.ca_pem), lent_secret("app-key", f"{CANARY}-secret")]
         both = [{**hook, "spec": spec}, {**unreachable, "spec": down}]
         files.write_text(to_yaml(*(("", document) for document in [*secrets, *both])))

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import trustme
 
 from doubles.command import running
+from doubles.connect_proxy import ConnectProxy
 from doubles.kubelet import atomic_write
 from doubles.local import dead_letters, publish, until_stored
 from doubles.nats import free_port
@@ -25,8 +27,11 @@ from hookline.routes import DispatcherRecord, Keys, Route, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client
 
-NOT_BY_A_RECEIVER = {Reason.INTERNAL_ERROR}
-"""A fault of our own; tests/component/test_attempt.py has one made for it."""
+BY_A_PROXY = {Reason.PROXY_UNREACHABLE, Reason.PROXY_REFUSED}
+"""All calls of a Dispatcher go through its proxy, or none."""
+
+NOT_BY_A_RECEIVER = {Reason.INTERNAL_ERROR, *BY_A_PROXY}
+"""The first is a fault of our own; tests/component/test_attempt.py has one made for it."""
 
 
 async def never_answers(line: Line) -> None:
@@ -123,27 +128,30 @@ async def metrics(port: int) -> str:
         return await answer.text()
 
 
-async def test_each_reason_is_the_same_word_in_the_log_the_metric_and_the_dead_letter(
-    tmp_path: Path, nats_server: NatsServer, client: Client
+async def sees_the_same_word_everywhere(
+    folder: Path,
+    nats_url: str,
+    client: Client,
+    entries: list[tuple[Route, Keys]],
+    reasons: set[Reason],
+    dispatcher: DispatcherRecord,
 ) -> None:
-    volume = tmp_path / "volume"
+    """Through a sender process of its own; each entry is named after the reason that its call must end with."""
+    volume = folder / "volume"
     volume.mkdir()
-    async with endpoints() as entries:
-        producible = set(Reason) - NOT_BY_A_RECEIVER
-        assert {route.name for route, _ in entries} == {reason.lower() for reason in producible}
-        atomic_write(volume, encode(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",)))))
-        words = ("sender", "--book", volume, "--nats", nats_server.url, "--listen", "127.0.0.1:0")
-        with running(tmp_path / "log", *words) as command:
-            await asyncio.to_thread(command.until_says, "answering health and metrics")
-            await publish(client)
-            await until_stored(client, names.DEAD, len(producible) - 1)
-            await until_stored(client, names.DELIVERIES, 0)
-            told = await metrics(command.port)
-            assert await asyncio.to_thread(command.end) == 0
+    atomic_write(volume, encode(book_of(entries, dispatcher)))
+    words = ("sender", "--book", volume, "--nats", nats_url, "--listen", "127.0.0.1:0")
+    with running(folder / "log", *words) as command:
+        await asyncio.to_thread(command.until_says, "answering health and metrics")
+        await publish(client)
+        await until_stored(client, names.DEAD, len(reasons - {Reason.DELIVERED}))
+        await until_stored(client, names.DELIVERIES, 0)
+        told = await metrics(command.port)
+        assert await asyncio.to_thread(command.end) == 0
     lines = [json.loads(line) for line in command.output.splitlines()]
     logged = {line["webhook"]: line["reason"] for line in lines if "webhook" in line and "reason" in line}
     letters = {letter["Hookline-Webhook"]: letter for letter in await dead_letters(client)}
-    for reason in producible:
+    for reason in reasons:
         title = f"default/{reason.lower()}"
         assert logged.get(title) == reason, title
         assert f'hookline_attempts_total{{reason="{reason}"}} 1.0' in told, reason
@@ -153,3 +161,25 @@ async def test_each_reason_is_the_same_word_in_the_log_the_metric_and_the_dead_l
             assert letters[title]["Hookline-Detail"]
             assert letters[title]["Hookline-Reason"].startswith("Gone" if reason.then is Then.DEAD else "ScheduleSpent")
     assert 'hookline_attempts_total{reason="InternalError"} 0.0' in told
+
+
+async def test_each_reason_is_the_same_word_in_the_log_the_metric_and_the_dead_letter(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    async with endpoints() as entries:
+        producible = set(Reason) - NOT_BY_A_RECEIVER
+        assert {route.name for route, _ in entries} == {reason.lower() for reason in producible}
+        dispatcher = DispatcherRecord(allow_cidrs=("127.0.0.0/8",))
+        await sees_the_same_word_everywhere(tmp_path, nats_server.url, client, entries, producible, dispatcher)
+
+
+@pytest.mark.parametrize("reason", sorted(BY_A_PROXY))
+async def test_a_reason_of_a_proxy_is_the_same_word_in_the_log_the_metric_and_the_dead_letter(
+    tmp_path: Path, nats_server: NatsServer, client: Client, reason: Reason
+) -> None:
+    found = Endpoints(trustme.CA())
+    found.add(reason, "https://127.0.0.1/")
+    async with ConnectProxy(answer=b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:
+        port = proxy.port if reason is Reason.PROXY_REFUSED else free_port()
+        dispatcher = DispatcherRecord(allow_cidrs=("127.0.0.0/8",), proxy_url=f"http://127.0.0.1:{port}")
+        await sees_the_same_word_everywhere(tmp_path, nats_server.url, client, found.entries, {reason}, dispatcher)

@@ -347,6 +347,7 @@ async def test_what_waits_too_long_on_the_shelf_becomes_dead_letters(
                 await publish(client, 10)
                 await until(lambda: kind(running, route) in ("Sick", "Gone"))
             ids = await publish(client, 100)
+            await until_stored(client, names.DEAD, 110 if route_state is RouteState.ACTIVE else 100, seconds=40)
             await until_stored(client, names.PARKED, 0, seconds=40)
             await until_stored(client, names.DELIVERIES, 0, seconds=40)
     letters = [each for each in await dead_letters(client) if each["Hookline-Event-Id"] in ids]
