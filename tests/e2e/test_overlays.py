@@ -107,7 +107,7 @@ async def test_one_namespace_for_everything_serves_that_namespace_only(
             outside = Team(vacated, namespace, receiver, publishing)
             outside.apply(outside.webhook("unseen", "/unseen", secret="signing"))
         status = vacated.json("get", "webhook", "unseen", "-n", namespace)["status"]
-    assert status == {"observedGeneration": -1, "conditions": []}
+    assert status == {"observedGeneration": -1, "conditions": [], "signingKeys": []}, "nobody looked at it"
 
 
 async def test_a_nats_that_is_there_already(
