@@ -19,7 +19,7 @@ from hookline.dispatcher import Dispatcher, DispatcherSpec
 from hookline.egress import HTTPS_PORT, EgressPolicy, literal_address
 from hookline.headers import header_value_problem
 from hookline.resource import SecretKeyRef
-from hookline.routes import Keys, Route, RouteState
+from hookline.routes import DispatcherRecord, Keys, Route, RouteState
 from hookline.schemas import Catalogue, UnknownEvent
 from hookline.secret import Refusal, Secrets, borrow
 from hookline.signing import SigningKeyError, split_keys
@@ -86,6 +86,20 @@ def held(namespace: str, name: str) -> tuple[Route, Keys]:
         max_concurrency=1,
     )
     return route, Keys(uid=uid)
+
+
+def record_of(dispatcher: Dispatcher) -> DispatcherRecord:
+    """What its senders are told of a Dispatcher."""
+    spec = dispatcher.spec
+    return DispatcherRecord(
+        allow_cidrs=tuple(spec.egress.allow_cidrs),
+        allow_ports=tuple(spec.egress.allow_ports),
+        proxy_url=spec.egress.proxy.url if spec.egress.proxy else None,
+        events_seconds=spec.retention.events_seconds,
+        parked_seconds=spec.retention.parked_seconds,
+        dead_seconds=spec.retention.dead_seconds,
+        stream_replicas=spec.nats.stream_replicas,
+    )
 
 
 def decide(webhook: Webhook, around: Surroundings) -> Verdict:

@@ -20,7 +20,7 @@ from hookline.control.work import WorkQueue
 from hookline.dispatcher import Dispatcher
 from hookline.routes import TypeRecord
 from hookline.schemas import Catalogue
-from hookline.verdict import Condition, Surroundings
+from hookline.verdict import Condition, Surroundings, record_of
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +119,7 @@ class Context:
             secrets=self.observed.secrets,
             catalogue=Catalogue([record.spec() for record in records]),
             dispatchers=working,
-            policies={name: dispatchers.record_of(each).policy() for name, each in working.items()},
+            policies={name: record_of(each).policy() for name, each in working.items()},
             namespace_labels=self.observed.namespace_labels,
         )
         return Policy(around, accepted, conditions, records)

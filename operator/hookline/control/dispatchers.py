@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from hookline.control.observed import Seen
 from hookline.control.workload import NATS_PORT
 from hookline.dispatcher import Dispatcher
-from hookline.routes import DispatcherRecord
 from hookline.verdict import Condition
 
 Object = Mapping[str, Any]
@@ -69,17 +68,3 @@ def ready(*parts: Condition) -> Condition:
         if part.status != "True":
             return Condition("Ready", "False", part.reason, part.message)
     return Condition("Ready", "True", "Ready", parts[-1].message)
-
-
-def record_of(dispatcher: Dispatcher) -> DispatcherRecord:
-    """What its senders are told of a Dispatcher."""
-    spec = dispatcher.spec
-    return DispatcherRecord(
-        allow_cidrs=tuple(spec.egress.allow_cidrs),
-        allow_ports=tuple(spec.egress.allow_ports),
-        proxy_url=spec.egress.proxy.url if spec.egress.proxy else None,
-        events_seconds=spec.retention.events_seconds,
-        parked_seconds=spec.retention.parked_seconds,
-        dead_seconds=spec.retention.dead_seconds,
-        stream_replicas=spec.nats.stream_replicas,
-    )

@@ -18,7 +18,6 @@ from hookline.control import workload
 from hookline.control.book import files_of, keys_manifest, root_manifest, routes_manifest
 from hookline.control.cluster import ClusterError, Conflict
 from hookline.control.context import Context
-from hookline.control.dispatchers import record_of
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import (
     BOOK_LABEL,
@@ -34,6 +33,7 @@ from hookline.control.kinds import (
 from hookline.control.observed import Key, SenderPod
 from hookline.control.senders import Report, Senders
 from hookline.routes import BOOK_SHARDS
+from hookline.verdict import record_of
 
 log = structlog.get_logger(__name__)
 

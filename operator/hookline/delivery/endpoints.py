@@ -21,6 +21,7 @@ from hookline.retry import Outcome, Reason
 from hookline.routes import Route, RouteState
 from hookline.stream.connection import StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket, Entry
+from hookline.tasks import within
 
 log = structlog.get_logger(__name__)
 
@@ -170,7 +171,7 @@ class Endpoints:
                 except StreamUnavailable as error:
                     log.debug("states of endpoints cannot be shared now", problem=str(error))
                     await asyncio.sleep(LOOK_SECONDS)
-                await _within(self._wake, LOOK_SECONDS)
+                await within(self._wake, LOOK_SECONDS)
         finally:
             self._bucket = None
 
@@ -225,11 +226,3 @@ class Endpoints:
             return
         self._known[uid] = _Known(state, time.monotonic(), random.random())
         self.on_shelved(uid)
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait([waiting], timeout=seconds)
-    finally:
-        waiting.cancel()

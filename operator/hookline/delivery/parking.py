@@ -33,6 +33,7 @@ from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import oldest_parked, open_unpark, parked
+from hookline.tasks import within
 
 log = structlog.get_logger(__name__)
 
@@ -132,11 +133,7 @@ class Parking:
             except StreamUnavailable as error:
                 self._absences.forget()
                 log.debug("cannot look at the shelf", problem=str(error))
-            try:
-                async with asyncio.timeout(min(POLL_SECONDS, self._ask_seconds)):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await within(self._wake, min(POLL_SECONDS, self._ask_seconds))
 
     async def handle(self, taken: Taken) -> None:
         """One delivery of the shelf. Left there when it is to wait after all."""

@@ -24,7 +24,7 @@ from hookline.resource import API_VERSION, problems_of
 from hookline.routes import Book, DispatcherRecord, Keys, Route, TypeRecord, book_of, rotated
 from hookline.schemas import Catalogue
 from hookline.secret import Secret, SecretProblem
-from hookline.verdict import Surroundings, Verdict, decide, held
+from hookline.verdict import Surroundings, Verdict, decide, held, record_of
 from hookline.webhook import Webhook
 
 Key = tuple[str, str, str]
@@ -294,14 +294,13 @@ def _default_dispatcher() -> Dispatcher:
 
 
 def _record(dispatcher: Dispatcher, allow_cidrs: Sequence[str]) -> DispatcherRecord:
-    spec = dispatcher.spec
-    return DispatcherRecord(
-        allow_cidrs=(*spec.egress.allow_cidrs, *allow_cidrs),
-        allow_ports=tuple(spec.egress.allow_ports),
-        proxy_url=spec.egress.proxy.url if spec.egress.proxy else None,
-        # Receivers on this machine share its addresses.
-        allow_own=True,
-        events_seconds=spec.retention.events_seconds,
-        parked_seconds=spec.retention.parked_seconds,
-        dead_seconds=spec.retention.dead_seconds,
+    record = record_of(dispatcher)
+    return record.model_copy(
+        update={
+            "allow_cidrs": (*record.allow_cidrs, *allow_cidrs),
+            # Receivers on this machine share its addresses.
+            "allow_own": True,
+            # There is one server.
+            "stream_replicas": 1,
+        }
     )

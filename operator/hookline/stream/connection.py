@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import nats.errors
+import nats.js.errors
 import structlog
 from nats.aio.client import Client as Client
 
@@ -29,6 +30,15 @@ class StreamUnavailable(Exception):
 
 class StreamRefused(Exception):
     """NATS answered, and said no: a full stream, a missing stream, missing permissions."""
+
+
+@contextlib.contextmanager
+def jetstream_answers() -> Iterator[None]:
+    """What the client raises in here because JetStream did not do what was asked is raised as StreamUnavailable."""
+    try:
+        yield
+    except (nats.errors.Error, nats.js.errors.Error) as error:
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
 
 
 class NotEncrypted(nats.errors.Error):

@@ -6,19 +6,18 @@ names the revision that is replaced, so that of many senders one writes and the 
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hookline.stream import names
-from hookline.stream.connection import StreamUnavailable
+from hookline.stream.connection import StreamUnavailable, jetstream_answers
+from hookline.stream.streams import open_bucket
 
 _STREAM = f"KV_{names.ENDPOINTS_BUCKET}"
 _PREFIX = f"$KV.{names.ENDPOINTS_BUCKET}."
@@ -45,14 +44,8 @@ class EndpointBucket:
 
     async def make(self, *, replicas: int = 1) -> None:
         """Create it if it is not there. Raises StreamUnavailable."""
-        try:
-            js = self._client.jetstream()
-            try:
-                await js.key_value(names.ENDPOINTS_BUCKET)
-            except nats.js.errors.BucketNotFoundError:
-                await js.create_key_value(bucket=names.ENDPOINTS_BUCKET, replicas=replicas, history=1)
-        except (nats.errors.Error, nats.js.errors.Error) as error:
-            raise _unavailable(error) from None
+        with jetstream_answers():
+            await open_bucket(self._client, names.ENDPOINTS_BUCKET, replicas=replicas)
 
     async def listen(self, on_write: Callable[[], None]) -> None:
         """Be told of writes at once. Only a hint: what counts is `changes`. Raises StreamUnavailable."""
@@ -60,13 +53,13 @@ class EndpointBucket:
         async def heard(_: Msg) -> None:
             on_write()
 
-        with _translated():
+        with jetstream_answers():
             await self._client.subscribe(f"{_PREFIX}>", cb=heard)
 
     async def changes(self) -> tuple[bool, list[Entry]]:
         """What was written since the last look, and whether all that was known before is void, the bucket being a new
         one. A bucket that was lost is made anew. Raises StreamUnavailable."""
-        with _translated():
+        with jetstream_answers():
             info = await self._info()
             anew = info["created"] != self._created
             if anew:
@@ -90,7 +83,7 @@ class EndpointBucket:
     async def _publish(self, key: str, value: bytes, headers: dict[str, str], revision: int) -> int | None:
         sent = {**headers, "Nats-Expected-Last-Subject-Sequence": str(revision)}
         try:
-            with _translated():
+            with jetstream_answers():
                 answer = await self._client.request(f"{_PREFIX}{key}", value, timeout=_ASK_SECONDS, headers=sent)
                 said = json.loads(answer.data)
         except ValueError:
@@ -125,15 +118,3 @@ class EndpointBucket:
         assert message.subject is not None
         assert message.seq is not None
         return Entry(message.subject[len(_PREFIX) :], None if removed else message.data or b"", message.seq)
-
-
-def _unavailable(error: Exception) -> StreamUnavailable:
-    return StreamUnavailable(f"JetStream does not answer ({type(error).__name__})")
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise _unavailable(error) from None

@@ -23,9 +23,10 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
+from nats.js.kv import KeyValue
 
 from hookline.stream import names
-from hookline.stream.connection import StreamRefused, StreamUnavailable
+from hookline.stream.connection import StreamRefused, StreamUnavailable, jetstream_answers
 
 ACK_WAIT_SECONDS = 15.0
 """After this time without a word from a dead sender its messages go to another one. A living sender says every
@@ -179,8 +180,15 @@ async def _ask(client: Client, what: str, **question: object) -> dict[str, Any]:
 
 async def open_unpark(client: Client, uid: str) -> str:
     """Make the consumer of one Webhook's parked deliveries; its name. Raises StreamUnavailable."""
-    try:
+    with jetstream_answers():
         await client.jetstream().add_consumer(names.PARKED, unpark_config(uid))
-    except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
     return names.unpark_consumer(uid)
+
+
+async def open_bucket(client: Client, name: str, *, replicas: int = 1) -> KeyValue:
+    """A bucket of keys and values, made if it is not there. Raises what the client raises."""
+    js = client.jetstream()
+    try:
+        return await js.key_value(name)
+    except nats.js.errors.BucketNotFoundError:
+        return await js.create_key_value(bucket=name, replicas=replicas)

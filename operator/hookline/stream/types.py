@@ -8,22 +8,20 @@ from __future__ import annotations
 import contextlib
 import json
 
-import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from hookline.routes import TypeRecord
 from hookline.stream import names
-from hookline.stream.connection import StreamUnavailable
+from hookline.stream.connection import jetstream_answers
+from hookline.stream.streams import open_bucket
 
 
 async def read_types(client: Client) -> list[TypeRecord]:
     """All types in the bucket. Raises StreamUnavailable."""
-    try:
-        entries = await _entries(client, await _bucket(client))
-    except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+    with jetstream_answers():
+        entries = await _entries(client, await open_bucket(client, names.TYPES_BUCKET))
     return [TypeRecord.model_validate_json(value) for _, value in sorted(entries.items())]
 
 
@@ -33,24 +31,14 @@ async def write_types(client: Client, types: tuple[TypeRecord, ...], *, replicas
     `replicas` counts when the bucket is made.
     """
     wanted = {record.name: json.dumps(record.model_dump(mode="json"), sort_keys=True).encode() for record in types}
-    try:
-        bucket = await _bucket(client, replicas)
+    with jetstream_answers():
+        bucket = await open_bucket(client, names.TYPES_BUCKET, replicas=replicas)
         there = await _entries(client, bucket)
         for name in there.keys() - wanted.keys():
             await bucket.delete(name)
         for name, value in wanted.items():
             if there.get(name) != value:
                 await bucket.put(name, value)
-    except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
-
-
-async def _bucket(client: Client, replicas: int = 1) -> KeyValue:
-    js = client.jetstream()
-    try:
-        return await js.key_value(names.TYPES_BUCKET)
-    except nats.js.errors.BucketNotFoundError:
-        return await js.create_key_value(bucket=names.TYPES_BUCKET, replicas=replicas)
 
 
 async def _entries(client: Client, bucket: KeyValue) -> dict[str, bytes]:

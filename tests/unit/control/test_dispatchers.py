@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control.dispatchers import available, judged, ready, record_of
+from hookline.control.dispatchers import available, judged, ready
 from hookline.control.observed import Seen
 from hookline.dispatcher import Dispatcher
-from hookline.verdict import Condition
+from hookline.verdict import Condition, record_of
 from unit.control.objects import a_dispatcher, seen_dispatcher
 
 
