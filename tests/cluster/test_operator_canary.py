@@ -99,7 +99,7 @@ async def all_goes_well_and_wrong(hookline: Installation, team: Team, receiver: 
     for name in ("no-key", "no-header", "no-pem"):
         await team.until(name, "SecretInvalid")
     await team.until("no-address", "URLNotAllowed")
-    for name in ("well", "failing", "unreached"):
+    for name in ("well", "failing", "unreached", "no-certificate"):
         await team.until(name, "Ready")
     (event,) = await team.publish()
     call = await team.call(team.path("well"), event)
