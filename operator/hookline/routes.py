@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -221,7 +221,18 @@ class Book:
     def match(self, tenant: str, event_type: str) -> tuple[Route, ...]:
         """The routes for which an event becomes a delivery."""
         place = (tenant, event_type)
-        return tuple(route for shard in self.shards.values() for route in shard.by_event.get(place, ()))
+        found = self._matches.get(place)
+        if found is None:
+            found = tuple(route for shard in self.shards.values() for route in shard.by_event.get(place, ()))
+            if found:
+                # Only what is heard, which the routes bound: anybody may publish events that nobody hears.
+                self._matches[place] = found
+        return found
+
+    @cached_property
+    def _matches(self) -> dict[tuple[str, str], tuple[Route, ...]]:
+        """What `match` found before: asking all 64 shards takes 11 us of an event's CPU in a profile."""
+        return {}
 
     def served(self) -> dict[str, str]:
         """Digests by file, of the root and of each shard's index: says exactly which book this is."""
@@ -255,8 +266,12 @@ def shard_with(pairs: Iterable[tuple[Route, Keys]]) -> Shard:
     return Shard({route.uid: route for route, _ in pairs}, {keys.uid: keys for _, keys in pairs})
 
 
+@lru_cache(maxsize=40_000)
 def shard_of(uid: str, shards: int) -> int:
-    """The shard of a Webhook: by hash, so that a change of one Webhook never moves another."""
+    """The shard of a Webhook: by hash, so that a change of one Webhook never moves another.
+
+    Remembered, since a delivery asks five times: 16 us of its CPU in a profile, as the hash is seldom warm there.
+    """
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % shards
 
 

@@ -10,7 +10,14 @@ from typing import Annotated
 import structlog
 import typer
 
-from hookline.cli.common import DATA_HELP, checked_cidrs, default_data, existing, run_until_signal
+from hookline.cli.common import (
+    DATA_HELP,
+    checked_cidrs,
+    collect_seldom,
+    default_data,
+    existing,
+    run_until_signal,
+)
 from hookline.cli.errors import WrongInput
 from hookline.delivery.sender import Attempt
 from hookline.local.desk import Finding, Level
@@ -56,6 +63,7 @@ def run(
         sync_interval=sync_interval,
         grace_seconds=grace_seconds,
     )
+    collect_seldom()
     run_until_signal(hookline.run)
 
 
