@@ -58,8 +58,8 @@ def existing(paths: list[Path]) -> list[Path]:
 def collect_seldom() -> None:
     """Look for unreachable cycles less often, and never among what was imported. For processes that deliver.
 
-    A delivery makes no cycles and many short-lived objects, so that Python's defaults look through all of the library
-    code again and again: 13 % of a sender's CPU in paired runs. References are still counted, and cycles are still found.
+    A delivery makes many short-lived objects, so that Python's defaults look through all of the library code again and
+    again: 13 % of a sender's CPU in paired runs. References are still counted, and cycles are still found, later.
     """
     gc.collect()
     gc.freeze()

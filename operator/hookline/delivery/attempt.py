@@ -16,17 +16,16 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
-import httpx
 from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress
 from hookline.delivery.tls import TlsMaterial, tls_context
-from hookline.delivery.transport import AiohttpTransport, target_of
+from hookline.delivery.transport import AiohttpTransport, Answer, Post, target_of
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.wall import EgressRefusedError
 from hookline.egress import EgressPolicy
@@ -114,7 +113,7 @@ class Caller:
         started = time.monotonic()
         progress = Progress()
         try:
-            async with asyncio.timeout(call.timeout_seconds):
+            with _Deadline(call.timeout_seconds):
                 return await self._exchange(call, progress, started)
         except Exception as error:  # noqa: BLE001 - whatever breaks, the delivery must get its outcome
             reason, detail = _explain(error, progress, call)
@@ -126,57 +125,77 @@ class Caller:
             await self._transport.aclose()
 
     async def _exchange(self, call: Call, progress: Progress, started: float) -> Outcome:
-        request = _request(call, progress)
+        post = _post(call, progress)
         if self._transport is None:
             self._transport = AiohttpTransport(self._policy, self._lookup(), self._proxy_credentials)
-        response = await self._transport.handle_async_request(request)
-        progress.status = response.status_code
-        body = response.stream
-        assert isinstance(body, httpx.AsyncByteStream)
+        answer = await self._transport.send(post)
+        progress.status = answer.status
         try:
-            answer = await _read_answer(body)
+            kept = await _read_body(answer)
         finally:
-            await body.aclose()
-        return _answered(response, answer, time.monotonic() - started)
+            answer.close()
+        return _answered(answer, kept, time.monotonic() - started)
 
 
-def _request(call: Call, progress: Progress) -> httpx.Request:
+class _Deadline:
+    """As asyncio.timeout, without its two coroutines and its states: 1.4 us a call against 4.6 us."""
+
+    __slots__ = ("_cancelling", "_handle", "_late", "_seconds", "_task")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._late = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "calls are made in tasks"
+        self._task, self._cancelling = task, task.cancelling()
+        self._handle = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._late = True
+        self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._handle.cancel()
+        # Somebody else may have cancelled the task as well: then that counts, and not the time.
+        if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+
+def _post(call: Call, progress: Progress) -> Post:
     target = target_of(call.url)
     progress.authority = target.authority
-    extensions = {
-        "target": target,
-        "ssl_context": tls_context(call.tls),
-        "connect_timeout_seconds": min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds),
-        "progress": progress,
-    }
-    # A stream, not content: httpx then leaves the headers as they are.
-    stream = httpx.ByteStream(call.body)
-    return httpx.Request("POST", target.origin, headers=_wire_headers(call), stream=stream, extensions=extensions)
+    connect_seconds = min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds)
+    return Post(target, _head(call, target.host), call.body, tls_context(call.tls), connect_seconds, progress)
 
 
-def _wire_headers(call: Call) -> list[tuple[bytes, bytes]]:
-    headers = []
+def _head(call: Call, host: str) -> bytes:
+    """The lines of a request's headers without its length, in one text that is encoded once."""
+    lines = []
     for name, value in call.headers:
         # Nearly every value is printable, and this asks for it at a tenth of the cost of an expression.
         if not value.isprintable() and _FORBIDDEN_IN_VALUE.search(value) is not None:
             raise InvalidCallError(f"the value of the header {name!r} holds a line break or a control character")
-        headers.append((_wire_name(name), value.encode("utf-8")))
-    return headers
+        if len(name) == len("host") and name.lower() == "host":
+            host = ""
+        lines.append(f"{_wire_name(name)}: {value}\r\n")
+    return f"{host}{''.join(lines)}".encode()
 
 
 @functools.lru_cache(maxsize=4096)
-def _wire_name(name: str) -> bytes:
+def _wire_name(name: str) -> str:
     if _TOKEN.fullmatch(name) is None:
         raise InvalidCallError("a header name holds characters other than letters, digits and !#$%&'*+.^_`|~-")
     if name.lower() in _FRAMING:
         raise InvalidCallError(f"the header {name!r} belongs to the connection and cannot be set")
-    return name.encode("ascii")
+    return name
 
 
-async def _read_answer(body: AsyncIterable[bytes]) -> bytes:
+async def _read_body(answer: Answer) -> bytes:
     """The first KiB of the body, once the body has ended or exceeded what is read at most."""
     kept, read = b"", 0
-    async for chunk in body:
+    while chunk := await answer.read():
         if len(kept) < MAX_ANSWER_BYTES_KEPT:
             kept += chunk[: MAX_ANSWER_BYTES_KEPT - len(kept)]
         read += len(chunk)
@@ -185,16 +204,16 @@ async def _read_answer(body: AsyncIterable[bytes]) -> bytes:
     return kept
 
 
-def _answered(response: httpx.Response, answer: bytes, duration_seconds: float) -> Outcome:
-    status = response.status_code
+def _answered(answer: Answer, body: bytes, duration_seconds: float) -> Outcome:
+    status = answer.status
     reason, detail = _verdict(status)
     if reason is Reason.DELIVERED:
-        return Outcome(reason, status, detail, duration_seconds, None, answer)
-    hint = response.headers.get("retry-after")
+        return Outcome(reason, status, detail, duration_seconds, None, body)
+    hint = answer.header(b"retry-after")
     retry_after_seconds = None if hint is None else parse_retry_after(hint, time.time())
     if retry_after_seconds is not None:
         detail += f"; asks to wait {retry_after_seconds:.0f} s"
-    return Outcome(reason, status, detail, duration_seconds, retry_after_seconds, answer)
+    return Outcome(reason, status, detail, duration_seconds, retry_after_seconds, body)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""The connections below an attempt: httpx requests and responses, carried by the connections of aiohttp.
+"""The connections below an attempt: one POST and its answer, carried by the connections of aiohttp.
 
 Decides how a connection is made, checked and reused: TLS contexts, name lookup, the egress policy at every door, the
 pool. It never follows a redirect, keeps a cookie, reads a proxy from the environment, adds a header of its own (except
@@ -18,7 +18,7 @@ import re
 import socket
 import ssl
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -56,14 +56,28 @@ _PRINTABLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL taken apart once: `origin` for people and httpx, `request_line` and `host` as they are sent."""
+    """A URL taken apart once: `origin` for the pool, `request_line` and `host`, a whole line, as they are sent."""
 
     origin: httpx.URL
     authority: str
     request_line: bytes = field(repr=False)
-    host: bytes
+    host: str
     literal: Address | None
+    literal_text: str | None
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One request. `head` are its header lines as they are sent, Host among them and without Content-Length."""
+
+    target: Target
+    head: bytes = field(repr=False)
+    body: bytes = field(repr=False)
+    ssl_context: ssl.SSLContext
+    connect_timeout_seconds: float
+    progress: Progress
+    """Written to while the call runs."""
 
 
 @functools.lru_cache(maxsize=_TARGETS_KEPT)
@@ -86,6 +100,7 @@ def target_of(url: str) -> Target:
     except (httpx.InvalidURL, UnicodeError):
         raise InvalidCallError("the URL is not valid") from None
     host = origin.raw_host.decode("ascii")
+    literal = literal_address(host)
     port = HTTPS_PORT if origin.port is None else origin.port
     if _HOST.fullmatch(host) is None or not 0 < port < 65536:
         raise InvalidCallError("the host or the port of the URL is not valid")
@@ -93,8 +108,9 @@ def target_of(url: str) -> Target:
         origin=origin,
         authority=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         request_line=b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii"),
-        host=b"Host: %b\r\n" % origin.netloc,
-        literal=literal_address(host),
+        host=f"Host: {origin.netloc.decode('ascii')}\r\n",
+        literal=literal,
+        literal_text=None if literal is None else str(literal),
         port=port,
     )
 
@@ -218,17 +234,15 @@ class _Connector(aiohttp.TCPConnector):
         raise refused
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends httpx requests over the connections of aiohttp.
+class AiohttpTransport:
+    """Sends requests over the connections of aiohttp.
 
     Of aiohttp it uses the pool, the TLS connections and the parser of answers, and writes the request itself: its
     session and its own request and response objects take 80 us of CPU a call, of 140 us for a bare client in all, for
     what no delivery needs (cookies, redirects, tracing, URLs that are quoted anew).
 
-    A request brings in its `extensions`: `target` (Target), `ssl_context`, `connect_timeout_seconds` and `progress`
-    (Progress, written to while the call runs). Whoever gets the response must read its stream or close it. Errors are
-    those of aiohttp, EgressRefusedError and TimeoutError, and their texts may hold the URL: they are not to be shown.
-    Made and used inside one running event loop.
+    Whoever gets an answer must close it. Errors are those of aiohttp, EgressRefusedError and TimeoutError, and their
+    texts may hold the URL: they are not to be shown. Made and used inside one running event loop.
     """
 
     def __init__(
@@ -242,40 +256,38 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._connector = _Connector(self._wall, self._lookup, proxy_credentials or ProxyCredentials())
         self._doors: dict[tuple[str, ssl.SSLContext], aiohttp.ClientRequest] = {}
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The head of the answer to `request`, its body still unread.
+    async def send(self, post: Post) -> Answer:
+        """The answer to `post`, its body still unread.
 
         A pooled connection that breaks before an answer is usually one that the receiver closed at that very moment.
         The request then goes once more: a delivery may arrive twice anyway, and must not wait for its next attempt
         because of a closed idle connection.
         """
-        progress: Progress = request.extensions["progress"]
-        target: Target = request.extensions["target"]
+        progress, target = post.progress, post.target
         if self._wall.refresh():
             self._connector.clear_dns_cache()
-        refusal = self._wall.refusal_of(target.literal, target.port)
+        refusal = self._wall.refusal_of(target.literal_text, target.port)
         if refusal is not None:
             raise EgressRefusedError(refusal)
         current_call.set(progress)
         try:
-            return await self._send(request, progress)
+            return await self._send(post)
         except (aiohttp.ServerDisconnectedError, OSError):
             if not progress.reused:
                 raise
         progress.phase = Phase.LOOKUP
-        return await self._send(request, progress)
+        return await self._send(post)
 
-    async def _send(self, request: httpx.Request, progress: Progress) -> httpx.Response:
-        extensions = request.extensions
-        door = self._door(extensions["target"], extensions["ssl_context"])
-        connection = await self._connector.connect(door, [], _timeouts(extensions["connect_timeout_seconds"]))
+    async def _send(self, post: Post) -> Answer:
+        door = self._door(post.target, post.ssl_context)
+        connection = await self._connector.connect(door, [], _timeouts(post.connect_timeout_seconds))
         try:
-            message, content = await _exchange(connection, request)
+            message, content = await _exchange(connection, post)
         except BaseException:
             connection.close()
             raise
-        progress.phase = Phase.BODY
-        return httpx.Response(message.code, headers=message.raw_headers, stream=_Body(connection, content))
+        post.progress.phase = Phase.BODY
+        return Answer(message.code, message.raw_headers, connection, content)
 
     def _door(self, target: Target, context: ssl.SSLContext) -> aiohttp.ClientRequest:
         """What the pool of aiohttp knows a way to a receiver by. Never sent."""
@@ -293,7 +305,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         await self._lookup.close()
 
 
-async def _exchange(connection: Connection, request: httpx.Request) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+async def _exchange(connection: Connection, post: Post) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
     """Send a request in one piece; the head of the final answer, and the reader of its body."""
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
@@ -304,7 +316,8 @@ async def _exchange(connection: Connection, request: httpx.Request) -> tuple[Raw
         read_bufsize=READ_BUFFER_BYTES,
         max_field_size=MAX_ANSWER_HEADER_BYTES,
     )
-    transport.write(_on_the_wire(request))
+    length = b"Content-Length: %d\r\n\r\n" % len(post.body)
+    transport.write(b"".join((post.target.request_line, post.head, length, post.body)))
     for _ in range(MAX_INFORMATIONAL_ANSWERS + 1):
         message, content = await protocol.read()
         # 1xx answers come before the answer; there is nothing to be switched to with 101.
@@ -315,38 +328,39 @@ async def _exchange(connection: Connection, request: httpx.Request) -> tuple[Raw
     raise BadHttpMessage("too many informational answers")
 
 
-def _on_the_wire(request: httpx.Request) -> bytes:
-    target: Target = request.extensions["target"]
-    body = request.read()
-    headers = request.headers.raw
-    lines = [b"%b: %b\r\n" % pair for pair in headers]
-    host = b"" if any(name.lower() == b"host" for name, _ in headers) else target.host
-    return b"".join([target.request_line, host, *lines, b"Content-Length: %d\r\n\r\n" % len(body), body])
-
-
 @functools.lru_cache(maxsize=256)
 def _timeouts(connect_seconds: float) -> aiohttp.ClientTimeout:
     # The whole call is bounded by the caller; aiohttp would round timers above the threshold up to full seconds.
     return aiohttp.ClientTimeout(total=None, connect=connect_seconds, ceil_threshold=float("inf"))
 
 
-class _Body(httpx.AsyncByteStream):
-    """The body of an answer, undecoded, in the pieces in which it arrives."""
+class Answer:
+    """The head of an answer, and its body, undecoded, in the pieces in which it arrives."""
 
-    def __init__(self, connection: Connection, content: aiohttp.StreamReader) -> None:
+    __slots__ = ("_connection", "_content", "_headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Sequence[tuple[bytes, bytes]],
+        connection: Connection,
+        content: aiohttp.StreamReader,
+    ) -> None:
+        self.status = status
+        self._headers = headers
         self._connection = connection
         self._content = content
 
-    def __aiter__(self) -> _Body:
-        return self
+    def header(self, name: bytes) -> str | None:
+        """The values of a header, by its name in lower case, as one text; None if there is none."""
+        values = [value for each, value in self._headers if each.lower() == name]
+        return b", ".join(values).decode("latin-1") if values else None
 
-    async def __anext__(self) -> bytes:
-        chunk = b"" if self._content.at_eof() else await self._content.readany()
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
+    async def read(self) -> bytes:
+        """The next piece of the body; empty at its end."""
+        return b"" if self._content.at_eof() else await self._content.readany()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Puts the connection back into the pool, or closes it if something is unread or it was not to be kept."""
         if self._content.at_eof():
             self._connection.release()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from hookline.delivery.lookup import Lookup, is_own
-from hookline.egress import Address, EgressPolicy, Proxy
+from hookline.egress import EgressPolicy, Proxy
 
 _ADDRESSES_KEPT = 4096
 
@@ -28,6 +28,7 @@ class Wall:
         self._read_policy = policy
         self._policy = policy()
         self._passed: set[str] = set()
+        self._open_ports: set[int] = set()
 
     def refresh(self) -> bool:
         """Takes up the policy of this moment; True if it is another one."""
@@ -36,16 +37,25 @@ class Wall:
             return False
         self._policy = policy
         self._passed.clear()
+        self._open_ports.clear()
         return True
 
     @property
     def proxy(self) -> Proxy | None:
         return self._policy.proxy
 
-    def refusal_of(self, literal: Address | None, port: int) -> str | None:
+    def refusal_of(self, literal: str | None, port: int) -> str | None:
         """What a URL alone tells."""
-        refusal = self.refusal(str(literal)) if literal is not None else None
-        return refusal or self._policy.port_refusal(port)
+        refusal = self.refusal(literal) if literal is not None else None
+        return refusal or self._port_refusal(port)
+
+    def _port_refusal(self, port: int) -> str | None:
+        if port in self._open_ports:
+            return None
+        refusal = self._policy.port_refusal(port)
+        if refusal is None:
+            self._open_ports.add(port)
+        return refusal
 
     def refusal(self, address: str) -> str | None:
         if address in self._passed:
