@@ -130,7 +130,8 @@ class Lanes(Generic[T]):
         if lane is None:
             lane = self._lanes[terms.uid] = _Lane(terms)
         # Of a Webhook that is no more a sender does not know the tenant. A uid never moves to another one.
-        lane.terms = terms._replace(tenant=lane.terms.tenant)
+        tenant = lane.terms.tenant
+        lane.terms = terms if terms.tenant == tenant else terms._replace(tenant=tenant)
         return lane
 
     def _begin(self, lane: _Lane[T]) -> None:

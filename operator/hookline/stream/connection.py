@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.client import Client as Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from hookline.stream.credentials import Credentials, CredentialsError
 
@@ -22,6 +27,9 @@ CONNECT_SECONDS = 5.0
 """How long a first connection may take before a person is told that NATS is not there."""
 
 Happened = Callable[[], Awaitable[None]]
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LINE_BREAKS = str.maketrans({"\r": " ", "\n": " "})
 
 
 class StreamUnavailable(Exception):
@@ -41,17 +49,59 @@ def jetstream_answers() -> Iterator[None]:
         raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
 
 
+class Heard(NamedTuple):
+    """A message as it came. Of a message without headers they are empty."""
+
+    subject: str
+    reply: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class NotEncrypted(nats.errors.Error):
     """The address says `tls://`, and the server wants to go on without."""
 
 
 class _Client(Client):
-    """Insists on TLS where the address does, and reads headers at a quarter of the cost.
+    """Insists on TLS where the address does, and reads and writes messages at a part of the cost.
 
     The library goes on in plain text when the server does not ask for TLS: whoever sits in between could read tokens
     and events. Its own reader of headers takes each line as bytes, and looks at every character of each name: 7.5 us
-    against 1.8 us for the seven headers of a delivery, which passes it twice.
+    against 1.8 us for the seven headers of a delivery, which passes it twice. Its writer does likewise: 6.3 us against
+    2.9 us. And what `listen` hears goes from the parser to its listener, without the queue and the task of a
+    subscription: 2.9 us less for each of the three messages of a delivery.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: dict[int, Callable[[Heard], None]] = {}
+
+    def hand_to(self, subscription: Subscription, listener: Callable[[Heard], None]) -> None:
+        """Have a subscription's messages go to `listener` straight from the parser."""
+        self._listeners[subscription._id] = listener  # noqa: SLF001  # has no other name
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        listener = self._listeners.get(sid)
+        if listener is None or sid not in self._subs:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            listener(Heard(subject.decode(), reply.decode(), await self._process_headers(headers) or {}, data))
+        except Exception as error:  # noqa: BLE001  # as the library does: one message must not end the connection
+            await self._error_cb(error)
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, str] | None
+    ) -> None:
+        if not headers or not subject:
+            await super()._send_publish(subject, reply, payload, payload_size, headers)
+            return
+        lines = [f"{_header_name(name)}: {_one_line(value)}\r\n" for name, value in headers.items()]
+        head = f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
+        command = f"HPUB {subject} {reply} {len(head)} {len(head) + payload_size}\r\n".encode()
+        await self._send_command(b"".join((command, head, payload, b"\r\n")))
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
@@ -67,6 +117,32 @@ class _Client(Client):
         if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
             raise NotEncrypted
         return super()._connect_command()
+
+
+@functools.lru_cache(maxsize=256)
+def _header_name(name: str) -> str:
+    if _HEADER_NAME.fullmatch(name.strip()) is None:
+        raise nats.errors.BadHeaderError(name)
+    return name.strip()
+
+
+def _one_line(value: str) -> str:
+    """As the library does: no value of a header begins another one."""
+    if not value.isprintable():
+        value = value.translate(_LINE_BREAKS)
+    return value.strip()
+
+
+async def listen(client: Client, subject: str, listener: Callable[[Heard], None]) -> Subscription:
+    """Hand each message of a subject to `listener`, which must only pass it on. Raises errors of the library."""
+
+    async def heard(message: Msg) -> None:
+        listener(Heard(message.subject, message.reply, message.headers or {}, message.data))
+
+    subscription = await client.subscribe(subject, cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    if isinstance(client, _Client):
+        client.hand_to(subscription, listener)
+    return subscription
 
 
 def shown(url: str) -> str:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from hookline.events import Event, to_headers
 from hookline.stream import names
-from hookline.stream.connection import StreamRefused, StreamUnavailable
+from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, listen
 
 ACK_SECONDS = 5.0
 """How long a publisher waits for the word that a message is stored."""
+
+
+_STORED = re.compile(rb'\{"stream":"[A-Za-z0-9_-]+", ?"seq":[0-9]+\}')
+"""What the server nearly always says: stored, and new."""
+
+
+class _Waiting(NamedTuple):
+    answer: asyncio.Future[Heard]
+    until_s: float
 
 
 class Publisher:
@@ -31,7 +41,9 @@ class Publisher:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._inbox = client.new_inbox()
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        """In the order in which their time runs out."""
+        self._watchdog: asyncio.TimerHandle | None = None
         self._tokens = itertools.count()
         self._subscribing: asyncio.Task[Subscription] | None = None
         self._listens = False
@@ -56,36 +68,50 @@ class Publisher:
             ) from None
         return _is_new(answer)
 
-    async def _ask(self, subject: str, body: bytes, headers: dict[str, str]) -> Msg:
+    async def _ask(self, subject: str, body: bytes, headers: dict[str, str]) -> Heard:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Msg] = loop.create_future()
-        # A timer on the answer, and not asyncio.timeout around it: 0.7 us against 4.4 us, for each message stored.
-        late = loop.call_later(ACK_SECONDS, _give_up, answer)
+        answer: asyncio.Future[Heard] = loop.create_future()
         token = str(next(self._tokens))
-        self._waiting[token] = answer
+        self._waiting[token] = _Waiting(answer, loop.time() + ACK_SECONDS)
+        self._watch(loop)
         try:
             if not self._listens:
                 await self._listen()
             await self._client.publish(subject, body, reply=f"{self._inbox}.{token}", headers=headers or None)
             return await answer
         finally:
-            late.cancel()
             del self._waiting[token]
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer for all that wait, and not one for each: 0.2 us against 2.2 us, for each message stored."""
+        first = next(iter(self._waiting.values()))
+        if self._watchdog is not None and self._watchdog.when() > first.until_s:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if self._watchdog is None:
+            self._watchdog = loop.call_at(first.until_s, self._give_up, loop)
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._watchdog = None
+        now_s = loop.time()
+        waiting = [each for each in self._waiting.values() if not each.answer.done()]
+        for each in waiting:
+            if each.until_s <= now_s:
+                each.answer.set_exception(TimeoutError())
+        left = [each for each in waiting if not each.answer.done()]
+        if left:
+            self._watchdog = loop.call_at(left[0].until_s, self._give_up, loop)
 
     async def _listen(self) -> None:
         if self._subscribing is None:
-            self._subscribing = asyncio.create_task(
-                self._client.subscribe(
-                    f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=-1, pending_bytes_limit=-1
-                )
-            )
+            self._subscribing = asyncio.create_task(listen(self._client, f"{self._inbox}.*", self._answered))
         await asyncio.shield(self._subscribing)
         self._listens = True
 
-    async def _answered(self, message: Msg) -> None:
+    def _answered(self, message: Heard) -> None:
         waiting = self._waiting.get(message.subject[len(self._inbox) + 1 :])
-        if waiting is not None and not waiting.done():
-            waiting.set_result(message)
+        if waiting is not None and not waiting.answer.done():
+            waiting.answer.set_result(message)
 
     async def store_later(self, uid: str, body: bytes, headers: Mapping[str, str], *, at_s: float, once: str) -> None:
         """Store a delivery that returns to its shard at `at_s` (Unix time), in a scheduled message (ADR-51).
@@ -97,16 +123,13 @@ class Publisher:
         await self.store(names.later_subject(uid, once), body, {**headers, **schedule})
 
 
-def _give_up(answer: asyncio.Future[Msg]) -> None:
-    if not answer.done():
-        answer.set_exception(TimeoutError())
-
-
-def _is_new(answer: Msg) -> bool:
+def _is_new(answer: Heard) -> bool:
     """What the server said: stored, stored before (False), or refused."""
-    if answer.headers and answer.headers.get("Status") == "503":
+    if answer.headers.get("Status") == "503":
         raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
-    said = json.loads(answer.data)
+    if _STORED.fullmatch(answer.body) is not None:
+        return True
+    said = json.loads(answer.body)
     if "error" in said:
         raise StreamRefused(f"NATS refused to store: {said['error'].get('description', 'without a reason')}")
     return not said.get("duplicate", False)

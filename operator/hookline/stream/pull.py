@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hookline.stream.connection import StreamUnavailable
+from hookline.stream.connection import Heard, StreamUnavailable, listen
 from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
@@ -95,14 +94,14 @@ class PullLoop:
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._giving: set[asyncio.Task[None]] = set()
+        """Back what came of a consumer that was removed."""
         self._looked_s = 0.0
 
     async def start(self) -> None:
         """Begin. Raises StreamUnavailable when the connection is closed by now."""
         try:
-            self._subscription = await self._client.subscribe(
-                f"{self._inbox}.*", cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=-1
-            )
+            self._subscription = await listen(self._client, f"{self._inbox}.*", self._receive)
         except nats.errors.Error as error:
             raise StreamUnavailable(f"the connection to NATS is closed ({type(error).__name__})") from None
         self._looked_s = time.monotonic()
@@ -183,16 +182,17 @@ class PullLoop:
         except nats.errors.Error:
             source.asked = 0
 
-    async def _receive(self, message: Msg) -> None:
-        if message.headers and "Status" in message.headers and not message.reply.startswith("$JS.ACK"):
+    def _receive(self, message: Heard) -> None:
+        if "Status" in message.headers and not message.reply.startswith("$JS.ACK"):
             self._status(message.subject[len(self._inbox) + 1 :], message.headers)
             return
         consumer, seq = _place(message.reply)
         source = self._sources.get(consumer)
-        headers = message.headers or {}
-        taken = Taken(consumer, message.subject, headers, message.data, seq, self._client, message.reply)
+        taken = Taken(consumer, message.subject, message.headers, message.body, seq, self._client, message.reply)
         if source is None:
-            await taken.give_back()
+            giving = asyncio.create_task(taken.give_back())
+            self._giving.add(giving)
+            giving.add_done_callback(self._giving.discard)
             return
         source.heard_s = time.monotonic()
         source.asked = max(0, source.asked - 1)
