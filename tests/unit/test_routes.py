@@ -87,6 +87,15 @@ def test_an_event_is_heard_in_its_own_tenant_by_its_own_type_and_not_by_a_disabl
     assert book.match("default", "Unheard") == ()
 
 
+def test_what_matches_is_remembered_only_for_events_that_are_heard() -> None:
+    book = a_book()
+    for number in range(100):
+        assert book.match("default", f"Unheard{number}") == ()
+    (tenant, event_type), *_ = [(each.namespace, each.event or "") for each in book.routes()]
+    assert book.match(tenant, event_type) == book.match(tenant, event_type) != ()
+    assert list(book._matches) == [(tenant, event_type)]
+
+
 def test_a_book_says_exactly_what_it_serves() -> None:
     served = a_book().served()
     shards = {index_file(shard_of(uid, BOOK_SHARDS)) for uid in ("u1", "u2")}

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hookline.delivery.background import background
-from hookline.tasks import cancel
+from hookline.tasks import Deadline, cancel
 
 
 async def deaf() -> None:
@@ -41,4 +41,49 @@ async def test_there_may_be_nothing_to_cancel() -> None:
 
 async def test_work_in_the_background_ends_with_the_body_even_if_it_misses_a_cancellation() -> None:
     async with background(deaf()):
+        await asyncio.sleep(0)
+
+
+async def sleeps_until(deadline: Deadline) -> str:
+    with deadline:
+        await asyncio.sleep(3600)
+    return "slept"
+
+
+async def test_a_deadline_raises_a_timeout_error_and_leaves_no_cancellation_behind() -> None:
+    async def work() -> int:
+        with pytest.raises(TimeoutError):
+            await sleeps_until(Deadline(0))
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert await asyncio.create_task(work()) == 0
+
+
+async def test_what_is_done_in_time_never_hears_of_its_deadline() -> None:
+    with Deadline(0.01):
+        pass
+    await asyncio.sleep(0.05)
+
+
+async def test_an_error_in_time_stays_what_it_is() -> None:
+    with pytest.raises(ValueError, match="own"), Deadline(60):
+        raise ValueError("own")
+
+
+async def test_a_cancellation_from_elsewhere_counts_more_than_a_deadline() -> None:
+    for seconds in (0, 60):
+        task = asyncio.create_task(sleeps_until(Deadline(seconds)))
+        await asyncio.sleep(0)
+        # Both the deadline that is due and this one are pending when the task runs next.
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+async def test_the_inner_one_of_two_deadlines_is_the_one_that_is_late() -> None:
+    with Deadline(60):
+        with pytest.raises(TimeoutError):
+            await sleeps_until(Deadline(0))
         await asyncio.sleep(0)
