@@ -69,6 +69,10 @@ current: setup ## Check that generated files are current
 bench: setup ## What delivery costs and holds: speed, latency, isolation, backlog, memory (ARGS="--quick", "--only a,c"; 12 minutes)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.bench $(ARGS)
 
+.PHONY: flame
+flame: setup ## Where the CPU of a sender goes: a flame graph, and shares of its parts
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.flame $(ARGS)
+
 .PHONY: soak
 soak: setup ## 20 minutes at 70 % load while everything around fails (ARGS="--minutes 2"): nothing lost, nothing grows
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak $(ARGS)
