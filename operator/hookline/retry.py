@@ -11,7 +11,8 @@ What follows stands beside each Reason, and for people in docs/outcomes.md, whos
 | Then.AGAIN | again on the schedule, or when `Retry-After` asks for it if that is later | dead: ScheduleSpent |
 | Then.DEAD  | dead at once: Gone | dead: Gone |
 
-`Retry-After` counts on 429 and 503 only, in seconds or as a date, and up to 24 h.
+`Retry-After` counts on 429 and 503 only, in seconds or as a date that is read against the `Date` of the answer, and
+up to 24 h.
 
 Other 4xx answers are retried because in practice they are a wrong deployment, an expired credential or a missing
 route, which people mend within the hours that the schedule spans. Refused egress and unusable TLS material are retried
@@ -218,9 +219,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The delivery is tried again at `at_s`, Unix time in seconds."""
+    """The delivery is tried again after `wait_seconds`, counted from the end of the attempt."""
 
-    at_s: float
+    wait_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +231,8 @@ class Dead:
     reason: str
 
 
-def decide(
-    outcome: Outcome, *, attempt: int, schedule_seconds: Sequence[float], now_s: float, jitter: float
-) -> Done | Retry | Dead:
-    """What follows the attempt number `attempt` (1-based) that ended at `now_s` with `outcome`.
+def decide(outcome: Outcome, *, attempt: int, schedule_seconds: Sequence[float], jitter: float) -> Done | Retry | Dead:
+    """What follows the attempt number `attempt` (1-based) that ended with `outcome`.
 
     `jitter` in [0, 1) spreads retries over 20 % of the wait, after the schedule and after a receiver's hint, never
     before: whoever reads the schedule in a manifest or asks for a pause gets at least that. An empty schedule means a
@@ -248,23 +247,25 @@ def decide(
     if attempt > len(schedule_seconds):
         return Dead(f"ScheduleSpent: attempt {attempt} was the last one and ended with {_summary(outcome)}")
     wait = max(float(schedule_seconds[attempt - 1]), _hint_seconds(outcome))
-    return Retry(now_s + wait * (1 + JITTER_SHARE * jitter))
+    return Retry(wait * (1 + JITTER_SHARE * jitter))
 
 
-def parse_retry_after(value: str, now_s: float) -> float | None:
+def parse_retry_after(value: str, now_s: float, *, answered: str | None = None) -> float | None:
     """The pause in seconds that a `Retry-After` header asks for, at most 24 h; None if it asks for none.
 
-    RFC 9110 10.2.3: a count of seconds, or an HTTP-date, here relative to `now_s` (Unix seconds). A date in the past
-    and everything else is None: a receiver's text is never an error.
+    RFC 9110 10.2.3: a count of seconds, or an HTTP-date. That is one of the receiver's clock, so it is read against
+    `answered`, the `Date` of the same answer (RFC 9110 6.6.1); against `now_s` (Unix seconds) if there is none. A date
+    in the past and everything else is None: a receiver's text is never an error.
     """
     text = value.strip()
     if text.isascii() and text.isdigit():
         # int() refuses very long digit strings, float() turns them into infinity.
         return min(float(text), MAX_RETRY_AFTER_SECONDS)
-    seconds = _seconds_until(text, now_s)
-    if seconds is None or seconds <= 0:
+    until_s, answered_s = _unix_s(text), _unix_s((answered or "").strip())
+    if until_s is None:
         return None
-    return min(seconds, MAX_RETRY_AFTER_SECONDS)
+    seconds = until_s - (now_s if answered_s is None else answered_s)
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
 def _hint_seconds(outcome: Outcome) -> float:
@@ -277,12 +278,12 @@ def _summary(outcome: Outcome) -> str:
     return str(outcome.reason) if outcome.status is None else f"{outcome.reason} {outcome.status}"
 
 
-def _seconds_until(http_date: str, now_s: float) -> float | None:
+def _unix_s(http_date: str) -> float | None:
     if len(http_date) > _LONGEST_HTTP_DATE:
         return None
     try:
         when = parsedate_to_datetime(http_date)
         # HTTP-dates are in GMT; the asctime form does not say so.
-        return when.replace(tzinfo=when.tzinfo or UTC).timestamp() - now_s
+        return when.replace(tzinfo=when.tzinfo or UTC).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -168,6 +168,17 @@ async def test_a_retry_after_date_is_read_against_the_clock(
     assert outcome.retry_after_seconds == pytest.approx(600, abs=30)
 
 
+async def test_a_retry_after_date_of_a_receiver_whose_clock_is_off_is_read_against_its_own_date(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial
+) -> None:
+    dates = "date: Tue, 14 Nov 2023 22:13:20 GMT\r\nretry-after: Tue, 14 Nov 2023 22:15:20 GMT"
+    answer = f"HTTP/1.1 503 Busy\r\n{dates}\r\ncontent-length: 0\r\n\r\n".encode()
+    async with RawReceiver(tls, answering(answer)) as receiver:
+        outcome = await outcome_of(caller, call_to(receiver.port, trust))
+
+    assert outcome.retry_after_seconds == 120
+
+
 async def test_the_first_kib_of_the_answer_is_kept(caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial) -> None:
     text = bytes(range(256)) * 100
     answer = b"HTTP/1.1 500 Oops\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)

@@ -37,21 +37,19 @@ def ended(reason: Reason, status: int | None = None, retry_after_seconds: float 
 
 
 def due_in_seconds(outcome: Outcome, *, attempt: int = 1, jitter: float = 0.0) -> float:
-    decision = decide(outcome, attempt=attempt, schedule_seconds=DEFAULT_SCHEDULE_SECONDS, now_s=NOW_S, jitter=jitter)
+    decision = decide(outcome, attempt=attempt, schedule_seconds=DEFAULT_SCHEDULE_SECONDS, jitter=jitter)
     assert isinstance(decision, Retry)
-    return decision.at_s - NOW_S
+    return decision.wait_seconds
 
 
 def test_a_delivered_event_is_done() -> None:
     outcome = ended(Reason.DELIVERED, 204)
 
-    assert decide(outcome, attempt=1, schedule_seconds=[5], now_s=NOW_S, jitter=0.5) == Done()
+    assert decide(outcome, attempt=1, schedule_seconds=[5], jitter=0.5) == Done()
 
 
 def test_410_gives_up_at_once_with_the_whole_schedule_left() -> None:
-    decision = decide(
-        ended(Reason.GONE, 410), attempt=1, schedule_seconds=DEFAULT_SCHEDULE_SECONDS, now_s=NOW_S, jitter=0.0
-    )
+    decision = decide(ended(Reason.GONE, 410), attempt=1, schedule_seconds=DEFAULT_SCHEDULE_SECONDS, jitter=0.0)
 
     assert isinstance(decision, Dead)
     assert decision.reason.startswith("Gone: ")
@@ -66,13 +64,13 @@ def test_the_default_schedule_is_the_one_of_standard_webhooks() -> None:
 def test_every_other_failure_is_retried_and_dead_when_the_schedule_is_spent(reason: Reason) -> None:
     outcome = ended(reason)
 
-    assert isinstance(decide(outcome, attempt=2, schedule_seconds=[5, 5], now_s=NOW_S, jitter=0.0), Retry)
-    spent = decide(outcome, attempt=3, schedule_seconds=[5, 5], now_s=NOW_S, jitter=0.0)
+    assert isinstance(decide(outcome, attempt=2, schedule_seconds=[5, 5], jitter=0.0), Retry)
+    spent = decide(outcome, attempt=3, schedule_seconds=[5, 5], jitter=0.0)
     assert spent == Dead(f"ScheduleSpent: attempt 3 was the last one and ended with {reason}")
 
 
 def test_the_reason_of_a_dead_delivery_names_the_last_status() -> None:
-    spent = decide(ended(Reason.HTTP_STATUS, 503), attempt=1, schedule_seconds=[], now_s=NOW_S, jitter=0.0)
+    spent = decide(ended(Reason.HTTP_STATUS, 503), attempt=1, schedule_seconds=[], jitter=0.0)
 
     assert spent == Dead("ScheduleSpent: attempt 1 was the last one and ended with HTTPStatus 503")
 
@@ -82,11 +80,8 @@ def test_a_delivery_makes_one_attempt_more_than_the_schedule_has_waits(
     schedule: list[int], jitter: float, status: int, hint: float | None
 ) -> None:
     outcome = ended(Reason.HTTP_STATUS, status, hint)
-    attempt, now_s = 1, NOW_S
-    while isinstance(
-        decision := decide(outcome, attempt=attempt, schedule_seconds=schedule, now_s=now_s, jitter=jitter), Retry
-    ):
-        now_s = decision.at_s
+    attempt = 1
+    while isinstance(decision := decide(outcome, attempt=attempt, schedule_seconds=schedule, jitter=jitter), Retry):
         attempt += 1
 
     assert isinstance(decision, Dead)
@@ -103,12 +98,12 @@ def test_a_delivery_makes_one_attempt_more_than_the_schedule_has_waits(
 def test_no_retry_is_earlier_than_schedule_and_hint_nor_more_than_a_fifth_later(
     schedule: list[int], jitter: float, reason: Reason, status: int | None, hint: float | None
 ) -> None:
-    decision = decide(ended(reason, status, hint), attempt=1, schedule_seconds=schedule, now_s=NOW_S, jitter=jitter)
+    decision = decide(ended(reason, status, hint), attempt=1, schedule_seconds=schedule, jitter=jitter)
 
     assert isinstance(decision, Retry)
     honoured = min(hint, MAX_RETRY_AFTER_SECONDS) if hint is not None and status in (429, 503) else 0.0
     wait = max(schedule[0], honoured)
-    assert NOW_S + wait <= decision.at_s <= NOW_S + wait * 1.2 + 1e-3
+    assert wait <= decision.wait_seconds <= wait * 1.2 + 1e-3
 
 
 @given(first=jitters, second=jitters)
@@ -141,7 +136,7 @@ def test_retry_after_counts_on_429_and_503_only_never_before_the_schedule_and_up
 
 def test_attempts_are_counted_from_one() -> None:
     with pytest.raises(ValueError, match="from 1"):
-        decide(ended(Reason.TIMEOUT), attempt=0, schedule_seconds=[5], now_s=NOW_S, jitter=0.0)
+        decide(ended(Reason.TIMEOUT), attempt=0, schedule_seconds=[5], jitter=0.0)
 
 
 def test_reason_words_are_unique_camel_case() -> None:
@@ -194,12 +189,31 @@ def test_retry_after_is_read_in_both_forms_and_garbage_is_no_wish(value: str, se
     assert parse_retry_after(value, NOW_S) == seconds
 
 
+@pytest.mark.parametrize(
+    ("value", "answered", "seconds"),
+    [
+        ("Tue, 14 Nov 2023 22:15:20 GMT", "Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+        ("Tue, 14 Nov 2023 21:15:20 GMT", "Tue, 14 Nov 2023 21:13:20 GMT", 120.0),
+        ("Tue, 14 Nov 2023 23:15:20 GMT", "Tue, 14 Nov 2023 23:15:20 GMT", None),
+        ("Tue, 14 Nov 2023 22:15:20 GMT", "", 120.0),
+        ("Tue, 14 Nov 2023 22:15:20 GMT", "soon", 120.0),
+        ("Tue, 14 Nov 2023 22:15:20 GMT", "Tue, 14 Nov 0001 22:14:20 GMT", MAX_RETRY_AFTER_SECONDS),
+        ("120", "Tue, 14 Nov 2023 23:15:20 GMT", 120.0),
+    ],
+)
+def test_a_date_is_read_against_the_date_of_the_answer_and_not_against_the_clock_of_the_sender(
+    value: str, answered: str, seconds: float | None
+) -> None:
+    assert parse_retry_after(value, NOW_S, answered=answered) == seconds
+
+
 @given(
     value=st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [-+A-Z0-9]*"),
     now_s=st.floats(0, 1e11),
+    answered=st.none() | st.text(),
 )
-def test_no_text_of_a_receiver_is_an_error_or_more_than_a_day(value: str, now_s: float) -> None:
-    seconds = parse_retry_after(value, now_s)
+def test_no_text_of_a_receiver_is_an_error_or_more_than_a_day(value: str, now_s: float, answered: str | None) -> None:
+    seconds = parse_retry_after(value, now_s, answered=answered)
 
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS
 

@@ -130,6 +130,15 @@ def test_a_retired_key_whose_time_is_over_is_dropped() -> None:
     assert rotated(signed("new", ("old", 5000)), signed("new"), 5000) == signed("new")
 
 
+def test_a_clock_that_jumps_ahead_ends_the_overlap_for_good_and_one_set_back_makes_it_longer() -> None:
+    keys = rotated(signed("old"), signed("new"), 1000)
+    ahead = rotated(keys, signed("new"), 1000 + ROTATION_SECONDS)
+    assert rotated(ahead, signed("new"), 1001).signing_at(1001) == ("new",)
+    set_back = rotated(keys, signed("new"), 500)
+    assert set_back == keys
+    assert set_back.signing_at(999 + ROTATION_SECONDS) == ("new", "old")
+
+
 def test_a_key_that_was_taken_away_never_signs_on() -> None:
     assert rotated(signed("old", ("older", 5000)), signed(None), 1000) == signed(None)
     assert rotated(signed(None), signed("new"), 1000) == signed("new")

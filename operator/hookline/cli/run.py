@@ -86,7 +86,7 @@ def log_attempt(attempt: Attempt) -> None:
         "milliseconds": round(outcome.duration_seconds * 1000, 1),
     }
     if isinstance(decision, Retry):
-        log.warning("will be tried again", **facts, detail=outcome.detail, at=round(decision.at_s, 1))
+        log.warning("will be tried again", **facts, detail=outcome.detail, in_seconds=round(decision.wait_seconds, 1))
     elif isinstance(decision, Dead):
         log.error("given up, now a dead letter", **facts, detail=outcome.detail, why=decision.reason)
     else:

@@ -184,7 +184,8 @@ def _answered(answer: Answer, body: bytes, duration_seconds: float) -> Outcome:
     if reason is Reason.DELIVERED:
         return Outcome(reason, status, detail, duration_seconds, None, body)
     hint = answer.header(b"retry-after")
-    retry_after_seconds = None if hint is None else parse_retry_after(hint, time.time())
+    answered = answer.header(b"date")
+    retry_after_seconds = None if hint is None else parse_retry_after(hint, time.time(), answered=answered)
     if retry_after_seconds is not None:
         detail += f"; asks to wait {retry_after_seconds:.0f} s"
     return Outcome(reason, status, detail, duration_seconds, retry_after_seconds, body)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 import structlog
 
@@ -20,6 +19,7 @@ from hookline.events import Event
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
 from hookline.stream import names
+from hookline.stream.clock import stamp
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
@@ -53,8 +53,8 @@ class Fanout:
         """One event. Left unacked when not everything could be stored: it comes back."""
         book = self._books.current
         assert book is not None, "nothing is taken before there is a route book"
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=now)
+        stored = stamp(taken.stored_s)
+        event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=stored)
         message = (taken.consumer, taken.seq)
         # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
         known = self._settled.has(message, event.id)

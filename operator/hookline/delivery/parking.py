@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 
 import structlog
@@ -28,6 +27,7 @@ from hookline.delivery.shares import Members
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
 from hookline.stream import names
+from hookline.stream.clock import ServerClock, stamp
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
@@ -83,6 +83,7 @@ class Parking:
         sender: Sender,
         endpoints: Endpoints,
         members: Members,
+        clock: ServerClock,
         *,
         gone_seconds: float,
     ) -> None:
@@ -94,6 +95,7 @@ class Parking:
         self._sender = sender
         self._endpoints = endpoints
         self._members = members
+        self._clock = clock
         self._ask_seconds = gone_seconds / QUESTIONS
         self._ask_at_s = 0.0
         self._absences = Absences()
@@ -101,8 +103,6 @@ class Parking:
         self._shelves: dict[str, _Shelf] = {}
         self._expiries: dict[str, tuple[str, float]] = {}
         """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""
-        self._server_ahead_s = 0.0
-        """The server's clock less our monotonic one: no clock of a pod decides how old something is."""
         self._wake = asyncio.Event()
 
     def owns(self, taken: Taken) -> bool:
@@ -173,7 +173,7 @@ class Parking:
         return self._spent(route, stored_s, delivery.stored_s or stored_s)
 
     def _spent(self, route: Route | None, shelf_s: float, event_s: float) -> str:
-        book, now_s = self._books.current, self._server_s()
+        book, now_s = self._books.current, self._clock.now_s()
         assert book is not None, "nothing is taken before there is a route book"
         return breaker.spent(
             route,
@@ -199,7 +199,7 @@ class Parking:
             self._pull.release(taken)
 
     async def _bury(self, delivery: Delivery, reason: str, route: Route | None) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = stamp(self._clock.now_s())
         letter = deliveries.dead_letter(delivery, reason, route=route, keys=None, outcome=None, failed_at=now)
         await self._publisher.store(letter.subject, letter.body, letter.headers, once=letter.once)
         self._metrics.died(reason.partition(":")[0])
@@ -208,9 +208,8 @@ class Parking:
         book = self._books.current
         if book is None:
             return
-        waiting, server_s = await parked(self._client)
+        waiting = await parked(self._client)
         now_s = time.monotonic()
-        self._server_ahead_s = server_s - now_s
         states = {uid for uid, _ in self._endpoints.states()}
         await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})
         self._tidy(book, waiting, states, now_s)
@@ -254,7 +253,7 @@ class Parking:
         if route is not None and self._endpoints.is_due(route, now_s) and await self._endpoints.claim(route):
             return _Task.PROBE
         why, due_s = self._expiries.get(uid, ("", float("inf")))
-        if why == self._endpoints.why_shelved(route) and self._server_s() >= due_s:
+        if why == self._endpoints.why_shelved(route) and self._clock.now_s() >= due_s:
             del self._expiries[uid]
             return _Task.EXPIRE
         return None
@@ -315,9 +314,6 @@ class Parking:
         self._ask_at_s = now_s + self._ask_seconds
         await self._peers.ask(unknown)
         self._absences.ask(unknown)
-
-    def _server_s(self) -> float:
-        return time.monotonic() + self._server_ahead_s
 
     def _knows(self, uid: str) -> bool:
         book = self._books.current

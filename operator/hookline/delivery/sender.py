@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 
@@ -30,6 +29,7 @@ from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Done, Outcome, Retry
 from hookline.routes import Keys, Route
 from hookline.stream import names
+from hookline.stream.clock import ServerClock, stamp
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
@@ -83,6 +83,7 @@ class Sender:
         endpoints: Endpoints,
         members: Members,
         metrics: SenderMetrics,
+        clock: ServerClock,
         *,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
@@ -93,6 +94,7 @@ class Sender:
         self._endpoints = endpoints
         self._members = members
         self._metrics = metrics
+        self._clock = clock
         self._on_attempt = on_attempt
         self._lanes: Lanes[_Job] = Lanes()
         self._held: dict[MessageKey, _Job] = {}
@@ -230,7 +232,6 @@ class Sender:
             outcome,
             attempt=delivery.attempt,
             schedule_seconds=route.schedule_seconds,
-            now_s=time.time(),
             jitter=random.random(),
         )
         self._endpoints.attempted(route, outcome, probe=job.probe)
@@ -239,7 +240,7 @@ class Sender:
         if given_back:
             await self._give_back(job)
         elif isinstance(decision, Retry):
-            await self._settle(job, self._store_later(delivery.next_attempt(), decision.at_s))
+            await self._settle(job, self._store_later(delivery.next_attempt(), decision.wait_seconds))
         elif isinstance(decision, Dead):
             await self._settle(job, self._store_dead(delivery, decision.reason, route, outcome))
         else:
@@ -271,13 +272,12 @@ class Sender:
     async def _store(self, subject: str, body: bytes, headers: dict[str, str], once: str) -> None:
         await self._publisher.store(subject, body, headers, once=once)
 
-    async def _store_later(self, delivery: Delivery, at_s: float) -> None:
-        await self._publisher.store_later(
-            delivery.uid, delivery.event.body, delivery.headers(), at_s=at_s, once=deliveries.later_token(delivery)
-        )
+    async def _store_later(self, delivery: Delivery, wait_seconds: float) -> None:
+        at_s, once = self._clock.now_s() + wait_seconds, deliveries.later_token(delivery)
+        await self._publisher.store_later(delivery.uid, delivery.event.body, delivery.headers(), at_s=at_s, once=once)
 
     async def _store_dead(self, delivery: Delivery, reason: str, route: Route, outcome: Outcome) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = stamp(self._clock.now_s())
         letter = deliveries.dead_letter(
             delivery, reason, route=route, keys=self._keys(route), outcome=outcome, failed_at=now
         )

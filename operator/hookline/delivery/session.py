@@ -27,6 +27,7 @@ from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, DispatcherRecord
 from hookline.stream import names
+from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.peers import Presence
@@ -61,6 +62,7 @@ class Session:
         self._caller = Caller(lambda: books.policy, proxy_credentials=proxy_credentials)
         self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
         publisher = Publisher(client)
+        self._clock = ServerClock(client)
         me = secrets.token_hex(8)
         self._endpoints = endpoints
         self._bucket = EndpointBucket(client)
@@ -68,7 +70,15 @@ class Session:
         self._presence = Presence(client, me, on_here=self._here, on_left=self._left)
         self._fanout = Fanout(self._pull, publisher, books, endpoints, metrics)
         self._sender = Sender(
-            self._pull, publisher, books, self._caller, endpoints, self._members, metrics, on_attempt=on_attempt
+            self._pull,
+            publisher,
+            books,
+            self._caller,
+            endpoints,
+            self._members,
+            metrics,
+            self._clock,
+            on_attempt=on_attempt,
         )
         self._parking = Parking(
             client,
@@ -79,6 +89,7 @@ class Session:
             self._sender,
             endpoints,
             self._members,
+            self._clock,
             gone_seconds=gone_seconds,
         )
         self._sender.on_probed = self._parking.probed
@@ -102,11 +113,13 @@ class Session:
 
     def reconnected(self) -> None:
         self._pull.reconnected()
+        self._clock.reconnected()
 
     async def run(self, stop: asyncio.Event, *, grace_seconds: float, on_ready: Callable[[], None]) -> None:
         """Deliver until `stop`, then drain within the grace. Raises StreamUnavailable, StreamRefused."""
         try:
             await self._bring_up_to_date()
+            await self._clock.measure()
             await self._endpoints.load(self._bucket)
             await self._presence.start()
             await self._presence.announce()
@@ -118,6 +131,7 @@ class Session:
                 self._parking.watch(),
                 self._endpoints.follow(self._bucket),
                 self._announce(),
+                self._clock.follow(),
                 self._follow_changes(),
             ):
                 await stop.wait()

@@ -7,7 +7,6 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import nats.errors
@@ -16,6 +15,7 @@ from nats.aio.subscription import Subscription
 
 from hookline.events import Event, to_headers
 from hookline.stream import names
+from hookline.stream.clock import stamp
 from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, listen
 
 ACK_SECONDS = 5.0
@@ -114,12 +114,12 @@ class Publisher:
             waiting.answer.set_result(message)
 
     async def store_later(self, uid: str, body: bytes, headers: Mapping[str, str], *, at_s: float, once: str) -> None:
-        """Store a delivery that returns to its shard at `at_s` (Unix time), in a scheduled message (ADR-51).
+        """Store a delivery that returns to its shard at `at_s`, in a scheduled message (ADR-51).
 
+        `at_s` is Unix time by the server's clock, see stream/clock: the server compares it with nothing else.
         Never a sleeping nak: that would hold a slot of the shared consumer for its whole sleep.
         """
-        at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        schedule = {"Nats-Schedule": f"@at {at}", "Nats-Schedule-Target": names.delivery_subject(uid)}
+        schedule = {"Nats-Schedule": f"@at {stamp(at_s)}", "Nats-Schedule-Target": names.delivery_subject(uid)}
         await self.store(names.later_subject(uid, once), body, {**headers, **schedule})
 
 

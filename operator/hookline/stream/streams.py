@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import nats.errors
@@ -133,18 +132,17 @@ def _consumer(name: str, filter_subject: str) -> ConsumerConfig:
     )
 
 
-async def parked(client: Client) -> tuple[dict[str, int], float]:
-    """How many deliveries are on the shelf, by uid of their Webhook, and the server's Unix time. Raises
-    StreamUnavailable."""
+async def parked(client: Client) -> dict[str, int]:
+    """How many deliveries are on the shelf, by uid of their Webhook. Raises StreamUnavailable."""
     counts: dict[str, int] = {}
     while True:
-        info = await _ask(
+        info = await ask(
             client, f"STREAM.INFO.{names.PARKED}", subjects_filter=names.parked_subject("*"), offset=len(counts)
         )
         subjects = info["state"].get("subjects") or {}
         counts |= {names.uid_of(subject): count for subject, count in subjects.items()}
         if not subjects or len(counts) >= info.get("total", 0):
-            return counts, datetime.fromisoformat(info["ts"][:19] + "+00:00").timestamp()
+            return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +165,15 @@ async def oldest_parked(client: Client, uid: str) -> Oldest | None:
     return Oldest(at, message.headers or {})
 
 
-async def _ask(client: Client, what: str, **question: object) -> dict[str, Any]:
+async def ask(client: Client, what: str, **question: object) -> dict[str, Any]:
+    """A question to JetStream's API; its answer. Raises StreamUnavailable."""
     try:
         answer = await client.request(f"$JS.API.{what}", json.dumps(question).encode(), timeout=5)
     except nats.errors.Error as error:
         raise _unavailable(error) from None
     said: dict[str, Any] = json.loads(answer.data)
     if "error" in said:
-        raise StreamUnavailable(f"JetStream cannot say what is on the shelf ({said['error'].get('description')})")
+        raise StreamUnavailable(f"JetStream does not answer {what} ({said['error'].get('description')})")
     return said
 
 
