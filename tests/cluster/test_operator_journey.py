@@ -314,15 +314,43 @@ async def test_a_second_dispatcher_on_the_same_nats_is_refused_and_disturbs_nobo
 async def test_a_webhook_that_loses_its_secret_is_told_of_by_an_event(hookline: Installation, team: Team) -> None:
     await team.delete("secret", "signing")
     await team.until("orders", "SecretNotLent")
+    assert await events_about_orders(hookline, team, 1) == [("Warning", "SecretNotLent")]
+
+
+async def test_an_endpoint_that_turns_sick_and_well_is_told_of_by_one_event_each_also_by_an_operator_that_starts_anew(
+    hookline: Installation, team: Team, receiver: TlsReceiver
+) -> None:
+    path = f"/{team.namespace}/orders"
+    receiver.answers[path] = 500
+    await team.publish(10)
+    failing = await team.until("orders", "EndpointFailing", kind="Delivering")
+    assert await events_about_orders(hookline, team, 1) == [("Warning", "EndpointFailing")]
+    (operator,) = hookline.operators
+    await operator.end()
+    operator.start()
+    # Once this is ready, the new operator has looked at everything and heard the senders.
+    await team.apply(team.webhook("later", f"/{team.namespace}/later"))
+    await team.until("later", "Ready")
+    since = failing["lastTransitionTime"]
+    assert (await team.condition("orders", "Delivering"))["lastTransitionTime"] == since
+    del receiver.answers[path]
+    await team.until("orders", "Delivering", kind="Delivering", seconds=60)
+    told = await events_about_orders(hookline, team, 2)
+    assert sorted(told) == [("Normal", "Delivering"), ("Warning", "EndpointFailing")]
+    await team.missed_nothing(path)
+
+
+async def events_about_orders(hookline: Installation, team: Team, count: int) -> list[tuple[str, str]]:
+    """Type and reason of each Event about the Webhook `orders`, once there are so many."""
     found: list[Object] = []
 
-    async def is_told() -> bool:
+    async def are_told() -> bool:
         listed = await hookline.kube("get", "events", "-n", team.namespace, "-o", "json")
         found[:] = [each for each in json.loads(listed)["items"] if each["involvedObject"]["name"] == "orders"]
-        return bool(found)
+        return len(found) >= count
 
-    await eventually(is_told)
-    assert [(each["type"], each["reason"]) for each in found] == [("Warning", "SecretNotLent")]
+    await eventually(are_told)
+    return [(each["type"], each["reason"]) for each in found]
 
 
 async def test_no_delivery_was_given_up_but_those_of_deleted_webhooks(hookline: Installation) -> None:

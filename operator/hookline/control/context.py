@@ -15,7 +15,7 @@ from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import EVENTS, Kind
 from hookline.control.observed import Key, Observed, Seen
-from hookline.control.status import event_of, manifest_of, says_the_same
+from hookline.control.status import events_of, manifest_of, says_the_same
 from hookline.control.work import WorkQueue
 from hookline.dispatcher import Dispatcher
 from hookline.routes import TypeRecord
@@ -84,7 +84,7 @@ class Context:
             self.queue.add(key)
 
     async def write_status(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
-        """Write a status that says something new, and an Event for a transition. Raises ClusterError."""
+        """Write a status that says something new, and an Event for each transition. Raises ClusterError."""
         if says_the_same(status, seen.status):
             return
         try:
@@ -93,12 +93,10 @@ class Context:
             # It has changed, or another object has its name by now; the watch will tell.
             return
         self.observed.put(kind, answer)
-        await self._tell(kind, seen, status)
+        for event in events_of(kind, seen, seen.status, status, reporter=self.identity.name, now=self.now()):
+            await self._tell(seen, event)
 
-    async def _tell(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
-        event = event_of(kind, seen, seen.status, status, reporter=self.identity.name, now=self.now())
-        if event is None:
-            return
+    async def _tell(self, seen: Seen[Any], event: dict[str, Any]) -> None:
         try:
             await self.cluster.create(EVENTS, event)
         except (Conflict, Missing):

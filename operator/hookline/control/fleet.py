@@ -20,6 +20,10 @@ class Fleet:
     name: str
     book: DesiredBook = field(default_factory=DesiredBook)
     sick: Mapping[str, Sick] = field(default_factory=dict)
+    heard: bool = False
+    """Whether all ready senders have said what they know of endpoints, at one look at least."""
+    doubted: set[str] = field(default_factory=set)
+    """Webhooks that go by what an operator before this one heard of their endpoints, until senders are heard."""
     asked: int = 0
     """Ready sender pods at the last look."""
     behind: int = 0
@@ -68,6 +72,10 @@ class Fleet:
         self.late = frozenset(
             pod for pod, report in reports.items() if report is not None and not self.book.is_served_by(report.served)
         )
+        if answered and len(answered) == len(reports):
+            self.heard = True
+            changed |= self.doubted
+            self.doubted.clear()
         if len(answered) == len(reports):
             changed |= set(self.book.served([report.served for report in answered]))
         self.behind = len(reports) if self.book.awaiting else 0

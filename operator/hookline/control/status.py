@@ -27,6 +27,11 @@ NOTE_BYTES = 1024
 """The API server takes no longer note of an Event."""
 
 
+FAILING = "EndpointFailing"
+GONE = "EndpointGone"
+_TROUBLES = (FAILING, GONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Sick:
     """An endpoint that senders cannot deliver to, or, when it is `gone`, must not."""
@@ -47,7 +52,7 @@ def delivering(ready: Condition, sick: Sick | None) -> Condition:
         return Condition(
             "Delivering",
             "False",
-            "EndpointGone",
+            GONE,
             f"the receiver answered 410 at {sick.since}, which asks never to be called again: no calls are made, and "
             "deliveries wait; correct spec.url, or change anything else in spec to have it called again",
         )
@@ -55,10 +60,19 @@ def delivering(ready: Condition, sick: Sick | None) -> Condition:
     return Condition(
         "Delivering",
         "False",
-        "EndpointFailing",
+        FAILING,
         f"calls fail since {sick.since}: {sick.reason}{answer}; deliveries wait, and one is tried now and "
         "then; all are sent once a call succeeds",
     )
+
+
+def trouble_in(seen: Seen[Any]) -> Condition | None:
+    """The condition Delivering if the status says that senders found trouble with this generation's endpoint."""
+    for each in seen.status.get("conditions") or []:
+        is_trouble = each.get("type") == "Delivering" and each.get("reason") in _TROUBLES
+        if is_trouble and each.get("observedGeneration") == seen.generation:
+            return Condition("Delivering", each["status"], each["reason"], each["message"])
+    return None
 
 
 def with_stalled(conditions: Sequence[Condition], accepted: Condition) -> list[Condition]:
@@ -119,26 +133,46 @@ def programmed_before(seen: Seen[Any]) -> bool:
     )
 
 
-def ready_in(status: Object) -> tuple[str, str]:
-    """Status and reason of the condition Ready; empty when there is none."""
+def word_in(status: Object, condition: str) -> tuple[str, str]:
+    """Status and reason of a condition; empty when there is none."""
     for each in status.get("conditions") or []:
-        if each.get("type") == "Ready":
+        if each.get("type") == condition:
             return str(each.get("status")), str(each.get("reason"))
     return "", ""
 
 
-def event_of(
+def events_of(
     kind: Kind, seen: Seen[Any], before: Object, status: Object, *, reporter: str, now: datetime
-) -> dict[str, Any] | None:
-    """The Event that tells of a transition of Ready, or None. An object that is well from the start needs none.
+) -> list[dict[str, Any]]:
+    """The Events that tell of transitions of Ready and Delivering. An object that is well from the start needs none.
 
-    Its name follows from what it tells, so that it is made once, however often it is tried.
+    Of Delivering only what senders found: that a Webhook is not called while it is not ready, its Ready tells.
     """
-    was, is_now = ready_in(before), ready_in(status)
-    if was == is_now or (was[0] in ("", "Unknown") and is_now[0] == "True"):
-        return None
-    ready = next(each for each in status["conditions"] if each["type"] == "Ready")
-    told = "\0".join((seen.uid, *was, *is_now, ready["lastTransitionTime"], str(seen.generation)))
+    found = []
+    for condition in status["conditions"]:
+        was, is_now = (word_in(each, condition["type"]) for each in (before, status))
+        if was != is_now and _is_told(condition["type"], was, is_now):
+            found.append(_event(kind, seen, was, condition, reporter=reporter, now=now))
+    return found
+
+
+def _is_told(condition: str, was: tuple[str, str], is_now: tuple[str, str]) -> bool:
+    """Whether a transition from one status and reason to another is worth an Event."""
+    match condition:
+        case "Ready":
+            return was[0] not in ("", "Unknown") or is_now[0] != "True"
+        case "Delivering":
+            return is_now[1] in _TROUBLES or (was[1] in _TROUBLES and is_now[0] == "True")
+        case _:
+            return False
+
+
+def _event(
+    kind: Kind, seen: Seen[Any], was: tuple[str, str], condition: Object, *, reporter: str, now: datetime
+) -> dict[str, Any]:
+    """Its name follows from what it tells, so that it is made once, however often it is tried."""
+    is_now = (condition["type"], condition["status"], condition["reason"])
+    told = "\0".join((seen.uid, *was, *is_now, condition["lastTransitionTime"], str(seen.generation)))
     return {
         "metadata": {
             "name": f"{seen.name[:200].rstrip('-.')}.{hashlib.sha256(told.encode()).hexdigest()[:16]}",
@@ -148,9 +182,9 @@ def event_of(
         "reportingController": f"{GROUP}/operator",
         "reportingInstance": reporter[:128],
         "action": "Reconcile",
-        "reason": ready["reason"],
-        "type": "Normal" if ready["status"] == "True" else "Warning",
-        "note": ready["message"].encode()[:NOTE_BYTES].decode(errors="ignore"),
+        "reason": condition["reason"],
+        "type": "Normal" if condition["status"] == "True" else "Warning",
+        "note": condition["message"].encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
             "apiVersion": API_VERSION,
             "kind": kind.name,

@@ -10,7 +10,14 @@ from hookline.control.context import Context
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import WEBHOOKS
 from hookline.control.observed import Key, Place, Seen
-from hookline.control.status import Sick, delivering, programmed_before, signing_keys, status_of, with_stalled
+from hookline.control.status import (
+    delivering,
+    programmed_before,
+    signing_keys,
+    status_of,
+    trouble_in,
+    with_stalled,
+)
 from hookline.routes import Keys, Route, RouteState, rotated
 from hookline.verdict import Condition, Verdict, decide, summary
 from hookline.webhook import Webhook
@@ -58,8 +65,8 @@ class Webhooks:
         if self._should_wait(seen, programmed):
             self._context.queue.add_later(Key("Webhook", *place), PATIENCE_SECONDS)
             return
-        sick = self._sick(place)
-        conditions = [verdict.accepted, verdict.secrets_resolved, programmed, ready, delivering(ready, sick)]
+        found = self._delivering(place, seen, ready)
+        conditions = [verdict.accepted, verdict.secrets_resolved, programmed, ready, found]
         await self._write(seen, conditions, verdict.accepted)
 
     def place(self, seen: Seen[Webhook]) -> Verdict | None:
@@ -159,10 +166,17 @@ class Webhooks:
         fleet = self._context.fleets.get(placed.dispatcher) if placed else None
         return fleet.book.keys(placed.uid) if placed and fleet else None
 
-    def _sick(self, place: Place) -> Sick | None:
+    def _delivering(self, place: Place, seen: Seen[Webhook], ready: Condition) -> Condition:
         placed = self._placed.get(place)
         fleet = self._context.fleets.get(placed.dispatcher) if placed else None
-        return fleet.sick.get(placed.uid) if placed and fleet else None
+        found = delivering(ready, fleet.sick.get(seen.uid) if fleet else None)
+        if found.status != "True" or fleet is None or fleet.heard:
+            return found
+        before = trouble_in(seen)
+        if before is not None:
+            # An operator that just began has heard nobody: that is no sign of an endpoint that is well again.
+            fleet.doubted.add(seen.uid)
+        return before or found
 
     async def _write(self, seen: Seen[Webhook], conditions: list[Condition], accepted: Condition) -> None:
         now = self._context.now()

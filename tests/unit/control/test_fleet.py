@@ -12,6 +12,8 @@ from hookline.routes import BOOK_SHARDS, index_file, shard_of
 SHARD = shard_of("u1", BOOK_SHARDS)
 SICK = Sick("2026-01-01T00:00:00Z", Reason.TIMEOUT, None)
 LATER = Sick("2026-01-02T00:00:00Z", Reason.TIMEOUT, None)
+GONE = Sick("2026-01-03T00:00:00Z", Reason.GONE, 410, gone=True)
+GONE_LATER = Sick("2026-01-04T00:00:00Z", Reason.GONE, 410, gone=True)
 
 
 def fleet() -> Fleet:
@@ -76,6 +78,34 @@ def test_an_endpoint_turns_sick_and_well_once_each() -> None:
     assert found.sick == {"u1": SICK}
     assert found.take_reports({"a": up_to_date(found), "b": up_to_date(found)}) == {"u1"}
     assert found.sick == {}
+
+
+def test_a_sick_endpoint_that_is_gone_and_well_again_turns_once_each() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found), "b": up_to_date(found)})
+    turns = [
+        found.take_reports({"a": up_to_date(found, said), "b": up_to_date(found, said)})
+        for said in ({"u1": SICK}, {"u1": SICK}, {"u1": GONE}, {"u1": GONE}, {}, {})
+    ]
+    assert turns == [{"u1"}, set(), {"u1"}, set(), {"u1"}, set()]
+    assert found.sick == {}
+
+
+def test_gone_stays_what_it_was_first_and_a_silent_sender_makes_it_neither_sick_nor_well() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found, {"u1": GONE}), "b": up_to_date(found, {"u1": GONE})})
+    assert found.take_reports({"a": None, "b": up_to_date(found)}) == set()
+    assert found.take_reports({"a": up_to_date(found, {"u1": GONE_LATER}), "b": None}) == set()
+    assert found.sick == {"u1": GONE}
+
+
+def test_what_is_doubted_is_looked_at_once_when_all_senders_are_heard() -> None:
+    found = fleet()
+    found.doubted.add("u1")
+    silent: tuple[dict[str, Report | None], ...] = ({"a": BEHIND, "b": None}, {}, {"a": None})
+    assert [(found.take_reports(reports), found.heard) for reports in silent] == [(set(), False)] * 3
+    answers = [(found.take_reports({"a": BEHIND, "b": BEHIND}), found.heard) for _ in range(2)]
+    assert answers == [({"u1"}, True), (set(), True)]
 
 
 def test_a_sender_that_does_not_answer_makes_no_endpoint_well() -> None:

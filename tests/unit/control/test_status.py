@@ -15,14 +15,15 @@ from hookline.control.status import (
     NOTE_BYTES,
     Sick,
     delivering,
-    event_of,
+    events_of,
     manifest_of,
     programmed_before,
-    ready_in,
     says_the_same,
     signing_keys,
     status_of,
+    trouble_in,
     with_stalled,
+    word_in,
 )
 from hookline.resource import DNS_NAME, Status
 from hookline.routes import Keys, RetiredKey
@@ -37,6 +38,11 @@ TYPES = ["Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering"]
 READY = Condition("Ready", "True", "Ready", "all is well")
 NOT_READY = Condition("Ready", "False", "SecretNotLent", "label it")
 PENDING = Condition("Ready", "Unknown", "Pending", "")
+
+WELL = delivering(READY, None)
+FAILING = delivering(READY, Sick("2026-01-01T00:00:00Z", "HTTPStatus", 503))
+GONE = delivering(READY, Sick("2026-01-01T00:00:00Z", "Gone", 410, gone=True))
+IDLE = delivering(NOT_READY, None)
 
 conditions = st.lists(
     st.builds(
@@ -141,6 +147,13 @@ def test_an_endpoint_is_delivered_to_until_senders_say_otherwise() -> None:
     assert "HTTP" not in delivering(READY, Sick("2026-01-01T00:00:00Z", "Timeout", None)).message
 
 
+def test_a_gone_endpoint_is_not_called_and_its_owner_is_told_what_has_it_called_again() -> None:
+    gone = delivering(READY, Sick("2026-01-01T00:00:00Z", "Gone", 410, gone=True))
+    assert (gone.status, gone.reason) == ("False", "EndpointGone")
+    assert "410 at 2026-01-01T00:00:00Z" in gone.message
+    assert "correct spec.url" in gone.message
+
+
 @pytest.mark.parametrize("ready", [NOT_READY, PENDING, Condition("Ready", "True", "Disabled", "")])
 def test_what_is_not_called_delivers_nothing_whatever_its_endpoint_is_like(ready: Condition) -> None:
     for sick in (None, Sick("2026-01-01T00:00:00Z", "Timeout", None)):
@@ -161,10 +174,12 @@ def test_programmed_counts_for_its_own_generation_only() -> None:
 def told(
     before: Condition | None, now: Condition, seen: Seen[Any] | None = None, at: datetime = NOW
 ) -> dict[str, Any] | None:
-    """The Event of a transition from one Ready to another."""
+    """The Event of a transition of a condition from one to another."""
     was = status_of(seen_with(None), [before] if before else [], NOW)
     seen = seen or seen_with(was)
-    return event_of(WEBHOOKS, seen, was, status_of(seen, [now], at), reporter="operator-1", now=at)
+    events = events_of(WEBHOOKS, seen, was, status_of(seen, [now], at), reporter="operator-1", now=at)
+    assert len(events) <= 1
+    return events[0] if events else None
 
 
 def test_a_transition_of_ready_makes_one_event_that_says_why() -> None:
@@ -209,6 +224,44 @@ def test_only_transitions_are_told_and_what_is_well_from_the_start_is_none(
     assert (told(before, now) is not None) == is_told
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "told_as"),
+    [
+        (None, WELL, None),
+        (WELL, WELL, None),
+        (WELL, FAILING, ("Warning", "EndpointFailing")),
+        (None, FAILING, ("Warning", "EndpointFailing")),
+        (FAILING, FAILING, None),
+        (FAILING, delivering(READY, Sick("2026-01-01T00:00:00Z", "Timeout", None)), None),
+        (FAILING, GONE, ("Warning", "EndpointGone")),
+        (WELL, GONE, ("Warning", "EndpointGone")),
+        (GONE, GONE, None),
+        (GONE, FAILING, ("Warning", "EndpointFailing")),
+        (FAILING, WELL, ("Normal", "Delivering")),
+        (GONE, WELL, ("Normal", "Delivering")),
+        # Of these the Event of Ready tells.
+        (WELL, IDLE, None),
+        (IDLE, WELL, None),
+        (FAILING, IDLE, None),
+        (IDLE, FAILING, ("Warning", "EndpointFailing")),
+    ],
+)
+def test_an_endpoint_that_turns_sick_gone_or_well_is_told_once(
+    before: Condition | None, now: Condition, told_as: tuple[str, str] | None
+) -> None:
+    event = told(before, now)
+    assert (event and (event["type"], event["reason"])) == told_as
+    assert event is None or event["note"] == now.message
+
+
+def test_both_are_told_when_ready_and_delivering_turn_at_once() -> None:
+    was = status_of(seen_with(None), [NOT_READY, IDLE], NOW)
+    seen = seen_with(was)
+    events = events_of(WEBHOOKS, seen, was, status_of(seen, [READY, FAILING], NOW), reporter="operator-1", now=NOW)
+    assert [(each["type"], each["reason"]) for each in events] == [("Normal", "Ready"), ("Warning", "EndpointFailing")]
+    assert len({each["metadata"]["name"] for each in events}) == 2
+
+
 @given(st.text("a-.", min_size=1, max_size=253), st.text(max_size=2000))
 @example("a" * 198 + "-b", "é" * 1000)
 def test_an_event_is_one_that_the_api_server_takes(name: str, message: str) -> None:
@@ -227,8 +280,7 @@ def test_an_event_is_one_that_the_api_server_takes(name: str, message: str) -> N
 def test_an_event_about_something_without_a_namespace_lies_in_default() -> None:
     seen = seen_event_type("Order")
     was = status_of(seen, [READY], NOW)
-    event = event_of(EVENT_TYPES, seen, was, status_of(seen, [NOT_READY], NOW), reporter="r" * 300, now=NOW)
-    assert event is not None
+    (event,) = events_of(EVENT_TYPES, seen, was, status_of(seen, [NOT_READY], NOW), reporter="r" * 300, now=NOW)
     assert event["metadata"]["namespace"] == "default"
     assert "namespace" not in event["regarding"]
     assert len(event["reportingInstance"]) == 128
@@ -243,6 +295,18 @@ def test_a_status_is_applied_to_exactly_the_object_and_version_that_was_seen() -
     assert "namespace" not in manifest_of(seen_event_type("Order"), {})["metadata"]
 
 
-def test_ready_is_read_from_a_status() -> None:
-    assert ready_in({}) == ("", "")
-    assert ready_in(status_of(seen_with(None), [NOT_READY], NOW)) == ("False", "SecretNotLent")
+def test_status_and_reason_of_a_condition_are_read_from_a_status() -> None:
+    assert word_in({}, "Ready") == ("", "")
+    status = status_of(seen_with(None), [FAILING, NOT_READY], NOW)
+    assert word_in(status, "Ready") == ("False", "SecretNotLent")
+    assert word_in(status, "Delivering") == ("False", "EndpointFailing")
+
+
+def test_trouble_with_an_endpoint_is_read_from_a_status_of_its_own_generation_only() -> None:
+    for trouble in (FAILING, GONE):
+        status = status_of(seen_with(None, generation=3), [READY, trouble], NOW)
+        assert trouble_in(seen_with(status, generation=3)) == trouble
+        assert trouble_in(seen_with(status, generation=4)) is None
+    for other in (WELL, IDLE):
+        assert trouble_in(seen_with(status_of(seen_with(None), [READY, other], NOW))) is None
+    assert trouble_in(seen_with(None)) is None

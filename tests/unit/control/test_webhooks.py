@@ -33,6 +33,8 @@ CANARY = "canary-c41d"
 WHSECS = [f"whsec_{letter * 43}=" for letter in "ABCDEFGH"]
 SIGNED = {"secretRef": {"name": "keys"}}
 PLACE = ("team", "hook")
+SICK = {"uid-of-hook": Sick("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 500)}
+GONE = {"uid-of-hook": Sick("2026-01-01T00:00:00Z", Reason.GONE, 410, gone=True)}
 
 
 class Api(Cluster):
@@ -563,12 +565,69 @@ async def test_a_webhook_never_disturbs_another_one(change: Callable[[Stage], No
 async def test_a_sick_endpoint_delivers_no_more_but_its_webhook_is_ready() -> None:
     stage = signed_stage()
     await stage.load()
-    events = len(stage.events)
-    await stage.load(sick={"uid-of-hook": Sick("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 500)})
+    stage.api.writes.clear()
+    for _ in range(2):
+        await stage.load(sick=SICK)
+        assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointFailing")}
+    for _ in range(2):
+        await stage.load(sick=GONE)
+        assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointGone")}
+    for _ in range(2):
+        await stage.load()
+        assert stage.conditions() == WELL
+    told = [(each["type"], each["reason"]) for each in stage.events]
+    assert told == [("Warning", "EndpointFailing"), ("Warning", "EndpointGone"), ("Normal", "Delivering")]
+
+
+def restarted(stage: Stage) -> Stage:
+    """A new operator, which reads what the one before left, the book among it, and has heard no sender."""
+    again = Stage()
+    again.fleet.book = stage.fleet.book
+    again.api, again.context.cluster = stage.api, stage.api
+    again.put(SECRETS, secret("keys", {"secret": WHSECS[0].encode()}))
+    again.put(WEBHOOKS, copy.deepcopy(stage.api.objects[PLACE]))
+    again.api.writes.clear()
+    return again
+
+
+@pytest.mark.parametrize("answers", [None, {}, {"one": None}, {"one": Report({}, {}), "two": None}])
+async def test_an_operator_that_has_not_heard_all_senders_calls_no_sick_endpoint_well(
+    answers: dict[str, Report | None] | None,
+) -> None:
+    stage = signed_stage()
+    await stage.load(sick=SICK)
+    await stage.load(sick=SICK)
+    stage = restarted(stage)
+    await stage.work()
+    if answers is not None:
+        assert stage.fleet.take_reports(answers) == set()
+    stage.context.queue.add(Key("Webhook", *PLACE))
+    await stage.work()
     assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointFailing")}
+    await stage.load(sick=SICK)
+    assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointFailing")}
+    assert stage.events == []
+
+
+async def test_an_endpoint_that_got_well_while_no_operator_was_there_is_told_once_when_senders_are_heard() -> None:
+    stage = signed_stage()
+    await stage.load(sick=SICK)
+    await stage.load(sick=SICK)
+    stage = restarted(stage)
+    for _ in range(2):
+        await stage.load()
+    assert stage.conditions() == WELL
+    assert [(each["type"], each["reason"]) for each in stage.events] == [("Normal", "Delivering")]
+
+
+async def test_a_changed_spec_of_a_gone_endpoint_is_well_for_an_operator_that_just_began() -> None:
+    stage = signed_stage()
+    await stage.load(sick=GONE)
+    await stage.load(sick=GONE)
+    stage = restarted(stage)
+    stage.put(WEBHOOKS, webhook(spec={**SIGNED, "url": "https://example.com/new"}, generation=2))
     await stage.load()
     assert stage.conditions() == WELL
-    assert len(stage.events) == events
 
 
 async def test_a_status_that_somebody_overtook_is_left_to_the_next_look() -> None:
