@@ -64,6 +64,16 @@ async def test_a_pod_says_what_it_serves_and_which_endpoints_are_sick() -> None:
     )
 
 
+async def test_an_endpoint_that_is_gone_is_told_from_one_that_is_sick() -> None:
+    gone = {**SICK, "uid": "u2", "kind": "Gone", "reason": "Gone", "status": 410}
+    report = await asked(with_text(json.dumps({**GOOD, "sick": [{**SICK, "kind": "Sick"}, gone]})))
+    assert report is not None
+    assert {uid: (each.reason, each.gone) for uid, each in report.sick.items()} == {
+        "u1": (Reason.HTTP_STATUS, False),
+        "u2": (Reason.GONE, True),
+    }
+
+
 async def test_each_pod_is_asked_at_its_own_address_and_they_do_not_wait_for_each_other() -> None:
     silent = asyncio.Event()
 
