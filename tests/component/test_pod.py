@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import time
 from collections import Counter
 from pathlib import Path
@@ -258,6 +259,19 @@ async def test_a_sender_waits_for_a_first_good_book_and_keeps_it_when_the_next_i
             await asyncio.sleep(0.5)
             await publish(client)
             await until(lambda: len(calls) == 2)
+
+
+async def test_the_collector_leaves_alone_what_was_there_before_the_first_delivery(
+    folder: Path, nats_server: NatsServer
+) -> None:
+    async with receiver_of([]) as receiver:
+        write_book(folder, hook("one", receiver))
+        gc.unfreeze()
+        try:
+            async with sender(folder, nats_server.url):
+                assert gc.get_freeze_count() > len(gc.get_objects())
+        finally:
+            gc.unfreeze()
 
 
 async def test_a_message_that_is_no_delivery_is_removed_and_the_others_go_on(
