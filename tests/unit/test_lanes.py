@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.delivery.lanes import PATIENCE_SECONDS, Lanes, Terms
+from hookline.delivery.lanes import PATIENCE_SECONDS, PAUSE_SECONDS, Lanes, Terms
 
 
 def terms(uid: str = "a", limit: int = 1, *, tenant: str = "t", per_second: float = 0.0) -> Terms:
@@ -41,13 +41,55 @@ def test_a_raised_limit_lets_more_run_and_a_lowered_one_fewer() -> None:
 
 def test_what_waits_too_long_leaves_and_what_is_of_the_shelf_stays() -> None:
     lanes: Lanes[int] = Lanes()
-    lanes.offer(terms(), 0, now_s=0)
-    for number in (1, 2, 3):
-        lanes.offer(terms(), number, now_s=0, pinned=number == 2)
+    for number in range(5):
+        lanes.offer(terms(limit=2), number, now_s=0, pinned=number == 3)
     assert lanes.overdue(PATIENCE_SECONDS) == []
-    assert lanes.overdue(PATIENCE_SECONDS + 0.1) == [1, 3]
+    assert lanes.overdue(PATIENCE_SECONDS + 0.1) == [2, 4]
     assert lanes.overdue(PATIENCE_SECONDS + 100) == []
-    assert lanes.finished(terms(), now_s=0) == [2]
+    assert lanes.finished(terms(limit=2), now_s=0) == [3]
+
+
+def test_what_would_wait_too_long_leaves_a_lane_in_which_no_call_ends() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(2 + 8):
+        lanes.offer(terms(limit=2), number, now_s=0)
+    # Eight behind two calls: four times as long as these take.
+    assert lanes.overdue(PAUSE_SECONDS) == []
+    assert lanes.overdue(PAUSE_SECONDS + 0.1) == [*range(2, 10)]
+
+
+def test_a_few_wait_on_in_a_lane_in_which_no_call_ends() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(2 + 4):
+        lanes.offer(terms(limit=2), number, now_s=0)
+    assert lanes.overdue(PATIENCE_SECONDS / 2) == []
+    assert lanes.overdue(PATIENCE_SECONDS / 2 + 0.1) == [*range(2, 6)]
+
+
+def test_many_wait_on_in_a_lane_that_moves() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(100):
+        lanes.offer(terms(limit=2), number, now_s=0)
+    now_s = 0.0
+    while now_s + PAUSE_SECONDS < PATIENCE_SECONDS:
+        now_s += PAUSE_SECONDS
+        assert lanes.overdue(now_s) == []
+        lanes.finished(terms(limit=2), now_s=now_s)
+
+
+def test_many_wait_on_for_the_rate_of_their_lane() -> None:
+    lanes: Lanes[int] = Lanes()
+    slow = terms(limit=2, per_second=1)
+    for number in range(100):
+        lanes.offer(slow, number, now_s=0)
+    assert lanes.overdue(PATIENCE_SECONDS) == []
+
+
+def test_what_the_shelf_pins_does_not_make_a_lane_stuck() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(2 + 8):
+        lanes.offer(terms(limit=2), number, now_s=0, pinned=number < 9)
+    assert lanes.overdue(PAUSE_SECONDS + 0.1) == []
 
 
 def test_a_lane_can_be_emptied_without_the_others() -> None:

@@ -5,7 +5,7 @@ short they go round: tenants in turn, and within a tenant its Webhooks in turn, 
 Webhook nor many Webhooks of one tenant keep others from theirs.
 
 All Webhooks of a shard share one stream of messages. What a lane holds while it waits takes room from its neighbours,
-so a lane that does not move gives its waiting messages up (`overdue`). Messages of the shelf are pinned: they take no
+so a lane that does not keep up gives up what waits in it (`overdue`). Messages of the shelf are pinned: they take no
 room from anybody else.
 """
 
@@ -25,6 +25,11 @@ PLACES = 512
 PATIENCE_SECONDS = 2.0
 """How long a message may wait in a lane before the lane counts as stuck. With the room of a shard, 128 messages, a lane
 that makes 64 calls a second never does."""
+
+PAUSE_SECONDS = 0.5
+"""A lane at its limit in which no call ended for this long does not move, and counts as stuck as soon as what waits
+would wait for longer than PATIENCE_SECONDS at that pace. Of an endpoint that hangs and gets 160 events a second 80 wait
+by then, so its neighbours in the shard still have room. Receivers that pause for less cost no second write."""
 
 
 class Terms(NamedTuple):
@@ -46,6 +51,8 @@ class _Waiting(NamedTuple, Generic[T]):
 class _Lane(Generic[T]):
     terms: Terms
     running: int = 0
+    moved_s: float = 0.0
+    """When a call of it ended last."""
     waiting: deque[_Waiting[T]] = field(default_factory=deque)
     bucket: Bucket | None = None
 
@@ -77,6 +84,7 @@ class Lanes(Generic[T]):
         """One call of a lane ended: what may run now, of whatever lane."""
         lane = self._lane(terms)
         lane.running -= 1
+        lane.moved_s = now_s
         self._running -= 1
         self._keep_turn(lane)
         ready = self.ready(now_s)
@@ -107,7 +115,7 @@ class Lanes(Generic[T]):
         return min((each.bucket.wait_seconds(each.terms.per_second) for each in lanes if each.bucket), default=None)
 
     def overdue(self, now_s: float) -> list[T]:
-        """What has waited too long and is not pinned, taken out of its lane with all that came after it."""
+        """What waits for too long and is not pinned, taken out of its lane with all that came after it."""
         late = [lane for lane in self._lanes.values() if lane.waiting and _is_late(lane, now_s)]
         return [item for lane in late for item in self._take_out(lane, keep_pinned=True)]
 
@@ -169,8 +177,13 @@ class Lanes(Generic[T]):
 
 
 def _is_late(lane: _Lane[T], now_s: float) -> bool:
-    first = next((each for each in lane.waiting if not each.pinned), None)
-    return first is not None and now_s - first.since_s > PATIENCE_SECONDS
+    waiting = [each for each in lane.waiting if not each.pinned]
+    if not waiting:
+        return False
+    since_s = waiting[0].since_s
+    still_s = 0.0 if lane.has_room() else now_s - max(since_s, lane.moved_s)
+    would_wait_s = still_s * len(waiting) / max(1, lane.running)
+    return now_s - since_s > PATIENCE_SECONDS or (still_s > PAUSE_SECONDS and would_wait_s > PATIENCE_SECONDS)
 
 
 def _is_full(lane: _Lane[T], now_s: float) -> bool:

@@ -41,6 +41,9 @@ log = structlog.get_logger(__name__)
 ROOM = 128
 """Deliveries of one shard in our hands at once."""
 
+LOOK_SECONDS = 0.25
+"""How often lanes are looked at that do not move."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -142,12 +145,12 @@ class Sender:
         """Tell the queue that we still work on what we hold, and shelve what waits in lanes that do not move."""
         beat = 0
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_SECONDS)
             self._lanes.sweep(time.monotonic())
             for job in self._lanes.overdue(time.monotonic()):
                 self._fall_behind(job)
             beat += 1
-            if beat % int(ACK_WAIT_SECONDS / 3 / 0.5) == 0:
+            if beat % int(ACK_WAIT_SECONDS / 3 / LOOK_SECONDS) == 0:
                 for job in list(self._held.values()):
                     await job.taken.working()
 
