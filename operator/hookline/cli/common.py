@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import signal
@@ -53,17 +52,6 @@ def existing(paths: list[Path]) -> list[Path]:
         if not path.exists():
             raise WrongInput(f"{path} does not exist; name a YAML file, or a folder of them")
     return paths
-
-
-def collect_seldom() -> None:
-    """Look for unreachable cycles less often, and never among what was imported. For processes that deliver.
-
-    A delivery makes many short-lived objects, so that Python's defaults look through all of the library code again and
-    again: 13 % of a sender's CPU in paired runs. References are still counted, and cycles are still found, later.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
 
 
 def run_loop(work: Awaitable[T]) -> T:

@@ -10,15 +10,9 @@ from typing import Annotated
 import structlog
 import typer
 
-from hookline.cli.common import (
-    DATA_HELP,
-    checked_cidrs,
-    collect_seldom,
-    default_data,
-    existing,
-    run_until_signal,
-)
+from hookline.cli.common import DATA_HELP, checked_cidrs, default_data, existing, run_until_signal
 from hookline.cli.errors import WrongInput
+from hookline.collector import collect_seldom
 from hookline.delivery.sender import Attempt
 from hookline.local.desk import Finding, Level
 from hookline.local.run import LocalHookline, Manifests

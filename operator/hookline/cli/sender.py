@@ -10,7 +10,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from hookline.cli.common import collect_seldom, listen_address, run_until_signal
+from hookline.cli.common import listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.run import log_attempt
 from hookline.delivery.pod import Pod
@@ -73,5 +73,4 @@ def sender(
             await pod.run(stop)
         log.info("ended")
 
-    collect_seldom()
     run_until_signal(work)

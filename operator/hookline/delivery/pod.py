@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from hookline.collector import collect_seldom
 from hookline.delivery.absence import GONE_SECONDS
 from hookline.delivery.background import background
 from hookline.delivery.breaker import PROBE_SECONDS, SCHEDULE_SPENT, SHELF_EXPIRED, Kind, State
@@ -126,7 +126,7 @@ class Pod:
         async with background(self._books.watch(stop)):
             if not await _unless(stop, self._has_book.wait()):
                 return
-            _leave_alone_what_stays()
+            collect_seldom()
             connect_seconds = CONNECT_SECONDS
             while not stop.is_set():
                 try:
@@ -208,16 +208,6 @@ class Pod:
         elif isinstance(decision, Dead) and not attempt.given_back:
             self.metrics.died(decision.reason.partition(":")[0])
         self._on_attempt(attempt)
-
-
-def _leave_alone_what_stays() -> None:
-    """Have Python's collector never again look through what there is now: modules and the first route book, for good.
-
-    It looks through everything now and then, and all calls stand still meanwhile: for 45 to 90 ms with 90,000 objects,
-    to find 10. Once and not for each book: what ends in a circle after it was set aside is never freed.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 async def _raise_when(closed: asyncio.Event) -> None:

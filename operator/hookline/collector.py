@@ -1,0 +1,18 @@
+"""When Python's collector looks for unreachable cycles, in processes that deliver."""
+
+from __future__ import annotations
+
+import gc
+
+
+def collect_seldom() -> None:
+    """Have it look less often, and never again through what there is now. To be called once, when all of that stays.
+
+    With Python's defaults, looking through what was just made takes 13 % of a sender's CPU in paired runs, since a
+    delivery makes many short-lived objects; and now and then it looks through everything, modules and the first route
+    book, and all calls stand still meanwhile: for 45 to 90 ms with 90,000 objects, to find 10. References are still
+    counted, and cycles are still found, later. What ends in a cycle after it was set aside here is never freed.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
