@@ -212,6 +212,32 @@ async def test_a_second_answer_that_nobody_asked_for_is_no_answer_to_the_next_ca
     assert [heard.connection for heard in receiver.heard] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "late", [b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged", b"HTTP/1.1 408 Idle\r\n\r\n", b"?"]
+)
+async def test_what_a_receiver_says_on_an_idle_connection_is_no_answer_to_the_next_call(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, late: bytes
+) -> None:
+    spoke = asyncio.Event()
+
+    async def script(line: Line) -> None:
+        await line.hear()
+        await line.say(OK)
+        await asyncio.sleep(0.1)  # the call is over, the connection lies in the pool
+        await line.say(late)
+        spoke.set()
+        await line.hear()
+
+    async with RawReceiver(tls, script) as receiver:
+        first = await caller.call(call_to(receiver.port, trust))
+        await spoke.wait()
+        await asyncio.sleep(0.1)
+        second = await caller.call(call_to(receiver.port, trust))
+
+    assert [first.answer, second.answer] == [b"ok", b"ok"]
+    assert [heard.connection for heard in receiver.heard] == [1, 2]
+
+
 async def test_an_answer_before_the_request_is_whole_and_a_hang_up_is_no_hang(
     caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial
 ) -> None:

@@ -175,6 +175,9 @@ class _Connector(aiohttp.TCPConnector):
     def _may_reuse(self, connection: Connection) -> bool:
         if connection.transport is None or connection.protocol is None:
             return False
+        if connection.protocol.should_close:
+            # It spoke unasked while it lay in the pool: what it said would pass for the answer to this call.
+            return False
         proxy, address = self._tunnels.get(connection.protocol, (None, ""))
         if proxy is None:
             peer = connection.transport.get_extra_info("peername")
