@@ -39,8 +39,8 @@ class Delivery:
 
     @property
     def once(self) -> str:
-        """Names this delivery among all: the same after every crash."""
-        return f"{self.event_seq}.{self.uid}"
+        """Names this delivery among all: the same after every crash, and another one when EVENTS was made anew."""
+        return f"{self.event_seq}.{self.stored_s}.{self.event.id}.{self.uid}"
 
     def next_attempt(self) -> Delivery:
         return replace(self, attempt=self.attempt + 1)

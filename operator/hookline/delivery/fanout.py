@@ -57,14 +57,14 @@ class Fanout:
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=stored)
         message = (taken.consumer, taken.seq)
         # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
-        known = self._settled.has(message, event.id)
+        known = self._settled.has(message, taken.stored_ns)
         made = [] if known else list(deliveries(event, taken.seq, book, taken.stored_s))
         try:
             await self._store(event, made)
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("an event waits: its deliveries could not be stored", event_id=event.id, problem=str(error))
         else:
-            self._settled.add(message, event.id)
+            self._settled.add(message, taken.stored_ns)
             await taken.ack()
             self._metrics.fanned_out(len(made))
         finally:

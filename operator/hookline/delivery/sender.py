@@ -119,7 +119,7 @@ class Sender:
             log.error("not a delivery, removed from the queue", problem=str(error))
             self._spawn(self._drop(taken))
             return
-        if self._settled.has(_place(taken), job.delivery.event.id):
+        if self._settled.has(_place(taken), taken.stored_ns):
             self._spawn(self._drop(taken))
             return
         self._held[_place(taken)] = job
@@ -256,7 +256,7 @@ class Sender:
             return
         delivery = job.delivery
         self._metrics.parked(self._endpoints.why_shelved(route) or Kind.BEHIND.value)
-        once = f"park.{job.taken.consumer}.{job.taken.seq}"
+        once = f"park.{job.taken.consumer}.{job.taken.seq}.{job.taken.stored_ns}"
         subject = names.parked_subject(delivery.uid)
         await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))
 
@@ -265,7 +265,7 @@ class Sender:
         try:
             if storing is not None:
                 await storing
-            self._settled.add(_place(job.taken), job.delivery.event.id)
+            self._settled.add(_place(job.taken), job.taken.stored_ns)
             await job.taken.ack()
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("a delivery will be repeated", event_id=job.delivery.event.id, problem=str(error))

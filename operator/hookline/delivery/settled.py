@@ -14,17 +14,19 @@ REMEMBERED = 32_768
 
 
 class Settled:
-    """The last `limit` settled messages. Remembered with the event's id, so that a new stream is not taken for the
-    old one: that would ack what was never called."""
+    """The last `limit` settled messages. Remembered with the time when each was stored, so that a new stream is not
+    taken for the old one: that would ack what was never called. An event's id would not do, as one that a publisher
+    gave none is named by its place."""
 
     def __init__(self, limit: int = REMEMBERED) -> None:
         self._limit = limit
-        self._events: dict[MessageKey, str] = {}
+        self._stored_ns: dict[MessageKey, int] = {}
 
-    def add(self, message: MessageKey, event_id: str) -> None:
-        self._events[message] = event_id
-        if len(self._events) > self._limit:
-            del self._events[next(iter(self._events))]
+    def add(self, message: MessageKey, stored_ns: int) -> None:
+        """`stored_ns` is when the server stored it: Unix time in ns."""
+        self._stored_ns[message] = stored_ns
+        if len(self._stored_ns) > self._limit:
+            del self._stored_ns[next(iter(self._stored_ns))]
 
-    def has(self, message: MessageKey, event_id: str) -> bool:
-        return self._events.get(message) == event_id
+    def has(self, message: MessageKey, stored_ns: int) -> bool:
+        return self._stored_ns.get(message) == stored_ns

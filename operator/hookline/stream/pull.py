@@ -44,9 +44,14 @@ class Taken:
     _reply: str = field(repr=False)
 
     @property
+    def stored_ns(self) -> int:
+        """When the server stored it, by its clock: Unix time in ns. The same each time that it is delivered."""
+        return _stored_ns(self._reply)
+
+    @property
     def stored_s(self) -> float:
         """When the server stored it, by its clock: Unix time."""
-        return _stored_s(self._reply)
+        return self.stored_ns / 1e9
 
     async def ack(self) -> None:
         """Done with it. Best effort: a lost ack means one repeat."""
@@ -246,7 +251,7 @@ def _place(reply: str) -> tuple[str, int]:
     return tokens[first + 1], int(tokens[first + 3])
 
 
-def _stored_s(reply: str) -> float:
+def _stored_ns(reply: str) -> int:
     """The server's time out of a message's reply subject."""
     tokens = reply.split(".")
-    return int(tokens[7 if len(tokens) == 9 else 9]) / 1e9
+    return int(tokens[7 if len(tokens) == 9 else 9])

@@ -1,0 +1,65 @@
+"""Streams that somebody deletes while a sender runs: made anew, and nothing that comes later is taken for the old."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+from doubles.local import deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
+from hookline.local.nats_server import NatsServer
+from hookline.local.receiver import ReceivedCall
+from hookline.stream import names
+from hookline.stream.connection import Client
+
+
+async def lose(client: Client, *streams: str) -> None:
+    """Delete streams, and wait until a sender that takes from them has made them anew."""
+    for stream in streams:
+        await client.jetstream().delete_stream(stream)
+    for stream in streams:
+        await until_stored(client, stream, 0)
+
+
+async def test_events_of_a_stream_that_was_made_anew_are_delivered_though_their_places_were_taken_before(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        write_book(tmp_path / "book", hook("one", receiver))
+        async with sender(tmp_path / "book", nats_server.url):
+            ids = await publish(client, 5)
+            await until(lambda: len(calls) == 5)
+            await lose(client, names.EVENTS)
+            ids += await publish(client, 5)
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))
+
+
+async def test_so_are_events_without_an_id_that_are_named_by_their_places(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    subject = names.event_subject("default", "IdentityCreated")
+    async with receiver_of(calls) as receiver:
+        write_book(tmp_path / "book", hook("one", receiver))
+        async with sender(tmp_path / "book", nats_server.url):
+            await client.jetstream().publish(subject, b'"old"')
+            await until(lambda: len(calls) == 1)
+            await lose(client, names.EVENTS, names.DELIVERIES)
+            await client.jetstream().publish(subject, b'"new"')
+            await until(lambda: len(calls) == 2)
+    assert [call.body for call in calls] == [b'"old"', b'"new"']
+
+
+async def test_what_is_put_on_the_shelf_after_deliveries_were_made_anew_is_not_taken_for_what_is_there(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    async with receiver_of([]) as receiver:
+        unknown, _ = hook("one", receiver)
+        write_book(tmp_path / "book", hook("other", receiver))
+        async with sender(tmp_path / "book", nats_server.url):
+            await deliver(client, unknown.uid, 3)
+            await until_stored(client, names.PARKED, 3)
+            await lose(client, names.DELIVERIES)
+            await deliver(client, unknown.uid, 3)
+            await until_stored(client, names.PARKED, 6)
+            await until_stored(client, names.DELIVERIES, 0)
