@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 from doubles.local import deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.local.nats_server import NatsServer
-from hookline.local.receiver import ReceivedCall
+from hookline.local.receiver import Answer, ReceivedCall
+from hookline.routes import RouteState
 from hookline.stream import names
 from hookline.stream.connection import Client
 
@@ -63,3 +63,20 @@ async def test_what_is_put_on_the_shelf_after_deliveries_were_made_anew_is_not_t
             await deliver(client, unknown.uid, 3)
             await until_stored(client, names.PARKED, 6)
             await until_stored(client, names.DELIVERIES, 0)
+
+
+async def test_a_stream_that_nobody_takes_from_is_made_anew_when_something_is_to_be_stored_in_it(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(500)) as receiver:
+        dying = hook("one", receiver, schedule_seconds=())
+        waiting = hook("two", receiver, state=RouteState.HELD)
+        write_book(tmp_path / "book", dying, waiting)
+        async with sender(tmp_path / "book", nats_server.url):
+            for stream in (names.DEAD, names.PARKED):
+                await client.jetstream().delete_stream(stream)
+            await publish(client)
+            # What could not be stored the first time comes again after the ack wait.
+            await until_stored(client, names.DEAD, 1, seconds=60)
+            await until_stored(client, names.PARKED, 1, seconds=60)

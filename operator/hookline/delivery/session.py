@@ -61,7 +61,9 @@ class Session:
         self._books = books
         self._caller = Caller(lambda: books.policy, proxy_credentials=proxy_credentials)
         self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
-        publisher = Publisher(client)
+        self._outdated = asyncio.Event()
+        # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
+        publisher = Publisher(client, on_missing=self._outdated.set)
         self._clock = ServerClock(client)
         me = secrets.token_hex(8)
         self._endpoints = endpoints
@@ -94,7 +96,6 @@ class Session:
         )
         self._sender.on_probed = self._parking.probed
         self._handling: set[asyncio.Task[None]] = set()
-        self._outdated = asyncio.Event()
         self._root = ""
 
     @property

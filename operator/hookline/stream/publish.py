@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import nats.errors
@@ -36,10 +36,13 @@ class Publisher:
 
     Has its own inbox for the answers: the client's `publish_async` never ends when the server answers with a 503,
     which is how a full stream answers, and costs twice the time (34k against 71k messages/s).
+
+    `on_missing` is called when no stream takes what is to be stored.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, on_missing: Callable[[], None] = lambda: None) -> None:
         self._client = client
+        self._on_missing = on_missing
         self._inbox = client.new_inbox()
         self._waiting: dict[str, _Waiting] = {}
         """In the order in which their time runs out."""
@@ -66,6 +69,9 @@ class Publisher:
             raise StreamUnavailable(
                 f"NATS did not confirm within {ACK_SECONDS:g} s ({type(error).__name__}); nothing is known to be stored"
             ) from None
+        if answer.headers.get("Status") == "503":
+            self._on_missing()
+            raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
         return _is_new(answer)
 
     async def _ask(self, subject: str, body: bytes, headers: dict[str, str]) -> Heard:
@@ -125,8 +131,6 @@ class Publisher:
 
 def _is_new(answer: Heard) -> bool:
     """What the server said: stored, stored before (False), or refused."""
-    if answer.headers.get("Status") == "503":
-        raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
     if _STORED.fullmatch(answer.body) is not None:
         return True
     said = json.loads(answer.body)
