@@ -107,3 +107,8 @@ def test_the_user_agent_names_the_version() -> None:
 
 def _at(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def test_a_time_that_is_none_counts_as_not_known() -> None:
+    said = ("", "x", "-1", "٣", "9" * 400, "9" * 5000, "1700000000")
+    assert [deliveries.stored_s({deliveries.STORED_HEADER: text}) for text in said] == [0] * 6 + [1_700_000_000]

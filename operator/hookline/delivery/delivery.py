@@ -21,6 +21,9 @@ STORED_HEADER = "Hookline-Stored"
 """When the event was stored, by the server's clock: Unix time."""
 WEBHOOK_GONE = "WebhookGone"
 DELETED = f"{WEBHOOK_GONE}: the Webhook was deleted"
+_LONGEST_TIME = 12
+"""Digits: a longer one is no time, and no number that floats can take."""
+
 USER_AGENT = f"Hookline/{__version__}"
 
 
@@ -61,21 +64,19 @@ class MalformedDelivery(ValueError):
 def read(subject: str, headers: Mapping[str, str], body: bytes) -> Delivery:
     """The delivery that a stored message holds. Raises MalformedDelivery."""
     try:
-        return Delivery(
-            names.uid_of(subject),
-            events.from_headers(headers, body),
-            int(headers[SEQ_HEADER]),
-            int(headers[ATTEMPT_HEADER]),
-            stored_s(headers),
-        )
+        event = events.from_headers(headers, body)
+        seq, attempt = int(headers[SEQ_HEADER]), int(headers[ATTEMPT_HEADER])
     except (KeyError, ValueError) as error:
         raise MalformedDelivery(f"{subject}: {error}") from None
+    if attempt < 1 or not signing.valid_message_id(event.id):
+        raise MalformedDelivery(f"{subject}: an attempt below 1, or an id that cannot be signed")
+    return Delivery(names.uid_of(subject), event, seq, attempt, stored_s(headers))
 
 
 def stored_s(headers: Mapping[str, str]) -> int:
     """When the event of a stored delivery was stored; 0 when it does not say so."""
     stored = headers.get(STORED_HEADER, "")
-    return int(stored) if stored.isascii() and stored.isdigit() else 0
+    return int(stored) if len(stored) <= _LONGEST_TIME and stored.isascii() and stored.isdigit() else 0
 
 
 def event_of(subject: str, headers: Mapping[str, str], body: bytes, *, seq: int, time: str) -> Event:

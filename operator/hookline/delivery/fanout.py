@@ -53,6 +53,11 @@ class Fanout:
         """One event. Left unacked when not everything could be stored: it comes back."""
         book = self._books.current
         assert book is not None, "nothing is taken before there is a route book"
+        if not names.is_event(taken.subject):
+            log.error("not an event, passed over: its subject names no tenant and type", subject=taken.subject)
+            await taken.ack()
+            self._pull.release(taken)
+            return
         stored = stamp(taken.stored_s)
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=stored)
         message = (taken.consumer, taken.seq)

@@ -209,6 +209,7 @@ class Parking:
         if book is None:
             return
         waiting = await parked(self._client)
+        waiting = {uid: count for uid, count in waiting.items() if names.is_uid(uid)}
         now_s = time.monotonic()
         states = {uid for uid, _ in self._endpoints.states()}
         await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})

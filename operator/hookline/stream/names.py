@@ -14,6 +14,7 @@ hookline.here, by which they count one another (delivery/shares).
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from hookline.routes import shard_of
@@ -35,10 +36,16 @@ DELIVERY_SHARDS = 16
 """Consumers of DELIVERIES. 16 keep up with one server; 64 made the purge of acked messages lag (measured)."""
 
 _PREFIX = "hookline"
+_UID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
 def event_subject(tenant: str, event_type: str) -> str:
     return f"{_PREFIX}.events.{tenant}.{event_type}"
+
+
+def is_event(subject: str) -> bool:
+    """Whether the subject of a message in EVENTS names a tenant and a type."""
+    return subject.count(".") >= 3
 
 
 def event_of(subject: str) -> tuple[str, str]:
@@ -55,6 +62,12 @@ def delivery_subject(uid: str) -> str:
 def uid_of(subject: str) -> str:
     """The Webhook of a delivery's, parked delivery's or dead letter's subject."""
     return subject.rsplit(".", 1)[1]
+
+
+def is_uid(token: str) -> bool:
+    """Whether the last token of a subject can be that of a Webhook, as routes have it: anybody on this NATS may have
+    written there, and not every token can be part of a consumer's name."""
+    return _UID.fullmatch(token) is not None
 
 
 def later_subject(uid: str, once: str) -> str:
