@@ -373,3 +373,21 @@ async def test_an_endpoint_that_fell_behind_is_live_again_once_its_shelf_is_empt
     assert first_calls(calls)[-1] == ids[-1]
     # In order but for what the shard had given out when the lane overflowed.
     assert [call.webhook_id for call in calls[:40]] == ids[:40]
+
+
+async def test_a_webhook_with_a_slow_rate_holds_up_no_other_rate(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    slow: list[ReceivedCall] = []
+    calls: list[ReceivedCall] = []
+    async with receiver_of(slow) as other, receiver_of(calls) as receiver:
+        hourly = hook("hourly", other, event="IdentityDeleted", rate_limit=(1, 3600))
+        write_book(tmp_path / "book", hourly, hook("quick", receiver, rate_limit=(5, 1)))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            await publish(client, 3, event="IdentityDeleted")
+            # One was called; one waits an hour for the next call, in the lane that the shelf is served through.
+            await until(lambda: running.pod.metrics.registry.get_sample_value("hookline_endpoints_behind") == 1)
+            await asyncio.sleep(2)
+            ids = await publish(client, 30)
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))
+    assert len(slow) == 1

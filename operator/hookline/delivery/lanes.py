@@ -114,6 +114,13 @@ class Lanes(Generic[T]):
         lanes = (self._lanes[uid] for turns in self._turns.values() for uid in turns)
         return min((each.bucket.wait_seconds(each.terms.per_second) for each in lanes if each.bucket), default=None)
 
+    def wait_seconds_of(self, uid: str) -> float | None:
+        """Until its rate lets something of one lane run; None when nothing of it waits for that."""
+        lane = self._lanes.get(uid)
+        if lane is None or lane.bucket is None or not lane.waiting or not lane.has_room():
+            return None
+        return lane.bucket.wait_seconds(lane.terms.per_second)
+
     def overdue(self, now_s: float) -> list[T]:
         """What waits for too long and is not pinned, taken out of its lane with all that came after it."""
         late = [lane for lane in self._lanes.values() if lane.waiting and _is_late(lane, now_s)]

@@ -171,7 +171,7 @@ class Sender:
         elif self._lanes.offer(self._terms(route), job, now_s=time.monotonic(), pinned=job.shelved):
             self._spawn(self._run(job))
         elif route.per_second:
-            self._pace()
+            self._pace(self._lanes.wait_seconds_of(route.uid))
 
     def _is_next(self, job: _Job, route: Route) -> bool:
         """Whether the job is to be called: from its shard only while nothing of its Webhook is on the shelf."""
@@ -190,18 +190,23 @@ class Sender:
         rate = self._members.rate(route.per_second) if route.per_second else 0.0
         return Terms(route.uid, route.namespace, limit, rate)
 
-    def _pace(self) -> None:
-        """Have what waits for its rate run in time."""
-        if self._pacing is None:
-            wait = self._lanes.wait_seconds()
-            if wait is not None:
-                self._pacing = asyncio.get_running_loop().call_later(max(wait, 0.002), self._run_ready)
+    def _pace(self, wait_s: float | None) -> None:
+        """Have what waits for its rate run in time: the timer is that of the lane which waits for the shortest."""
+        if wait_s is None:
+            return
+        loop = asyncio.get_running_loop()
+        at_s = loop.time() + max(wait_s, 0.002)
+        if self._pacing is not None:
+            if self._pacing.when() <= at_s:
+                return
+            self._pacing.cancel()
+        self._pacing = loop.call_at(at_s, self._run_ready)
 
     def _run_ready(self) -> None:
         self._pacing = None
         for job in self._lanes.ready(time.monotonic()):
             self._spawn(self._run(job))
-        self._pace()
+        self._pace(self._lanes.wait_seconds())
 
     async def _run(self, job: _Job) -> None:
         """One job that holds a place in its lane."""
@@ -223,7 +228,7 @@ class Sender:
         for ready in self._lanes.finished(terms, now_s=time.monotonic()):
             self._spawn(self._run(ready))
         if terms.per_second:
-            self._pace()
+            self._pace(self._lanes.wait_seconds_of(terms.uid))
         if job.probe:
             self.on_probed(job.delivery.uid)
 
