@@ -31,6 +31,7 @@ from hookline.routes import Route, RouteState, shard_of
 from hookline.stream import names
 from hookline.stream.connection import Client
 from hookline.stream.endpoints import EndpointBucket
+from hookline.stream.pull import Taken
 
 
 def state(running: Running, route: Route) -> State | None:
@@ -391,3 +392,59 @@ async def test_a_webhook_with_a_slow_rate_holds_up_no_other_rate(
             ids = await publish(client, 30)
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
     assert len(slow) == 1
+
+
+async def test_a_probe_with_what_was_settled_before_is_made_with_the_next_delivery(
+    tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a crash of the server, which forgets its last acks."""
+    acked = Taken.ack
+    lost: list[int] = []
+
+    async def ack(taken: Taken) -> None:
+        if names.is_unpark(taken.consumer) and not lost:
+            lost.append(taken.seq)
+        else:
+            await acked(taken)
+
+    monkeypatch.setattr(Taken, "ack", ack)
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, Answer(500)) as receiver:
+        route, keys = hook("one", receiver, schedule_seconds=(600,), max_concurrency=1)
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url, probe_seconds=3) as running:
+            await publish(client, 20)
+            # Its retry is stored and its ack is lost: it comes again, as the first, when the ack wait is over.
+            await until(lambda: bool(lost))
+            await until(lambda: len(probes(running)) >= 2, seconds=60)
+            answers_from_now_on(receiver, 200)
+            await until_stored(client, names.PARKED, 0, seconds=60)
+
+
+async def test_a_probe_that_waits_for_its_rate_and_is_overtaken_by_another_sender_s_is_given_back_once(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("one", receiver, rate_limit=(1, 3600))
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            await publish(client)
+            await until(lambda: len(calls) == 1)
+            sick = State(generation=1, kind=Kind.SICK, reason="HTTPStatus", status=500)
+            other = EndpointBucket(client)
+            written = await other.write(route.uid, sick.encoded(), revision=0)
+            await until(lambda: kind(running, route) == "Sick")
+            await publish(client, 3)
+            assert running.pod._session is not None
+            waiting = running.pod._session._sender._lanes._lanes
+            await until(lambda: route.uid in waiting and len(waiting[route.uid].waiting) == 1)
+            revision = running.pod._endpoints._revisions[route.uid]
+            assert revision > (written or 0)
+            overtaking = sick.model_copy(update={"probes": 9, "under_way": True})
+            assert await other.write(route.uid, overtaking.encoded(), revision=revision)
+            await until(lambda: not waiting[route.uid].waiting)
+            await asyncio.sleep(2)
+            consumer = await client.jetstream().consumer_info(names.PARKED, names.unpark_consumer(route.uid))
+            assert consumer.delivered is not None
+            assert consumer.delivered.consumer_seq < 10

@@ -153,8 +153,7 @@ class Parking:
         if reason:
             await self._settle(taken, self._bury(delivery, reason, route))
         elif shelf.task is _Task.PROBE and not shelf.in_hand:
-            shelf.in_hand = True
-            self._sender.take(taken, probe=True)
+            shelf.in_hand = self._sender.take(taken, probe=True)
         elif shelf.task is _Task.CALL and self._endpoints.may_call(route):
             self._metrics.unparked()
             self._sender.take(taken)

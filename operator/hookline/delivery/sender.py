@@ -74,7 +74,7 @@ class _Job:
 class Sender:
     """All deliveries in the hands of this process, of shards or, when parking hands them over, of the shelf.
 
-    `on_probed` is called with the uid of a Webhook whose probe ended.
+    `on_probed` is called with the uid of a Webhook whose probe ended, also one that was not made after all.
     """
 
     def __init__(
@@ -107,23 +107,24 @@ class Sender:
         self.on_probed: Callable[[str], None] = lambda _: None
         endpoints.on_shelved = self.shelve_waiting
 
-    def take(self, taken: Taken, *, probe: bool = False) -> None:
-        """A message: run it, let it wait, or put it aside."""
+    def take(self, taken: Taken, *, probe: bool = False) -> bool:
+        """A message: run it, let it wait, or put it aside; False when there is nothing left to be done about it."""
         if _place(taken) in self._held:
             # Delivered again while we are still at it (a server's crash forgets acks): one of us is enough.
             self._pull.release(taken)
-            return
+            return False
         try:
             job = _Job(taken, deliveries.read(taken.subject, taken.headers, taken.body), probe)
         except MalformedDelivery as error:
             log.error("not a delivery, removed from the queue", problem=str(error))
             self._spawn(self._drop(taken))
-            return
+            return False
         if self._settled.has(_place(taken), taken.stored_ns):
             self._spawn(self._drop(taken))
-            return
+            return False
         self._held[_place(taken)] = job
         self._offer(job)
+        return True
 
     @property
     def held(self) -> int:
@@ -229,8 +230,6 @@ class Sender:
             self._spawn(self._run(ready))
         if terms.per_second:
             self._pace(self._lanes.wait_seconds_of(terms.uid))
-        if job.probe:
-            self.on_probed(job.delivery.uid)
 
     async def _attempt(self, job: _Job, route: Route) -> None:
         delivery, now_s = job.delivery, time.time()
@@ -301,6 +300,9 @@ class Sender:
 
     def _let_go(self, job: _Job) -> None:
         if self._held.pop(_place(job.taken), None) is not None:
+            if job.probe:
+                # Before there is room for another message: one would be given back, and come again, and again.
+                self.on_probed(job.delivery.uid)
             self._pull.release(job.taken)
 
     def _route(self, job: _Job) -> Route | None:
