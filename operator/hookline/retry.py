@@ -246,7 +246,7 @@ def decide(outcome: Outcome, *, attempt: int, schedule_seconds: Sequence[float],
         return Dead("Gone: the receiver answered 410, which asks senders to stop for good")
     if attempt > len(schedule_seconds):
         return Dead(f"ScheduleSpent: attempt {attempt} was the last one and ended with {_summary(outcome)}")
-    wait = max(float(schedule_seconds[attempt - 1]), _hint_seconds(outcome))
+    wait = max(float(schedule_seconds[attempt - 1]), pause_seconds(outcome))
     return Retry(wait * (1 + JITTER_SHARE * jitter))
 
 
@@ -268,7 +268,8 @@ def parse_retry_after(value: str, now_s: float, *, answered: str | None = None) 
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
-def _hint_seconds(outcome: Outcome) -> float:
+def pause_seconds(outcome: Outcome) -> float:
+    """What the receiver asks for with `Retry-After`, on the statuses on which that counts, at most 24 h."""
     if outcome.status not in _STATUSES_WITH_RETRY_AFTER or outcome.retry_after_seconds is None:
         return 0.0
     return min(outcome.retry_after_seconds, MAX_RETRY_AFTER_SECONDS)

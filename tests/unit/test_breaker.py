@@ -150,3 +150,13 @@ def test_a_short_schedule_does_not_give_up_what_never_had_its_chance() -> None:
 def test_what_waits_for_anything_else_is_given_up_when_the_shelf_keeps_it_no_longer(state: State | None) -> None:
     assert why(state, event_age_s=10**9, shelf_age_s=604_800) == ""
     assert why(state, event_age_s=10**9, shelf_age_s=604_801) == "ShelfExpired"
+
+
+def test_a_pause_counts_on_the_statuses_on_which_it_counts_for_retries() -> None:
+    for status, pause_s in ((429, 600), (503, 600), (500, 0), (302, 0)):
+        outcome = Outcome(Reason.HTTP_STATUS, status, "", 0.1, 600)
+        assert breaker.paused(breaker.begun(SICK), outcome).pause_s == pause_s
+        failures = Failures()
+        turned = [failures.attempted(ONE, outcome, 100) for _ in range(OPENS_AFTER)][-1]
+        assert turned is not None
+        assert turned.pause_s == pause_s

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hookline.retry import Outcome, Reason
+from hookline.retry import Outcome, Reason, pause_seconds
 from hookline.routes import Route
 
 OPENS_AFTER = 5
@@ -119,7 +119,7 @@ def begun(state: State) -> State:
 
 def paused(state: State, outcome: Outcome) -> State:
     """After a probe that failed."""
-    pause_s = min(outcome.retry_after_seconds or 0.0, 86_400.0)
+    pause_s = pause_seconds(outcome)
     changes = {"reason": str(outcome.reason), "status": outcome.status, "pause_s": pause_s, "under_way": False}
     return state.model_copy(update=changes)
 
@@ -195,5 +195,5 @@ def _state(kind: Kind, row: _Row, outcome: Outcome) -> State:
         reason=str(outcome.reason),
         status=outcome.status,
         since_s=int(row.since_s),
-        pause_s=min(outcome.retry_after_seconds or 0.0, 86_400.0) if kind is Kind.SICK else 0.0,
+        pause_s=pause_seconds(outcome) if kind is Kind.SICK else 0.0,
     )
