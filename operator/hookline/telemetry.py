@@ -6,6 +6,7 @@ Rule: a log line names a Webhook, an event's id, a reason; never a body, a heade
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterable
 from typing import TextIO
@@ -15,11 +16,33 @@ import structlog
 REDACTED = b"[redacted]"
 
 
-def redact(text: bytes, secrets: Iterable[str]) -> bytes:
-    """`text` without any of the secrets, for what a stranger sent us and we must show: an answer may echo a call."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret.encode(), REDACTED)
-    return text
+_SHORTEST_PART = 8
+_BETWEEN_PARTS = re.compile(r"[\s&=;,]+")
+
+
+def redact(text: bytes, secrets: Iterable[str], *, cut: bool = False) -> bytes:
+    """`text` without any of the secrets, for what a stranger sent us and we must show: an answer may echo a call.
+
+    Nor any part of them, of 8 characters or more: the token without its scheme, one parameter of a query. `cut` says
+    that the text goes on: it may end in the middle of a secret.
+    """
+    known = sorted({part.encode() for secret in secrets for part in _parts(secret)}, key=len, reverse=True)
+    if not known:
+        return text
+    # In one go: a secret that is a letter of the mark would make the text ten times as long with each letter.
+    text = re.compile(b"|".join(map(re.escape, known))).sub(REDACTED, text)
+    begun = _begun(text, known) if cut else 0
+    return text[:-begun] + REDACTED if begun else text
+
+
+def _parts(secret: str) -> list[str]:
+    return [secret, *(part for part in _BETWEEN_PARTS.split(secret) if len(part) >= _SHORTEST_PART)]
+
+
+def _begun(text: bytes, secrets: Iterable[bytes]) -> int:
+    """How many bytes at the end of `text` are the beginning of a secret."""
+    sizes = ((secret, size) for secret in secrets for size in range(1, min(len(secret), len(text) + 1)))
+    return max((size for secret, size in sizes if text.endswith(secret[:size])), default=0)
 
 
 def set_up_logs(stream: TextIO | None = None, *, level: int = logging.INFO, json: bool | None = None) -> None:

@@ -20,6 +20,21 @@ def test_a_secret_inside_a_longer_one_does_not_leave_the_rest_of_it() -> None:
     assert redact(b"x abcdef y", ["abc", "abcdef"]) == b"x [redacted] y"
 
 
+def test_a_part_of_a_secret_is_left_no_more_than_the_whole() -> None:
+    secrets = ["Bearer abcdefgh.ijkl==", "id=7&token=0123456789"]
+    assert redact(b"bad token abcdefgh.ijkl and 0123456789, 7", secrets) == b"bad token [redacted] and [redacted], 7"
+
+
+def test_a_text_that_was_cut_ends_in_no_beginning_of_a_secret() -> None:
+    assert redact(b"you sent abcde", ["abcdefgh"], cut=True) == b"you sent [redacted]"
+    assert redact(b"you sent abcde", ["abcdefgh"]) == b"you sent abcde"
+    assert redact(b"abc", ["abcdefgh"], cut=True) == b"[redacted]"
+
+
+def test_secrets_that_are_letters_of_the_mark_do_not_make_a_text_grow_without_bound() -> None:
+    assert len(redact(b"e" * 1024, list("[redacted]"))) == 1024 * len(b"[redacted]")
+
+
 def test_logs_are_json_where_nobody_watches() -> None:
     out = io.StringIO()
     set_up_logs(out)

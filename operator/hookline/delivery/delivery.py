@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hookline import __version__, events, signing
-from hookline.delivery.attempt import Call, TlsMaterial
+from hookline.delivery.attempt import MAX_ANSWER_BYTES_KEPT, Call, TlsMaterial
 from hookline.events import Event
 from hookline.retry import Outcome
 from hookline.routes import Keys, Route
@@ -131,7 +131,8 @@ def dead_letter(
     if route is not None:
         headers["Hookline-Webhook"] = route.title
     if outcome is not None:
-        answer = redact(outcome.answer, keys.secrets() if keys else [])
+        cut = len(outcome.answer) >= MAX_ANSWER_BYTES_KEPT
+        answer = redact(outcome.answer, keys.secrets() if keys else [], cut=cut)
         headers |= {
             "Hookline-Outcome": str(outcome.reason),
             "Hookline-Status": str(outcome.status or ""),

@@ -249,7 +249,7 @@ class Sender:
         elif isinstance(decision, Retry):
             await self._settle(job, self._store_later(delivery.next_attempt(), decision.wait_seconds))
         elif isinstance(decision, Dead):
-            await self._settle(job, self._store_dead(delivery, decision.reason, route, outcome))
+            await self._settle(job, self._store_dead(delivery, decision.reason, route, keys, outcome))
         else:
             await self._settle(job, None)
 
@@ -283,11 +283,10 @@ class Sender:
         at_s, once = self._clock.now_s() + wait_seconds, deliveries.later_token(delivery)
         await self._publisher.store_later(delivery.uid, delivery.event.body, delivery.headers(), at_s=at_s, once=once)
 
-    async def _store_dead(self, delivery: Delivery, reason: str, route: Route, outcome: Outcome) -> None:
+    async def _store_dead(self, delivery: Delivery, reason: str, route: Route, keys: Keys, outcome: Outcome) -> None:
+        # `keys` are those of the call, which the answer may repeat: the book may have others by now, or none.
         now = stamp(self._clock.now_s())
-        letter = deliveries.dead_letter(
-            delivery, reason, route=route, keys=self._keys(route), outcome=outcome, failed_at=now
-        )
+        letter = deliveries.dead_letter(delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
         await self._store(letter.subject, letter.body, letter.headers, letter.once)
 
     async def _give_back(self, job: _Job) -> None:
