@@ -31,6 +31,7 @@ from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import BadHttpMessage
 
+from hookline.delivery.descriptors import raised_limit
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress, current_call
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, open_tunnel
@@ -157,6 +158,8 @@ class _Connector(aiohttp.TCPConnector):
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             ttl_dns_cache=DNS_CACHE_SECONDS,
         )
+        # Half for idle connections: calls, lookups and NATS need some as well.
+        self._most_idle = raised_limit() // 2
         factory: Any = functools.partial(_Answers, loop=asyncio.get_running_loop())
         self._factory = factory
 
@@ -171,6 +174,10 @@ class _Connector(aiohttp.TCPConnector):
                 progress.phase = Phase.ANSWER
                 return connection
             connection.close()
+
+    def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        crowded = len(self._conns) >= self._most_idle and key not in self._conns
+        super()._release(key, protocol, should_close=should_close or crowded)
 
     def _may_reuse(self, connection: Connection) -> bool:
         if connection.transport is None or connection.protocol is None:

@@ -1,0 +1,47 @@
+"""A sender among more endpoints than it may have files open."""
+
+from __future__ import annotations
+
+import resource
+import ssl
+
+import pytest
+import trustme
+
+from doubles.raw_receiver import RawReceiver
+from hookline.delivery import transport
+from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.descriptors import raised_limit
+from hookline.egress import EgressPolicy, parse_cidrs
+from hookline.retry import Reason
+
+LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
+
+
+def test_a_process_takes_what_it_may_have() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        assert raised_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_idle_connections_to_many_endpoints_leave_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "raised_limit", lambda: 20)
+    ca = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    caller = Caller(lambda: LOCAL)
+    try:
+        async with RawReceiver(tls) as receiver:
+            for number in range(40):
+                # What a Webhook trusts tells its connections from those of others.
+                trust = TlsMaterial(ca_pem=ca.cert_pem.bytes() + f"\n{number}".encode())
+                for _ in range(2):
+                    outcome = await caller.call(Call(f"https://127.0.0.1:{receiver.port}/", (), b"{}", 5, trust))
+                    assert outcome.reason is Reason.DELIVERED
+            # The first ten are kept and used again, all others are closed after each call.
+            assert receiver.connections == 10 + 2 * 30
+    finally:
+        await caller.aclose()
