@@ -6,14 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from nats.js.errors import APIError
 
 from doubles.local import deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.delivery import fanout
+from hookline.events import MAX_BODY_BYTES
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.stream import names
 from hookline.stream.connection import Client
+from hookline.stream.streams import MAX_EVENT_BYTES
 
+MIB = 1024 * 1024
 GOOD = {
     "Hookline-Event-Id": "evt_1",
     "Hookline-Event-Type": "IdentityCreated",
@@ -89,4 +93,29 @@ async def test_a_parked_message_with_a_time_that_is_none_ends_no_sender(
         await client.jetstream().publish(subject, b"{}", headers={**GOOD, "Hookline-Stored": "9" * 400})
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
             await asyncio.sleep(3)
+            assert not running.task.done()
+
+
+async def test_an_event_that_is_too_large_is_refused_to_whoever_publishes_it(queue: Client) -> None:
+    js, subject = queue.jetstream(), names.event_subject("default", "IdentityCreated")
+    await js.publish(subject, b"x" * MAX_BODY_BYTES, headers={"Hookline-Event-Id": "evt_1"})
+    with pytest.raises(APIError, match="message size exceeds maximum allowed"):
+        await js.publish(subject, b"x" * (MAX_EVENT_BYTES + 1))
+
+
+async def test_an_event_that_leaves_no_room_for_headers_ends_no_connection(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    """It is from before there was a limit."""
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        write_book(tmp_path / "book", hook("one", receiver))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            config = (await client.jetstream().stream_info(names.EVENTS)).config
+            config.max_msg_size = -1
+            await client.jetstream().update_stream(config)
+            await client.jetstream().publish(names.event_subject("default", "IdentityCreated"), b"x" * (MIB - 100))
+            await asyncio.sleep(1)
+            await publish(client)
+            await until(lambda: len(calls) == 1)
             assert not running.task.done()

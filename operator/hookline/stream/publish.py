@@ -18,6 +18,8 @@ from hookline.stream import names
 from hookline.stream.clock import stamp
 from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, listen
 
+_ROOM_FOR_HEADERS = 64 * 1024
+
 ACK_SECONDS = 5.0
 """How long a publisher waits for the word that a message is stored."""
 
@@ -63,6 +65,8 @@ class Publisher:
         sent = dict(headers or {})
         if once is not None:
             sent["Nats-Msg-Id"] = once
+        if len(body) > self._client.max_payload - _ROOM_FOR_HEADERS and self._is_too_large(body, sent):
+            raise StreamRefused(f"a message of {len(body)} bytes and its headers is larger than NATS takes")
         try:
             answer = await self._ask(subject, body, sent)
         except (TimeoutError, nats.errors.Error, OSError) as error:
@@ -73,6 +77,11 @@ class Publisher:
             self._on_missing()
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
         return _is_new(answer)
+
+    def _is_too_large(self, body: bytes, headers: dict[str, str]) -> bool:
+        """The client does not count headers, and the server ends the connection of whoever sends too much."""
+        lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
+        return len("NATS/1.0\r\n\r\n") + lines + len(body) > self._client.max_payload
 
     async def _ask(self, subject: str, body: bytes, headers: dict[str, str]) -> Heard:
         loop = asyncio.get_running_loop()

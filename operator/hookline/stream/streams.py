@@ -24,12 +24,16 @@ from nats.js.api import (
 )
 from nats.js.kv import KeyValue
 
+from hookline.events import MAX_BODY_BYTES
 from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable, jetstream_answers
 
 ACK_WAIT_SECONDS = 15.0
 """After this time without a word from a dead sender its messages go to another one. A living sender says every
 third of it that it still works on what it holds."""
+
+MAX_EVENT_BYTES = MAX_BODY_BYTES + 16 * 1024
+"""Of one message in EVENTS, its headers among them."""
 
 MAX_ACK_PENDING = 20_000
 """Messages of one consumer in the hands of all senders together. Each sender bounds its own share."""
@@ -64,13 +68,16 @@ def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamCon
             allow_direct=True,
         )
 
+    events = config(names.EVENTS, ["hookline.events.>"], RetentionPolicy.LIMITS, retention.events_seconds)
+    # Whoever publishes more hears of it. What follows from an event has more headers than it, and must fit as well.
+    events.max_msg_size = MAX_EVENT_BYTES
     deliveries = config(names.DELIVERIES, ["hookline.deliveries.>"], RetentionPolicy.WORK_QUEUE, 0)
     deliveries.allow_msg_schedules = True
     # nats-server takes schedules only with `discard: old`. Without any limit of its own the stream still discards
     # nothing: a full disk is refused to the publisher.
     deliveries.discard = DiscardPolicy.OLD
     return [
-        config(names.EVENTS, ["hookline.events.>"], RetentionPolicy.LIMITS, retention.events_seconds),
+        events,
         deliveries,
         config(names.PARKED, ["hookline.parked.*"], RetentionPolicy.WORK_QUEUE, 0),
         config(names.DEAD, ["hookline.dead.*.*"], RetentionPolicy.LIMITS, retention.dead_seconds),
