@@ -448,3 +448,20 @@ async def test_a_probe_that_waits_for_its_rate_and_is_overtaken_by_another_sende
             consumer = await client.jetstream().consumer_info(names.PARKED, names.unpark_consumer(route.uid))
             assert consumer.delivered is not None
             assert consumer.delivered.consumer_seq < 10
+
+
+async def test_a_rate_limit_that_is_taken_away_holds_up_nothing_that_waited_for_it(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("one", receiver, rate_limit=(1, 3600))
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            ids = await publish(client, 3)
+            await until(lambda: kind(running, route) == Kind.BEHIND)
+            # The next of the shelf waits in its lane.
+            await asyncio.sleep(2)
+            freed = route.model_copy(update={"generation": 2, "rate_limit": None})
+            write_book(tmp_path / "book", (freed, keys))
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))

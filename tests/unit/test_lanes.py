@@ -175,3 +175,13 @@ def test_no_bound_is_exceeded_nothing_is_lost_and_no_place_stays_empty(
         startable = [each for each in waiting if waiting[each] and running[each] < limit]
         assert not startable or running.total() == places
     assert ran + len(lanes.clear()) == offered
+
+
+def test_a_rate_that_is_taken_away_keeps_nothing_waiting() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(3):
+        lanes.offer(terms(limit=5, per_second=0.1), number, now_s=0)
+    assert lanes.ready(0) == []
+    lanes.change(terms(limit=5))
+    assert lanes.wait_seconds() == 0
+    assert lanes.ready(0) == [1, 2]

@@ -109,6 +109,14 @@ class Lanes(Generic[T]):
                 self._begin(lane)
         return ready
 
+    def waiting(self) -> list[str]:
+        """The uids of lanes in which something waits."""
+        return [uid for uid, lane in self._lanes.items() if lane.waiting]
+
+    def change(self, terms: Terms) -> None:
+        """A lane has other terms now. What may run by them is `ready`."""
+        self._keep_turn(self._lane(terms))
+
     def wait_seconds(self) -> float | None:
         """Until a rate lets something run; None when nothing waits for one."""
         lanes = (self._lanes[uid] for turns in self._turns.values() for uid in turns)

@@ -150,10 +150,19 @@ class Sender:
             self._lanes.sweep(time.monotonic())
             for job in self._lanes.overdue(time.monotonic()):
                 self._fall_behind(job)
+            self._take_up_changes()
             beat += 1
             if beat % int(ACK_WAIT_SECONDS / 3 / LOOK_SECONDS) == 0:
                 for job in list(self._held.values()):
                     await job.taken.working()
+
+    def _take_up_changes(self) -> None:
+        """A changed Webhook, or a sender that left, may let run what waits: nothing else of its lane need ever end."""
+        for uid in self._lanes.waiting():
+            route = self._route_of(uid)
+            if route is not None:
+                self._lanes.change(self._terms(route))
+        self._run_ready()
 
     async def drain(self, grace_seconds: float) -> None:
         """Let calls under way end, give back what waits. What outlasts the grace is cancelled and given back."""
@@ -204,7 +213,9 @@ class Sender:
         self._pacing = loop.call_at(at_s, self._run_ready)
 
     def _run_ready(self) -> None:
-        self._pacing = None
+        if self._pacing is not None:
+            self._pacing.cancel()
+            self._pacing = None
         for job in self._lanes.ready(time.monotonic()):
             self._spawn(self._run(job))
         self._pace(self._lanes.wait_seconds())

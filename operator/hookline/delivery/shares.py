@@ -85,8 +85,8 @@ class Bucket:
         return self.tokens >= burst(per_second)
 
     def wait_seconds(self, per_second: float) -> float:
-        """Until the next token, as of the last look."""
-        return max(0.0, (1 - self.tokens) / per_second)
+        """Until the next token, as of the last look. A rate that was taken away keeps nothing waiting."""
+        return max(0.0, (1 - self.tokens) / per_second) if per_second else 0.0
 
     def _fill(self, per_second: float, now_s: float) -> None:
         # Rounded, or a token that is due would be a billionth short.
