@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, _Client
+from hookline.stream.connection import Heard, StreamRefused, _Client
 from hookline.stream.publish import _is_new
 from hookline.stream.pull import _place
 
@@ -81,5 +81,3 @@ def test_whether_a_message_is_new_is_read_of_every_spelling_of_the_answer() -> N
 def test_an_answer_that_stores_nothing_is_an_error() -> None:
     with pytest.raises(StreamRefused, match="maximum bytes"):
         _is_new(answer(b'{"error":{"code":503,"description":"maximum bytes exceeded"},"stream":"EVENTS","seq":0}'))
-    with pytest.raises(StreamUnavailable):
-        _is_new(answer(b"", Status="503"))
