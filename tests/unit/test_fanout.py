@@ -60,7 +60,7 @@ async def handled(publisher: Slow) -> list[bytes]:
     event = next(books.current.routes())
     subject = f"hookline.events.{event.namespace}.{event.event}"
     reply = "$JS.ACK.EVENTS.fanout.1.7.7.1700000000000000000.0"
-    taken = Taken("fanout", subject, {}, b"{}", 7, cast(Any, words), reply)
+    taken = Taken("fanout", subject, {}, b"{}", 7, 0, cast(Any, words), reply)
     await Fanout(cast(PullLoop, Room()), cast(Publisher, publisher), books, Endpoints(), metrics).handle(taken)
     return words.said
 
