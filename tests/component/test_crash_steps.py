@@ -39,7 +39,14 @@ async def test_a_sender_killed_at_a_step_loses_nothing_and_repeats_at_most_the_c
     await matrix.run_all([cell.run for cell in CHOSEN], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["nats-server killed three times", "receiver: connections reset three times"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one of two senders killed three times",
+        "nats-server killed three times",
+        "receiver: connections reset three times",
+    ],
+)
 async def test_a_fault_of_others_loses_nothing(tmp_path: Path, name: str) -> None:
     (fault,) = (each for each in FAULTS if each.name == name)
     await matrix.run_all([partial(matrix.endure, fault)], tmp_path)

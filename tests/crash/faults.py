@@ -17,6 +17,9 @@ from doubles.local import until
 
 EVENTS = 200
 
+CALLED = "delivered"
+"""What a sender's log says of a call that went well."""
+
 Disturb = Callable[[Parties], Coroutine[Any, Any, None]]
 
 
@@ -29,16 +32,21 @@ class Fault:
     bound: int
     what_follows: str
     timeout_seconds: int = 5
+    events: int = EVENTS
+    senders: int = 1
+    call_seconds: float = 0.01
 
     def plan(self) -> Plan:
         """Retries long enough to outlast the fault: what arrives is told from what is given up."""
         return Plan(
             passages=Passages(),
             fault=self.disturb,
-            events=EVENTS,
+            events=self.events,
             schedule_seconds=(1,) * 8,
             timeout_seconds=self.timeout_seconds,
             rollout=False,
+            senders=self.senders,
+            call_seconds=self.call_seconds,
         )
 
 
@@ -46,6 +54,16 @@ async def _under_way(parties: Parties, *, more: int = 20) -> None:
     """Some more calls were made."""
     before = len(parties.receiver.calls)
     await until(lambda: len(parties.receiver.calls) >= before + more, seconds=60, what="calls")
+
+
+async def _kill_one_sender(parties: Parties) -> None:
+    """Each time it is at work again. Calls that take long are under way whenever one has just ended."""
+    sender = parties.sender
+    for _ in range(3):
+        before = sender.output.count(CALLED)
+        await until(lambda before=before: sender.output.count(CALLED) > before, seconds=60, what="a call")  # type: ignore[misc]
+        sender.kill()
+    await until(lambda: sender.exits.count(-9) == 3, what="its end")
 
 
 async def _kill_nats(parties: Parties) -> None:
@@ -96,6 +114,16 @@ _RETRIED = "the call fails with its reason and is retried; a receiver that had i
 _FORGOTTEN = "what the server forgot or never heard comes again; a sender that had settled it acks it again"
 
 FAULTS = [
+    Fault(
+        "one of two senders killed three times",
+        _kill_one_sender,
+        # Its half of the calls, and as many again whose acks had not left.
+        3 * IN_HAND,
+        "what it called comes again after the ack wait, and the other one goes on meanwhile",
+        events=100,
+        senders=2,
+        call_seconds=0.2,
+    ),
     Fault("nats-server killed three times", _kill_nats, EVENTS, _FORGOTTEN),
     Fault("NATS: connections reset three times", partial(_cut, _wire), EVENTS, _FORGOTTEN),
     Fault("NATS: unreachable for 3 s", partial(_refuse, _wire), EVENTS, _FORGOTTEN),

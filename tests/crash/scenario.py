@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ class Plan:
     schedule_seconds: tuple[int, ...] = (1,)
     timeout_seconds: int = 5
     rollout: bool = True
+    senders: int = 1
+    """The first of them is the one that the fault is about."""
+    call_seconds: float = 0.01
+    """How long the receiver takes to answer."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +94,23 @@ def body_of(number: int) -> bytes:
     return f'{{"n": {number},  "name":"Zo\\u00eb Åß", "x" : 1.0}}'.encode()
 
 
-def answer(call: Call) -> tuple[int, float]:
-    """Status, and how long it takes. The first events fill all places of a lane for a while."""
+def status_of(call: Call) -> int:
+    """What the receiver answers."""
     number = json.loads(call.body)["n"]
     fails = number in (5, 13, 21, 29) or (number % 8 == 3 and call.headers["hookline-attempt"] == "1")
-    return (500 if fails and call.path == "/steady" else 200), (1.5 if number < MAX_CONCURRENCY else 0.01)
+    return 500 if fails and call.path == "/steady" else 200
+
+
+def answer(call: Call, *, call_seconds: float) -> tuple[int, float]:
+    """Status, and how long it takes. The first events fill all places of a lane for a while."""
+    number = json.loads(call.body)["n"]
+    return status_of(call), (1.5 if number < MAX_CONCURRENCY else call_seconds)
 
 
 async def run(folder: Path, plan: Plan) -> Result:
     """One cell, from an empty NATS until nothing is left to do."""
     async with (
-        CrashReceiver(answer, plan.passages) as receiver,
+        CrashReceiver(partial(answer, call_seconds=plan.call_seconds), plan.passages) as receiver,
         Proxy(receiver.port) as road,
         NatsProcess(folder / "nats") as server,
         NatsProxy(server.port, plan.passages) as wire,
@@ -109,7 +120,7 @@ async def run(folder: Path, plan: Plan) -> Result:
         books.first()
         sender = SenderProcess(folder, books.folder, f"nats://127.0.0.1:{wire.port}")
         plan.passages.kill = sender.kill
-        async with sender.running():
+        async with sender.running(), _others(folder, books.folder, server.url, plan.senders - 1):
             disturbing = asyncio.create_task(plan.fault(Parties(receiver, server, wire, road, client, sender)))
             events = await publish(client, plan.events)
             if plan.rollout:
@@ -121,6 +132,17 @@ async def run(folder: Path, plan: Plan) -> Result:
             await disturbing
             await until_empty(client)
         return _result(events, receiver.calls, await buried(client), sender.exits)
+
+
+@contextlib.asynccontextmanager
+async def _others(folder: Path, book: Path, nats_url: str, count: int) -> AsyncIterator[None]:
+    """Senders to which nothing happens, on the same book."""
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(count):
+            place = folder / f"other-{number}"
+            place.mkdir()
+            await stack.enter_async_context(SenderProcess(place, book, nats_url).running())
+        yield
 
 
 def _result(
@@ -148,7 +170,7 @@ def _walk(calls: Sequence[Call]) -> tuple[set[tuple[str, str]], int]:
         attempt = (*delivery, call.headers["hookline-attempt"])
         repeated += delivery in arrived or attempt in attempts
         attempts.add(attempt)
-        if answer(call)[0] == 200:
+        if status_of(call) == 200:
             arrived.add(delivery)
     return arrived, repeated
 
