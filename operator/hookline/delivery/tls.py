@@ -19,6 +19,10 @@ from hookline.delivery.progress import InvalidCallError, Phase, current_call
 
 _TLS_CONTEXTS_KEPT = 4096
 
+MAX_PRIVATE_KEY_BYTES = 8 * 1024
+"""RSA with 8,192 bits takes 6.4 KiB as PEM. Each handshake signs with it, and all other calls wait meanwhile: eight
+times as long for twice the bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
@@ -89,16 +93,23 @@ def _load_authorities(context: ssl.SSLContext, ca_pem: bytes) -> None:
         ) from None
 
 
+def _no_password() -> str:
+    """Keeps OpenSSL from asking the terminal for one, and from trying an empty one: whoever made the key says how often
+    it is to be hashed, and two thousand million times would stop all calls for ten minutes."""
+    raise ValueError("the key is encrypted")
+
+
 def _load_client_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
     if material.client_cert_pem is None or material.client_key_pem is None:
         raise InvalidCallError("tls.clientCertSecretRef needs both tls.crt and tls.key")
+    if len(material.client_key_pem) > MAX_PRIVATE_KEY_BYTES:
+        raise InvalidCallError(f"tls.key of tls.clientCertSecretRef is larger than {MAX_PRIVATE_KEY_BYTES} bytes")
     # OpenSSL reads this from a file only; it is readable by this user alone and gone when the block ends.
     with tempfile.NamedTemporaryFile(prefix="hookline-") as pem:
         pem.write(material.client_cert_pem + b"\n" + material.client_key_pem)
         pem.flush()
         try:
-            # The empty password keeps OpenSSL from asking the terminal for one.
-            context.load_cert_chain(pem.name, password="")
+            context.load_cert_chain(pem.name, password=_no_password)
         except (ssl.SSLError, ValueError, OSError):
             raise InvalidCallError(
                 "the Secret named in tls.clientCertSecretRef is unusable: tls.crt must be a PEM certificate and tls.key"
