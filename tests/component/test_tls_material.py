@@ -29,3 +29,10 @@ def test_a_key_that_is_encrypted_is_refused_before_it_is_hashed() -> None:
 def test_a_key_that_takes_long_to_sign_with_is_refused() -> None:
     with pytest.raises(InvalidCallError, match="larger than 8192 bytes"):
         tls_context(TlsMaterial(client_cert_pem=b"x", client_key_pem=b"x" * (MAX_PRIVATE_KEY_BYTES + 1)))
+
+
+def test_no_receiver_may_choose_a_group_that_takes_long_to_agree_in() -> None:
+    ciphers = [each["name"] for each in tls_context(None).get_ciphers()]
+    assert any(name.startswith("ECDHE-") for name in ciphers)
+    assert any(name.startswith("TLS_") for name in ciphers)
+    assert not any(name.startswith("DHE-") for name in ciphers)
