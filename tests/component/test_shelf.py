@@ -465,3 +465,25 @@ async def test_a_rate_limit_that_is_taken_away_holds_up_nothing_that_waited_for_
             freed = route.model_copy(update={"generation": 2, "rate_limit": None})
             write_book(tmp_path / "book", (freed, keys))
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
+
+
+async def test_a_sender_that_drains_claims_no_probe(tmp_path: Path, nats_server: NatsServer, client: Client) -> None:
+    hanging: list[ReceivedCall] = []
+    calls: list[ReceivedCall] = []
+    async with receiver_of(hanging, delay_seconds=60) as slow, receiver_of(calls) as receiver:
+        hangs = hook("hangs", slow, event="IdentityDeleted", timeout_seconds=30)
+        route, keys = hook("sick", receiver)
+        write_book(tmp_path / "book", hangs, (route, keys))
+        bucket = EndpointBucket(client)
+        await bucket.make()
+        state = State(generation=1, kind=Kind.SICK, reason="HTTPStatus", status=500)
+        await bucket.write(route.uid, state.encoded(), revision=0)
+        async with sender(tmp_path / "book", nats_server.url, probe_seconds=3, grace_seconds=6) as running:
+            await publish(client)
+            await publish(client, event="IdentityDeleted")
+            await until_stored(client, names.PARKED, 1)
+            await until(lambda: running.pod._session is not None and running.pod._session.held == 1)
+            assert running.attempts == []
+        (entry,) = await _entries(client)
+    assert entry.value == state.encoded()
+    assert calls == []

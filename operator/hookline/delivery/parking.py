@@ -104,6 +104,11 @@ class Parking:
         self._expiries: dict[str, tuple[str, float]] = {}
         """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""
         self._wake = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """Begin nothing more: a probe that is claimed from now on would be made by nobody."""
+        self._closed = True
 
     def owns(self, taken: Taken) -> bool:
         """Whether a message is from the shelf."""
@@ -205,7 +210,7 @@ class Parking:
 
     async def _look(self) -> None:
         book = self._books.current
-        if book is None:
+        if book is None or self._closed:
             return
         waiting = await parked(self._client)
         waiting = {uid: count for uid, count in waiting.items() if names.is_uid(uid)}

@@ -143,6 +143,7 @@ class Session:
 
     async def _drain(self, grace_seconds: float) -> None:
         ends_s = time.monotonic() + grace_seconds
+        self._parking.close()
         await self._pull.stop()
         if self._handling:
             await asyncio.wait(self._handling, timeout=grace_seconds)
