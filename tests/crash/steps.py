@@ -19,6 +19,7 @@ STEPS: dict[str, tuple[str, str]] = {
     "info *": ("nothing: a question", "nothing: a question"),
     "get *": ("nothing: a question", "nothing: a question"),
     "write hookline-event-types": ("written at the next start", "there at the next start"),
+    "write hookline-endpoints": ("found out anew by whoever calls it next", "all senders know it"),
     "pull *": ("another sender asks", "what was sent to the dead sender comes again after the ack wait"),
     "store delivery": (
         "the event, or what waited on the shelf, comes again after the ack wait; no delivery is stored twice",
@@ -46,6 +47,10 @@ STEPS: dict[str, tuple[str, str]] = {
 }
 """By the step, or a pattern of steps: what follows a crash right before it, and one right after it."""
 
+SOMETIMES = frozenset({"write hookline-endpoints", "give back PARKED"})
+"""Steps of a lane that falls behind, which it does in this scenario only while the machine is slow. They have no cells:
+in most runs nobody would die there."""
+
 
 def unexplained(steps: Iterable[str]) -> set[str]:
     """Steps without a line above."""
@@ -54,7 +59,7 @@ def unexplained(steps: Iterable[str]) -> set[str]:
 
 def unused(steps: Iterable[str]) -> set[str]:
     """Lines above that no step needs."""
-    return STEPS.keys() - {_pattern(step) for step in steps}
+    return STEPS.keys() - {_pattern(step) for step in steps} - SOMETIMES
 
 
 def order(steps: Iterable[str]) -> list[str]:
