@@ -176,7 +176,12 @@ class Installation:
         async def nobody_goes() -> bool:
             return "Terminating" not in await self.kube("get", "namespaces", "--no-headers")
 
+        async def nothing_is_left() -> bool:
+            return not (await self.kube("get", "webhooks", "--all-namespaces", "--output=name")).strip()
+
         await eventually(nobody_goes, seconds=90, what=lambda: "the end of other tests' namespaces")
+        await self.kube("delete", "webhooks", "--all", "--all-namespaces", "--wait=false")
+        await eventually(nothing_is_left, what=lambda: "the end of other tests' Webhooks")
 
     async def until_sends(self) -> None:
         """Wait until the first Dispatcher has its senders."""
