@@ -23,13 +23,6 @@ async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
 
 
-async def within(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but not longer."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-
-
 class Deadline:
     """`with Deadline(seconds):` is `async with asyncio.timeout(seconds):` at less cost: 1.4 us against 4.6 us.
 
@@ -57,3 +50,9 @@ class Deadline:
         # Somebody else may have cancelled the task as well: then that counts, and not the time.
         if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+
+async def within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not longer."""
+    with contextlib.suppress(TimeoutError), Deadline(seconds):
+        await event.wait()
