@@ -39,7 +39,7 @@ BEGINS_BELOW = "Runner.run (asyncio/runners.py)"
 PARTS: Mapping[str, tuple[str, ...]] = {
     "HTTP and TLS": ("aiohttp/", "ssl.py", *(f"hookline/delivery/{name}.py" for name in ("transport", "wall", "tls"))),
     "messages of NATS": ("nats/", "hookline/stream/"),
-    "the log of calls": ("structlog/", "hookline/telemetry.py", "log_attempt (hookline/cli/run.py)", "json/"),
+    "the log of calls": ("structlog/", "hookline/telemetry.py", "_log_attempt (hookline/cli/run.py)", "json/"),
     "metrics": ("prometheus_client/", "hookline/metrics.py"),
     "signatures": ("hookline/signing.py", "hmac.py"),
     "lanes, breaker and shares": tuple(

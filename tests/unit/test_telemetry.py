@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
+import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,4 +43,14 @@ def test_logs_are_json_where_nobody_watches() -> None:
     structlog.get_logger("test").warning("happened", count=1)
     record = json.loads(out.getvalue())
     assert (record["event"], record["level"], record["count"]) == ("happened", "warning", 1)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("value", ["half a pair \ud800", 2**70, "\u2028é\n"])
+def test_whatever_a_log_line_says_is_one_line_of_json(value: object) -> None:
+    out = io.StringIO()
+    set_up_logs(out, json=True)
+    structlog.get_logger("test").warning("happened", value=value, other=Path("x"))
+    assert out.getvalue().count("\n") == 1
+    assert json.loads(out.getvalue())["value"] == value
     structlog.reset_defaults()

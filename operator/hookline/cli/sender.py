@@ -12,7 +12,7 @@ import typer
 
 from hookline.cli.common import listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.cli.run import log_attempt
+from hookline.cli.run import log_attempts
 from hookline.delivery.pod import Pod
 from hookline.probes import Probes
 from hookline.telemetry import set_up_logs
@@ -58,7 +58,7 @@ def sender(
         nats,
         credentials=nats_credentials,
         proxy_credentials=proxy_credentials,
-        on_attempt=log_attempt,
+        on_attempt=log_attempts(),
         grace_seconds=grace_seconds,
         patient=True,
     )
