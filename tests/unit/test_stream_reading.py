@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from hookline.stream.connection import Heard, StreamRefused, _Client
 from hookline.stream.publish import _is_new
@@ -19,7 +20,7 @@ _headers = st.dictionaries(_names, _values, max_size=6)
 _any_values = st.text("aZ:; é\t0\r\n\x00\u2028", max_size=12)
 
 
-async def written(client: Client, headers: dict[str, str]) -> bytes:
+async def written(client: Client, headers: dict[str, str] | None, *, reply: str = "reply") -> bytes:
     """What a publish with these headers puts onto the connection."""
     sent: list[bytes] = []
 
@@ -28,7 +29,7 @@ async def written(client: Client, headers: dict[str, str]) -> bytes:
 
     client._send_command = send  # type: ignore[method-assign]
     client._flush_queue = None
-    await client._send_publish("subject", "reply", b"body", 4, headers)
+    await client._send_publish("subject", reply, b"body", 4, headers)
     return b"".join(sent)
 
 
@@ -36,6 +37,39 @@ async def written(client: Client, headers: dict[str, str]) -> bytes:
 @pytest.mark.asyncio
 async def test_headers_are_written_as_the_library_writes_them(headers: dict[str, str]) -> None:
     assert await written(_Client(), headers) == await written(Client(), headers)
+
+
+@pytest.mark.parametrize("reply", ["", "reply"])
+async def test_a_message_without_headers_is_written_as_the_library_writes_it(reply: str) -> None:
+    assert await written(_Client(), None, reply=reply) == await written(Client(), None, reply=reply)
+
+
+async def heard(client: Client, headers: bytes | None) -> list[Heard]:
+    """What a listener hears of a message with these bytes of headers."""
+    messages: list[Heard] = []
+    assert isinstance(client, _Client)
+    subscription = Subscription(client, id=1, subject="inbox")
+    client._subs[1] = subscription
+    client.hand_to(subscription, messages.append)
+    await client._process_msg(1, b"inbox", b"reply", b"body", headers)  # type: ignore[arg-type]  # as its parser does
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (None, {}),
+        (b"NATS/1.0\r\na: b\r\n\r\n", {"a": "b"}),
+        (b"NATS/1.0 503\r\n\r\n", {"Status": "503"}),
+        (
+            b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 3\r\n\r\n",
+            {"Status": "408", "Description": "Request Timeout", "Nats-Pending-Messages": "3"},
+        ),
+    ],
+    ids=["none", "headers", "a status", "a status with headers"],
+)
+async def test_a_listener_hears_headers_and_the_status_alike(raw: bytes | None, expected: dict[str, str]) -> None:
+    assert await heard(_Client(), raw) == [Heard("inbox", "reply", expected, b"body")]
 
 
 async def test_a_name_that_is_no_name_of_a_header_is_refused() -> None:

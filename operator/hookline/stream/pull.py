@@ -20,7 +20,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from hookline.stream.connection import Heard, StreamUnavailable, listen
+from hookline.stream.connection import Heard, StreamUnavailable, listen, say
 from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ class Taken:
     async def _answer(self, word: bytes) -> None:
         # A closed or overflowing connection loses the word, and the message is delivered again.
         with contextlib.suppress(nats.errors.Error):
-            await self._client.publish(self._reply, word)
+            await say(self._client, self._reply, word)
 
 
 @dataclass(slots=True)
