@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import gzip
 import socket
 import ssl
@@ -1078,3 +1079,36 @@ def free_port() -> int:
         unused.bind(("127.0.0.1", 0))
         port: int = unused.getsockname()[1]
         return port
+
+
+@pytest.mark.parametrize("fault", ["refused", "reset", "not HTTP", "unknown name"])
+async def test_a_call_that_failed_leaves_nothing_to_the_collector(caller: Caller, names: None, fault: str) -> None:
+    """It looks seldom, and a body has up to 256 KiB."""
+
+    async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if fault == "not HTTP":
+            writer.write(b"SSH-2.0-x\r\n")
+        else:
+            writer.transport.abort()
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    if fault == "refused":
+        server.close()
+    call = Call(f"https://{'no.test' if fault == 'unknown name' else '127.0.0.1'}:{port}/", [], BODY, 5)
+    assert (await caller.call(call)).reason is not Reason.DELIVERED
+    try:
+        gc.disable()
+        gc.collect()
+        for _ in range(20):
+            await caller.call(replace(call))
+        await asyncio.sleep(0)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, Call)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        server.close()

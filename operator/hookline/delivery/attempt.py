@@ -75,7 +75,7 @@ _TLS_PROBLEMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes it: made for each call, at a quarter of the cost
 class Call:
     """One POST. `headers` are all headers but Host and Content-Length; a Host among them changes that header only.
 
@@ -117,6 +117,7 @@ class Caller:
                 return await self._exchange(call, progress, started)
         except Exception as error:  # noqa: BLE001 - whatever breaks, the delivery must get its outcome
             reason, detail = _explain(error, progress, call)
+            _let_go(error)
             return Outcome(reason, progress.status, detail, time.monotonic() - started)
 
     async def aclose(self) -> None:
@@ -226,6 +227,15 @@ def _explain(error: Exception, progress: Progress, call: Call) -> tuple[Reason, 
     if tls_error is not None and not isinstance(tls_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return _explain_tls(tls_error, progress.authority, call.tls)
     return _explain_network(error, progress)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the frames of an error hold, the body among it, now and not when cycles are collected (seldom)."""
+    while error is not None and error.__traceback__ is not None:  # causes may go round in a circle
+        error.__traceback__ = None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            error.os_error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _refusal(error: Exception) -> str | None:
