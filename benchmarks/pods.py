@@ -18,7 +18,8 @@ from benchmarks.setting import Setting
 from benchmarks.stage import Stage, healthy, say, stage
 
 WEBHOOKS = 100
-CORES_EACH = 0.25
+CORES_EACH = 0.125
+"""So little that two of them leave queue, receiver and publisher what those need on two cores."""
 LEAST = 3000
 """Deliveries for each sender: a sender may hold some 2,000 in its hands, and both must have enough to do."""
 RATIO = 1.8
