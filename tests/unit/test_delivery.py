@@ -51,8 +51,13 @@ def test_a_message_that_is_no_delivery_is_said_to_be_none() -> None:
 
 @pytest.mark.parametrize("given_id", ["", "a.b", "a b", "é", "x" * 129])
 def test_an_event_without_an_id_that_can_be_signed_gets_the_same_one_each_time(given_id: str) -> None:
-    event = event_of("hookline.events.default.order.paid", {events.ID_HEADER: given_id}, b"", seq=7, time="now")
-    assert (event.id, event.tenant, event.type, event.time) == ("seq-7", "default", "order.paid", "now")
+    event = event_of("hookline.events.default.order.paid", {events.ID_HEADER: given_id}, b"", seq=7, stored_s=1.5)
+    assert (event.id, event.tenant, event.type, event.time) == (
+        "seq-7",
+        "default",
+        "order.paid",
+        "1970-01-01T00:00:01.500Z",
+    )
 
 
 def test_a_call_is_signed_afresh_and_carries_the_users_headers_and_query() -> None:

@@ -20,7 +20,6 @@ from hookline.events import Event
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
 from hookline.stream import names
-from hookline.stream.clock import stamp
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
@@ -65,8 +64,7 @@ class Fanout:
             await taken.ack()
             self._pull.release(taken)
             return
-        stored = stamp(taken.stored_s)
-        event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, time=stored)
+        event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
         message = (taken.consumer, taken.seq)
         # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
         known = self._settled.has(message, taken.stored_ns)

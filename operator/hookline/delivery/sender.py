@@ -45,7 +45,7 @@ LOOK_SECONDS = 0.25
 """How often lanes are looked at that do not move."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes it: made for each call, at a quarter of the cost
 class Attempt:
     """What happened in one attempt, for logs and whoever watches."""
 

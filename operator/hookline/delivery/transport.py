@@ -17,7 +17,6 @@ import functools
 import re
 import socket
 import ssl
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +26,7 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import BadHttpMessage
@@ -68,7 +68,7 @@ class Target:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes it: made for each call, at a quarter of the cost
 class Post:
     """One request. `head` are its header lines as they are sent, Host among them and without Content-Length."""
 
@@ -119,7 +119,16 @@ def target_of(url: str) -> Target:
 class _Answers(ResponseHandler):
     """The receiving end of one connection, which hangs up on an answer that takes more bytes than any real one."""
 
+    address = ""
+    """At the other end: of a tunnel, the one behind the proxy."""
+    proxy: Proxy | None = None
+
     _left = MAX_ANSWER_BYTES_ON_WIRE
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else ""
 
     def set_response_params(self, **options: Any) -> None:
         self._left = MAX_ANSWER_BYTES_ON_WIRE
@@ -149,8 +158,6 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, wall: Wall, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
         self._wall = wall
         self._proxy_credentials = proxy_credentials
-        self._tunnels: weakref.WeakKeyDictionary[ResponseHandler, tuple[Proxy, str]] = weakref.WeakKeyDictionary()
-        """Of connections through a proxy: which one, and the address at the other end."""
         super().__init__(
             resolver=CheckedResolver(wall, lookup),
             socket_factory=self._open_socket,
@@ -180,16 +187,13 @@ class _Connector(aiohttp.TCPConnector):
         super()._release(key, protocol, should_close=should_close or crowded)
 
     def _may_reuse(self, connection: Connection) -> bool:
-        if connection.transport is None or connection.protocol is None:
+        protocol = connection.protocol
+        if not isinstance(protocol, _Answers) or protocol.transport is None:
             return False
-        if connection.protocol.should_close:
+        if protocol.should_close:
             # It spoke unasked while it lay in the pool: what it said would pass for the answer to this call.
             return False
-        proxy, address = self._tunnels.get(connection.protocol, (None, ""))
-        if proxy is None:
-            peer = connection.transport.get_extra_info("peername")
-            address = peer[0] if peer else ""
-        return proxy == self._wall.proxy and self._wall.refusal(address) is None
+        return protocol.proxy == self._wall.proxy and self._wall.refusal(protocol.address) is None
 
     def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = addr_info
@@ -226,7 +230,8 @@ class _Connector(aiohttp.TCPConnector):
         except BaseException:
             tunnel.close()
             raise
-        self._tunnels[protocol] = (proxy, address)
+        assert isinstance(protocol, _Answers), "the factory makes no others"
+        protocol.proxy, protocol.address = proxy, address
         return transport, protocol
 
     async def _open_tunnel(self, proxy: Proxy, addr_infos: list[AddrInfoType]) -> tuple[str, socket.socket]:
@@ -242,6 +247,15 @@ class _Connector(aiohttp.TCPConnector):
                 refused = error
         assert refused is not None, "a lookup gives at least one address"
         raise refused
+
+
+class _Door(aiohttp.ClientRequest):
+    """What the pool of aiohttp knows a way to a receiver by. Never sent."""
+
+    @functools.cached_property
+    def connection_key(self) -> ConnectionKey:
+        """The key of the pool, which is made anew each time otherwise."""
+        return super().connection_key
 
 
 class AiohttpTransport:
@@ -264,7 +278,7 @@ class AiohttpTransport:
         self._wall = Wall(policy)
         self._lookup = lookup or NameServers()
         self._connector = _Connector(self._wall, self._lookup, proxy_credentials or ProxyCredentials())
-        self._doors: dict[tuple[str, ssl.SSLContext], aiohttp.ClientRequest] = {}
+        self._doors: dict[tuple[str, ssl.SSLContext], _Door] = {}
 
     async def send(self, post: Post) -> Answer:
         """The answer to `post`, its body still unread.
@@ -299,14 +313,13 @@ class AiohttpTransport:
         post.progress.phase = Phase.BODY
         return Answer(message.code, message.raw_headers, connection, content)
 
-    def _door(self, target: Target, context: ssl.SSLContext) -> aiohttp.ClientRequest:
-        """What the pool of aiohttp knows a way to a receiver by. Never sent."""
+    def _door(self, target: Target, context: ssl.SSLContext) -> _Door:
         door = self._doors.get((target.authority, context))
         if door is None:
             if len(self._doors) >= _TARGETS_KEPT:
                 self._doors.clear()
             url = yarl.URL(str(target.origin), encoded=True)
-            door = self._doors[target.authority, context] = aiohttp.ClientRequest("POST", url, ssl=context)
+            door = self._doors[target.authority, context] = _Door("POST", url, ssl=context)
         return door
 
     async def aclose(self) -> None:

@@ -8,6 +8,7 @@ a sender whose wall clock is wrong, or jumps, is on time all the same. Never rea
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,4 +105,11 @@ class ServerClock:
 
 def stamp(unix_s: float) -> str:
     """A time as NATS writes it and as it stands in headers: RFC 3339 in UTC, with milliseconds."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, milliseconds = divmod(int(unix_s * 1000), 1000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _to_the_second(unix_s: int) -> str:
+    # Remembered, since an event without a time gets one: 1.6 us each otherwise.
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
