@@ -55,7 +55,7 @@ class RunningCommand:
     def port(self) -> int:
         """Where it answers, when it was told to take any port."""
         self.until_says("answering health and metrics")
-        ports = re.findall(r'"port": (\d+)', self.output)
+        ports = re.findall(r'"port":(\d+)', self.output)
         return int(ports[-1])
 
     @property
