@@ -62,6 +62,7 @@ class Attempt:
 @dataclass(eq=False, slots=True)
 class _Job:
     taken: Taken
+    place: MessageKey
     delivery: Delivery
     probe: bool = False
 
@@ -109,20 +110,21 @@ class Sender:
 
     def take(self, taken: Taken, *, probe: bool = False) -> bool:
         """A message: run it, let it wait, or put it aside; False when there is nothing left to be done about it."""
-        if _place(taken) in self._held:
+        place = taken.consumer, taken.seq
+        if place in self._held:
             # Delivered again while we are still at it (a server's crash forgets acks): one of us is enough.
             self._pull.release(taken)
             return False
         try:
-            job = _Job(taken, deliveries.read(taken.subject, taken.headers, taken.body), probe)
+            job = _Job(taken, place, deliveries.read(taken.subject, taken.headers, taken.body), probe)
         except MalformedDelivery as error:
             log.error("not a delivery, removed from the queue", problem=str(error))
             self._spawn(self._drop(taken))
             return False
-        if self._settled.has(_place(taken), taken.stored_ns):
+        if self._settled.has(place, taken.stored_ns):
             self._spawn(self._drop(taken))
             return False
-        self._held[_place(taken)] = job
+        self._held[place] = job
         self._offer(job)
         return True
 
@@ -280,7 +282,7 @@ class Sender:
         try:
             if storing is not None:
                 await storing
-            self._settled.add(_place(job.taken), job.taken.stored_ns)
+            self._settled.add(job.place, job.taken.stored_ns)
             await job.taken.ack()
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("a delivery will be repeated", event_id=job.delivery.event.id, problem=str(error))
@@ -309,7 +311,7 @@ class Sender:
         self._pull.release(taken)
 
     def _let_go(self, job: _Job) -> None:
-        if self._held.pop(_place(job.taken), None) is not None:
+        if self._held.pop(job.place, None) is not None:
             if job.probe:
                 # Before there is room for another message: one would be given back, and come again, and again.
                 self.on_probed(job.delivery.uid)
@@ -330,7 +332,3 @@ class Sender:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _place(taken: Taken) -> MessageKey:
-    return taken.consumer, taken.seq

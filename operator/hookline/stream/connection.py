@@ -104,7 +104,10 @@ class _Client(Client):
         if not subject:
             raise nats.errors.BadSubjectError
         if headers:
-            lines = [f"{_header_name(name)}: {_one_line(value)}\r\n" for name, value in headers.items()]
+            if not all(map(str.isprintable, headers.values())):
+                # As the library does: no value of a header begins another one.
+                headers = {name: value.translate(_LINE_BREAKS) for name, value in headers.items()}
+            lines = [f"{_header_name(name)}: {value.strip()}\r\n" for name, value in headers.items()]
             head = f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
             command = f"HPUB {subject} {reply} {len(head)} {len(head) + payload_size}\r\n".encode()
             message = b"".join((command, head, payload, b"\r\n"))
@@ -142,13 +145,6 @@ def _header_name(name: str) -> str:
     if _HEADER_NAME.fullmatch(name.strip()) is None:
         raise nats.errors.BadHeaderError(name)
     return name.strip()
-
-
-def _one_line(value: str) -> str:
-    """As the library does: no value of a header begins another one."""
-    if not value.isprintable():
-        value = value.translate(_LINE_BREAKS)
-    return value.strip()
 
 
 async def listen(client: Client, subject: str, listener: Callable[[Heard], None]) -> Subscription:
