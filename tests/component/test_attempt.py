@@ -768,6 +768,28 @@ async def test_a_client_certificate_is_shown_where_it_is_demanded(
     assert known.reason is Reason.DELIVERED
 
 
+async def test_the_connection_that_was_used_last_is_used_first(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial
+) -> None:
+    """So that connections of a burst end once it is over: with the one unused for longest, each is kept for ever."""
+    all_there = asyncio.Barrier(4)
+
+    async def script(line: Line) -> None:
+        await line.hear()
+        await all_there.wait()
+        await line.say(OK)
+        while await line.hear() is not None:
+            await line.say(OK)
+
+    async with RawReceiver(tls, script) as receiver:
+        call = call_to(receiver.port, trust)
+        await asyncio.gather(*(outcome_of(caller, call) for _ in range(4)))
+        for _ in range(8):
+            await outcome_of(caller, call)
+        assert receiver.connections == 4
+        assert len({heard.connection for heard in receiver.heard[4:]}) == 1
+
+
 async def test_a_rotated_client_certificate_is_shown_at_the_next_call(
     caller: Caller, ca: trustme.CA, tls: ssl.SSLContext, trust: TlsMaterial
 ) -> None:

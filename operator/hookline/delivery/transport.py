@@ -186,8 +186,8 @@ class _Connector(aiohttp.TCPConnector):
         crowded = len(self._conns) >= self._most_idle and key not in self._conns
         super()._release(key, protocol, should_close=should_close or crowded)
         if key in self._conns:
-            # The one used last is taken first: the others may end once a burst is over, and its memory is warm, which
-            # is 12 % of a delivery's CPU with 500 connections to one receiver. aiohttp takes the one unused for longest.
+            # aiohttp takes the one that was unused for longest. The one that was used last is warm in the caches, which
+            # saves 12 % of a delivery's CPU with 500 connections, and the others may end once a burst is over.
             self._conns[key].rotate(1)
 
     def _may_reuse(self, connection: Connection) -> bool:
