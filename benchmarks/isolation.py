@@ -1,13 +1,15 @@
 """(c) What 99 healthy Webhooks feel of three bad ones: one hangs, one refuses connections, one answers a byte a second.
 
-Each bad one gets the events of five healthy ones. Rounds without and with them take turns, each on a new queue: what a
-bad one leaves behind, such as retries, must not burden the round without.
+Each bad one gets the events of five healthy ones. Rounds without them, with them, and with three in their place that
+answer well take turns, each on a new queue: what a bad one leaves behind, such as retries, must not burden the others.
+The three that answer well show what 15 % more events cost their neighbours, badness aside.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from enum import Enum
 
 from benchmarks.figures import Figure, arrivals, quantile, ratio_of_rounds
 from benchmarks.load import Steady, new_run, publish_at, steady
@@ -24,15 +26,26 @@ BAD = ("hang", "refuse", "drip")
 RATIO = 1.2
 
 
+class Neighbours(Enum):
+    """What is beside the healthy ones."""
+
+    NONE = "none"
+    WELL = "well"
+    BAD = "bad"
+
+
 async def measure(setting: Setting) -> list[Figure]:
     rate = await maximum(setting) * SHARE
     without: list[Steady] = []
+    with_well: list[Steady] = []
     with_bad: list[Steady] = []
     for round_ in range(setting.sizes.rounds):
         say(f"c: round {round_ + 1} of {setting.sizes.rounds}, {rate:.0f} events a second without and with bad ones")
-        without.append(await _round(setting, rate, bad=False, round_=round_))
-        with_bad.append(await _round(setting, rate, bad=True, round_=round_))
-        say(f"c: p99 {_ms(without[-1], 0.99):.1f} ms without, {_ms(with_bad[-1], 0.99):.1f} ms with")
+        without.append(await _round(setting, rate, Neighbours.NONE, round_))
+        with_well.append(await _round(setting, rate, Neighbours.WELL, round_))
+        with_bad.append(await _round(setting, rate, Neighbours.BAD, round_))
+        told = (f"{_ms(of[-1], 0.99):.1f} ms" for of in (without, with_well, with_bad))
+        say("c: p99 {} without, {} with three more that are well, {} with bad ones".format(*told))
     missing = sum(each.missing for each in with_bad)
     if missing:
         setting.remarks.append(f"c: beside bad Webhooks {missing} events to healthy ones did not come in time.")
@@ -41,22 +54,28 @@ async def measure(setting: Setting) -> list[Figure]:
             "c.p50", "healthy ones beside bad ones: p50, as a ratio to without", _ratio(with_bad, without, 0.5), "x"
         ),
         Figure("c.p99", "p99, as a ratio to without", _ratio(with_bad, without, 0.99), "x", at_most=RATIO),
+        Figure(
+            "c.well", "  as a ratio to the same events for three that are well", _ratio(with_bad, with_well, 0.99), "x"
+        ),
         Figure("c.without", "p99 without (median round)", _median(without), "ms"),
         Figure("c.with", "p99 with (median round)", _median(with_bad), "ms"),
     ]
 
 
-async def _round(setting: Setting, rate: float, *, bad: bool, round_: int) -> Steady:
-    receiver = setting.receiver
-    receiver.mode("hang", "hang")
-    receiver.mode("drip", "drip")
-    urls = {"hang": receiver.url("hang/0"), "drip": receiver.url("drip/0"), "refuse": receiver.dead_url("refuse/0")}
+async def _round(setting: Setting, rate: float, neighbours: Neighbours, round_: int) -> Steady:
+    receiver, bad = setting.receiver, neighbours is Neighbours.BAD
+    receiver.mode("hang", "hang" if bad else "ok")
+    receiver.mode("drip", "drip" if bad else "ok")
+    urls = {name: receiver.url(f"{name}/0") for name in BAD}
+    if bad:
+        urls["refuse"] = receiver.dead_url("refuse/0")
     entries = [*healthy(receiver, WEBHOOKS), *(webhook(name, urls[name], receiver.ca) for name in BAD)]
     names = [route.name for route, _ in entries[:WEBHOOKS]]
-    folder = setting.folder / f"isolation-{round_}-{bad}"
+    folder = setting.folder / f"isolation-{round_}-{neighbours.value}"
     async with stage(folder, receiver, entries, sync_interval=setting.sync_interval) as on:
         whole = LEAD_IN_SECONDS + setting.sizes.window_seconds
-        due = arrivals(rate / WEBHOOKS * WEIGHT * len(BAD), whole, seed=round_ + 100) if bad else []
+        more = 0 if neighbours is Neighbours.NONE else rate / WEBHOOKS * WEIGHT * len(BAD)
+        due = arrivals(more, whole, seed=round_ + 100) if more else []
         besides = asyncio.create_task(publish_at(on, BAD, new_run(), due, time.monotonic()))
         measured = await steady(
             on, names, rate, setting.sizes.window_seconds, lead_in_seconds=LEAD_IN_SECONDS, seed=round_ + 1

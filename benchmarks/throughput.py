@@ -1,6 +1,8 @@
 """(a) Signed HTTPS deliveries per second and per core of the sender, as a ratio to a bare aiohttp loop in the same run.
 
-The bare loop makes the same signed calls to the same receiver, 64 at once, in a process of its own. Rounds take turns.
+The bare loop makes the same signed calls to the same receiver, 64 at once, in a process of its own. Rounds take turns,
+and so do sender and bare loop on a core that nobody else uses, where there are two: what processes on one core cost one
+another would be told as the cost of a delivery, more in one round than in the next.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import aiohttp
 import uvloop
 from benchmarks.figures import Figure
 from benchmarks.load import Cost, flood, new_run
-from benchmarks.processes import cpu_seconds
+from benchmarks.processes import apart, bind, cpu_seconds
 from benchmarks.receiver import CONTEXT, Receiver, event_id
 from benchmarks.setting import Setting
 from benchmarks.stage import BODY, SECRET, Stage, healthy, say, stage
@@ -37,12 +39,13 @@ async def measure(setting: Setting) -> list[Figure]:
         setting.folder / "throughput", setting.receiver, entries, sync_interval=setting.sync_interval
     ) as on:
         await _warm_up(on, names)
-        for round_ in range(setting.sizes.rounds):
-            say(f"a: round {round_ + 1} of {setting.sizes.rounds}, {setting.sizes.flood} deliveries each")
-            bare.append(await asyncio.to_thread(_bare, setting.receiver, setting.sizes.flood))
-            one.append(await flood(on, names[:1], setting.sizes.flood))
-            many.append(await flood(on, names, setting.sizes.flood))
-            say("a: per second and core: " + ", ".join(f"{of[-1].per_core:.0f}" for of in (bare, one, many)))
+        with apart(on.senders[0].pid, [_own_pid(), on.queue_pid, setting.receiver.pid]) as core:
+            for round_ in range(setting.sizes.rounds):
+                say(f"a: round {round_ + 1} of {setting.sizes.rounds}, {setting.sizes.flood} deliveries each")
+                bare.append(await asyncio.to_thread(_bare, setting.receiver, setting.sizes.flood, core))
+                one.append(await flood(on, names[:1], setting.sizes.flood))
+                many.append(await flood(on, names, setting.sizes.flood))
+                say("a: per second and core: " + ", ".join(f"{of[-1].per_core:.0f}" for of in (bare, one, many)))
     setting.maximum = statistics.median(each.per_second for each in many)
     return [
         Figure("a.bare", "bare aiohttp loop", statistics.median(each.per_core for each in bare), "/s and core"),
@@ -86,10 +89,10 @@ def _figures(key: str, title: str, costs: list[Cost], bare: list[Cost]) -> list[
     ]
 
 
-def _bare(receiver: Receiver, total: int) -> Cost:
+def _bare(receiver: Receiver, total: int, core: frozenset[int]) -> Cost:
     mine, theirs = CONTEXT.Pipe()
     run = new_run()
-    client = CONTEXT.Process(target=_bare_client, args=(theirs, receiver.url("bare/0"), receiver.ca, total, run))
+    client = CONTEXT.Process(target=_bare_client, args=(theirs, receiver.url("bare/0"), receiver.ca, total, run, core))
     client.start()
     cost = mine.recv()
     client.join()
@@ -98,7 +101,12 @@ def _bare(receiver: Receiver, total: int) -> Cost:
     return cost
 
 
-def _bare_client(pipe: multiprocessing.connection.Connection, url: str, ca: str, total: int, run: str) -> None:
+def _bare_client(
+    pipe: multiprocessing.connection.Connection, url: str, ca: str, total: int, run: str, core: frozenset[int]
+) -> None:
+    if core:
+        bind(_own_pid(), core)
+
     async def work() -> Cost:
         context = ssl.create_default_context(cadata=ca)
         key = parse_key(SECRET.encode())
