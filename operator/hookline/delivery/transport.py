@@ -185,10 +185,11 @@ class _Connector(aiohttp.TCPConnector):
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         crowded = len(self._conns) >= self._most_idle and key not in self._conns
         super()._release(key, protocol, should_close=should_close or crowded)
-        if key in self._conns:
+        idle = self._conns.get(key)
+        if idle and idle[-1][0] is protocol:
             # aiohttp takes the one that was unused for longest. The one that was used last is warm in the caches, which
             # saves 12 % of a delivery's CPU with 500 connections, and the others may end once a burst is over.
-            self._conns[key].rotate(1)
+            idle.rotate(1)
 
     def _may_reuse(self, connection: Connection) -> bool:
         protocol = connection.protocol
