@@ -60,7 +60,8 @@ class WorkQueue(Generic[K]):
         if key in self._lane(key) or (there is not None and there.when() <= due):
             return
         self._cancel(key)
-        self._later[key] = asyncio.get_running_loop().call_later(seconds, self.add, key)
+        # uvloop makes what is due at once a handle that does not say when.
+        self._later[key] = asyncio.get_running_loop().call_later(max(seconds, 0.001), self.add, key)
 
     def retry(self, key: K, after_seconds: float = 0.0) -> float:
         """Have `key` looked at again after a failure; how long it waits, in seconds."""

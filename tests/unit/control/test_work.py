@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -208,3 +209,15 @@ def test_a_worker_that_goes_away_while_it_waits_takes_nothing_with_it() -> None:
 def test_waits_never_shrink_and_are_bounded(failures: int, jitter: float) -> None:
     assert retry_seconds(failures, jitter) <= retry_seconds(failures + 1, jitter)
     assert FIRST_RETRY_SECONDS <= retry_seconds(failures, jitter) <= LONGEST_RETRY_SECONDS * 1.25
+
+
+def test_what_is_due_at_once_may_be_asked_for_again_before_it_is() -> None:
+    """On the loop of the operator, which has another kind of handle for what is due at once."""
+
+    async def twice() -> str:
+        work = queue()
+        work.add_later("a", 0)
+        work.add_later("a", 1)
+        return await work.take()
+
+    assert uvloop.run(asyncio.wait_for(twice(), 5)) == "a"

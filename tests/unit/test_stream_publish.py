@@ -1,0 +1,59 @@
+"""Waiting for the word that a message is stored, where no server says it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, cast
+
+import pytest
+import uvloop
+from nats.aio.client import Client
+
+from hookline.stream import publish
+from hookline.stream.connection import StreamUnavailable
+from hookline.stream.publish import Publisher
+
+
+class Silent:
+    """A connection to a server that takes everything and says nothing."""
+
+    max_payload = 1024 * 1024
+
+    def new_inbox(self) -> str:
+        return "inbox"
+
+    async def subscribe(self, *_: Any, **__: Any) -> None:
+        pass
+
+    async def publish(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def test_what_is_stored_at_the_moment_when_others_are_given_up_waits_its_own_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """uvloop runs what is due already by another kind of handle than what is due later."""
+    monkeypatch.setattr(publish, "ACK_SECONDS", 0.2)
+
+    async def work() -> list[float]:
+        loop, publisher = asyncio.get_running_loop(), Publisher(cast("Client", Silent()))
+        waited: list[float] = []
+
+        async def store() -> None:
+            began = loop.time()
+            with pytest.raises(StreamUnavailable):
+                await publisher.store("subject", b"")
+            waited.append(loop.time() - began)
+
+        tasks = [asyncio.create_task(store())]
+        await asyncio.sleep(0.05)
+        # Both due once the loop gets on: these begin after the first was given up, and before it has noticed.
+        loop.call_later(0.1, lambda: tasks.extend(asyncio.create_task(store()) for _ in range(3)))
+        time.sleep(0.3)  # noqa: ASYNC251
+        await asyncio.sleep(0.05)
+        await asyncio.gather(*tasks)
+        return waited
+
+    waited = uvloop.run(asyncio.wait_for(work(), 10))
+    assert min(waited) >= 0.19
