@@ -96,6 +96,8 @@ class Publisher:
             return await answer
         finally:
             del self._waiting[token]
+            # What timed out would hold this frame, and the frame what timed out: bodies until cycles are collected.
+            del answer
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """One timer for all that wait, and not one for each: 0.2 us against 2.2 us, for each message stored."""
