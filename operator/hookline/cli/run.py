@@ -15,6 +15,7 @@ from hookline.cli.common import DATA_HELP, checked_cidrs, default_data, existing
 from hookline.cli.errors import WrongInput
 from hookline.collector import collect_seldom
 from hookline.delivery.sender import Attempt
+from hookline.heap import map_large_blocks
 from hookline.local.desk import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
 from hookline.retry import Dead, Retry
@@ -46,6 +47,7 @@ def run(
     Example: hookline run ./webhooks --allow-cidr 127.0.0.0/8
     """
     set_up_logs()
+    map_large_blocks()
     if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m)", sync_interval):
         raise WrongInput("--sync-interval must be `always`, or a time such as 500ms, 1s or 2m")
     manifests = Manifests(existing(paths), allow_cidrs=checked_cidrs(allow_cidr or []))

@@ -15,6 +15,7 @@ from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.run import log_attempts
 from hookline.delivery.pod import Pod
 from hookline.probes import Probes
+from hookline.heap import map_large_blocks
 from hookline.telemetry import set_up_logs
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ def sender(
     Example: hookline sender --book /var/run/hookline/book --nats nats://nats:4222
     """
     set_up_logs(json=True)
+    map_large_blocks()
     host, port = listen_address(listen)
     if not nats.startswith(_SCHEMES):
         raise WrongInput("--nats must begin with nats:// or tls://, for example nats://nats:4222")
