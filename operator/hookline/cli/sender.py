@@ -14,8 +14,8 @@ from hookline.cli.common import listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.run import log_attempts
 from hookline.delivery.pod import Pod
-from hookline.probes import Probes
 from hookline.heap import map_large_blocks
+from hookline.probes import Probes
 from hookline.telemetry import set_up_logs
 
 log = structlog.get_logger(__name__)
