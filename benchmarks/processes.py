@@ -25,9 +25,15 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_megabytes(pid: int) -> float:
-    """Memory that only this process has in use: anonymous pages, not those of files it maps or caches."""
+    """Memory that only this process has in use: anonymous pages, not those of files it maps or caches.
+
+    Raises OSError when there is no such process, or only what is left of one that was killed.
+    """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024 / 1e6
+    used = next((line for line in lines if line.startswith("RssAnon:")), None)
+    if used is None:
+        raise ProcessLookupError(f"process {pid} has ended")
+    return int(used.split()[1]) * 1024 / 1e6
 
 
 def open_files(pid: int) -> int:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks.processes import apart
+from benchmarks.processes import apart, resident_megabytes
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a single core cannot be shared out")
@@ -17,3 +17,13 @@ def test_a_process_has_a_core_for_itself_and_gives_it_back() -> None:
             assert os.sched_getaffinity(other.pid) == before - own
         assert os.sched_getaffinity(0) == os.sched_getaffinity(other.pid) == before
         other.communicate()
+
+
+def test_what_is_left_of_a_killed_process_has_no_memory() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert resident_megabytes(other.pid) > 0
+        other.kill()
+        # Until somebody waits for it.
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError, match="has ended"):
+            resident_megabytes(other.pid)
