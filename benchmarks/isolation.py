@@ -75,8 +75,8 @@ async def _round(setting: Setting, rate: float, neighbours: Neighbours, round_: 
     folder = setting.folder / f"isolation-{round_}-{neighbours.value}"
     async with stage(folder, receiver, entries, sync_interval=setting.sync_interval) as on:
         whole = LEAD_IN_SECONDS + setting.sizes.window_seconds
-        more = 0 if neighbours is Neighbours.NONE else rate / WEBHOOKS * WEIGHT * len(BAD)
-        due = arrivals(more, whole, seed=round_ + 100) if more else []
+        more = rate / WEBHOOKS * WEIGHT * len(BAD)
+        due = [] if neighbours is Neighbours.NONE else arrivals(more, whole, seed=round_ + 100)
         besides = asyncio.create_task(publish_at(on, BAD, new_run(), due, time.monotonic()))
         measured = await steady(
             on, names, rate, setting.sizes.window_seconds, lead_in_seconds=LEAD_IN_SECONDS, seed=round_ + 1
