@@ -44,7 +44,6 @@ async def measure(setting: Setting) -> list[Figure]:
     names = [route.name for route, _ in entries]
     free, bound, count = Rounds(), Rounds(), max(setting.sizes.flood, LEAST)
     async with stage(setting.folder / "pods", setting.receiver, entries, sync_interval=setting.sync_interval) as on:
-        await flood(on, names, WEBHOOKS)
         for round_ in range(setting.sizes.rounds):
             say(f"g: round {round_ + 1} of {setting.sizes.rounds}")
             await _round(on, names, count, free)
@@ -68,17 +67,20 @@ async def measure(setting: Setting) -> list[Figure]:
 
 async def _round(on: Stage, names: list[str], count: int, rounds: Rounds, cores: float | None = None) -> None:
     """One sender, then two, with as many deliveries for each."""
+    rounds.one.append(await _flooded(on, names, count, cores))
+    second = await on.add_sender()
+    try:
+        rounds.two.append(await _flooded(on, names, count * 2, cores))
+    finally:
+        await on.end_sender(second)
+
+
+async def _flooded(on: Stage, names: list[str], count: int, cores: float | None) -> Cost:
+    """With connections open and caches filled, unbound: a new sender makes hundreds of TLS handshakes, seconds of its
+    bound share of a core."""
+    await flood(on, names, count)
     with ExitStack() as stack:
         if cores is not None:
-            stack.enter_context(throttled(on.senders[0].pid, cores))
-        one = await flood(on, names, count)
-        second = await on.add_sender()
-        try:
-            if cores is not None:
-                stack.enter_context(throttled(second.pid, cores))
-            await flood(on, names, WEBHOOKS)
-            two = await flood(on, names, count * 2)
-        finally:
-            await on.end_sender(second)
-    rounds.one.append(one)
-    rounds.two.append(two)
+            for sender in on.senders:
+                stack.enter_context(throttled(sender.pid, cores))
+        return await flood(on, names, count)

@@ -94,7 +94,7 @@ def panels(figures: Sequence[Figure], curves: Mapping[str, Sequence[tuple[float,
     found += bars("(a) Deliveries per second and core", 2000, a_bare="bare", a_1_core="1", a_1000_core="1,000 Webhooks")
     found += bars("(a) As a ratio to bare", 0.4, a_1_ratio="1", a_1000_ratio="1,000 Webhooks")
     found += _latency(by_key)
-    found += bars("(c) Beside bad ones, ratio", 1.2, c_p50="p50", c_p99="p99")
+    found += bars("(c) p99 beside bad ones, ratio", 1.2, c_disk_p99="queue on disk", c_memory_p99="in memory")
     found += bars("(d) Beside the backlog, ratio", 1.0, d_p99="p99 of others", d_rate="throughput")
     found += bars("(d) CPU for the backlog, % of a core", 5, d_idle="sender and nats-server")
     if len(curves.get("e", ())) > 1:
