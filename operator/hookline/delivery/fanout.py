@@ -20,6 +20,7 @@ from hookline.events import Event
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
 from hookline.stream import names
+from hookline.stream.anchor import Anchor
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
@@ -54,6 +55,7 @@ class Fanout:
         self._endpoints = endpoints
         self._metrics = metrics
         self._settled = Settled()
+        self._anchor = Anchor(publisher)
 
     async def handle(self, taken: Taken) -> None:
         """One event. Left unacked when not everything could be stored: it comes back."""
@@ -95,6 +97,7 @@ class Fanout:
                 await stores[0]
             else:
                 await asyncio.gather(*stores)
+        await self._anchor.stored(len(made), len(event.body))
 
     def _subject(self, route: Route) -> str:
         """Straight to the shelf for a Webhook that cannot be called: it should cost its neighbours nothing."""

@@ -3,6 +3,7 @@
 EVENTS      hookline.events.<tenant>.<event type>              limits; what was published
 DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one message for each event and Webhook
             hookline.deliveries.later.<webhook uid>.<once>     scheduled copies that wait for their time
+            hookline.deliveries.anchor                         one message that nobody takes, see stream/anchor
 PARKED      hookline.parked.<webhook uid>                      work queue; the shelf: deliveries that wait
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
 KV_TYPES    event types that EventType resources define
@@ -25,6 +26,8 @@ PARKED = "PARKED"
 DEAD = "DEAD"
 TYPES_BUCKET = "hookline-event-types"
 ENDPOINTS_BUCKET = "hookline-endpoints"
+
+ANCHOR_SUBJECT = "hookline.deliveries.anchor"
 
 UNKNOWN_SUBJECT = "hookline.unknown"
 KNOWN_SUBJECT = "hookline.known"
