@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from doubles.local import count, hook, publish, receiver_of, sender, until, write_book
+import pytest
+
+from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
-from hookline.stream import names
+from hookline.stream import anchor, names
 from hookline.stream.anchor import OVERHEAD_BYTES, RENEW_BYTES, Anchor
 from hookline.stream.connection import Client
 from hookline.stream.publish import Publisher
@@ -45,16 +47,20 @@ async def test_while_a_retry_waits_the_files_of_a_queue_that_runs_empty_do_not_p
             assert files_of(tmp_path / "nats", names.DELIVERIES) <= files + 5
 
 
-async def test_an_anchor_replaces_the_one_before(queue: Client) -> None:
-    anchor = Anchor(Publisher(queue))
+async def test_an_anchor_replaces_the_one_before_and_vanishes_by_itself(
+    queue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchor, "KEPT_SECONDS", 1)
+    renewed = Anchor(Publisher(queue))
     many = RENEW_BYTES // OVERHEAD_BYTES
-    await anchor.stored(many, 0)
+    await renewed.stored(many, 0)
     assert await count(queue, names.DELIVERIES) == 0
     for _ in range(3):
-        await anchor.stored(many, 1)
+        await renewed.stored(many, 1)
         message = await queue.jetstream().get_last_msg(names.DELIVERIES, names.ANCHOR_SUBJECT)
         assert await count(queue, names.DELIVERIES) == 1
     assert message.seq == 3
+    await until_stored(queue, names.DELIVERIES, 0)
 
 
 def files_of(data: Path, stream: str) -> int:

@@ -7,7 +7,7 @@ acked. At 700 deliveries a second beside one such retry there were 22,400 files 
 (nats-server 2.14: removeMsgBlock in its filestore.go, and its pull request 7387.)
 
 So the last file must hold something. The anchor is stored anew each time a sixteenth of a file was written, by
-whichever sender did, and replaces the one before.
+whichever sender did, and replaces the one before. It vanishes by itself after a minute: a queue that is idle is empty.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 
 RENEW_BYTES = 256 * 1024
+KEPT_SECONDS = 60
 OVERHEAD_BYTES = 450
 """Of a delivery in a file besides its body: subject, headers, and the record of its ack."""
 
@@ -37,4 +38,5 @@ class Anchor:
             return
         self._written_bytes = 0
         with contextlib.suppress(StreamUnavailable, StreamRefused):
-            await self._publisher.store(names.ANCHOR_SUBJECT, b"", {"Nats-Rollup": "sub"})
+            headers = {"Nats-Rollup": "sub", "Nats-TTL": f"{KEPT_SECONDS}s"}
+            await self._publisher.store(names.ANCHOR_SUBJECT, b"", headers)

@@ -73,6 +73,8 @@ def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamCon
     events.max_msg_size = MAX_EVENT_BYTES
     deliveries = config(names.DELIVERIES, ["hookline.deliveries.>"], RetentionPolicy.WORK_QUEUE, 0)
     deliveries.allow_msg_schedules = True
+    # For the anchor, see stream/anchor.
+    deliveries.allow_msg_ttl = True
     # nats-server takes schedules only with `discard: old`. Without any limit of its own the stream still discards
     # nothing: a full disk is refused to the publisher.
     deliveries.discard = DiscardPolicy.OLD
