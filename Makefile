@@ -66,7 +66,7 @@ current: setup ## Check that generated files are current
 	@$(BIN)/python -m hookline.generate --check
 
 .PHONY: bench
-bench: setup ## What delivery costs and holds: speed, latency, isolation, backlog, memory (ARGS="--quick", "--only a,c"; 13 minutes)
+bench: setup ## What delivery costs and holds: speed, latency, isolation, backlog, memory (ARGS="--quick", "--only a,c"; 20 minutes)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.bench $(ARGS)
 
 .PHONY: flame

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench [--only a,c] [--quick] [--json FILE] [--plot FILE]      (make bench)
 
-Everything is on loopback, and bounded in count and time: about ten minutes, two with --quick. Figures that compare two
+Everything is on loopback, and bounded in count and time: about 20 minutes, three with --quick. Figures that compare two
 loads come from rounds that take turns in the same run: machines differ and are shared. Exit code 1: targets missed.
 """
 

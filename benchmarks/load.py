@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import arrivals, early_rate
+from benchmarks.processes import busy_seconds
 from benchmarks.stage import IN_FLIGHT, Failed, Stage, until
 
 from hookline.stream.connection import StreamRefused, StreamUnavailable
@@ -82,6 +83,8 @@ class Steady:
     sender_share: float
     """CPU of the senders as a share of a core."""
     queue_share: float
+    busy: float
+    """Share of all cores in use, by whatever process."""
 
 
 async def steady(
@@ -103,9 +106,9 @@ async def steady(
     publishing = asyncio.create_task(publish_at(on, webhooks, run, due, began))
     try:
         await asyncio.sleep(lead_in_seconds)
-        before, at = on.cpu(), time.monotonic()
+        before, at, busy = on.cpu(), time.monotonic(), busy_seconds()
         await publishing
-        after, wall = on.cpu(), time.monotonic() - at
+        after, wall, busy = on.cpu(), time.monotonic() - at, busy_seconds() - busy
         with contextlib.suppress(Failed):
             await until(lambda: on.receiver.count(group, run) >= len(due), tail_seconds, "the rest came")
     finally:
@@ -114,7 +117,8 @@ async def steady(
     counted = [taken for number, taken in zip(heard.order, heard.seconds, strict=True) if number >= first]
     missing = len(due) - first - len(counted)
     waited = time.monotonic() - began
-    return Steady(counted + [waited] * missing, missing, (after[0] - before[0]) / wall, (after[1] - before[1]) / wall)
+    senders, queue = ((end - begin) / wall for begin, end in zip(before, after, strict=True))
+    return Steady(counted + [waited] * missing, missing, senders, queue, busy / wall)
 
 
 async def publish_at(on: Stage, webhooks: Sequence[str], run: str, due: Sequence[float], began: float) -> int:

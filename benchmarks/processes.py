@@ -1,5 +1,6 @@
-"""What a process costs, from /proc, and bounds on its CPU: cores, and a share by a control group. Linux only.
+"""What a process costs and how busy the machine is, from /proc; bounds on CPU: cores, and a share by a control group.
 
+Linux only.
 Never starts or ends one.
 """
 
@@ -22,6 +23,13 @@ def cpu_seconds(pid: int) -> float:
     steps of 10 ms, a tenth of what some rounds need.
     """
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def busy_seconds() -> float:
+    """Time that the machine's cores have not been idle, whoever used them, as an average over the cores."""
+    user, nice, system, _, _, irq, soft_irq, stolen, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+    ticks = user + nice + system + irq + soft_irq + stolen
+    return ticks / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
 
 
 def resident_megabytes(pid: int) -> float:
