@@ -50,7 +50,7 @@ async def test_while_a_retry_waits_the_files_of_a_queue_that_runs_empty_do_not_p
 async def test_an_anchor_replaces_the_one_before_and_vanishes_by_itself(
     queue: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(anchor, "KEPT_SECONDS", 1)
+    monkeypatch.setattr(anchor, "KEPT_SECONDS", 2)
     renewed = Anchor(Publisher(queue))
     many = RENEW_BYTES // OVERHEAD_BYTES
     await renewed.stored(many, 0)

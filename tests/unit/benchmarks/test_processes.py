@@ -3,9 +3,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
-from benchmarks.processes import apart, resident_megabytes
+from benchmarks.processes import apart, busy_seconds, resident_megabytes
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a single core cannot be shared out")
@@ -27,3 +28,10 @@ def test_what_is_left_of_a_killed_process_has_no_memory() -> None:
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(ProcessLookupError, match="has ended"):
             resident_megabytes(other.pid)
+
+
+def test_a_core_that_computes_counts_as_busy() -> None:
+    busy, own = busy_seconds(), time.process_time()
+    while time.process_time() - own < 0.3:
+        pass
+    assert (busy_seconds() - busy) * (os.cpu_count() or 1) > 0.2
