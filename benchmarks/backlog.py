@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.figures import Figure, out_of_order, quantile, ratio_of_rounds
-from benchmarks.isolation import SHARE
+from benchmarks.figures import Figure, in_turns, out_of_order, quantile, ratio_of_rounds
 from benchmarks.load import Cost, Steady, flood, steady
 from benchmarks.processes import resident_megabytes
 from benchmarks.receiver import Heard, event_id
-from benchmarks.setting import Setting
+from benchmarks.setting import SHARE_WITH_ROOM, Setting
 from benchmarks.stage import BODY, TENANT, Failed, Stage, healthy, say, stage, uid_of, until, webhook
 from benchmarks.throughput import maximum
 
@@ -57,7 +56,7 @@ class Rounds:
 
 
 async def measure(setting: Setting) -> list[Figure]:
-    rate = await maximum(setting) * SHARE
+    rate = await maximum(setting) * SHARE_WITH_ROOM
     receiver = setting.receiver
     dead = webhook(DEAD, receiver.dead_url(f"{DEAD}/0"), receiver.ca)
     entries = [*healthy(receiver, WEBHOOKS), dead]
@@ -74,10 +73,9 @@ async def measure(setting: Setting) -> list[Figure]:
         ) as empty,
     ):
         arms = ((empty, without), (full, with_))
-        number = 2 * setting.sizes.rounds - 1  # a p99 of the same load differs by half from one round to the next
-        for round_ in range(number):
-            say(f"d: round {round_ + 1} of {number}")
-            for on, rounds in arms if round_ % 2 == 0 else reversed(arms):
+        for round_ in range(setting.sizes.p99_rounds):
+            say(f"d: round {round_ + 1} of {setting.sizes.p99_rounds}")
+            for on, rounds in in_turns(arms, round_):
                 await _round(setting, on, rounds, hooks, rate, round_)
         return [*_effects(setting, with_, without), *await _drain(setting, full)]
 

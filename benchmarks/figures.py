@@ -10,6 +10,9 @@ import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Arm = TypeVar("Arm")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ def quantile(values: Sequence[float], share: float) -> float:
 def ratio_of_rounds(measured: Sequence[float], base: Sequence[float]) -> float:
     """Median of the ratios of rounds that took turns: a neighbour that slows one round down slows both its halves."""
     return statistics.median(one / other for one, other in zip(measured, base, strict=True))
+
+
+def in_turns(arms: Sequence[Arm], round_: int) -> Sequence[Arm]:
+    """The order of one round: every second one backwards, so that none of them always comes first."""
+    return arms if round_ % 2 == 0 else arms[::-1]
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:

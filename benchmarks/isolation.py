@@ -18,19 +18,15 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
-from benchmarks.figures import Figure, arrivals, quantile, ratio_of_rounds
+from benchmarks.figures import Figure, arrivals, in_turns, quantile, ratio_of_rounds
 from benchmarks.load import Steady, new_run, publish_at, steady
-from benchmarks.setting import Setting
+from benchmarks.setting import SHARE_WITH_ROOM, Setting
 from benchmarks.stage import healthy, say, stage, webhook
 from benchmarks.throughput import maximum
 
 WEBHOOKS = 99
-SHARE = 0.25
-"""Of the maximum. Nearer to it the processes of this benchmark keep two cores so busy that 15 % more events raise a p99
-by a third, whoever they are for."""
 WEIGHT = 5
 LEAD_IN_SECONDS = 5.0
-BAD = ("hang", "refuse", "drip")
 DRIP_TIMEOUT_SECONDS = 3
 """So that a window also has timeouts in it, an endpoint found sick, probes and retries. The one that hangs does so for
 the whole round."""
@@ -47,8 +43,9 @@ class Neighbours(Enum):
 
 
 async def measure(setting: Setting) -> list[Figure]:
-    rate = await maximum(setting) * SHARE
-    many, few = 4 * setting.sizes.rounds - 3, 2 * setting.sizes.rounds - 1
+    rate = await maximum(setting) * SHARE_WITH_ROOM
+    few = setting.sizes.p99_rounds
+    many = 2 * few - 1  # others use the disk as well
     two = (Neighbours.NONE, Neighbours.BAD)
     on_disk = await _rounds(setting, rate, setting.folder, "on disk", many, two)
     with tempfile.TemporaryDirectory(prefix="hookline-bench-", dir=MEMORY) as folder:
@@ -59,11 +56,10 @@ async def measure(setting: Setting) -> list[Figure]:
 async def _rounds(
     setting: Setting, rate: float, folder: Path, where: str, rounds: int, arrangements: Sequence[Neighbours]
 ) -> dict[Neighbours, list[Steady]]:
-    """Many: a p99 of the same load differs by half from one round to the next, and more on a disk that others use."""
     found: dict[Neighbours, list[Steady]] = {each: [] for each in arrangements}
     for round_ in range(rounds):
         say(f"c: round {round_ + 1} of {rounds} with the queue {where}, {rate:.0f} events a second")
-        for neighbours in arrangements if round_ % 2 == 0 else reversed(arrangements):
+        for neighbours in in_turns(arrangements, round_):
             found[neighbours].append(await _round(setting, rate, folder, neighbours, round_))
         told = (f"{_ms(of[-1], 0.99):.1f} ms {neighbours.value}" for neighbours, of in found.items())
         say(f"c: p99 by neighbours: {', '.join(told)}")
@@ -100,13 +96,13 @@ async def _round(setting: Setting, rate: float, folder: Path, neighbours: Neighb
         webhook("drip", receiver.url("drip/0"), receiver.ca, timeout_seconds=DRIP_TIMEOUT_SECONDS),
     ]
     entries = healthy(receiver, WEBHOOKS)
-    names = [route.name for route, _ in entries]
+    names, other_names = ([route.name for route, _ in each] for each in (entries, others))
     data = folder / f"isolation-{round_}-{neighbours.value}"
     async with stage(data, receiver, [*entries, *others], sync_interval=setting.sync_interval) as on:
         whole = LEAD_IN_SECONDS + setting.sizes.window_seconds
-        more = rate / WEBHOOKS * WEIGHT * len(BAD)
+        more = rate / WEBHOOKS * WEIGHT * len(others)
         due = [] if neighbours is Neighbours.NONE else arrivals(more, whole, seed=round_ + 100)
-        besides = asyncio.create_task(publish_at(on, BAD, new_run(), due, time.monotonic()))
+        besides = asyncio.create_task(publish_at(on, other_names, new_run(), due, time.monotonic()))
         measured = await steady(
             on, names, rate, setting.sizes.window_seconds, lead_in_seconds=LEAD_IN_SECONDS, seed=round_ + 1
         )

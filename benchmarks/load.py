@@ -106,9 +106,9 @@ async def steady(
     publishing = asyncio.create_task(publish_at(on, webhooks, run, due, began))
     try:
         await asyncio.sleep(lead_in_seconds)
-        before, at, busy = on.cpu(), time.monotonic(), busy_seconds()
+        before, at = (*on.cpu(), busy_seconds()), time.monotonic()
         await publishing
-        after, wall, busy = on.cpu(), time.monotonic() - at, busy_seconds() - busy
+        after, wall = (*on.cpu(), busy_seconds()), time.monotonic() - at
         with contextlib.suppress(Failed):
             await until(lambda: on.receiver.count(group, run) >= len(due), tail_seconds, "the rest came")
     finally:
@@ -117,8 +117,8 @@ async def steady(
     counted = [taken for number, taken in zip(heard.order, heard.seconds, strict=True) if number >= first]
     missing = len(due) - first - len(counted)
     waited = time.monotonic() - began
-    senders, queue = ((end - begin) / wall for begin, end in zip(before, after, strict=True))
-    return Steady(counted + [waited] * missing, missing, senders, queue, busy / wall)
+    sender_share, queue_share, busy = ((end - begin) / wall for begin, end in zip(before, after, strict=True))
+    return Steady(counted + [waited] * missing, missing, sender_share, queue_share, busy)
 
 
 async def publish_at(on: Stage, webhooks: Sequence[str], run: str, due: Sequence[float], began: float) -> int:

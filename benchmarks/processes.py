@@ -1,7 +1,6 @@
 """What a process costs and how busy the machine is, from /proc; bounds on CPU: cores, and a share by a control group.
 
-Linux only.
-Never starts or ends one.
+Linux only. Never starts or ends a process.
 """
 
 from __future__ import annotations

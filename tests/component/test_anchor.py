@@ -35,15 +35,16 @@ async def test_while_a_retry_waits_the_files_of_a_queue_that_runs_empty_do_not_p
             await publish(client, FILE_BYTES // len(BODY) + 1, body=BODY)
             await until(lambda: len(calls) > FILE_BYTES // len(BODY))
 
-            async def one_by_one(events: int) -> None:
-                for _ in range(events):
-                    there = len(calls)
-                    await publish(client, body=BODY)
-                    await until(lambda: len(calls) > there)  # noqa: B023  # called before the next round
+            async def one() -> None:
+                there = len(calls)
+                await publish(client, body=BODY)
+                await until(lambda: len(calls) > there)
 
-            await one_by_one(before_the_first)
+            for _ in range(before_the_first):
+                await one()
             files = files_of(tmp_path / "nats", names.DELIVERIES)
-            await one_by_one(100)
+            for _ in range(100):
+                await one()
             assert files_of(tmp_path / "nats", names.DELIVERIES) <= files + 5
 
 

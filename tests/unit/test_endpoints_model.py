@@ -163,7 +163,7 @@ DIED: list[tuple[str, int, Any]] = [("attempt", 0, (BAD, 5)), ("wait", 0, 10.0),
 """The one that is to probe dies between its word that it does and the probe."""
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(steps=DIED)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_an_endpoint_that_is_well_again_is_live_again_for_both(

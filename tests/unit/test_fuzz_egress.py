@@ -22,7 +22,7 @@ from hookline.egress import EgressPolicy, literal_address, parse_cidrs, parse_po
 from hookline.retry import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 from hookline.url import url_problem
 
-many = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")), deadline=None)
+many = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")))
 OPEN = EgressPolicy(parse_cidrs(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]))
 
 

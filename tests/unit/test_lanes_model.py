@@ -96,5 +96,5 @@ class Model(RuleBasedStateMachine):
         assert sorted(self.lanes.clear()) == sorted(item for each in self.waiting.values() for item in each)
 
 
-Model.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+Model.TestCase.settings = settings(max_examples=300, stateful_step_count=50)
 TestLanes = Model.TestCase

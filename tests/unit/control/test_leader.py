@@ -159,7 +159,7 @@ periods = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(periods, st.randoms(use_true_random=False))
 def test_there_are_never_two_leaders_whatever_hangs_is_late_or_is_lost(
     periods: list[tuple[int, str, float | None, float]], chance: random.Random
