@@ -140,7 +140,7 @@ class EgressPolicy:
         parsed = _parse(address)
         if parsed is None:
             return f"{str(address)[:64]!r} is not an IP address"
-        target = _leads_to(parsed)
+        target = leads_to(parsed)
         shown = str(parsed) if target is parsed else f"{parsed} (which leads to {target})"
         return self._refused(target, shown) or self._refused_behind_tunnel(target)
 
@@ -153,7 +153,7 @@ class EgressPolicy:
     def own_refusal(self, address: str) -> str | None:
         """What is said of an address of the sender's own machine or pod. Loopback is judged by the CIDRs alone."""
         parsed = _parse(address)
-        if self.allow_own or (parsed is not None and _leads_to(parsed).is_loopback):
+        if self.allow_own or (parsed is not None and leads_to(parsed).is_loopback):
             return None
         return f"{address} is an address of the sender itself, which is never called; no option opens it"
 
@@ -225,7 +225,7 @@ def _parse(address: str | Address) -> Address | None:
         return None
 
 
-def _leads_to(address: Address) -> Address:
+def leads_to(address: Address) -> Address:
     """The IPv4 address that an IPv6 address carries, or `address` itself."""
     if isinstance(address, IPv4Address):
         return address

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import pytest
 import trustme
@@ -182,29 +183,48 @@ async def test_a_port_is_called_only_where_the_policy_lists_it(
     assert receiver.connections == (reason is Reason.DELIVERED)
 
 
+@pytest.mark.parametrize("spelling", ["plain", "IPv4-mapped", "IPv4-mapped in hex", "NAT64", "6to4"])
 async def test_an_address_of_the_sender_itself_is_never_called_even_if_it_is_listed(
-    names: NameServer, listener: Listener, own_address: str
+    names: NameServer, listener: Listener, own_address: str, spelling: str
 ) -> None:
-    host = f"[{own_address}]" if ":" in own_address else own_address
+    host = spelled(own_address, spelling)
     async with caller_with(policy_of([own_address], DEFAULT_PORTS), names) as caller:
         refused = await caller.call(call_to(host, listener.port))
     assert refused.reason is Reason.EGRESS_REFUSED
     assert "is an address of the sender itself" in refused.detail
     assert listener.connections == 0
 
+    if spelling in ("NAT64", "6to4"):
+        return  # nothing here leads there
     async with caller_with(policy_of([own_address], DEFAULT_PORTS, allow_own=True), names) as caller:
         await caller.call(call_to(host, listener.port))
     assert listener.connections == 1
+
+
+def spelled(address: str, spelling: str) -> str:
+    """The host of a URL that leads to `address`."""
+    own = ip_address(address)
+    if spelling == "plain":
+        return f"[{own}]" if own.version == 6 else str(own)
+    if own.version == 6:
+        pytest.skip("only IPv4 addresses are carried in others")
+    in_hex = f"{int(own) >> 16:x}:{int(own) & 0xFFFF:x}"
+    return {
+        "IPv4-mapped": f"[::ffff:{own}]",
+        "IPv4-mapped in hex": f"[::ffff:{in_hex}]",
+        "NAT64": f"[64:ff9b::{in_hex}]",
+        "6to4": f"[2002:{in_hex}::1]",
+    }[spelling]
 
 
 @pytest.fixture
 def own_address() -> Iterator[str]:
     """One that this machine has besides loopback."""
     for family, far in ((socket.AF_INET, "198.51.100.1"), (socket.AF_INET6, "2001:db8::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        with contextlib.suppress(OSError, ValueError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((far, 9))
             address = str(probe.getsockname()[0])
-            if EgressPolicy().refusal(address) is None or "private" in str(EgressPolicy().refusal(address)):
+            if EgressPolicy(parse_cidrs([address])).refusal(address) is None:
                 yield address
                 return
     pytest.skip("this machine has no address but loopback")

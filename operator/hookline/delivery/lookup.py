@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import ip_address
 from typing import Protocol
 
 import aiodns
@@ -90,7 +91,8 @@ def is_own(address: str) -> bool:
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((address, 443))
-            return bool(probe.getsockname()[0] == address)
+            # Compared as numbers: an IPv6 address has more than one spelling, the kernel's need not be ours.
+            return ip_address(probe.getsockname()[0]) == ip_address(address)
     except OSError:
         return False
 

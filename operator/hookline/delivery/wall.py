@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from hookline.delivery.lookup import Lookup, is_own
-from hookline.egress import EgressPolicy, Proxy
+from hookline.egress import EgressPolicy, Proxy, leads_to
 
 _ADDRESSES_KEPT = 4096
 
@@ -61,7 +62,7 @@ class Wall:
         if address in self._passed:
             return None
         refusal = self._policy.refusal(address)
-        if refusal is None and is_own(address):
+        if refusal is None and (is_own(address) or is_own(str(leads_to(ip_address(address))))):
             refusal = self._policy.own_refusal(address)
         if refusal is None:
             if len(self._passed) >= _ADDRESSES_KEPT:
