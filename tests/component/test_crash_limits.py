@@ -89,6 +89,43 @@ async def test_what_a_full_stream_refuses_is_kept_and_not_tried_in_circles(
             assert running.task.done() is False
 
 
+async def test_a_full_shelf_of_one_webhook_repeats_nothing_to_others_that_hear_the_same_event(
+    tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", 1.0)
+    # NATS forgets the name of what it stored between one try and the next.
+    monkeypatch.setattr(streams, "DEDUPLICATION_SECONDS", 0.5)
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        held = hook("held", receiver, state=RouteState.HELD)
+        write_book(tmp_path / "book", held, *(hook(f"well-{number}", receiver) for number in range(20)))
+        async with sender(tmp_path / "book", nats_server.url):
+            await publish(client)
+            await until(lambda: len(calls) == 20)
+            await until_stored(client, names.PARKED, 1)
+            await _limit(client, names.PARKED, 1)
+            await publish(client)
+            await until(lambda: len(calls) == 40)
+            tries = await _tries(client)
+            await until_tried(client, tries + 4)
+            assert len(calls) == 40
+            await _limit(client, names.PARKED, -1)
+            await until_stored(client, names.PARKED, 2)
+    assert len(calls) == 40
+
+
+async def _tries(client: Client) -> int:
+    """How often events were given to a sender."""
+    consumer = await client.jetstream().consumer_info(names.EVENTS, names.FANOUT_CONSUMER)
+    assert consumer.delivered is not None
+    return int(consumer.delivered.consumer_seq)
+
+
+async def until_tried(client: Client, wanted: int) -> None:
+    while await _tries(client) < wanted:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
 async def test_a_full_disk_is_refused_and_what_was_acknowledged_arrives_once_there_is_room(tmp_path: Path) -> None:
     calls: list[ReceivedCall] = []
     async with (

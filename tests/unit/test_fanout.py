@@ -14,6 +14,7 @@ from hookline.delivery.fanout import AT_ONCE, Fanout
 from hookline.delivery.routebook import RouteBook
 from hookline.metrics import SenderMetrics
 from hookline.routes import Keys, book_of
+from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 
@@ -37,6 +38,29 @@ class Slow:
         return True
 
 
+class Refusing(Slow):
+    """Refuses what is for one Webhook, or for none once `refused` is empty."""
+
+    refused = "u3"
+
+    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+        if self.refused and subject.endswith(f".{self.refused}"):
+            raise StreamRefused("full")
+        return await super().store(subject, body, headers, once=once)
+
+
+class Away(Slow):
+    """NATS goes away after the first message."""
+
+    tried = 0
+
+    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+        self.tried += 1
+        if self.tried > 1:
+            raise StreamUnavailable("away")
+        return await super().store(subject, body, headers, once=once)
+
+
 class Words:
     """The connection on which a message is acked."""
 
@@ -52,8 +76,8 @@ class Room:
         pass
 
 
-async def handled(publisher: Slow) -> list[bytes]:
-    """What was said of an event that many Webhooks hear."""
+async def handled(publisher: Slow, *, times: int = 1) -> list[bytes]:
+    """What was said of an event that many Webhooks hear, and that came so many times."""
     metrics, words = SenderMetrics(outcomes=(), deaths=(), parkings=()), Words()
     books = RouteBook(Path("nowhere"), metrics)
     books.current = book_of((route(f"u{number}"), Keys(uid=f"u{number}")) for number in range(WEBHOOKS))
@@ -61,7 +85,9 @@ async def handled(publisher: Slow) -> list[bytes]:
     subject = f"hookline.events.{event.namespace}.{event.event}"
     reply = "$JS.ACK.EVENTS.fanout.1.7.7.1700000000000000000.0"
     taken = Taken("fanout", subject, {}, b"{}", 7, 0, cast(Any, words), reply)
-    await Fanout(cast(PullLoop, Room()), cast(Publisher, publisher), books, Endpoints(), metrics).handle(taken)
+    by = Fanout(cast(PullLoop, Room()), cast(Publisher, publisher), books, Endpoints(), metrics)
+    for _ in range(times):
+        await by.handle(taken)
     return words.said
 
 
@@ -77,3 +103,29 @@ async def test_an_event_that_takes_long_is_said_to_be_worked_on(monkeypatch: pyt
     said = await handled(Slow())
     assert said[-1] == b"+ACK"
     assert set(said[:-1]) == {b"+WPI"}
+
+
+async def test_what_is_refused_for_one_webhook_reaches_all_others_once_however_often_the_event_comes() -> None:
+    publisher = Refusing()
+    assert await handled(publisher, times=3) == []
+    assert len(publisher.stored) == len(set(publisher.stored)) == WEBHOOKS - 1
+
+
+async def test_an_event_is_acked_once_the_last_of_its_deliveries_is_no_longer_refused() -> None:
+    class Recovering(Refusing):
+        async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+            try:
+                return await super().store(subject, body, headers, once=once)
+            except StreamRefused:
+                self.refused = ""
+                raise
+
+    publisher = Recovering()
+    assert await handled(publisher, times=2) == [b"+ACK"]
+    assert len(publisher.stored) == len(set(publisher.stored)) == WEBHOOKS
+
+
+async def test_while_nats_is_away_the_rest_of_an_event_is_not_tried() -> None:
+    publisher = Away()
+    assert await handled(publisher) == []
+    assert publisher.tried == AT_ONCE

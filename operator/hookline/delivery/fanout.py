@@ -1,14 +1,15 @@
 """Fan-out: an event becomes one delivery for each Webhook that hears it.
 
 An event is acked only after all its deliveries are stored. A repeat after a crash stores none twice, because each has
-its name (`Nats-Msg-Id`).
+its name (`Nats-Msg-Id`). NATS knows a name for two minutes; where one delivery is refused for longer, such as by a full
+shelf, the sender itself remembers which others of that event are stored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
@@ -37,7 +38,10 @@ also on a disk that stores a thousand a second: else many events with many Webho
 over."""
 
 
-def deliveries(event: Event, seq: int, book: Book, stored_s: float) -> Iterator[tuple[Route, Delivery]]:
+_Made = tuple[Route, Delivery]
+
+
+def deliveries(event: Event, seq: int, book: Book, stored_s: float) -> Iterator[_Made]:
     """What an event that was stored at `stored_s` becomes under a route book."""
     for route in book.match(event.tenant, event.type):
         yield route, Delivery(route.uid, event, seq, stored_s=int(stored_s))
@@ -55,6 +59,8 @@ class Fanout:
         self._endpoints = endpoints
         self._metrics = metrics
         self._settled = Settled()
+        self._stored = Settled()
+        """By uid of a Webhook and sequence of an event: deliveries of events of which others could not be stored."""
         self._anchor = Anchor(publisher)
 
     async def handle(self, taken: Taken) -> None:
@@ -70,7 +76,7 @@ class Fanout:
         message = (taken.consumer, taken.seq)
         # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
         known = self._settled.has(message, taken.stored_ns)
-        made = [] if known else list(deliveries(event, taken.seq, book, taken.stored_s))
+        made = [] if known else self._not_stored_yet(taken, deliveries(event, taken.seq, book, taken.stored_s))
         try:
             await self._store(taken, event, made)
         except (StreamUnavailable, StreamRefused) as error:
@@ -82,22 +88,46 @@ class Fanout:
         finally:
             self._pull.release(taken)
 
-    async def _store(self, taken: Taken, event: Event, made: Sequence[tuple[Route, Delivery]]) -> None:
+    def _not_stored_yet(self, taken: Taken, made: Iterable[_Made]) -> list[_Made]:
+        return [each for each in made if not self._stored.has((each[0].uid, taken.seq), taken.stored_ns)]
+
+    async def _store(self, taken: Taken, event: Event, made: Sequence[_Made]) -> None:
+        if len(made) == 1:
+            # The usual case: a gather, with a task for what it gathers, would cost 7 us.
+            await self._store_one(event, made[0])
+        else:
+            await self._store_many(taken, event, made)
+        await self._anchor.stored(len(made), len(event.body))
+
+    async def _store_many(self, taken: Taken, event: Event, made: Sequence[_Made]) -> None:
+        """All that can be stored are, also where one is refused: its neighbours have nothing to do with that."""
         said_s = time.monotonic()
+        failure: StreamUnavailable | StreamRefused | None = None
+        stored: list[str] = []
         for start in range(0, len(made), AT_ONCE):
             if time.monotonic() - said_s > ACK_WAIT_SECONDS / 3:
                 await taken.working()
                 said_s = time.monotonic()
-            stores = [
-                self._publisher.store(self._subject(route), event.body, delivery.headers(), once=delivery.once)
-                for route, delivery in made[start : start + AT_ONCE]
-            ]
-            if len(stores) == 1:
-                # The usual case: a gather, with a task for what it gathers, would cost 7 us.
-                await stores[0]
-            else:
-                await asyncio.gather(*stores)
-        await self._anchor.stored(len(made), len(event.body))
+            batch = made[start : start + AT_ONCE]
+            answers = await asyncio.gather(*(self._store_one(event, each) for each in batch), return_exceptions=True)
+            for (route, _), answer in zip(batch, answers, strict=True):
+                if isinstance(answer, StreamUnavailable | StreamRefused):
+                    failure = answer
+                elif isinstance(answer, BaseException):
+                    raise answer
+                else:
+                    stored.append(route.uid)
+            if isinstance(failure, StreamUnavailable):
+                break
+        if failure is not None:
+            for uid in stored:
+                self._stored.add((uid, taken.seq), taken.stored_ns)
+            self._metrics.fanned_out(len(stored))
+            raise failure
+
+    async def _store_one(self, event: Event, made: _Made) -> None:
+        route, delivery = made
+        await self._publisher.store(self._subject(route), event.body, delivery.headers(), once=delivery.once)
 
     def _subject(self, route: Route) -> str:
         """Straight to the shelf for a Webhook that cannot be called: it should cost its neighbours nothing."""
