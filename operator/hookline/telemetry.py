@@ -5,12 +5,14 @@ Rule: a log line names a Webhook, an event's id, a reason; never a body, a heade
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import re
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
+from urllib.parse import unquote_plus
 
 import orjson
 import structlog
@@ -25,10 +27,12 @@ _BETWEEN_PARTS = re.compile(r"[\s&=;,]+")
 def redact(text: bytes, secrets: Iterable[str], *, cut: bool = False) -> bytes:
     """`text` without any of the secrets, for what a stranger sent us and we must show: an answer may echo a call.
 
-    Nor any part of them, of 8 characters or more: the token without its scheme, one parameter of a query. `cut` says
-    that the text goes on: it may end in the middle of a secret.
+    Nor any part of them, of 8 characters or more: the token without its scheme, one parameter of a query. Nor one of
+    these in the spelling of a URL, of JSON or of HTML. `cut` says that the text goes on: it may end in the middle of a
+    secret.
     """
-    known = sorted({part.encode() for secret in secrets for part in _parts(secret)}, key=len, reverse=True)
+    parts = {part for secret in secrets for part in _parts(secret)}
+    known = sorted({spelled.encode() for part in parts for spelled in _spellings(part)}, key=len, reverse=True)
     if not known:
         return text
     # In one go: a secret that is a letter of the mark would make the text ten times as long with each letter.
@@ -39,6 +43,13 @@ def redact(text: bytes, secrets: Iterable[str], *, cut: bool = False) -> bytes:
 
 def _parts(secret: str) -> list[str]:
     return [secret, *(part for part in _BETWEEN_PARTS.split(secret) if len(part) >= _SHORTEST_PART)]
+
+
+def _spellings(part: str) -> set[str]:
+    """As a receiver may echo it: a URL's escapes decoded, and as JSON (PHP escapes slashes too) or HTML have it."""
+    plain = {part, unquote_plus(part)}
+    quoted = {json.dumps(each)[1:-1] for each in plain}
+    return plain | quoted | {each.replace("/", r"\/") for each in quoted} | {html.escape(each) for each in plain}
 
 
 def _begun(text: bytes, secrets: Iterable[bytes]) -> int:

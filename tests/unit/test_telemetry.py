@@ -27,6 +27,21 @@ def test_a_part_of_a_secret_is_left_no_more_than_the_whole() -> None:
     assert redact(b"bad token abcdefgh.ijkl and 0123456789, 7", secrets) == b"bad token [redacted] and [redacted], 7"
 
 
+@pytest.mark.parametrize(
+    ("secret", "echo"),
+    [
+        ("Bearer abc/def+ghi", rb"Bearer abc\/def+ghi"),
+        ('say "please" twice', rb"say \"please\" twice"),
+        ("token=ab%2Fcd%2Fef99", b"ab/cd/ef99"),
+        ("token=ab%2Fcd%2Fef99", rb"ab\/cd\/ef99"),
+        ("<letmein&99>", b"&lt;letmein&amp;99&gt;"),
+    ],
+    ids=["JSON of PHP", "JSON", "decoded", "decoded, then JSON of PHP", "HTML"],
+)
+def test_a_secret_that_a_receiver_spells_in_its_own_way_is_left_no_more_than_ours(secret: str, echo: bytes) -> None:
+    assert redact(b"got: " + echo + b".", [secret]) == b"got: [redacted]."
+
+
 def test_a_text_that_was_cut_ends_in_no_beginning_of_a_secret() -> None:
     assert redact(b"you sent abcde", ["abcdefgh"], cut=True) == b"you sent [redacted]"
     assert redact(b"you sent abcde", ["abcdefgh"]) == b"you sent abcde"
