@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.delivery.lanes import PATIENCE_SECONDS, PAUSE_SECONDS, Lanes, Terms
+from hookline.delivery.shares import Bucket
 
 
 def terms(uid: str = "a", limit: int = 1, *, tenant: str = "t", per_second: float = 0.0) -> Terms:
@@ -126,11 +128,11 @@ def test_a_rate_spreads_calls_and_holds_up_nobody_else() -> None:
     assert [lanes.offer(limited, number, now_s=0) for number in range(5)] == [True, True, False, False, False]
     assert lanes.offer(terms("other"), 9, now_s=0)
     assert lanes.finished(limited, now_s=0) == []
-    assert lanes.wait_seconds() == 0.5
+    assert lanes.wait_seconds(0) == lanes.wait_seconds_of("slow", 0) == 0.5
     assert lanes.ready(0.49) == []
     assert lanes.ready(0.5) == [2]
     assert lanes.ready(2) == [3, 4]
-    assert lanes.wait_seconds() is None
+    assert lanes.wait_seconds(2) is None
 
 
 def test_an_idle_lane_does_not_forget_what_its_rate_owes() -> None:
@@ -183,5 +185,58 @@ def test_a_rate_that_is_taken_away_keeps_nothing_waiting() -> None:
         lanes.offer(terms(limit=5, per_second=0.1), number, now_s=0)
     assert lanes.ready(0) == []
     lanes.change(terms(limit=5))
-    assert lanes.wait_seconds() == 0
+    assert lanes.wait_seconds(0) is None
     assert lanes.ready(0) == [1, 2]
+
+
+def test_the_end_of_a_call_asks_no_lane_that_waits_for_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(1000):
+        slow = terms(f"slow-{number}", 9, tenant=f"t{number % 7}", per_second=0.01)
+        assert lanes.offer(slow, 1, now_s=0)
+        assert not lanes.offer(slow, 2, now_s=0)
+        assert lanes.finished(slow, now_s=0) == []
+    asked: list[object] = []
+    monkeypatch.setattr(Bucket, "take", lambda *each: asked.append(each))
+    monkeypatch.setattr(Bucket, "wait_seconds", lambda *each: asked.append(each))
+    for number in range(10):
+        assert lanes.offer(terms("quick"), number, now_s=1)
+        assert not lanes.offer(terms("quick"), number, now_s=1)
+        assert lanes.finished(terms("quick"), now_s=1) == [number]
+        assert lanes.finished(terms("quick"), now_s=1) == []
+        assert lanes.wait_seconds(1) == 99
+    assert asked == []
+
+
+def test_lanes_with_a_rate_run_when_each_is_due() -> None:
+    lanes: Lanes[str] = Lanes()
+    for uid, per_second in (("third", 0.25), ("first", 1.0), ("second", 0.5)):
+        for item in ("at once", uid):
+            lanes.offer(terms(uid, 9, tenant=uid, per_second=per_second), item, now_s=0)
+    assert [(lanes.wait_seconds(now_s), lanes.ready(now_s + 1)) for now_s in (0, 1, 2, 3)] == [
+        (1, ["first"]),
+        (1, ["second"]),
+        (2, []),
+        (1, ["third"]),
+    ]
+
+
+def test_a_rate_that_was_raised_counts_from_now_on() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(3):
+        lanes.offer(terms(limit=9, per_second=0.01), number, now_s=0)
+    lanes.change(terms(limit=9, per_second=0.5))
+    assert lanes.ready(0) == []
+    assert lanes.wait_seconds(0) == lanes.wait_seconds_of("a", 0) == 2
+    assert lanes.ready(2) == [1]
+
+
+def test_rates_that_change_again_and_again_leave_nothing_behind() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(100):
+        limited = terms(limit=9, per_second=0.001 * (1 + number % 2))
+        lanes.offer(limited, number, now_s=0)
+        lanes.change(limited)
+        lanes.ready(0)
+        lanes.sweep(0)
+    assert len(lanes._resting) <= 2

@@ -73,9 +73,10 @@ class Model(RuleBasedStateMachine):
         for uid, waiting in self.waiting.items():
             if waiting and free and len(self.running[uid]) < self.limits[uid]:
                 assert self.rates[uid], "waits though it may run"
-                wait_s = self.lanes.wait_seconds()
-                assert wait_s is not None
-                assert wait_s <= (self.lanes.wait_seconds_of(uid) or 0)
+                all_s, wait_s = self.lanes.wait_seconds(self.now_s), self.lanes.wait_seconds_of(uid, self.now_s)
+                assert wait_s is not None, "waits though it may run"
+                assert all_s is not None
+                assert all_s <= wait_s <= 1 / self.rates[uid]
 
     @rule(uid=UIDS)
     def evict(self, uid: str) -> None:
@@ -84,9 +85,18 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def ask_how_long(self) -> None:
-        self.lanes.wait_seconds()
+        self.lanes.wait_seconds(self.now_s)
         for uid in "abc":
-            self.lanes.wait_seconds_of(uid)
+            self.lanes.wait_seconds_of(uid, self.now_s)
+
+    @rule()
+    def sleep_as_long_as_told(self) -> None:
+        wait_s = self.lanes.wait_seconds(self.now_s)
+        if wait_s is not None:
+            self.now_s += wait_s
+            self.begun(self.lanes.ready(self.now_s))
+            told_s = self.lanes.wait_seconds(self.now_s)
+            assert told_s is None or told_s > 0
 
     @invariant()
     def no_more_than_allowed_run(self) -> None:

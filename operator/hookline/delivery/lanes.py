@@ -4,6 +4,9 @@ A lane has a bound of calls at once, may have a rate, and all lanes together hav
 short they go round: tenants in turn, and within a tenant its Webhooks in turn, so that neither many events of one
 Webhook nor many Webhooks of one tenant keep others from theirs.
 
+A lane that its rate holds back is out of the turns until its next call is due, so that an end of a call costs the same
+however many of them wait.
+
 All Webhooks of a shard share one stream of messages. What a lane holds while it waits takes room from its neighbours,
 so a lane that does not keep up gives up what waits in it (`overdue`). Messages of the shelf are pinned: they take no
 room from anybody else.
@@ -11,6 +14,7 @@ room from anybody else.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
@@ -55,6 +59,8 @@ class _Lane(Generic[T]):
     """When a call of it ended last."""
     waiting: deque[_Waiting[T]] = field(default_factory=deque)
     bucket: Bucket | None = None
+    due_s: float | None = None
+    """While it rests: when its rate allows the next call."""
 
     def has_room(self) -> bool:
         return self.running < self.terms.limit
@@ -68,12 +74,14 @@ class Lanes(Generic[T]):
         self._running = 0
         self._lanes: dict[str, _Lane[T]] = {}
         self._turns: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
-        """Lanes that wait for a place or their rate alone, by tenant, each in the order of turns."""
+        """Lanes that wait for a place alone, by tenant, each in the order of turns."""
+        self._resting: list[tuple[float, str]] = []
+        """A heap of lanes that their rate holds back, by when they are due. An entry counts while its lane says so."""
 
     def offer(self, terms: Terms, item: T, *, now_s: float, pinned: bool = False) -> bool:
         """Whether `item` may run at once; else it waits."""
         lane = self._lane(terms)
-        if not lane.waiting and self._running < self._places and lane.has_room() and _token(lane, now_s):
+        if not lane.waiting and self._running < self._places and lane.has_room() and self._token(lane, now_s):
             self._begin(lane)
             return True
         lane.waiting.append(_Waiting(item, now_s, pinned))
@@ -93,20 +101,17 @@ class Lanes(Generic[T]):
 
     def ready(self, now_s: float) -> list[T]:
         """What waits and may run now, one of each tenant in turn."""
+        self._wake(now_s)
         ready: list[T] = []
-        resting: set[str] = set()
-        while self._running < self._places:
-            tenant = next((each for each in self._turns if each not in resting), None)
-            if tenant is None:
-                break
+        while self._turns and self._running < self._places:
+            tenant, turns = next(iter(self._turns.items()))
+            lane = self._lanes[next(iter(turns))]
+            if not self._token(lane, now_s):
+                continue
             self._turns.move_to_end(tenant)
-            lane = self._next_of(tenant, now_s)
-            if lane is None:
-                # All that waits there waits for its rate.
-                resting.add(tenant)
-            else:
-                ready.append(lane.waiting.popleft().item)
-                self._begin(lane)
+            turns.move_to_end(lane.terms.uid)
+            ready.append(lane.waiting.popleft().item)
+            self._begin(lane)
         return ready
 
     def waiting(self) -> list[str]:
@@ -117,17 +122,18 @@ class Lanes(Generic[T]):
         """A lane has other terms now. What may run by them is `ready`."""
         self._keep_turn(self._lane(terms))
 
-    def wait_seconds(self) -> float | None:
-        """Until a rate lets something run; None when nothing waits for one."""
-        lanes = (self._lanes[uid] for turns in self._turns.values() for uid in turns)
-        return min((each.bucket.wait_seconds(each.terms.per_second) for each in lanes if each.bucket), default=None)
+    def wait_seconds(self, now_s: float) -> float | None:
+        """Until `ready` is worth asking for the sake of a rate; None when no lane rests."""
+        while self._resting and not self._rests(*self._resting[0]):
+            heapq.heappop(self._resting)
+        return max(0.0, self._resting[0][0] - now_s) if self._resting else None
 
-    def wait_seconds_of(self, uid: str) -> float | None:
+    def wait_seconds_of(self, uid: str, now_s: float) -> float | None:
         """Until its rate lets something of one lane run; None when nothing of it waits for that."""
         lane = self._lanes.get(uid)
-        if lane is None or lane.bucket is None or not lane.waiting or not lane.has_room():
+        if lane is None or lane.due_s is None or not lane.waiting or not lane.has_room():
             return None
-        return lane.bucket.wait_seconds(lane.terms.per_second)
+        return max(0.0, lane.due_s - now_s)
 
     def overdue(self, now_s: float) -> list[T]:
         """What waits for too long and is not pinned, taken out of its lane with all that came after it."""
@@ -147,6 +153,9 @@ class Lanes(Generic[T]):
         """Forget lanes that are idle and whose rate owes nothing."""
         for lane in list(self._lanes.values()):
             self._forget_if_idle(lane, now_s)
+        if len(self._resting) > 2 * len(self._lanes):
+            # Entries of rates that were changed since would stay until they are due.
+            self._resting = sorted((lane.due_s, uid) for uid, lane in self._lanes.items() if lane.due_s is not None)
 
     def _lane(self, terms: Terms) -> _Lane[T]:
         lane = self._lanes.get(terms.uid)
@@ -154,6 +163,8 @@ class Lanes(Generic[T]):
             lane = self._lanes[terms.uid] = _Lane(terms)
         # Of a Webhook that is no more a sender does not know the tenant. A uid never moves to another one.
         tenant = lane.terms.tenant
+        if terms.per_second != lane.terms.per_second:
+            lane.due_s = None
         lane.terms = terms if terms.tenant == tenant else terms._replace(tenant=tenant)
         return lane
 
@@ -165,20 +176,42 @@ class Lanes(Generic[T]):
     def _keep_turn(self, lane: _Lane[T]) -> None:
         """Have the lane wait for its turn exactly while it could use one."""
         tenant, uid = lane.terms.tenant, lane.terms.uid
-        if lane.waiting and lane.has_room():
+        if lane.waiting and lane.has_room() and lane.due_s is None:
             self._turns.setdefault(tenant, OrderedDict()).setdefault(uid)
         elif tenant in self._turns:
             self._turns[tenant].pop(uid, None)
             if not self._turns[tenant]:
                 del self._turns[tenant]
 
-    def _next_of(self, tenant: str, now_s: float) -> _Lane[T] | None:
-        for uid in list(self._turns[tenant]):
-            lane = self._lanes[uid]
-            if _token(lane, now_s):
-                self._turns[tenant].move_to_end(uid)
-                return lane
-        return None
+    def _token(self, lane: _Lane[T], now_s: float) -> bool:
+        """Whether its rate allows a call now, which then counts. Else the lane rests until it does."""
+        rate = lane.terms.per_second
+        if not rate:
+            lane.bucket = None
+        elif lane.bucket is None:
+            lane.bucket = Bucket(burst(rate), now_s)
+        if lane.bucket is None or lane.bucket.take(rate, now_s):
+            lane.due_s = None
+            return True
+        if lane.due_s is None:
+            lane.due_s = now_s + lane.bucket.wait_seconds(rate)
+            heapq.heappush(self._resting, (lane.due_s, lane.terms.uid))
+            self._keep_turn(lane)
+        return False
+
+    def _rests(self, due_s: float, uid: str) -> bool:
+        """Whether an entry of the heap still counts: its lane may have run, gone or got another rate since."""
+        lane = self._lanes.get(uid)
+        return lane is not None and lane.due_s == due_s
+
+    def _wake(self, now_s: float) -> None:
+        """Have lanes wait for their turn whose rate may allow a call by now."""
+        while self._resting and self._resting[0][0] <= now_s:
+            due_s, uid = heapq.heappop(self._resting)
+            if self._rests(due_s, uid):
+                lane = self._lanes[uid]
+                lane.due_s = None
+                self._keep_turn(lane)
 
     def _take_out(self, lane: _Lane[T], *, keep_pinned: bool) -> list[T]:
         out = [each.item for each in lane.waiting if not (keep_pinned and each.pinned)]
@@ -204,14 +237,3 @@ def _is_late(lane: _Lane[T], now_s: float) -> bool:
 def _is_full(lane: _Lane[T], now_s: float) -> bool:
     rate = lane.terms.per_second
     return not rate or lane.bucket is None or lane.bucket.full(rate, now_s)
-
-
-def _token(lane: _Lane[T], now_s: float) -> bool:
-    """Whether the rate allows a call now, which then counts."""
-    rate = lane.terms.per_second
-    if not rate:
-        lane.bucket = None
-        return True
-    if lane.bucket is None:
-        lane.bucket = Bucket(burst(rate), now_s)
-    return lane.bucket.take(rate, now_s)

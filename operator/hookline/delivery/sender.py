@@ -180,10 +180,12 @@ class Sender:
         route = self._route(job)
         if route is None or not self._is_next(job, route):
             self._spawn(self._set_aside(job, route))
-        elif self._lanes.offer(self._terms(route), job, now_s=time.monotonic(), pinned=job.shelved):
+            return
+        now_s = time.monotonic()
+        if self._lanes.offer(self._terms(route), job, now_s=now_s, pinned=job.shelved):
             self._spawn(self._run(job))
         elif route.per_second:
-            self._pace(self._lanes.wait_seconds_of(route.uid))
+            self._pace(self._lanes.wait_seconds_of(route.uid, now_s))
 
     def _is_next(self, job: _Job, route: Route) -> bool:
         """Whether the job is to be called: from its shard only while nothing of its Webhook is on the shelf."""
@@ -218,9 +220,10 @@ class Sender:
         if self._pacing is not None:
             self._pacing.cancel()
             self._pacing = None
-        for job in self._lanes.ready(time.monotonic()):
+        now_s = time.monotonic()
+        for job in self._lanes.ready(now_s):
             self._spawn(self._run(job))
-        self._pace(self._lanes.wait_seconds())
+        self._pace(self._lanes.wait_seconds(now_s))
 
     async def _run(self, job: _Job) -> None:
         """One job that holds a place in its lane."""
@@ -239,10 +242,11 @@ class Sender:
     def _release_lane(self, job: _Job) -> None:
         route = self._route(job)
         terms = self._terms(route) if route else Terms(job.delivery.uid, job.delivery.event.tenant, 1)
-        for ready in self._lanes.finished(terms, now_s=time.monotonic()):
+        now_s = time.monotonic()
+        for ready in self._lanes.finished(terms, now_s=now_s):
             self._spawn(self._run(ready))
         if terms.per_second:
-            self._pace(self._lanes.wait_seconds_of(terms.uid))
+            self._pace(self._lanes.wait_seconds_of(terms.uid, now_s))
 
     async def _attempt(self, job: _Job, route: Route) -> None:
         delivery, now_s = job.delivery, time.time()
