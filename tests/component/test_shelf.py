@@ -24,6 +24,7 @@ from doubles.local import (
     write_book,
 )
 from hookline.delivery.breaker import OPENS_AFTER, Kind, State
+from hookline.delivery.lanes import Lanes
 from hookline.delivery.sender import Attempt
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
@@ -191,6 +192,25 @@ async def test_a_hanging_endpoint_holds_up_no_neighbour_of_its_shard(
             await until(lambda: counted_as_delivered(running) == 500)
     assert len(calls) == 500
     assert len(hanging) <= 10
+
+
+async def test_a_tenant_whose_receivers_are_slow_leaves_places_to_others(
+    tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.delivery.sender.Lanes", lambda: Lanes(16))
+    slow: list[ReceivedCall] = []
+    calls: list[ReceivedCall] = []
+    async with receiver_of(slow, delay_seconds=60) as other, receiver_of(calls) as receiver:
+        many = [hook(f"slow-{number}", other, namespace="many", timeout_seconds=30) for number in range(4)]
+        write_book(tmp_path / "book", *many, hook("one", receiver, namespace="few"))
+        async with sender(tmp_path / "book", nats_server.url, grace_seconds=0) as running:
+            await publish(client, 8, tenant="many")
+            await until(lambda: len(slow) == 14)
+            for number in range(1, 21):
+                await publish(client, tenant="few")
+                await until(lambda: len(calls) == number, seconds=20)  # noqa: B023
+            assert len(slow) == 14
+            assert {attempt.route.namespace for attempt in running.attempts} == {"few"}
 
 
 @pytest.mark.timeout(180)

@@ -6,9 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hookline.delivery.lanes import Lanes, Terms
+from hookline.delivery.lanes import GREED, Lanes, Terms
 
-PLACES = 4
+PLACES = 9
 UIDS = st.sampled_from("abc")
 
 
@@ -70,8 +70,9 @@ class Model(RuleBasedStateMachine):
             self.lanes.change(self.terms(uid))
         self.begun(self.lanes.ready(self.now_s))
         free = PLACES - sum(map(len, self.running.values()))
+        held = {uid: sum(len(self.running[each]) for each in ("ab" if uid in "ab" else "c")) for uid in "abc"}
         for uid, waiting in self.waiting.items():
-            if waiting and free and len(self.running[uid]) < self.limits[uid]:
+            if waiting and held[uid] < GREED * free and len(self.running[uid]) < self.limits[uid]:
                 assert self.rates[uid], "waits though it may run"
                 all_s, wait_s = self.lanes.wait_seconds(self.now_s), self.lanes.wait_seconds_of(uid, self.now_s)
                 assert wait_s is not None, "waits though it may run"

@@ -2,7 +2,8 @@
 
 A lane has a bound of calls at once, may have a rate, and all lanes together have a number of places. While places are
 short they go round: tenants in turn, and within a tenant its Webhooks in turn, so that neither many events of one
-Webhook nor many Webhooks of one tenant keep others from theirs.
+Webhook nor many Webhooks of one tenant keep others from theirs. And no tenant takes all of them (`GREED`): a turn is of
+no use while all places are held by calls that take long.
 
 A lane that its rate holds back is out of the turns until its next call is due, so that an end of a call costs the same
 however many of them wait.
@@ -15,7 +16,7 @@ room from anybody else.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -26,14 +27,21 @@ T = TypeVar("T")
 PLACES = 512
 """Calls at once of one sender, whatever the number of Webhooks."""
 
+GREED = 7
+"""A tenant that holds this many times as many places as are free takes no more. So one tenant alone comes to 448 of 512
+and two to 238 each: of n that want all, each comes to 7 / (1 + 7n) of them, and the rest is free for whoever comes
+next. Should several come at once and take that too, places that become free go to those who hold few. It is the rule of
+dynamic thresholds for shared buffers (Choudhury and Hahne, 1998)."""
+
 PATIENCE_SECONDS = 2.0
 """How long a message may wait in a lane before the lane counts as stuck. With the room of a shard, 128 messages, a lane
 that makes 64 calls a second never does."""
 
 PAUSE_SECONDS = 0.5
-"""A lane at its limit in which no call ended for this long does not move, and counts as stuck as soon as what waits
-would wait for longer than PATIENCE_SECONDS at that pace. Of an endpoint that hangs and gets 160 events a second 80 wait
-by then, so its neighbours in the shard still have room. Receivers that pause for less cost no second write."""
+"""A lane at its limit, or of a tenant that may take no place, in which no call ended for this long does not move, and
+counts as stuck as soon as what waits would wait for longer than PATIENCE_SECONDS at that pace. Of an endpoint that
+hangs and gets 160 events a second 80 wait by then, so its neighbours in the shard still have room. Receivers that pause
+for less cost no second write."""
 
 
 class Terms(NamedTuple):
@@ -72,6 +80,8 @@ class Lanes(Generic[T]):
     def __init__(self, places: int = PLACES) -> None:
         self._places = places
         self._running = 0
+        self._taken: Counter[str] = Counter()
+        """Places by the tenant that holds them."""
         self._lanes: dict[str, _Lane[T]] = {}
         self._turns: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
         """Lanes that wait for a place alone, by tenant, each in the order of turns."""
@@ -81,7 +91,7 @@ class Lanes(Generic[T]):
     def offer(self, terms: Terms, item: T, *, now_s: float, pinned: bool = False) -> bool:
         """Whether `item` may run at once; else it waits."""
         lane = self._lane(terms)
-        if not lane.waiting and self._running < self._places and lane.has_room() and self._token(lane, now_s):
+        if not lane.waiting and self._may_take(lane.terms.tenant) and lane.has_room() and self._token(lane, now_s):
             self._begin(lane)
             return True
         lane.waiting.append(_Waiting(item, now_s, pinned))
@@ -94,6 +104,7 @@ class Lanes(Generic[T]):
         lane.running -= 1
         lane.moved_s = now_s
         self._running -= 1
+        self._taken[lane.terms.tenant] -= 1
         self._keep_turn(lane)
         ready = self.ready(now_s)
         self._forget_if_idle(lane, now_s)
@@ -103,8 +114,12 @@ class Lanes(Generic[T]):
         """What waits and may run now, one of each tenant in turn."""
         self._wake(now_s)
         ready: list[T] = []
-        while self._turns and self._running < self._places:
-            tenant, turns = next(iter(self._turns.items()))
+        while self._running < self._places:
+            # Passes by few: while a place is free, no more than PLACES / GREED tenants may not take it.
+            tenant = next(filter(self._may_take, self._turns), None)
+            if tenant is None:
+                break
+            turns = self._turns[tenant]
             lane = self._lanes[next(iter(turns))]
             if not self._token(lane, now_s):
                 continue
@@ -137,7 +152,7 @@ class Lanes(Generic[T]):
 
     def overdue(self, now_s: float) -> list[T]:
         """What waits for too long and is not pinned, taken out of its lane with all that came after it."""
-        late = [lane for lane in self._lanes.values() if lane.waiting and _is_late(lane, now_s)]
+        late = [lane for lane in self._lanes.values() if lane.waiting and self._is_late(lane, now_s)]
         return [item for lane in late for item in self._take_out(lane, keep_pinned=True)]
 
     def evict(self, uid: str) -> list[T]:
@@ -153,6 +168,7 @@ class Lanes(Generic[T]):
         """Forget lanes that are idle and whose rate owes nothing."""
         for lane in list(self._lanes.values()):
             self._forget_if_idle(lane, now_s)
+        self._taken = +self._taken
         if len(self._resting) > 2 * len(self._lanes):
             # Entries of rates that were changed since would stay until they are due.
             self._resting = sorted((lane.due_s, uid) for uid, lane in self._lanes.items() if lane.due_s is not None)
@@ -168,9 +184,13 @@ class Lanes(Generic[T]):
         lane.terms = terms if terms.tenant == tenant else terms._replace(tenant=tenant)
         return lane
 
+    def _may_take(self, tenant: str) -> bool:
+        return self._taken[tenant] < GREED * (self._places - self._running)
+
     def _begin(self, lane: _Lane[T]) -> None:
         lane.running += 1
         self._running += 1
+        self._taken[lane.terms.tenant] += 1
         self._keep_turn(lane)
 
     def _keep_turn(self, lane: _Lane[T]) -> None:
@@ -213,6 +233,16 @@ class Lanes(Generic[T]):
                 lane.due_s = None
                 self._keep_turn(lane)
 
+    def _is_late(self, lane: _Lane[T], now_s: float) -> bool:
+        waiting = [each for each in lane.waiting if not each.pinned]
+        if not waiting:
+            return False
+        since_s = waiting[0].since_s
+        may_move = lane.has_room() and self._may_take(lane.terms.tenant)
+        still_s = 0.0 if may_move else now_s - max(since_s, lane.moved_s)
+        would_wait_s = still_s * len(waiting) / max(1, lane.running)
+        return now_s - since_s > PATIENCE_SECONDS or (still_s > PAUSE_SECONDS and would_wait_s > PATIENCE_SECONDS)
+
     def _take_out(self, lane: _Lane[T], *, keep_pinned: bool) -> list[T]:
         out = [each.item for each in lane.waiting if not (keep_pinned and each.pinned)]
         lane.waiting = deque(each for each in lane.waiting if keep_pinned and each.pinned)
@@ -222,16 +252,6 @@ class Lanes(Generic[T]):
     def _forget_if_idle(self, lane: _Lane[T], now_s: float) -> None:
         if not lane.running and not lane.waiting and (lane.bucket is None or _is_full(lane, now_s)):
             self._lanes.pop(lane.terms.uid, None)
-
-
-def _is_late(lane: _Lane[T], now_s: float) -> bool:
-    waiting = [each for each in lane.waiting if not each.pinned]
-    if not waiting:
-        return False
-    since_s = waiting[0].since_s
-    still_s = 0.0 if lane.has_room() else now_s - max(since_s, lane.moved_s)
-    would_wait_s = still_s * len(waiting) / max(1, lane.running)
-    return now_s - since_s > PATIENCE_SECONDS or (still_s > PAUSE_SECONDS and would_wait_s > PATIENCE_SECONDS)
 
 
 def _is_full(lane: _Lane[T], now_s: float) -> bool:
