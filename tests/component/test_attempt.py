@@ -10,12 +10,13 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
@@ -385,6 +386,23 @@ async def test_connections_are_used_again(caller: Caller, tls: ssl.SSLContext, t
             assert (await outcome_of(caller, call_to(receiver.port, trust))).reason is Reason.DELIVERED
 
     assert [heard.connection for heard in receiver.heard] == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_connections_are_used_again_after_large_bodies(
+    tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def call_ten_times() -> list[int]:
+        caller = Caller(lambda: LOCAL)
+        async with RawReceiver(tls) as receiver:
+            for _ in range(10):
+                await outcome_of(caller, replace(call_to(receiver.port, trust), body=b"x" * 256 * 1024))
+            connections = [heard.connection for heard in receiver.heard]
+        await caller.aclose()
+        return connections
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(call_ten_times()) == [1] * 10
 
 
 async def test_calls_at_once_each_have_a_connection(caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial) -> None:

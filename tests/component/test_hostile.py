@@ -10,11 +10,12 @@ import contextlib
 import gzip
 import ssl
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
 import trustme
+import uvloop
 
 from doubles.raw_receiver import OK, Line, RawReceiver, answering
 from hookline.delivery.attempt import MAX_ANSWER_BYTES_KEPT, Call, Caller, TlsMaterial
@@ -249,6 +250,39 @@ async def test_an_answer_before_the_request_is_whole_and_a_hang_up_is_no_hang(
         outcome = await caller.call(call_to(receiver.port, trust, body=b"x" * 8 * MIB))
 
     assert outcome.reason in (Reason.HTTP_STATUS, Reason.CONNECTION_RESET)
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_receiver_that_answers_without_reading_fills_no_memory(
+    tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Each of its answers counts; what it left unread goes with the connection, and at once."""
+
+    async def script(line: Line) -> None:
+        await line.reader.readuntil(b"\r\n\r\n")
+        while True:
+            await line.say(OK)
+            await asyncio.sleep(0.01)
+
+    async def call_on_and_on() -> list[Outcome]:
+        caller = Caller(lambda: LOCAL)
+        async with RawReceiver(tls, script) as receiver:
+            call = call_to(receiver.port, trust, body=b"x" * MIB)
+            outcomes = [await caller.call(call) for _ in range(64)]
+            assert receiver.connections > 2
+        await caller.aclose()
+        return outcomes
+
+    tracemalloc.start()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            outcomes = runner.run(call_on_and_on())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert {outcome.reason for outcome in outcomes} == {Reason.DELIVERED}
+    assert peak < 16 * MIB
 
 
 async def test_a_receiver_that_answers_before_it_was_asked_has_delivered_nothing_later(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import select
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -183,6 +184,11 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if not _is_written(protocol.transport):
+            # Whoever answers without reading would have one body after another wait here. Closed in any other way, TLS
+            # waits for half a minute for what is unread.
+            protocol.abort()
+            should_close = True
         crowded = len(self._conns) >= self._most_idle and key not in self._conns
         super()._release(key, protocol, should_close=should_close or crowded)
         idle = self._conns.get(key)
@@ -252,6 +258,19 @@ class _Connector(aiohttp.TCPConnector):
                 refused = error
         assert refused is not None, "a lookup gives at least one address"
         raise refused
+
+
+def _is_written(transport: asyncio.Transport | None) -> bool:
+    """Whether nothing of a request waits in this process for its receiver to read."""
+    if transport is None or transport.is_closing():
+        return True
+    if transport.get_write_buffer_size() > 0:
+        return False
+    # That was what TLS holds. Of what the socket's transport holds neither event loop tells; while it holds something
+    # that its receiver does not take, the socket is full.
+    sockets = select.poll()
+    sockets.register(transport.get_extra_info("socket"), select.POLLOUT)
+    return bool(sockets.poll(0))
 
 
 class _Door(aiohttp.ClientRequest):
@@ -389,7 +408,8 @@ class Answer:
         return b"" if self._content.at_eof() else await self._content.readany()
 
     def close(self) -> None:
-        """Puts the connection back into the pool, or closes it if something is unread or it was not to be kept."""
+        """Puts the connection back into the pool, or closes it if something is unread at either end or it was not to be
+        kept."""
         if self._content.at_eof():
             self._connection.release()
         else:
