@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import ssl
 
 import pytest
 import trustme
 
-from doubles.raw_receiver import RawReceiver
+from doubles.raw_receiver import OK, Line, RawReceiver
 from hookline.delivery import transport
 from hookline.delivery.attempt import Call, Caller, TlsMaterial
 from hookline.delivery.descriptors import raised_limit
@@ -43,5 +44,39 @@ async def test_idle_connections_to_many_endpoints_leave_room_for_calls(monkeypat
                     assert outcome.reason is Reason.DELIVERED
             # The first ten are kept and used again, all others are closed after each call.
             assert receiver.connections == 10 + 2 * 30
+    finally:
+        await caller.aclose()
+
+
+async def test_idle_connections_to_a_few_endpoints_leave_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many connections to one endpoint count as many, and one that ended counts no more."""
+    monkeypatch.setattr(transport, "raised_limit", lambda: 20)
+    ca = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    trust = TlsMaterial(ca_pem=ca.cert_pem.bytes())
+    everyone = asyncio.Barrier(8)
+
+    async def script(line: Line) -> None:
+        while await line.hear() is not None:
+            await everyone.wait()
+            await line.say(OK)
+
+    caller = Caller(lambda: LOCAL)
+
+    async def call_all_at_once(receiver: RawReceiver) -> None:
+        call = Call(f"https://127.0.0.1:{receiver.port}/", (), b"{}", 5, trust)
+        outcomes = await asyncio.gather(*(caller.call(call) for _ in range(8)))
+        assert {outcome.reason for outcome in outcomes} == {Reason.DELIVERED}
+
+    try:
+        async with RawReceiver(tls, script) as first, RawReceiver(tls, script) as second:
+            async with RawReceiver(tls, script) as ended:
+                await call_all_at_once(ended)
+            for _ in range(2):
+                await call_all_at_once(first)
+                await call_all_at_once(second)
+            # All eight to the first are kept, and two to the second.
+            assert (first.connections, second.connections) == (8, 8 + 6)
     finally:
         await caller.aclose()

@@ -126,10 +126,18 @@ class _Answers(ResponseHandler):
 
     _left = MAX_ANSWER_BYTES_ON_WIRE
 
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle: set[ResponseHandler]) -> None:
+        super().__init__(loop)
+        self._idle = idle
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._idle.discard(self)
+        super().connection_lost(exc)
 
     def set_response_params(self, **options: Any) -> None:
         self._left = MAX_ANSWER_BYTES_ON_WIRE
@@ -168,7 +176,9 @@ class _Connector(aiohttp.TCPConnector):
         )
         # Half for idle connections: calls, lookups and NATS need some as well.
         self._most_idle = raised_limit() // 2
-        factory: Any = functools.partial(_Answers, loop=asyncio.get_running_loop())
+        # aiohttp's pool goes by endpoints, and keeps those as well that have ended.
+        self._idle: set[ResponseHandler] = set()
+        factory: Any = functools.partial(_Answers, loop=asyncio.get_running_loop(), idle=self._idle)
         self._factory = factory
 
     async def connect(
@@ -177,6 +187,8 @@ class _Connector(aiohttp.TCPConnector):
         progress = current_call.get()
         while True:
             connection = await super().connect(req, traces, timeout)
+            assert connection.protocol is not None, "it was only just opened or taken"
+            self._idle.discard(connection.protocol)
             progress.reused = progress.phase is Phase.LOOKUP
             if not progress.reused or self._may_reuse(connection):
                 progress.phase = Phase.ANSWER
@@ -189,10 +201,11 @@ class _Connector(aiohttp.TCPConnector):
             # waits for half a minute for what is unread.
             protocol.abort()
             should_close = True
-        crowded = len(self._conns) >= self._most_idle and key not in self._conns
+        crowded = len(self._idle) >= self._most_idle
         super()._release(key, protocol, should_close=should_close or crowded)
         idle = self._conns.get(key)
         if idle and idle[-1][0] is protocol:
+            self._idle.add(protocol)
             # aiohttp takes the one that was unused for longest. The one that was used last is warm in the caches, which
             # saves 12 % of a delivery's CPU with 500 connections, and the others may end once a burst is over.
             idle.rotate(1)
