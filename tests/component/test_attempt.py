@@ -519,17 +519,19 @@ async def test_a_connection_that_is_never_accepted(caller: Caller, trust: TlsMat
     assert "while the connection was being made" in outcome.detail
 
 
-async def test_connecting_is_bounded_apart_from_the_whole_call(
+async def test_connecting_and_the_tls_handshake_are_bounded_apart_from_the_whole_call(
     caller: Caller, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hookline.delivery.attempt.CONNECT_TIMEOUT_SECONDS", 0.3)
     with full_backlog() as port:
-        connecting = await outcome_of(caller, call_to(port, trust, timeout_seconds=60))
+        connecting = await outcome_of(caller, call_to(port, trust, timeout_seconds=20))
     async with RawReceiver(None, Line.gone) as receiver:
-        shaking_hands = await outcome_of(caller, call_to(receiver.port, trust, timeout_seconds=60))
+        shaking_hands = await outcome_of(caller, call_to(receiver.port, trust, timeout_seconds=20))
 
     assert connecting.reason is Reason.CONNECT_TIMEOUT
     assert shaking_hands.reason is Reason.TLS_TIMEOUT
+    assert connecting.duration_seconds < 10
+    assert shaking_hands.duration_seconds < 10
 
 
 async def test_a_receiver_that_never_starts_tls(caller: Caller, trust: TlsMaterial) -> None:

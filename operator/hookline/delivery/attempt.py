@@ -33,6 +33,8 @@ from hookline.tasks import Deadline
 
 __all__ = ["Call", "Caller", "TlsMaterial"]
 
+# Name lookup, TCP, the way through a proxy and TLS, together: an endpoint that is down holds a lane for so long and not
+# for a whole call. Hook0 gives them 5 s of its 15.
 CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES_READ = 64 * 1024
 MAX_ANSWER_BYTES_KEPT = 1024
