@@ -12,6 +12,7 @@ import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import trustme
@@ -19,6 +20,7 @@ import uvloop
 
 from doubles.raw_receiver import OK, Line, RawReceiver, answering
 from hookline.delivery.attempt import MAX_ANSWER_BYTES_KEPT, Call, Caller, TlsMaterial
+from hookline.delivery.transport import FED_AT_ONCE_BYTES, _Answers
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 
@@ -95,9 +97,9 @@ FLOODS = {
     "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 512, Reason.BAD_RESPONSE),
     "102 Processing": (b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 512, Reason.BAD_RESPONSE),
     "103 Early Hints": (b"", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 512, Reason.BAD_RESPONSE),
-    "chunk extension": (CHUNKED + b"5;", b"e" * 16384, Reason.BAD_RESPONSE),
-    "chunk size": (CHUNKED, b"0" * 16384, Reason.BAD_RESPONSE),
-    "trailer": (CHUNKED + b"0\r\nx: ", b"y" * 16384, Reason.BAD_RESPONSE),
+    "chunk extension": (CHUNKED + b"5;", b"e" * 16384, Reason.DELIVERED),
+    "chunk size": (CHUNKED, b"0" * 16384, Reason.DELIVERED),
+    "trailer": (CHUNKED + b"0\r\nx: ", b"y" * 16384, Reason.DELIVERED),
     "trailers": (CHUNKED + b"0\r\n", b"x: y\r\n" * 2048, Reason.BAD_RESPONSE),
     "no HTTP": (b"", b"\x00\x01\x02\x03" * 4096, Reason.BAD_RESPONSE),
     "HTTP/0.9": (b"<html>", b"<p>hello</p>\n" * 1024, Reason.BAD_RESPONSE),
@@ -200,6 +202,78 @@ async def test_informational_answers_are_passed_over_up_to_a_bound(
         outcome = await caller.call(call_to(receiver.port, trust))
 
     assert outcome.reason is reason
+
+
+@pytest.mark.parametrize(("kib", "reason"), [(100, Reason.DELIVERED), (160, Reason.BAD_RESPONSE)])
+async def test_a_head_is_taken_up_to_a_bound_however_many_headers_share_it(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, kib: int, reason: Reason
+) -> None:
+    lines = b"".join(b"x-%d: %b\r\n" % (number, b"y" * 4084) for number in range(kib // 4))
+    async with RawReceiver(tls, answering(HEAD + lines + b"content-length: 0\r\n\r\n")) as receiver:
+        outcome = await caller.call(call_to(receiver.port, trust))
+
+    assert outcome.reason is reason
+
+
+@pytest.mark.parametrize(("status", "reason"), [(b"200 OK", Reason.DELIVERED), (b"503 Busy", Reason.HTTP_STATUS)])
+@pytest.mark.parametrize("pause_seconds", [0, 0.01], ids=["at once", "bit by bit"])
+@pytest.mark.parametrize(("chunks", "connections"), [(1200, 1), (2400, 2)])
+async def test_of_an_answer_in_too_many_chunks_the_status_counts_and_the_rest_is_not_read(
+    caller: Caller,
+    tls: ssl.SSLContext,
+    trust: TlsMaterial,
+    status: bytes,
+    reason: Reason,
+    pause_seconds: float,
+    chunks: int,
+    connections: int,
+) -> None:
+    async def script(line: Line) -> None:
+        while await line.hear() is not None:
+            await line.say(b"HTTP/1.1 %b\r\nretry-after: 7\r\ntransfer-encoding: chunked\r\n\r\n" % status)
+            for _ in range(chunks // 300):
+                await line.say(b"2\r\nxy\r\n" * 300)
+                await asyncio.sleep(pause_seconds)
+            await line.say(b"0\r\n\r\n")
+
+    async with RawReceiver(tls, script) as receiver:
+        outcomes = [await caller.call(call_to(receiver.port, trust)) for _ in range(2)]
+
+    assert {outcome.reason for outcome in outcomes} == {reason}
+    assert {outcome.answer for outcome in outcomes} == {b"xy" * 512}
+    assert receiver.connections == connections
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Reason.DELIVERED),
+        (b"HTTP/1.1 103\r\n\r\n", Reason.BAD_RESPONSE),
+    ],
+    ids=["final", "informational"],
+)
+async def test_of_many_answers_at_once_hardly_more_are_parsed_than_count(
+    caller: Caller,
+    tls: ssl.SSLContext,
+    trust: TlsMaterial,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes,
+    reason: Reason,
+) -> None:
+    parsed = 0
+    take = _Answers.feed_data
+
+    def count(self: _Answers, *message: Any) -> None:
+        nonlocal parsed
+        parsed += 1
+        take(self, *message)
+
+    monkeypatch.setattr(_Answers, "feed_data", count)
+    async with RawReceiver(tls, answering(answer * 20_000)) as receiver:
+        outcome = await caller.call(call_to(receiver.port, trust))
+
+    assert outcome.reason is reason
+    assert parsed <= FED_AT_ONCE_BYTES / len(answer) + 1
 
 
 async def test_a_second_answer_that_nobody_asked_for_is_no_answer_to_the_next_call(

@@ -109,8 +109,8 @@ class Caller:
     async def call(self, call: Call) -> Outcome:
         """The outcome of one call. Raises nothing but CancelledError.
 
-        An answer of at most 64 KiB must arrive whole within the time; of a longer one the status counts, the rest is
-        not read and the connection is closed.
+        An answer of at most 64 KiB must arrive whole within the time; of a longer one, or one in thousands of chunks,
+        the status counts, the rest is not read and the connection is closed.
         """
         started = time.monotonic()
         progress = Progress()

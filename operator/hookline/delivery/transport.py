@@ -46,9 +46,13 @@ DNS_CACHE_SECONDS = 10
 READ_BUFFER_BYTES = 32 * 1024
 # Cookies and security policies of an ordinary web server outgrow aiohttp's 8 KiB, and a delivery must not fail on them.
 MAX_ANSWER_HEADER_BYTES = 32 * 1024
-# Of one answer with all its framing. Chunk extensions, zeros before a chunk's size and empty lines before an answer
-# have no bound of their own in the parser, and would keep a core busy until the call's time is over.
-MAX_ANSWER_BYTES_ON_WIRE = 1024 * 1024
+# With the informational answers and empty lines before it, of which the parser takes any number.
+MAX_ANSWER_HEAD_BYTES = 128 * 1024
+# What comes after the head and is not of the body: sizes and extensions of chunks, trailers. A chunk, if only of one
+# byte, costs about 1 us of CPU and at least five bytes of this, so that an answer has some 1,600 of them at most.
+MAX_ANSWER_FRAMING_BYTES = 8 * 1024
+# The parser goes on to the end of what it is fed, and one read from a socket may give 256 KiB: 7,000 answers.
+FED_AT_ONCE_BYTES = 4 * 1024
 # Each costs a parsed message; without a bound a flood of them takes a core until the call's time is over.
 MAX_INFORMATIONAL_ANSWERS = 64
 _TARGETS_KEPT = 4096
@@ -118,13 +122,23 @@ def target_of(url: str) -> Target:
 
 
 class _Answers(ResponseHandler):
-    """The receiving end of one connection, which hangs up on an answer that takes more bytes than any real one."""
+    """The receiving end of one connection, which hangs up on an answer that takes more than any real one.
+
+    Before the end of the head that is an error. After it the answer ends there, as if it were whole: its status counts.
+    """
 
     address = ""
     """At the other end: of a tunnel, the one behind the proxy."""
     proxy: Proxy | None = None
 
-    _left = MAX_ANSWER_BYTES_ON_WIRE
+    _wire_bytes = 0
+    """Of the answer to this call."""
+    _head_bytes = 0
+    _heads = 0
+    """With those of informational answers."""
+    _body: aiohttp.StreamReader | None = None
+    """Of the answer, once its head has come."""
+    _is_over = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, idle: set[ResponseHandler]) -> None:
         super().__init__(loop)
@@ -140,25 +154,68 @@ class _Answers(ResponseHandler):
         super().connection_lost(exc)
 
     def set_response_params(self, **options: Any) -> None:
-        self._left = MAX_ANSWER_BYTES_ON_WIRE
+        self._wire_bytes, self._head_bytes, self._heads, self._body = 0, 0, 0, None
         super().set_response_params(**options)
 
     def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left >= 0:
-            super().data_received(data)
-        else:
-            self.set_exception(BadHttpMessage("the answer is too long"))
+        for start in range(0, len(data) or 1, FED_AT_ONCE_BYTES):  # without data it is asked to go on
+            if self._is_over:
+                return
+            self._feed(data[start : start + FED_AT_ONCE_BYTES])
+
+    def _feed(self, piece: bytes) -> None:
+        self._wire_bytes += len(piece)
+        super().data_received(piece)
+        if self._is_over:
+            return
+        if self._body is None and self._wire_bytes > MAX_ANSWER_HEAD_BYTES:
+            self.set_exception(BadHttpMessage("the head of the answer is too long"))
         error = self.exception()
         if error is not None:
             self._hang_up(error)
+        elif self._body is not None and self._framing_bytes(self._body) > MAX_ANSWER_FRAMING_BYTES:
+            self._end_answer(self._body)
+
+    def _framing_bytes(self, body: aiohttp.StreamReader) -> int:
+        # What the parser has not looked at counts as well: it stops only at more than is read of any body, or at chunks
+        # that are too small.
+        return self._wire_bytes - self._head_bytes - body.total_bytes
+
+    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+        message, body = data
+        if self._body is not None:
+            self._end_answer(self._body)  # with a second one, that nobody asked for
+            return
+        self._heads += 1
+        if self._heads > MAX_INFORMATIONAL_ANSWERS + 1:
+            self.set_exception(BadHttpMessage("too many informational answers"))
+            return
+        super().feed_data(data, size)
+        if _is_final(message):
+            self._body, self._head_bytes = body, self._wire_bytes - body.total_bytes
+
+    def _end_answer(self, body: aiohttp.StreamReader) -> None:
+        self._is_over = True
+        self.force_close()
+        # Both would have it that the answer broke off, once the connection is lost.
+        self._parser = self._payload = None
+        if not body.is_eof():
+            body.feed_eof()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _hang_up(self, error: BaseException) -> None:
+        self._is_over = True
         # aiohttp tells whoever waits for a head, and of a body not in all cases.
         if self._payload is not None and self._payload.exception() is None:
             self._payload.set_exception(error)
         if self.transport is not None:
             self.transport.abort()
+
+
+def _is_final(message: RawResponseMessage) -> bool:
+    """Whether it is the answer. 1xx come before it; there is nothing to be switched to with 101."""
+    return message.code >= 200 or message.code == 101
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -378,14 +435,12 @@ async def _exchange(connection: Connection, post: Post) -> tuple[RawResponseMess
     )
     length = b"Content-Length: %d\r\n\r\n" % len(post.body)
     transport.write(b"".join((post.target.request_line, post.head, length, post.body)))
-    for _ in range(MAX_INFORMATIONAL_ANSWERS + 1):
+    while True:
         message, content = await protocol.read()
-        # 1xx answers come before the answer; there is nothing to be switched to with 101.
         if message.version[0] != 1 or message.code < 100:
             raise BadHttpMessage("not the status line of HTTP/1.x")
-        if message.code >= 200 or message.code == 101:
+        if _is_final(message):
             return message, content
-    raise BadHttpMessage("too many informational answers")
 
 
 @functools.lru_cache(maxsize=256)
