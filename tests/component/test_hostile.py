@@ -359,6 +359,44 @@ def test_a_receiver_that_answers_without_reading_fills_no_memory(
     assert peak < 16 * MIB
 
 
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("answer", [OK, b""], ids=["answered", "out of time"])
+def test_a_connection_with_an_unread_request_ends_with_its_call(
+    tls: ssl.SSLContext,
+    trust: TlsMaterial,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """TLS would wait for half a minute, and the pool for as long. What is unread lies with the socket, not with TLS."""
+
+    async def script(line: Line) -> None:
+        await line.reader.readuntil(b"\r\n\r\n")
+        await line.say(answer)
+        await asyncio.Event().wait()
+
+    async def call_once() -> Outcome:
+        ended = asyncio.Event()
+        lose = _Answers.connection_lost
+
+        def note(self: _Answers, error: BaseException | None) -> None:
+            ended.set()
+            lose(self, error)
+
+        monkeypatch.setattr(_Answers, "connection_lost", note)
+        caller = Caller(lambda: LOCAL)
+        async with RawReceiver(tls, script) as receiver:
+            outcome = await caller.call(call_to(receiver.port, trust, timeout_seconds=1, body=b"x" * 16 * MIB))
+            await asyncio.wait_for(ended.wait(), 10)
+        await caller.aclose()
+        return outcome
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        outcome = runner.run(call_once())
+
+    assert outcome.reason is (Reason.DELIVERED if answer else Reason.FIRST_BYTE_TIMEOUT)
+
+
 async def test_a_receiver_that_answers_before_it_was_asked_has_delivered_nothing_later(
     caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial
 ) -> None:
