@@ -15,6 +15,7 @@ from doubles.local import (
     Running,
     count,
     dead_letters,
+    deliver,
     hook,
     publish,
     receiver_of,
@@ -33,6 +34,7 @@ from hookline.stream import names
 from hookline.stream.connection import Client
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.pull import Taken
+from hookline.stream.streams import Retention, ensure
 
 
 def state(running: Running, route: Route) -> State | None:
@@ -398,6 +400,30 @@ async def test_an_endpoint_that_fell_behind_is_live_again_once_its_shelf_is_empt
     assert first_calls(calls)[-1] == ids[-1]
     # In order but for what the shard had given out when the lane overflowed.
     assert [call.webhook_id for call in calls[:40]] == ids[:40]
+
+
+@pytest.mark.parametrize("bound", [{"SPARE_ROOM": 12}, {"SPARE_BYTES": 12 * len(b"{}")}], ids=["number", "bytes"])
+async def test_what_a_sender_holds_of_many_shelves_is_one_of_each_and_the_spare_room(
+    tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch, bound: dict[str, int]
+) -> None:
+    for name, value in bound.items():
+        monkeypatch.setattr(f"hookline.delivery.parking.{name}", value)
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, delay_seconds=1) as receiver:
+        hooks = [hook(f"one-{number}", receiver) for number in range(12)]
+        write_book(tmp_path / "book", *hooks)
+        await ensure(client, Retention())
+        ids = [each for route, _ in hooks for each in await deliver(client, route.uid, 20, parked=True)]
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            held: list[int] = []
+            deadline = time.monotonic() + 60
+            while await count(client, names.PARKED):
+                assert running.pod._session is not None
+                held.append(running.pod._session.held)
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+    assert 12 < max(held) <= 12 + 12
+    assert Counter(call.webhook_id for call in calls) == Counter(ids)
 
 
 async def test_a_webhook_with_a_slow_rate_holds_up_no_other_rate(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.delivery.shares import FORGET_SECONDS, Bucket, Members, burst, share
+from hookline.delivery.shares import FORGET_SECONDS, Bucket, Members, burst, level, share
 
 pods = st.lists(st.text("abcdef0123456789", min_size=4, max_size=8), min_size=1, max_size=9, unique=True)
 
@@ -71,3 +71,24 @@ def test_a_clock_that_goes_back_gives_no_tokens() -> None:
     assert not bucket.take(1, 50)
     assert not bucket.take(1, 100.9)
     assert bucket.take(1, 101)
+
+
+def test_a_room_is_one_for_each_and_what_one_does_not_want_goes_to_others() -> None:
+    assert level([], 10) == 1
+    assert level([1, 1, 64], 0) == 1
+    assert level([64], 1024) == 64
+    assert level([1] * 5000 + [64], 1024) == 64
+    assert level([64] * 200, 1024) == 6
+    assert level([3, 10, 10], 12) == 6
+
+
+@given(st.lists(st.integers(1, 64), max_size=50), st.integers(0, 1000))
+def test_a_room_that_is_shared_is_never_exceeded_and_never_left_while_one_could_use_it(
+    wants: list[int], spare: int
+) -> None:
+    def used(each: int) -> int:
+        return sum(min(want, each) - 1 for want in wants)
+
+    each = level(wants, spare)
+    assert used(each) <= spare
+    assert each >= max(wants, default=1) or used(each + 1) > spare

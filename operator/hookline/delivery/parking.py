@@ -2,7 +2,8 @@
 
 Looks at it every second and says for each Webhook what is to be done with what waits: call it, probe with the first of
 it, give it up, or let it wait. All senders share one consumer for each Webhook while its shelf is served. What a
-Webhook takes from the shelf at once grows from one call, so that an endpoint that just came back is not run over.
+Webhook takes from the shelf at once grows from one call, so that an endpoint that just came back is not run over, and
+all together take no more than memory has room for, however many came back at once.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from hookline.delivery.absence import QUESTIONS, Absences
 from hookline.delivery.breaker import SLOW, Kind
 from hookline.delivery.delivery import Delivery, MalformedDelivery
 from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.lanes import PLACES
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Sender
-from hookline.delivery.shares import Members
+from hookline.delivery.shares import Members, level
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
 from hookline.stream import names
@@ -39,6 +41,11 @@ log = structlog.get_logger(__name__)
 
 ROOM = 64
 """Messages of one Webhook's shelf in the hands of one sender, at most."""
+
+SPARE_ROOM = 2 * PLACES
+SPARE_BYTES = 64 * 2**20
+"""Messages of all shelves in the hands of one sender beyond one of each: so many, or as many as come to these bytes at
+the mean size of those that it holds. Twice the calls that can be under way, so that the next ones are at hand."""
 
 POLL_SECONDS = 1.0
 IDLE_PROBE_SECONDS = 5.0
@@ -218,6 +225,7 @@ class Parking:
         states = {uid for uid, _ in self._endpoints.states()}
         await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})
         self._tidy(book, waiting, states, now_s)
+        most = level((self._want(uid, book.route(uid)) for uid in waiting), self._spare())
         for uid, count in waiting.items():
             route = book.route(uid)
             task = await self._task(uid, route, now_s)
@@ -225,7 +233,7 @@ class Parking:
                 continue
             if task is _Task.CALL and route is not None and count > ROOM:
                 self._endpoints.fall_behind(route, "Backlog")
-            await self._serve(uid, task, route, count)
+            await self._serve(uid, task, route, count, most)
         await self._look_at_oldest(book, waiting)
 
     def _tidy(self, book: Book, waiting: dict[str, int], states: set[str], now_s: float) -> None:
@@ -253,7 +261,9 @@ class Parking:
         if self._endpoints.may_call(route):
             return _Task.CALL
         shelf = self._shelves.get(uid)
-        if shelf is not None and shelf.task in (_Task.PROBE, _Task.EXPIRE):
+        if shelf is not None and shelf.task is _Task.EXPIRE:
+            return _Task.EXPIRE
+        if shelf is not None and shelf.task is _Task.PROBE:
             return None
         if route is not None and self._endpoints.is_due(route, now_s) and await self._endpoints.claim(route):
             return _Task.PROBE
@@ -263,9 +273,10 @@ class Parking:
             return _Task.EXPIRE
         return None
 
-    async def _serve(self, uid: str, task: _Task, route: Route | None, count: int) -> None:
+    async def _serve(self, uid: str, task: _Task, route: Route | None, count: int, most: int) -> None:
+        """`most`: the room that any shelf may have now."""
         shelf = self._shelves.get(uid)
-        room = self._room(shelf, task, route)
+        room = self._room(uid, task, route, most)
         if shelf is not None and shelf.task is task:
             shelf.room = room
             self._pull.resize(shelf.consumer, room)
@@ -276,21 +287,30 @@ class Parking:
         self._shelves[uid] = _Shelf(consumer, task, room, time.monotonic())
         self._pull.add(names.PARKED, consumer, room)
 
-    def _room(self, shelf: _Shelf | None, task: _Task, route: Route | None) -> int:
-        if task is _Task.PROBE:
-            return 1
-        if task is not _Task.CALL or route is None:
-            return ROOM
-        most = min(ROOM, self._members.share(route.max_concurrency, route.uid))
-        if route.per_second:
-            most = min(most, int(self._members.rate(route.per_second)) + 1)
-        state = self._endpoints.state_of(route)
-        if state is not None and state.reason == SLOW:
+    def _want(self, uid: str, route: Route | None) -> int:
+        """The room that a shelf could use if it were the only one. One that begins to be given up counts from the next
+        look on: until then it has 1."""
+        if route is None or not self._endpoints.may_call(route):
+            shelf = self._shelves.get(uid)
+            return ROOM if shelf is not None and shelf.task in (_Task.BURY, _Task.EXPIRE) else 1
+        want = min(ROOM, self._members.share(route.max_concurrency, route.uid))
+        return min(want, int(self._members.rate(route.per_second)) + 1) if route.per_second else want
+
+    def _spare(self) -> int:
+        """The room of all shelves together beyond one message of each."""
+        sizes = self._sender.shelved_bytes()
+        return min(SPARE_ROOM, SPARE_BYTES * len(sizes) // max(1, sum(sizes))) if sizes else SPARE_ROOM
+
+    def _room(self, uid: str, task: _Task, route: Route | None, most: int) -> int:
+        shelf, most = self._shelves.get(uid), min(most, self._want(uid, route))
+        state = self._endpoints.state_of(route) if route else None
+        if task is _Task.CALL and state is not None and state.reason == SLOW:
             # It never failed: no reason to begin slowly.
             return most
-        if shelf is None or shelf.task is not task:
+        if task is _Task.PROBE or shelf is None or shelf.task is not task:
             return 1
-        return min(most, shelf.room if self._endpoints.failures.any(route.uid) else shelf.room * 2)
+        failing = task is _Task.CALL and self._endpoints.failures.any(uid)
+        return min(most, shelf.room if failing else shelf.room * 2)
 
     async def _look_at_oldest(self, book: Book, waiting: dict[str, int]) -> None:
         """Find out when what waits is to be given up. What is behind the oldest is younger."""

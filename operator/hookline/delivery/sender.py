@@ -133,6 +133,10 @@ class Sender:
         """Deliveries in our hands."""
         return len(self._held)
 
+    def shelved_bytes(self) -> tuple[int, ...]:
+        """The sizes of those deliveries in our hands that are from the shelf."""
+        return tuple(len(job.taken.body) for job in self._held.values() if job.shelved)
+
     def shelve_waiting(self, uid: str) -> None:
         """Put on the shelf what waits in the lane of a Webhook, if that is where it belongs now."""
         route = self._route_of(uid)

@@ -1,13 +1,14 @@
 """What one sender may do of what all senders together may do. Pure: the time is an argument.
 
-Decides which senders count as here, each one's share of a Webhook's `maxConcurrency`, and whether a rate allows a call
-now. Never asks or tells another sender: stream/peers does.
+Decides which senders count as here, each one's share of a Webhook's `maxConcurrency`, whether a rate allows a call now,
+and how a sender divides a room among its Webhooks. Never asks or tells another sender: stream/peers does.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 ANNOUNCE_SECONDS = 2.0
@@ -98,3 +99,18 @@ class Bucket:
 def burst(per_second: float) -> float:
     """Calls that may follow at once after a pause."""
     return max(1.0, per_second)
+
+
+def level(wants: Iterable[int], spare: int) -> int:
+    """How many each may have, if it wants as many: one in any case, and `spare` more among them all, shared evenly.
+
+    What one does not want goes to the others (max-min fairness).
+    """
+    each, rest = 1, sorted(wants)
+    for place, want in enumerate(rest):
+        sharing = len(rest) - place
+        if (want - each) * sharing > spare:
+            return each + spare // sharing
+        spare -= (want - each) * sharing
+        each = max(each, want)
+    return each
