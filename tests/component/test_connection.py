@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from doubles.local import until
 from doubles.nats import Accounts, KeyPair, NKey, free_port, nats
+from hookline.stream import connection
 from hookline.stream.connection import StreamUnavailable, connect
 from hookline.stream.credentials import Credentials, CredentialsError
+from hookline.tasks import cancel
 
 # The library drops connections of tries that failed without closing them.
 pytestmark = [
@@ -49,6 +53,65 @@ async def test_a_nats_with_tls_is_trusted_by_its_ca_only(tmp_path: Path, monkeyp
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         client = await connect(f"tls://127.0.0.1:{port}", name="test")
         assert isinstance(client._transport._io_writer.get_extra_info("ssl_object"), ssl.SSLObject)  # type: ignore[union-attr]
+        await client.close()
+
+
+@dataclass
+class Way:
+    """The network before a NATS."""
+
+    port: int = 0
+    lit: list[asyncio.Event] = field(default_factory=list)
+
+    def go_dark(self) -> None:
+        """Take nothing more from the connections that there are, as a node that died. New ones work."""
+        for each in self.lit:
+            each.clear()
+
+
+@contextlib.asynccontextmanager
+async def way_to(port: int) -> AsyncIterator[Way]:
+    way, tasks = Way(), set[asyncio.Task[None]]()
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lit: asyncio.Event) -> None:
+        with contextlib.suppress(OSError):
+            while await lit.wait() and (piece := await reader.read(65536)):
+                await lit.wait()
+                writer.write(piece)
+                await writer.drain()
+        writer.transport.abort()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        lit = asyncio.Event()
+        lit.set()
+        way.lit.append(lit)
+        for pair in ((reader, far_writer), (far_reader, writer)):
+            tasks.add(asyncio.create_task(passed_on(*pair, lit)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        way.port = server.sockets[0].getsockname()[1]
+        yield way
+        await cancel(tasks)
+
+
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
+async def test_a_connection_that_went_dark_is_replaced_whatever_waits_to_be_sent(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, port = trustme.CA(), free_port()
+    (tmp_path / "ca.pem").write_bytes(ca.cert_pem.bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.2)
+    settings = tls_settings(ca, tmp_path) if scheme == "tls" else {}
+    async with nats(tmp_path / "nats", port, **settings), way_to(port) as way:
+        client = await connect(f"{scheme}://127.0.0.1:{way.port}", name="test")
+        way.go_dark()
+        # More than the buffers of the network take, and more senders than the library's queue of them.
+        sending = [asyncio.create_task(client.publish("subject", bytes(30_000))) for _ in range(1100)]
+        await until(lambda: len(way.lit) == 2 and client.is_connected, seconds=15, what="a new connection")
+        await client.flush()
+        await asyncio.wait_for(asyncio.gather(*sending), 10)
         await client.close()
 
 

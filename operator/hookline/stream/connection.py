@@ -18,6 +18,7 @@ import structlog
 from nats.aio.client import Client as Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 
 from hookline.stream.credentials import Credentials, CredentialsError
 
@@ -25,6 +26,9 @@ log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5.0
 """How long a first connection may take before a person is told that NATS is not there."""
+
+PING_SECONDS = 5
+"""How often a server is asked whether it is there. After two answers that did not come the connection is replaced."""
 
 Happened = Callable[[], Awaitable[None]]
 
@@ -124,6 +128,18 @@ class _Client(Client):
         else:
             await self.publish(subject, word)
 
+    async def _attempt_reconnect(self) -> None:
+        # The library waits until what is unsent was taken, which a server that is gone never does. Who sent it waits
+        # for an answer, or is told by a repeat: nothing counts as said because it was written.
+        self._cut()
+        await super()._attempt_reconnect()
+
+    def _cut(self) -> None:
+        """End the connection that there is, now, with what is not sent yet."""
+        transport = self._transport
+        if isinstance(transport, TcpTransport) and transport._io_writer is not None:  # noqa: SLF001  # has no other way
+            transport._io_writer.transport.abort()  # noqa: SLF001
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -187,8 +203,10 @@ async def connect(
     `on_closed` is called when the server ended it for good, as it does when credentials expire: connect anew then.
     `credentials` is read for each connection.
 
-    ping_interval is 5 s and not 120 s, so that a frozen server is noticed; max_reconnect_attempts is -1, since the
-    client's default gives up for good after two minutes.
+    ping_interval is 5 s and not 120 s, so that a server that is frozen or gone is noticed, and its connection replaced
+    after 15 s, whatever waits to be sent; max_reconnect_attempts is -1, since the client's default gives up for good
+    after two minutes. flusher_queue_size is 0, without a bound: with its 1024 places taken by those who wait for room,
+    the ping waits as well, and nothing is noticed.
     """
     client = _Client()
     told = _Told(client, shown(url), on_reconnect)
@@ -202,8 +220,9 @@ async def connect(
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; only slept on,
-                ping_interval=5,
+                ping_interval=PING_SECONDS,
                 max_outstanding_pings=2,
+                flusher_queue_size=0,
                 error_cb=told.error,
                 disconnected_cb=told.disconnected,
                 reconnected_cb=told.reconnected,
