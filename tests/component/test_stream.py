@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from doubles.local import count, until, until_stored
+from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
 from hookline.stream import names, publish
@@ -18,7 +19,7 @@ from hookline.stream.clock import Reading, ServerClock
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.pull import PULL_BYTES, PullLoop, Taken
 from hookline.stream.streams import Retention, ensure, oldest_parked, open_unpark, parked
 from hookline.stream.types import read_types, write_types
 from hookline.tasks import cancel
@@ -132,6 +133,42 @@ async def test_no_more_is_taken_than_there_is_room_for(queue: Client) -> None:
         await message.ack()
         pull.release(message)
     await until(lambda: len(taken) == 8)
+    await pull.stop()
+
+
+async def test_a_server_sends_no_more_of_large_messages_at_once_than_it_keeps_for_a_busy_client(tmp_path: Path) -> None:
+    port = free_port()
+    async with nats(tmp_path / "nats", port, max_pending=4 * 1024 * 1024):
+        url = f"nats://127.0.0.1:{port}"
+        client, other = await connect(url, name="test"), await connect(url, name="other")
+        await ensure(other, Retention())
+        publisher, bodies = Publisher(other), {b"%03d" % number * 87_000 for number in range(100)}
+        for body in bodies:
+            await publisher.store(names.event_subject("default", "A"), body)
+        await other.close()
+        taken: list[Taken] = []
+        pull = PullLoop(client, taken.append)
+        await pull.start()
+        pull.add(names.EVENTS, names.FANOUT_CONSUMER, 256)
+        await client.flush()
+        time.sleep(1)  # noqa: ASYNC251  # nothing is read: what was asked for waits in buffers of the network and the server
+        await until(lambda: len(taken) >= 100, seconds=10)
+        assert ({each.body for each in taken}, len(taken), client.stats["reconnects"]) == (bodies, 100, 0)
+        await pull.stop()
+        await client.close()
+
+
+async def test_a_message_larger_than_a_whole_pull_is_taken_and_holds_up_none_behind_it(queue: Client) -> None:
+    subject, bodies = names.delivery_subject(UID), [b"before", bytes(queue.max_payload), b"behind"]
+    assert queue.max_payload >= PULL_BYTES
+    for body in bodies:
+        await queue.jetstream().publish(subject, body)
+    taken: list[Taken] = []
+    pull = PullLoop(queue, taken.append)
+    await pull.start()
+    pull.add(names.DELIVERIES, names.shard_consumer(int(subject.split(".")[2])), 10)
+    await until(lambda: len(taken) == 3, seconds=5)
+    assert [each.body for each in taken] == bodies
     await pull.stop()
 
 

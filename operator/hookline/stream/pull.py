@@ -25,6 +25,11 @@ from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
 
+PULL_BYTES = 1024 * 1024
+"""What one pull asks for at most, headers included. nats-server ends a connection for which 64 MiB wait to be read, and
+there are at most two standing pulls for each of 17 consumers, and those of shelves. The largest event fits three times,
+and with bodies of up to 4 KB a pull hardly ever reaches it."""
+
 EXPIRES_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 _GONE_RETRY_SECONDS = 2.0
@@ -79,6 +84,8 @@ class _Source:
     held: int = 0
     asked: int = 0
     """Messages that standing pulls still owe us."""
+    oversized: bool = False
+    """Whether the next message is larger than a whole pull, as only another NATS client makes them."""
     heard_s: float = 0.0
     gone_s: float | None = None
     """Since when the server says that there is no such consumer."""
@@ -178,9 +185,11 @@ class PullLoop:
         # A request for each single message would double the server's work: wait for half the room.
         if free <= 0 or (source.asked > 0 and free < source.room // 2):
             return
-        source.asked += free
+        size = {"batch": 1} if source.oversized else {"batch": free, "max_bytes": PULL_BYTES}
+        source.oversized = False
+        source.asked += size["batch"]
         source.heard_s = time.monotonic()
-        request = {"batch": free, "expires": int(EXPIRES_SECONDS * 1e9), "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}
+        request = {**size, "expires": int(EXPIRES_SECONDS * 1e9), "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{consumer}"
         try:
             await self._client.publish(subject, json.dumps(request).encode(), reply=f"{self._inbox}.{consumer}")
@@ -217,7 +226,9 @@ class PullLoop:
         if status == "503" or "Consumer Deleted" in description or "not found" in description.lower():
             self._gone(consumer, source)
             return
-        # 408 (the pull expired) and 409 (leadership change and the like) end one pull and say what it still owed.
+        # 408 (the pull expired) and 409 (its bytes or messages are used up, leadership change and the like) end one
+        # pull and say what it still owed. One that gave nothing for all its bytes would give nothing again.
+        source.oversized = "MaxBytes" in description and headers.get("Nats-Pending-Bytes") == str(PULL_BYTES)
         owed = headers.get("Nats-Pending-Messages")
         source.asked = max(0, source.asked - int(owed)) if owed else 0
         self._pull_soon(consumer)
