@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,12 +26,13 @@ from doubles.local import (
     write_book,
 )
 from hookline import __version__
+from hookline.delivery.pod import LAST_SECONDS
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.routes import Keys, RouteState
 from hookline.signing import Ed25519Key
 from hookline.stream import names
-from hookline.stream.connection import Client
+from hookline.stream.connection import CLOSE_SECONDS, Client
 
 
 @pytest.fixture
@@ -241,6 +244,35 @@ async def test_draining_lets_calls_end_and_takes_nothing_more(
         async with sender(folder, nats_server.url):
             await until(lambda: len({call.webhook_id for call in calls}) == 10)
     assert len(calls) == 10
+
+
+async def test_a_sender_ends_soon_after_its_grace_while_nats_is_frozen_and_nothing_is_lost(
+    folder: Path, nats_server: NatsServer, queue: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    assert nats_server.pid is not None
+    async with receiver_of(calls, delay_seconds=0.2) as receiver:
+        write_book(folder, hook("one", receiver, max_concurrency=2))
+        ids = await publish(queue, 20)
+        async with sender(folder, nats_server.url, grace_seconds=1, patient=True) as running:
+            await until(lambda: len(calls) > 1)
+            os.kill(nats_server.pid, signal.SIGSTOP)
+            try:
+                connection = running.pod._client
+                assert connection is not None
+                # First more than the network takes, then more than the client keeps without waiting.
+                sending = [asyncio.create_task(connection.publish("any", bytes(250_000))) for _ in range(100)]
+                await asyncio.sleep(0.5)
+                sending += [asyncio.create_task(connection.publish("any", bytes(250_000))) for _ in range(20)]
+                await asyncio.sleep(0.1)
+                running.stop.set()
+                await asyncio.wait([running.task], timeout=1 + LAST_SECONDS + CLOSE_SECONDS + 2)
+                assert running.task.done()
+            finally:
+                os.kill(nats_server.pid, signal.SIGCONT)
+            await asyncio.wait_for(asyncio.gather(*sending), 5)
+        async with sender(folder, nats_server.url):
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))
 
 
 async def test_a_sender_waits_for_a_first_good_book_and_keeps_it_when_the_next_is_damaged(

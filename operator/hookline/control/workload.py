@@ -47,7 +47,7 @@ USER_ID = 65532
 """The image's user."""
 
 DRAIN_MARGIN_SECONDS = 15
-"""After the last call has ended: storing what follows, closing."""
+"""After the last call has ended: storing what follows, closing. A sender ends in half of it also if NATS hangs."""
 
 LAST_LOOK_SECONDS = 2
 """Between the decision to end a pod and its SIGTERM: metrics are read once more, the operator sees it going."""

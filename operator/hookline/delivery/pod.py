@@ -29,13 +29,16 @@ from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Reason, Retry
 from hookline.routes import Book, RouteState
-from hookline.stream.connection import CONNECT_SECONDS, Client, StreamRefused, StreamUnavailable, connect
+from hookline.stream.connection import CONNECT_SECONDS, Client, StreamRefused, StreamUnavailable, connect, cut
 from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 30.0
 """How long calls under way may take at the end. As long as the longest timeout of a call."""
+
+LAST_SECONDS = 2.0
+"""How long NATS may take after the grace to take what is said at the end: what is given back, who leaves."""
 
 PATIENT_CONNECT_SECONDS = 30.0
 """A patient sender waits for NATS for ever. It says so after the usual time, and then this often."""
@@ -159,16 +162,23 @@ class Pod:
         )
         try:
             if await _unless(stop, self._connected(connecting)):
-                async with background(_raise_when(closed)):
+                async with background(_raise_when(closed), self._cut_late(stop)):
                     await self._run_session(stop)
         finally:
             self.ready.clear()
             self._session = None
             if self._client is not None:
                 # The client fails to close what was cut off while something waited to be sent.
-                with contextlib.suppress(RuntimeError):
+                with contextlib.suppress(RuntimeError, OSError):
                     await self._client.close()
                 self._client = None
+
+    async def _cut_late(self, stop: asyncio.Event) -> None:
+        """However NATS hangs, nothing waits for it beyond the end. What it was not told by then comes again."""
+        await stop.wait()
+        await asyncio.sleep(self._grace_seconds + LAST_SECONDS)
+        if self._client is not None:
+            cut(self._client)
 
     async def _connected(self, connecting: Coroutine[Any, Any, Client]) -> None:
         self._client = await connecting

@@ -146,7 +146,7 @@ class Session:
         self._parking.close()
         await self._pull.stop()
         if self._handling:
-            await asyncio.wait(self._handling, timeout=grace_seconds)
+            await asyncio.wait(self._handling, timeout=max(0.0, ends_s - time.monotonic()))
         await self._sender.drain(max(0.0, ends_s - time.monotonic()))
         with contextlib.suppress(StreamUnavailable):
             await self._presence.announce(leaving=True)

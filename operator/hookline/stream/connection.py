@@ -30,6 +30,9 @@ CONNECT_SECONDS = 5.0
 PING_SECONDS = 5
 """How often a server is asked whether it is there. After two answers that did not come the connection is replaced."""
 
+CLOSE_SECONDS = 2.0
+"""How long a server may take, when a connection is closed, to take what waits to be sent."""
+
 Happened = Callable[[], Awaitable[None]]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -131,14 +134,26 @@ class _Client(Client):
     async def _attempt_reconnect(self) -> None:
         # The library waits until what is unsent was taken, which a server that is gone never does. Who sent it waits
         # for an answer, or is told by a repeat: nothing counts as said because it was written.
-        self._cut()
+        self.cut()
         await super()._attempt_reconnect()
 
-    def _cut(self) -> None:
-        """End the connection that there is, now, with what is not sent yet."""
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        # The library waits here as well, for as long as it takes.
+        late = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.cut)
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            late.cancel()
+
+    def cut(self) -> None:
+        """End the connection that there is, now, with what is not sent yet. Whoever waits for room waits no longer."""
         transport = self._transport
         if isinstance(transport, TcpTransport) and transport._io_writer is not None:  # noqa: SLF001  # has no other way
             transport._io_writer.transport.abort()  # noqa: SLF001
+        while self._flush_queue is not None and not self._flush_queue.empty():
+            waiting = self._flush_queue.get_nowait()
+            if not waiting.done():
+                waiting.set_result(None)
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
@@ -181,6 +196,12 @@ async def say(client: Client, subject: str, word: bytes) -> None:
         await client.say(subject, word)
     else:
         await client.publish(subject, word)
+
+
+def cut(client: Client) -> None:
+    """Wait for the server no longer: the connection ends as it is, and is made anew unless the client is closed."""
+    if isinstance(client, _Client):
+        client.cut()
 
 
 def shown(url: str) -> str:
