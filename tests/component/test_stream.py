@@ -15,6 +15,7 @@ from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
 from hookline.stream import names, publish
+from hookline.stream import pull as pulling
 from hookline.stream.clock import Reading, ServerClock
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
 from hookline.stream.peers import Peers
@@ -136,6 +137,28 @@ async def test_no_more_is_taken_than_there_is_room_for(queue: Client) -> None:
     await pull.stop()
 
 
+async def test_of_large_messages_no_more_is_taken_than_memory_has_room_for(
+    queue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "HELD_BYTES", 2 * PULL_BYTES)
+    publisher, body = Publisher(queue), bytes(250_000)
+    for _ in range(40):
+        await publisher.store(names.event_subject("default", "A"), body)
+    taken: list[Taken] = []
+    pull = PullLoop(queue, taken.append)
+    await pull.start()
+    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 256)
+    await until(lambda: len(taken) * len(body) >= 2 * PULL_BYTES)
+    await asyncio.sleep(1.5)
+    most = 4 * PULL_BYTES  # and what the pulls may bring that stood when it was reached
+    assert len(taken) * len(body) <= most
+    for number in range(40):
+        await until(lambda number=number: len(taken) > number)  # type: ignore[misc]
+        assert (len(taken) - number) * len(body) <= most
+        pull.release(taken[number])
+    await pull.stop()
+
+
 async def test_a_server_sends_no_more_of_large_messages_at_once_than_it_keeps_for_a_busy_client(tmp_path: Path) -> None:
     port = free_port()
     async with nats(tmp_path / "nats", port, max_pending=4 * 1024 * 1024):
@@ -147,7 +170,12 @@ async def test_a_server_sends_no_more_of_large_messages_at_once_than_it_keeps_fo
             await publisher.store(names.event_subject("default", "A"), body)
         await other.close()
         taken: list[Taken] = []
-        pull = PullLoop(client, taken.append)
+
+        def take(message: Taken) -> None:
+            taken.append(message)
+            pull.release(message)
+
+        pull = PullLoop(client, take)
         await pull.start()
         pull.add(names.EVENTS, names.FANOUT_CONSUMER, 256)
         await client.flush()

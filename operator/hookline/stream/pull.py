@@ -30,6 +30,11 @@ PULL_BYTES = 1024 * 1024
 there are at most two standing pulls for each of 17 consumers, and those of shelves. The largest event fits three times,
 and with bodies of up to 4 KB a pull hardly ever reaches it."""
 
+HELD_BYTES = 8 * 1024 * 1024
+"""Bodies of one consumer in our hands, beyond which nothing more is asked for. With what standing pulls may still
+bring, 16 shards and the fan-out come to 170 MiB, of the 512 MiB that a pod may have: all of them went to 128 messages
+of 256 KiB in each shard. In a shard bodies of less than 64 KiB never reach it."""
+
 EXPIRES_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 _GONE_RETRY_SECONDS = 2.0
@@ -82,6 +87,7 @@ class _Source:
     room: int
     """Messages that may be in our hands at once."""
     held: int = 0
+    held_bytes: int = 0
     asked: int = 0
     """Messages that standing pulls still owe us."""
     oversized: bool = False
@@ -92,7 +98,8 @@ class _Source:
 
 
 class PullLoop:
-    """Hands every message to `on_message`, which must only pass it on, and never more than `room` unreleased."""
+    """Hands every message to `on_message`, which must only pass it on: never more than `room` unreleased, nor, but for
+    what was asked for by then, more than HELD_BYTES of one consumer."""
 
     def __init__(
         self, client: Client, on_message: Callable[[Taken], None], *, on_gone: Callable[[str], None] | None = None
@@ -147,6 +154,7 @@ class PullLoop:
         if source is not None:
             # A consumer that was removed and added again counts from 0.
             source.held = max(0, source.held - 1)
+            source.held_bytes = max(0, source.held_bytes - len(taken.body))
             self._pull_soon(taken.consumer)
 
     def reconnected(self) -> None:
@@ -183,7 +191,7 @@ class PullLoop:
             return
         free = source.room - source.held - source.asked
         # A request for each single message would double the server's work: wait for half the room.
-        if free <= 0 or (source.asked > 0 and free < source.room // 2):
+        if free <= 0 or (source.asked > 0 and free < source.room // 2) or source.held_bytes >= HELD_BYTES:
             return
         size = {"batch": 1} if source.oversized else {"batch": free, "max_bytes": PULL_BYTES}
         source.oversized = False
@@ -213,6 +221,7 @@ class PullLoop:
         source.heard_s = time.monotonic()
         source.asked = max(0, source.asked - 1)
         source.held += 1
+        source.held_bytes += len(taken.body)
         self._on_message(taken)
 
     def _status(self, consumer: str, headers: Mapping[str, str]) -> None:
