@@ -62,7 +62,7 @@ class Wall:
         if address in self._passed:
             return None
         refusal = self._policy.refusal(address)
-        if refusal is None and (is_own(address) or is_own(str(leads_to(ip_address(address))))):
+        if refusal is None and any(map(is_own, {address, str(leads_to(ip_address(address)))})):
             refusal = self._policy.own_refusal(address)
         if refusal is None:
             if len(self._passed) >= _ADDRESSES_KEPT:
