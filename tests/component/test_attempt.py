@@ -10,15 +10,15 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
-import uvloop
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
 from hookline.delivery.attempt import Call, Caller, TlsMaterial
 from hookline.delivery.tls import tls_context
@@ -388,9 +388,9 @@ async def test_connections_are_used_again(caller: Caller, tls: ssl.SSLContext, t
     assert [heard.connection for heard in receiver.heard] == [1, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_both_loops
 def test_connections_are_used_again_after_large_bodies(
-    tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+    tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: LoopFactory
 ) -> None:
     async def call_ten_times() -> list[int]:
         caller = Caller(lambda: LOCAL)

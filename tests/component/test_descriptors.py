@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import ssl
+from collections.abc import AsyncIterator
 
 import pytest
 import trustme
@@ -19,6 +20,27 @@ from hookline.retry import Reason
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 
 
+@pytest.fixture
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(ca: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+async def caller(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Caller]:
+    """Of a sender that may have 20 files open."""
+    monkeypatch.setattr(transport, "raised_limit", lambda: 20)
+    caller = Caller(lambda: LOCAL)
+    yield caller
+    await caller.aclose()
+
+
 def test_a_process_takes_what_it_may_have() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
@@ -28,32 +50,24 @@ def test_a_process_takes_what_it_may_have() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_idle_connections_to_many_endpoints_leave_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "raised_limit", lambda: 20)
-    ca = trustme.CA()
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(tls)
-    caller = Caller(lambda: LOCAL)
-    try:
-        async with RawReceiver(tls) as receiver:
-            for number in range(40):
-                # What a Webhook trusts tells its connections from those of others.
-                trust = TlsMaterial(ca_pem=ca.cert_pem.bytes() + f"\n{number}".encode())
-                for _ in range(2):
-                    outcome = await caller.call(Call(f"https://127.0.0.1:{receiver.port}/", (), b"{}", 5, trust))
-                    assert outcome.reason is Reason.DELIVERED
-            # The first ten are kept and used again, all others are closed after each call.
-            assert receiver.connections == 10 + 2 * 30
-    finally:
-        await caller.aclose()
+async def test_idle_connections_to_many_endpoints_leave_room_for_calls(
+    ca: trustme.CA, tls: ssl.SSLContext, caller: Caller
+) -> None:
+    async with RawReceiver(tls) as receiver:
+        for number in range(40):
+            # What a Webhook trusts tells its connections from those of others.
+            trust = TlsMaterial(ca_pem=ca.cert_pem.bytes() + f"\n{number}".encode())
+            for _ in range(2):
+                outcome = await caller.call(Call(f"https://127.0.0.1:{receiver.port}/", (), b"{}", 5, trust))
+                assert outcome.reason is Reason.DELIVERED
+        # The first ten are kept and used again, all others are closed after each call.
+        assert receiver.connections == 10 + 2 * 30
 
 
-async def test_idle_connections_to_a_few_endpoints_leave_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_to_a_few_endpoints_leave_room_for_calls(
+    ca: trustme.CA, tls: ssl.SSLContext, caller: Caller
+) -> None:
     """Many connections to one endpoint count as many, and one that ended counts no more."""
-    monkeypatch.setattr(transport, "raised_limit", lambda: 20)
-    ca = trustme.CA()
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(tls)
     trust = TlsMaterial(ca_pem=ca.cert_pem.bytes())
     everyone = asyncio.Barrier(8)
 
@@ -62,21 +76,16 @@ async def test_idle_connections_to_a_few_endpoints_leave_room_for_calls(monkeypa
             await everyone.wait()
             await line.say(OK)
 
-    caller = Caller(lambda: LOCAL)
-
     async def call_all_at_once(receiver: RawReceiver) -> None:
         call = Call(f"https://127.0.0.1:{receiver.port}/", (), b"{}", 5, trust)
         outcomes = await asyncio.gather(*(caller.call(call) for _ in range(8)))
         assert {outcome.reason for outcome in outcomes} == {Reason.DELIVERED}
 
-    try:
-        async with RawReceiver(tls, script) as first, RawReceiver(tls, script) as second:
-            async with RawReceiver(tls, script) as ended:
-                await call_all_at_once(ended)
-            for _ in range(2):
-                await call_all_at_once(first)
-                await call_all_at_once(second)
-            # All eight to the first are kept, and two to the second.
-            assert (first.connections, second.connections) == (8, 8 + 6)
-    finally:
-        await caller.aclose()
+    async with RawReceiver(tls, script) as first, RawReceiver(tls, script) as second:
+        async with RawReceiver(tls, script) as ended:
+            await call_all_at_once(ended)
+        for _ in range(2):
+            await call_all_at_once(first)
+            await call_all_at_once(second)
+        # All eight to the first are kept, and two to the second.
+        assert (first.connections, second.connections) == (8, 8 + 6)

@@ -10,14 +10,14 @@ import contextlib
 import gzip
 import ssl
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import trustme
-import uvloop
 
+from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering
 from hookline.delivery.attempt import MAX_ANSWER_BYTES_KEPT, Call, Caller, TlsMaterial
 from hookline.delivery.transport import FED_AT_ONCE_BYTES, _Answers
@@ -326,9 +326,9 @@ async def test_an_answer_before_the_request_is_whole_and_a_hang_up_is_no_hang(
     assert outcome.reason in (Reason.HTTP_STATUS, Reason.CONNECTION_RESET)
 
 
-@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_both_loops
 def test_a_receiver_that_answers_without_reading_fills_no_memory(
-    tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+    tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: LoopFactory
 ) -> None:
     """Each of its answers counts; what it left unread goes with the connection, and at once."""
 
@@ -359,14 +359,14 @@ def test_a_receiver_that_answers_without_reading_fills_no_memory(
     assert peak < 16 * MIB
 
 
-@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_both_loops
 @pytest.mark.parametrize("answer", [OK, b""], ids=["answered", "out of time"])
 def test_a_connection_with_an_unread_request_ends_with_its_call(
     tls: ssl.SSLContext,
     trust: TlsMaterial,
     monkeypatch: pytest.MonkeyPatch,
     answer: bytes,
-    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    loop_factory: LoopFactory,
 ) -> None:
     """TLS would wait for half a minute, and the pool for as long. What is unread lies with the socket, not with TLS."""
 
