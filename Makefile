@@ -30,6 +30,10 @@ run: setup ## Try Hookline on this machine (ONCE=1: stop when all 20 events arri
 test: setup lint current ## Lint, types, import rules, generated files, all tests
 	@$(BIN)/pytest tests/unit tests/component tests/cluster
 
+.PHONY: unit
+unit: setup ## The tests of tests/unit alone, quick: no server, no cluster
+	@$(BIN)/pytest -q tests/unit
+
 .PHONY: e2e
 e2e: setup ## The shipped manifests in a one-node cluster on this machine (root; builds Kubernetes once, about 15 minutes)
 	@$(BIN)/pytest tests/e2e --durations=0 --durations-min=5
