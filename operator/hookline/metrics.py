@@ -38,6 +38,12 @@ class Metrics:
         GCCollector(registry=self.registry)
         Info("hookline_build", "Version that runs.", registry=self.registry).info({"version": __version__})
 
+        self._lost_lines = self._gauge("hookline_log_lines_lost", "Log lines that could not be written.")
+
+    def watch_log(self, lost_lines: Callable[[], int]) -> None:
+        """Ask this whenever somebody reads the metrics."""
+        self._lost_lines.set_function(lost_lines)
+
     def text(self) -> bytes:
         """All of it, as /metrics gives it."""
         return generate_latest(self.registry)

@@ -16,7 +16,7 @@ from hookline.cli.run import log_attempts
 from hookline.delivery.pod import Pod
 from hookline.heap import map_large_blocks
 from hookline.probes import Probes
-from hookline.telemetry import set_up_logs
+from hookline.telemetry import lost_log_lines, set_up_logs
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,7 @@ def sender(
         grace_seconds=grace_seconds,
         patient=True,
     )
+    pod.metrics.watch_log(lost_log_lines)
     probes = Probes(live=pod.live, ready=pod.unready, metrics=pod.metrics.text, json_pages={"/report": pod.report})
 
     async def work(stop: asyncio.Event) -> None:

@@ -20,6 +20,7 @@ from hookline.control.watch import pass_on_warnings
 from hookline.control.work import retry_seconds
 from hookline.metrics import OperatorMetrics
 from hookline.probes import Probes
+from hookline.telemetry import lost_log_lines
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
     async with connected(options.kubeconfig, on_request=metrics.request) as (cluster, access):
         identity = await _identity(cluster, access, options)
         operator = Operator(cluster, lambda: fresh(access), identity, lease=options.lease, bootstrap=options.bootstrap)
+        metrics.watch_log(lost_log_lines)
         metrics.watch(operator.context.queue, leads=lambda: operator.leads)
         probes = Probes(live=operator.live, ready=operator.ready, metrics=metrics.text)
         async with probes.serving(options.host, options.port):
