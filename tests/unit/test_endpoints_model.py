@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from doubles.books import route
-from hookline.delivery.breaker import LONGEST_PROBE_SECONDS
+from hookline.delivery.breaker import LONGEST_PROBE_SECONDS, Kind
 from hookline.delivery.endpoints import Endpoints
 from hookline.retry import Outcome, Reason
 from hookline.routes import Route
@@ -189,3 +189,43 @@ def _at_once(work: Coroutine[Any, Any, None]) -> None:
     """Runs what waits for nothing, without an event loop: its clock stands still here."""
     with pytest.raises(StopIteration):
         work.send(None)
+
+
+class _SlowBucket(Bucket):
+    """Something happens while a write is under way."""
+
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+    async def write(self, key: str, value: bytes | None, *, revision: int) -> int | None:
+        written = await super().write(key, value, revision=revision)
+        self.meanwhile()
+        return written
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [(Outcome(Reason.GONE, 410, "", 0.1), Kind.GONE), (WELL, Kind.BEHIND)],
+    ids=["gone", "well again"],
+)
+def test_a_call_that_ends_while_a_probe_is_claimed_is_not_forgotten(outcome: Outcome, kind: Kind) -> None:
+    log = Log()
+    sender = Sender(log)
+    bucket = _SlowBucket(log)
+    sender.bucket = sender.endpoints._bucket = cast(EndpointBucket, bucket)
+
+    async def run() -> None:
+        for _ in range(5):
+            sender.endpoints.attempted(sender.route, BAD)
+        await sender.share()
+        bucket.meanwhile = lambda: sender.endpoints.attempted(sender.route, outcome)
+        assert not await sender.endpoints.claim(sender.route)
+        bucket.meanwhile = lambda: None
+        await sender.share()
+        other = Sender(log)
+        await other.share()
+        for each in (sender, other):
+            state = each.endpoints.state_of(each.route)
+            assert state is not None
+            assert state.kind is kind
+
+    _at_once(run())

@@ -151,10 +151,14 @@ class Endpoints:
         state, uid = self.state_of(route), route.uid
         if state is None or self._bucket is None or uid in self._unwritten:
             return False
-        state = breaker.begun(state)
+        before, state = self._known.get(uid), breaker.begun(state)
         revision = await self._bucket.write(uid, state.encoded(), revision=self._revisions.get(uid, 0))
         if revision is None:
             self._wake.set()
+            return False
+        if self._known.get(uid) is not before:
+            # A call that was under way turned it meanwhile: that is newer, and is written over the claim.
+            self._revisions[uid] = max(revision, self._revisions.get(uid, 0))
             return False
         self._learn(uid, state, revision)
         return True
