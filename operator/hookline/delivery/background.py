@@ -12,13 +12,16 @@ from hookline.tasks import cancel
 
 @contextlib.asynccontextmanager
 async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run these until the body ends. If one fails, the body is cancelled and the failure raised."""
+    """Run these until the body ends. If one fails, the body is cancelled and the failure raised.
+
+    Of several failures of one class the first is raised: whoever waits for that class must not miss it.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
             yield
             await cancel(tasks)
     except BaseExceptionGroup as failures:
-        if len(failures.exceptions) == 1:
+        if len({type(each) for each in failures.exceptions}) == 1:
             raise failures.exceptions[0] from None
         raise
