@@ -38,6 +38,7 @@ from hookline.delivery.progress import InvalidCallError, Phase, Progress, curren
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, open_tunnel
 from hookline.delivery.wall import CheckedResolver, EgressRefusedError, Wall
 from hookline.egress import HTTPS_PORT, Address, EgressPolicy, Proxy, literal_address
+from hookline.private_parts import require
 
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
 KEEP_ALIVE_SECONDS = 30
@@ -119,6 +120,10 @@ def target_of(url: str) -> Target:
         literal_text=None if literal is None else str(literal),
         port=port,
     )
+
+
+require(aiohttp.TCPConnector, "_release", "_wrap_create_connection", "_wrap_existing_connection")
+require(ResponseHandler, "data_received", "feed_data", "set_response_params")
 
 
 class _Answers(ResponseHandler):

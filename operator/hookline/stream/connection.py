@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
+from hookline.private_parts import require
 from hookline.stream.credentials import Credentials, CredentialsError
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,19 @@ class Heard(NamedTuple):
 
 class NotEncrypted(nats.errors.Error):
     """The address says `tls://`, and the server wants to go on without."""
+
+
+require(
+    Client,
+    "_attempt_reconnect",
+    "_connect_command",
+    "_flush_pending",
+    "_parse_header_lines",
+    "_process_headers",
+    "_process_msg",
+    "_send_command",
+    "_send_publish",
+)
 
 
 class _Client(Client):
