@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from nats.js.errors import APIError
 
-from doubles.local import deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
+from doubles.local import dead_letters, deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.delivery import fanout
 from hookline.events import MAX_BODY_BYTES
 from hookline.local.nats_server import NatsServer
@@ -49,7 +49,7 @@ async def test_events_whose_subject_names_no_type_take_no_room_from_others(
         {"Hookline-Event-Id": ""},
     ],
 )
-async def test_a_delivery_that_cannot_be_signed_or_counted_is_removed_and_not_called(
+async def test_a_delivery_that_cannot_be_signed_or_counted_is_kept_in_dead_and_not_called(
     tmp_path: Path, nats_server: NatsServer, client: Client, changes: dict[str, str]
 ) -> None:
     calls: list[ReceivedCall] = []
@@ -59,6 +59,24 @@ async def test_a_delivery_that_cannot_be_signed_or_counted_is_removed_and_not_ca
         async with sender(tmp_path / "book", nats_server.url):
             await client.jetstream().publish(names.delivery_subject(route.uid), b"{}", headers={**GOOD, **changes})
             await until_stored(client, names.DELIVERIES, 0)
+            (letter,) = await dead_letters(client)
+    assert letter["Hookline-Reason"].startswith("Malformed: ")
+    assert calls == []
+
+
+async def test_a_parked_message_of_another_version_is_kept_in_dead(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        route, keys = hook("one", receiver)
+        write_book(tmp_path / "book", (route, keys))
+        async with sender(tmp_path / "book", nats_server.url):
+            await client.jetstream().publish(names.parked_subject(route.uid), b"{}", headers={"Hookline-New-Id": "7"})
+            await until_stored(client, names.DEAD, 1)
+            await until_stored(client, names.PARKED, 0)
+            (letter,) = await dead_letters(client)
+    assert letter["Hookline-New-Id"] == "7"
     assert calls == []
 
 

@@ -12,8 +12,10 @@ from hookline.delivery import fanout
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
 from hookline.delivery.routebook import RouteBook
+from hookline.delivery.settlement import Settlement
 from hookline.metrics import SenderMetrics
 from hookline.routes import Keys, book_of
+from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
@@ -84,8 +86,10 @@ async def handled(publisher: Slow, *, times: int = 1) -> list[bytes]:
     event = next(books.current.routes())
     subject = f"hookline.events.{event.namespace}.{event.event}"
     reply = "$JS.ACK.EVENTS.fanout.1.7.7.1700000000000000000.0"
-    taken = Taken("fanout", subject, {}, b"{}", 7, 0, cast(Any, words), reply)
-    by = Fanout(cast(PullLoop, Room()), cast(Publisher, publisher), books, Endpoints(), metrics)
+    taken = Taken("fanout", subject, {}, b"{}", 7, 0, 1, cast(Any, words), reply)
+    stores = cast(Publisher, publisher)
+    settlement = Settlement(stores, metrics, cast(ServerClock, None))
+    by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), metrics)
     for _ in range(times):
         await by.handle(taken)
     return words.said

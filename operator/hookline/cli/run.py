@@ -87,7 +87,11 @@ def _log_attempt(log: structlog.typing.FilteringBoundLogger, attempt: Attempt) -
         "reason": str(outcome.reason),
         "milliseconds": round(outcome.duration_seconds * 1000, 1),
     }
-    if isinstance(decision, Retry):
+    if attempt.given_back:
+        log.info("a probe failed; what waits, waits on", **facts, detail=outcome.detail)
+    elif not attempt.settled:
+        log.warning("called, and will be called again: what follows could not be stored", **facts)
+    elif isinstance(decision, Retry):
         log.warning("will be tried again", **facts, detail=outcome.detail, in_seconds=round(decision.wait_seconds, 1))
     elif isinstance(decision, Dead):
         log.error("given up, now a dead letter", **facts, detail=outcome.detail, why=decision.reason)

@@ -144,6 +144,22 @@ def dead_letter(
     return DeadLetter(names.dead_subject(tenant, uid), headers, delivery.event.body, f"dead.{delivery.once}")
 
 
+def unread_letter(
+    subject: str, headers: Mapping[str, str], body: bytes, reason: str, *, failed_at: str, place: str
+) -> DeadLetter:
+    """The dead letter of a message that is no delivery of this version: all of it is kept, and where it was found.
+
+    Headers that NATS itself acts on are left out. `place` names the message.
+    """
+    kept = {name: value for name, value in headers.items() if not name.startswith("Nats-")}
+    kept |= {"Hookline-Reason": _one_line(reason), "Hookline-Failed-At": failed_at, "Hookline-Subject": subject}
+    tenant, uid = headers.get(events.TENANT_HEADER, ""), subject.rpartition(".")[2]
+    dead = names.dead_subject(
+        tenant if events.valid_tenant(tenant) else names.UNREAD, uid if names.is_uid(uid) else names.UNREAD
+    )
+    return DeadLetter(dead, kept, body, f"dead.{place}")
+
+
 def later_token(delivery: Delivery) -> str:
     """One token of a subject, the same for the same delivery and attempt: a repeat after a crash replaces itself."""
     return hashlib.sha256(f"{delivery.once}.{delivery.attempt}".encode()).hexdigest()[:32]

@@ -17,6 +17,7 @@ from hookline.delivery.delivery import Delivery, event_of
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.settled import Settled
+from hookline.delivery.settlement import Settlement
 from hookline.events import Event
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
@@ -51,42 +52,46 @@ class Fanout:
     """Takes events, stores their deliveries."""
 
     def __init__(
-        self, pull: PullLoop, publisher: Publisher, books: RouteBook, endpoints: Endpoints, metrics: SenderMetrics
+        self,
+        pull: PullLoop,
+        publisher: Publisher,
+        settlement: Settlement,
+        books: RouteBook,
+        endpoints: Endpoints,
+        metrics: SenderMetrics,
     ) -> None:
         self._pull = pull
         self._publisher = publisher
+        self._settlement = settlement
         self._books = books
         self._endpoints = endpoints
         self._metrics = metrics
-        self._settled = Settled()
         self._stored = Settled()
         """By uid of a Webhook and sequence of an event: deliveries of events of which others could not be stored."""
         self._anchor = Anchor(publisher)
 
     async def handle(self, taken: Taken) -> None:
         """One event. Left unacked when not everything could be stored: it comes back."""
+        try:
+            await self._handle(taken)
+        except Exception as error:  # noqa: BLE001  # one event must not stop the others
+            await self._settlement.failed(taken, error)
+        finally:
+            self._pull.release(taken)
+
+    async def _handle(self, taken: Taken) -> None:
         book = self._books.current
         assert book is not None, "nothing is taken before there is a route book"
         if not names.is_event(taken.subject):
             log.error("not an event, passed over: its subject names no tenant and type", subject=taken.subject)
             await taken.ack()
-            self._pull.release(taken)
             return
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
-        message = (taken.consumer, taken.seq)
         # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
-        known = self._settled.has(message, taken.stored_ns)
+        known = self._settlement.knows(taken)
         made = [] if known else self._not_stored_yet(taken, deliveries(event, taken.seq, book, taken.stored_s))
-        try:
-            await self._store(taken, event, made)
-        except (StreamUnavailable, StreamRefused) as error:
-            log.warning("an event waits: its deliveries could not be stored", event_id=event.id, problem=str(error))
-        else:
-            self._settled.add(message, taken.stored_ns)
-            await taken.ack()
+        if await self._settlement.settle(taken, self._store(taken, event, made)):
             self._metrics.fanned_out(len(made))
-        finally:
-            self._pull.release(taken)
 
     def _not_stored_yet(self, taken: Taken, made: Iterable[_Made]) -> list[_Made]:
         return [each for each in made if not self._stored.has((each[0].uid, taken.seq), taken.stored_ns)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,12 +24,13 @@ from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lanes import PLACES
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Sender
+from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.delivery.shares import Members, level
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
 from hookline.stream import names
 from hookline.stream.clock import ServerClock, stamp
-from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
+from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
@@ -85,6 +85,7 @@ class Parking:
         client: Client,
         pull: PullLoop,
         publisher: Publisher,
+        settlement: Settlement,
         books: RouteBook,
         metrics: SenderMetrics,
         sender: Sender,
@@ -97,6 +98,7 @@ class Parking:
         self._client = client
         self._pull = pull
         self._publisher = publisher
+        self._settlement = settlement
         self._books = books
         self._metrics = metrics
         self._sender = sender
@@ -149,30 +151,44 @@ class Parking:
 
     async def handle(self, taken: Taken) -> None:
         """One delivery of the shelf. Left there when it is to wait after all."""
+        if not await self._is_passed_on(taken):
+            self._pull.release(taken)
+
+    async def _is_passed_on(self, taken: Taken) -> bool:
+        """Whether the sender has it now."""
+        try:
+            return await self._handle(taken)
+        except Exception as error:  # noqa: BLE001  # one message must not stop the others
+            await self._settlement.failed(taken, error)
+            return False
+
+    async def _handle(self, taken: Taken) -> bool:
         uid, book = names.uid_of(taken.subject), self._books.current
         shelf = self._shelves.get(uid)
         if book is None or shelf is None:
-            await self._give_back(taken)
-            return
+            await taken.give_back()
+            return False
         try:
             delivery = deliveries.read(taken.subject, taken.headers, taken.body)
         except MalformedDelivery as error:
-            log.error("not a delivery, removed from the shelf", problem=str(error))
-            await self._settle(taken, None)
-            return
+            await self._settlement.set_apart(taken, MALFORMED, str(error))
+            return False
         route = book.route(uid)
         reason = self._why_dead(delivery, taken, route, shelf)
         if reason:
-            await self._settle(taken, self._bury(delivery, reason, route))
-        elif shelf.task is _Task.PROBE and not shelf.in_hand:
+            await self._settlement.settle(taken, self._bury(delivery, reason, route))
+            return False
+        if shelf.task is _Task.PROBE and not shelf.in_hand:
             shelf.in_hand = self._sender.take(taken, probe=True)
-        elif shelf.task is _Task.CALL and self._endpoints.may_call(route):
+            return True
+        if shelf.task is _Task.CALL and self._endpoints.may_call(route):
             self._metrics.unparked()
             self._sender.take(taken)
-        else:
-            if shelf.task is not _Task.PROBE:
-                self._leave(uid)
-            await self._give_back(taken)
+            return True
+        if shelf.task is not _Task.PROBE:
+            self._leave(uid)
+        await taken.give_back()
+        return False
 
     def _why_dead(self, delivery: Delivery, taken: Taken, route: Route | None, shelf: _Shelf) -> str:
         if shelf.task is _Task.CALL:
@@ -193,21 +209,6 @@ class Parking:
             shelf_age_s=now_s - shelf_s,
             kept_s=book.dispatcher.parked_seconds,
         )
-
-    async def _give_back(self, taken: Taken) -> None:
-        await taken.give_back()
-        self._pull.release(taken)
-
-    async def _settle(self, taken: Taken, storing: Coroutine[None, None, None] | None) -> None:
-        """Store what follows, then ack, then make room. Left unacked when it could not be stored: it comes back."""
-        try:
-            if storing is not None:
-                await storing
-            await taken.ack()
-        except (StreamUnavailable, StreamRefused) as error:
-            log.warning("a parked delivery waits on", problem=str(error))
-        finally:
-            self._pull.release(taken)
 
     async def _bury(self, delivery: Delivery, reason: str, route: Route | None) -> None:
         now = stamp(self._clock.now_s())

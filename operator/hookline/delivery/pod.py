@@ -25,6 +25,7 @@ from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.routebook import RouteBook, webhooks_in
 from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session
+from hookline.delivery.settlement import INTERNAL_ERROR, MALFORMED
 from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Reason, Retry
@@ -46,7 +47,7 @@ PATIENT_CONNECT_SECONDS = 30.0
 AGAIN_SECONDS = 2.0
 """After a session that failed, before the next."""
 
-_DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, SHELF_EXPIRED)
+_DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, SHELF_EXPIRED, MALFORMED, INTERNAL_ERROR)
 _PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, *map(str, Kind))
 
 
@@ -213,9 +214,11 @@ class Pod:
     def _attempted(self, attempt: Attempt) -> None:
         outcome, decision = attempt.outcome, attempt.decision
         self.metrics.attempted(str(outcome.reason), outcome.duration_seconds)
-        if isinstance(decision, Retry) and not attempt.given_back:
+        if attempt.given_back or not attempt.settled:
+            pass
+        elif isinstance(decision, Retry):
             self.metrics.will_retry()
-        elif isinstance(decision, Dead) and not attempt.given_back:
+        elif isinstance(decision, Dead):
             self.metrics.died(decision.reason.partition(":")[0])
         self._on_attempt(attempt)
 

@@ -23,14 +23,14 @@ from hookline.delivery.delivery import Delivery, MalformedDelivery
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lanes import Lanes, Terms
 from hookline.delivery.routebook import RouteBook
-from hookline.delivery.settled import MessageKey, Settled
+from hookline.delivery.settled import MessageKey
+from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.delivery.shares import Members
 from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Done, Outcome, Retry
 from hookline.routes import Keys, Route
 from hookline.stream import names
 from hookline.stream.clock import ServerClock, stamp
-from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
@@ -57,6 +57,8 @@ class Attempt:
     """Of a sick endpoint."""
     given_back: bool = False
     """Whether nothing was decided: a probe of a sick endpoint, whose delivery stays on the shelf as it was."""
+    settled: bool = True
+    """Whether what was decided is stored and acked. If not, the call will be made again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -82,6 +84,7 @@ class Sender:
         self,
         pull: PullLoop,
         publisher: Publisher,
+        settlement: Settlement,
         books: RouteBook,
         caller: Caller,
         endpoints: Endpoints,
@@ -93,6 +96,7 @@ class Sender:
     ) -> None:
         self._pull = pull
         self._publisher = publisher
+        self._settlement = settlement
         self._books = books
         self._caller = caller
         self._endpoints = endpoints
@@ -102,7 +106,6 @@ class Sender:
         self._on_attempt = on_attempt
         self._lanes: Lanes[_Job] = Lanes()
         self._held: dict[MessageKey, _Job] = {}
-        self._settled = Settled()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pacing: asyncio.TimerHandle | None = None
         self.on_probed: Callable[[str], None] = lambda _: None
@@ -118,10 +121,9 @@ class Sender:
         try:
             job = _Job(taken, place, deliveries.read(taken.subject, taken.headers, taken.body), probe)
         except MalformedDelivery as error:
-            log.error("not a delivery, removed from the queue", problem=str(error))
-            self._spawn(self._drop(taken))
+            self._spawn(self._set_apart(taken, str(error)))
             return False
-        if self._settled.has(place, taken.stored_ns):
+        if self._settlement.knows(taken):
             self._spawn(self._drop(taken))
             return False
         self._held[place] = job
@@ -238,8 +240,10 @@ class Sender:
             else:
                 await self._attempt(job, route)
         except Exception as error:  # noqa: BLE001  # a bug in one attempt must not hold its message for ever
-            log.error("a delivery will be repeated", event_id=job.delivery.event.id, problem=type(error).__name__)
-            self._let_go(job)
+            try:
+                await self._settlement.failed(job.taken, error)
+            finally:
+                self._let_go(job)
         finally:
             self._release_lane(job)
 
@@ -263,16 +267,29 @@ class Sender:
             jitter=random.random(),
         )
         self._endpoints.attempted(route, outcome, probe=job.probe)
-        given_back = job.probe and breaker.stays_first(outcome)
-        self._on_attempt(Attempt(delivery, route, outcome, decision, probe=job.probe, given_back=given_back))
-        if given_back:
+        attempt = Attempt(delivery, route, outcome, decision, probe=job.probe)
+        if job.probe and breaker.stays_first(outcome):
+            attempt.given_back = True
             await self._give_back(job)
-        elif isinstance(decision, Retry):
-            await self._settle(job, self._store_later(delivery.next_attempt(), decision.wait_seconds))
-        elif isinstance(decision, Dead):
-            await self._settle(job, self._store_dead(delivery, decision.reason, route, keys, outcome))
         else:
-            await self._settle(job, None)
+            attempt.settled = await self._settle(job, self._storing(attempt, keys))
+        self._tell(attempt)
+
+    def _storing(self, attempt: Attempt, keys: Keys) -> Coroutine[None, None, None] | None:
+        """What is to be stored after an attempt, if anything is."""
+        delivery, decision = attempt.delivery, attempt.decision
+        if isinstance(decision, Retry):
+            return self._store_later(delivery.next_attempt(), decision.wait_seconds)
+        if isinstance(decision, Dead):
+            return self._store_dead(delivery, decision.reason, attempt.route, keys, attempt.outcome)
+        return None
+
+    def _tell(self, attempt: Attempt) -> None:
+        """Whoever watches comes last, and cannot hold up anything."""
+        try:
+            self._on_attempt(attempt)
+        except Exception as error:  # noqa: BLE001  # an observer's fault is not the delivery's
+            log.error("an attempt could not be told", problem=type(error).__name__)
 
     async def _set_aside(self, job: _Job, route: Route | None) -> None:
         """Onto the shelf. One whose Webhook is unknown here may be known to others."""
@@ -281,19 +298,14 @@ class Sender:
             return
         delivery = job.delivery
         self._metrics.parked(self._endpoints.why_shelved(route) or Kind.BEHIND.value)
-        once = f"park.{job.taken.consumer}.{job.taken.seq}.{job.taken.stored_ns}"
+        once = f"park.{job.taken.place}"
         subject = names.parked_subject(delivery.uid)
         await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))
 
-    async def _settle(self, job: _Job, storing: Coroutine[None, None, None] | None) -> None:
-        """Store what follows, then ack, then make room. Left unacked when it could not be stored: it comes back."""
+    async def _settle(self, job: _Job, storing: Coroutine[None, None, None] | None) -> bool:
+        """Store what follows, then ack, then make room; whether that was done."""
         try:
-            if storing is not None:
-                await storing
-            self._settled.add(job.place, job.taken.stored_ns)
-            await job.taken.ack()
-        except (StreamUnavailable, StreamRefused) as error:
-            log.warning("a delivery will be repeated", event_id=job.delivery.event.id, problem=str(error))
+            return await self._settlement.settle(job.taken, storing)
         finally:
             self._let_go(job)
 
@@ -317,6 +329,12 @@ class Sender:
     async def _drop(self, taken: Taken) -> None:
         await taken.ack()
         self._pull.release(taken)
+
+    async def _set_apart(self, taken: Taken, problem: str) -> None:
+        try:
+            await self._settlement.set_apart(taken, MALFORMED, problem)
+        finally:
+            self._pull.release(taken)
 
     def _let_go(self, job: _Job) -> None:
         if self._held.pop(job.place, None) is not None:

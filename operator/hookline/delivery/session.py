@@ -22,6 +22,7 @@ from hookline.delivery.fanout import Fanout
 from hookline.delivery.parking import Parking
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Attempt, Sender
+from hookline.delivery.settlement import Settlement
 from hookline.delivery.shares import ANNOUNCE_SECONDS, Members
 from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
@@ -70,10 +71,12 @@ class Session:
         self._bucket = EndpointBucket(client)
         self._members = Members(me)
         self._presence = Presence(client, me, on_here=self._here, on_left=self._left)
-        self._fanout = Fanout(self._pull, publisher, books, endpoints, metrics)
+        settlement = Settlement(publisher, metrics, self._clock)
+        self._fanout = Fanout(self._pull, publisher, settlement, books, endpoints, metrics)
         self._sender = Sender(
             self._pull,
             publisher,
+            settlement,
             books,
             self._caller,
             endpoints,
@@ -86,6 +89,7 @@ class Session:
             client,
             self._pull,
             publisher,
+            settlement,
             books,
             metrics,
             self._sender,

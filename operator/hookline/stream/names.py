@@ -35,6 +35,9 @@ HERE_SUBJECT = "hookline.here"
 
 FANOUT_CONSUMER = "fanout"
 
+UNREAD = "unread"
+"""In the subject of a dead letter, in place of a tenant or Webhook that a message does not name."""
+
 DELIVERY_SHARDS = 16
 """Consumers of DELIVERIES. 16 keep up with one server; 64 made the purge of acked messages lag (measured)."""
 

@@ -1,0 +1,85 @@
+"""How a message of the queue is done with: what follows from it is stored, then it is acked.
+
+Decides the order, and what becomes of a message that cannot be read or that this version cannot handle: it is kept in
+DEAD as it is, never deleted. Never makes room for another message: whoever holds it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from hookline.delivery import delivery as deliveries
+from hookline.delivery.settled import Settled
+from hookline.metrics import SenderMetrics
+from hookline.stream.clock import ServerClock, stamp
+from hookline.stream.connection import StreamRefused, StreamUnavailable
+from hookline.stream.publish import Publisher
+from hookline.stream.pull import Taken
+
+log = structlog.get_logger(__name__)
+
+MALFORMED = "Malformed"
+"""Why a message is in DEAD that this version cannot read."""
+
+INTERNAL_ERROR = "InternalError"
+"""Why a message is in DEAD that this version failed to handle again and again."""
+
+PATIENT_DELIVERIES = 10
+"""Times that a message is delivered before a failure to handle it counts as lasting. A sender that is killed, or a
+server that forgets acks, repeats messages as well."""
+
+
+class Settlement:
+    """Settles messages over one connection, and remembers those that it settled."""
+
+    def __init__(self, publisher: Publisher, metrics: SenderMetrics, clock: ServerClock) -> None:
+        self._publisher = publisher
+        self._metrics = metrics
+        self._clock = clock
+        self._settled = Settled()
+
+    def knows(self, taken: Taken) -> bool:
+        """Whether a message was settled here before: its ack was lost, and it is to be acked again."""
+        return self._settled.has((taken.consumer, taken.seq), taken.stored_ns)
+
+    async def settle(self, taken: Taken, storing: Coroutine[Any, Any, object] | None = None) -> bool:
+        """Store what follows, then ack. False when it could not be stored: left unacked, the message comes back."""
+        try:
+            if storing is not None:
+                await storing
+        except (StreamUnavailable, StreamRefused) as error:
+            log.warning("a message will be repeated", consumer=taken.consumer, seq=taken.seq, problem=str(error))
+            return False
+        self._settled.add((taken.consumer, taken.seq), taken.stored_ns)
+        await taken.ack()
+        return True
+
+    async def set_apart(self, taken: Taken, reason: str, problem: str) -> bool:
+        """Keep a message in DEAD as it is, then ack it; whether that was done."""
+        log.error("a message is kept in DEAD", reason=reason, problem=problem, consumer=taken.consumer, seq=taken.seq)
+        now = stamp(self._clock.now_s())
+        letter = deliveries.unread_letter(
+            taken.subject, taken.headers, taken.body, f"{reason}: {problem}", failed_at=now, place=taken.place
+        )
+        done = await self.settle(
+            taken, self._publisher.store(letter.subject, letter.body, letter.headers, once=letter.once)
+        )
+        if done:
+            self._metrics.died(reason)
+        return done
+
+    async def failed(self, taken: Taken, error: Exception) -> None:
+        """An exception that nobody expected. The message comes again, but not for ever."""
+        problem = type(error).__name__
+        if taken.delivered >= PATIENT_DELIVERIES:
+            await self.set_apart(taken, INTERNAL_ERROR, problem)
+        else:
+            log.error(
+                "a message could not be handled and comes again: this is a bug",
+                problem=problem,
+                consumer=taken.consumer,
+                seq=taken.seq,
+            )
