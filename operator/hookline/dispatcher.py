@@ -214,6 +214,12 @@ class Nats(Model):
     stream_replicas: Annotated[Count, Field(ge=1, le=5)] = Field(
         default=1, description="Copies of each stream, on as many NATS servers. 3 for a cluster of three."
     )
+    take_over_from: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="Id or name of another installation that owns the streams of this NATS, as the condition "
+        "QueueReady names it: this Dispatcher becomes the owner in its place. Has no effect once it is the owner.",
+        examples=["hookline-system/default"],
+    )
 
 
 class NamespaceSelector(Model):

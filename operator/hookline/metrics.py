@@ -87,6 +87,7 @@ class SenderMetrics(Metrics):
             "Gone": self._gauge("hookline_endpoints_gone", "Webhooks whose receiver answered 410, for all senders."),
             "Behind": self._gauge("hookline_endpoints_behind", "Webhooks served from the shelf, for all senders."),
         }
+        self._queue_problem = self._gauge("hookline_queue_problem", "1 while the queue cannot be used.", "reason")
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
         self._outcomes = {word: self._attempts.labels(word) for word in outcomes}
         """Found once: to look one up takes a lock and a third of the time of a call's metrics."""
@@ -122,10 +123,17 @@ class SenderMetrics(Metrics):
         self._refusals.inc()
 
     def watch(
-        self, *, held: Callable[[], int], endpoints: Mapping[str, Callable[[], int]], connected: Callable[[], bool]
+        self,
+        *,
+        held: Callable[[], int],
+        endpoints: Mapping[str, Callable[[], int]],
+        connected: Callable[[], bool],
+        queue_problems: Mapping[str, Callable[[], bool]],
     ) -> None:
         """Ask these whenever somebody reads the metrics."""
         self._held.set_function(held)
+        for reason, is_so in queue_problems.items():
+            self._queue_problem.labels(str(reason)).set_function(is_so)
         for kind, count in endpoints.items():
             self._endpoints[kind].set_function(count)
         self._connected.set_function(connected)

@@ -33,3 +33,6 @@ class QueueProblem:
 
     reason: QueueReason
     message: str
+
+
+FOREIGN_ADVICE = "give Hookline a NATS account of its own, or change that stream"

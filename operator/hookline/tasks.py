@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 AGAIN_SECONDS = 0.5
@@ -56,3 +56,16 @@ async def within(event: asyncio.Event, seconds: float) -> None:
     """Wait for an event, but not longer."""
     with contextlib.suppress(TimeoutError), Deadline(seconds):
         await event.wait()
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Do `work`, unless `stop` comes first; whether it was done. Raises what the work raises."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel([stopping, doing])
+    if doing.cancelled() or stop.is_set():
+        return False
+    doing.result()
+    return True

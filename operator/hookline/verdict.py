@@ -28,6 +28,8 @@ from hookline.webhook import CaSecretRef, Webhook
 
 Status = Literal["True", "False", "Unknown"]
 
+DISPATCHER_NOT_FOUND = "DispatcherNotFound"
+
 _UIDS = uuid.UUID("6f1b3c1e-6a0f-4c43-9d55-7f2f5a6c9d10")
 
 
@@ -138,7 +140,7 @@ def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[str, str] | N
     spec = webhook.spec
     dispatcher = around.dispatchers.get(spec.dispatcher)
     if dispatcher is None:
-        return "DispatcherNotFound", f"spec.dispatcher: {_no_dispatcher(spec.dispatcher, around)}"
+        return DISPATCHER_NOT_FOUND, f"spec.dispatcher: {_no_dispatcher(spec.dispatcher, around)}"
     namespace = webhook.metadata.namespace
     if not dispatcher.serves(namespace, around.namespace_labels.get(namespace, {})):
         message = (
@@ -192,10 +194,11 @@ def summary(webhook: Webhook, *parts: Condition) -> Condition:
 def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved: Condition) -> Route:
     spec = webhook.spec
     defaults = around.dispatchers[spec.dispatcher].spec if spec.dispatcher in around.dispatchers else DispatcherSpec()
-    hears = accepted.status == "True"
+    # While its Dispatcher does not work, events wait for it instead of being nobody's.
+    hears = accepted.status == "True" or accepted.reason == DISPATCHER_NOT_FOUND
     if not spec.enabled:
         state = RouteState.DISABLED
-    elif hears and resolved.status == "True":
+    elif accepted.status == "True" and resolved.status == "True":
         state = RouteState.ACTIVE
     else:
         state = RouteState.HELD

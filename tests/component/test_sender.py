@@ -131,7 +131,7 @@ async def test_a_jetstream_that_is_off_is_said_and_waited_for(tmp_path: Path, vo
         nats(tmp_path / "nats", port, jetstream=False),
         sender(tmp_path / "log", volume, f"nats://127.0.0.1:{port}") as command,
     ):
-        await asyncio.to_thread(command.until_says, "cannot deliver; trying again", times=2)
+        await asyncio.to_thread(command.until_says, "has no JetStream")
         assert (await get(command, "/readyz"))[0] == 503
         assert await get(command, "/livez") == (200, "ok\n")
 

@@ -525,7 +525,7 @@ async def test_a_sender_that_drains_claims_no_probe(tmp_path: Path, nats_server:
         route, keys = hook("sick", receiver)
         write_book(tmp_path / "book", hangs, (route, keys))
         bucket = EndpointBucket(client)
-        await bucket.make()
+        await ensure(client, Retention())
         state = State(generation=1, kind=Kind.SICK, reason="HTTPStatus", status=500)
         await bucket.write(route.uid, state.encoded(), revision=0)
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=3, grace_seconds=6) as running:

@@ -294,7 +294,9 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
 async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Client) -> None:
     order = TypeRecord(name="order.created", description="", validation="Enforce", schema_={"type": "object"})
     other = TypeRecord(name="Other", description="", validation="Ignore", schema_={})
+    await queue.jetstream().delete_stream(f"KV_{names.TYPES_BUCKET}")
     assert await read_types(queue) == []
+    await ensure(queue, Retention())
     await write_types(queue, (order, other))
     assert await read_types(queue) == [other, order]
     await write_types(queue, (order,))

@@ -20,6 +20,7 @@ from hookline.delivery.sender import Attempt
 from hookline.events import Event
 from hookline.local import bookfolder
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
+from hookline.owner import NOBODY, Installation
 from hookline.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client
@@ -90,6 +91,7 @@ async def sender(
     gone_seconds: float = 60,
     probe_seconds: float = 0.5,
     patient: bool = False,
+    installation: Installation = NOBODY,
 ) -> AsyncIterator[Running]:
     attempts: list[Attempt] = []
     stop = asyncio.Event()
@@ -101,6 +103,7 @@ async def sender(
         gone_seconds=gone_seconds,
         probe_seconds=probe_seconds,
         patient=patient,
+        installation=installation,
     )
     running = Running(pod, attempts, stop, asyncio.create_task(pod.run(stop)))
     await until(lambda: pod.ready.is_set() or running.task.done(), what="readiness")

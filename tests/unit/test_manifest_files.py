@@ -124,6 +124,7 @@ OWN = table("""
     hookline.dev dispatchers/status: patch
     . configmaps: list watch create patch
     . secrets: list watch create patch
+    . namespaces: get
     . pods: get list watch patch
     . serviceaccounts: list create patch
     apps deployments: list watch create patch

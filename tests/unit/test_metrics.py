@@ -43,7 +43,7 @@ def test_a_sender_counts_what_happens() -> None:
     metrics.book_loaded(7)
     metrics.book_refused()
     kinds = {"Sick": lambda: 2, "Gone": lambda: 1, "Behind": lambda: 3}
-    metrics.watch(held=lambda: 4, endpoints=kinds, connected=lambda: True)
+    metrics.watch(held=lambda: 4, endpoints=kinds, connected=lambda: True, queue_problems={"NATSInUse": lambda: True})
     for line in (
         'hookline_attempts_total{reason="Timeout"} 1.0',
         'hookline_attempt_duration_seconds_bucket{le="0.25"} 1.0',
@@ -55,6 +55,7 @@ def test_a_sender_counts_what_happens() -> None:
         "hookline_events_fanned_out_total 1.0",
         "hookline_deliveries_made_total 3.0",
         "hookline_deliveries_held 4.0",
+        'hookline_queue_problem{reason="NATSInUse"} 1.0',
         "hookline_endpoints_sick 2.0",
         "hookline_endpoints_gone 1.0",
         "hookline_endpoints_behind 3.0",

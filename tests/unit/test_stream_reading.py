@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hookline.stream.connection import Heard, StreamRefused, _Client
+from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, _Client
 from hookline.stream.publish import _is_new
 from hookline.stream.pull import _place
 
@@ -110,12 +110,19 @@ def answer(body: bytes, **headers: str) -> Heard:
 
 
 def test_whether_a_message_is_new_is_read_of_every_spelling_of_the_answer() -> None:
-    assert _is_new(answer(b'{"stream":"DELIVERIES","seq":12}'))
-    assert _is_new(answer(b'{"stream":"DELIVERIES", "seq":12}'))
-    assert _is_new(answer(b'{"stream":"DELIVERIES","domain":"hub","seq":12}'))
-    assert not _is_new(answer(b'{"stream":"DELIVERIES","seq":12,"duplicate":true}'))
+    assert _is_new(answer(b'{"stream":"EVENTS","seq":12}'), "EVENTS")
+    assert _is_new(answer(b'{"stream":"EVENTS", "seq":12}'), "EVENTS")
+    assert _is_new(answer(b'{"stream":"EVENTS","domain":"hub","seq":12}'), "EVENTS")
+    assert not _is_new(answer(b'{"stream":"EVENTS","seq":12,"duplicate":true}'), "EVENTS")
 
 
 def test_an_answer_that_stores_nothing_is_an_error() -> None:
+    refusal = b'{"error":{"code":503,"description":"maximum bytes exceeded"},"stream":"EVENTS","seq":0}'
     with pytest.raises(StreamRefused, match="maximum bytes"):
-        _is_new(answer(b'{"error":{"code":503,"description":"maximum bytes exceeded"},"stream":"EVENTS","seq":0}'))
+        _is_new(answer(refusal), "EVENTS")
+
+
+@pytest.mark.parametrize("more", [b"", b',"duplicate":true', b',"domain":"hub"'])
+def test_a_message_that_another_stream_took_is_not_stored(more: bytes) -> None:
+    with pytest.raises(QueueUnusable, match="the stream ARCHIVE of another application"):
+        _is_new(answer(b'{"stream":"ARCHIVE","seq":12%b}' % more), "EVENTS")

@@ -125,7 +125,6 @@ def test_a_ca_and_a_client_certificate_come_from_secrets() -> None:
         ({"url": "https://8.8.8.8:22/"}, "URLNotAllowed", "port 22 is not among those that may be called"),
         ({"url": "https://169.254.169.254/"}, "URLNotAllowed", ""),
         ({"timeoutSeconds": 30}, "TimeoutTooLong", "20"),
-        ({"dispatcher": "edge"}, "DispatcherNotFound", "default"),
     ],
 )
 def test_what_is_not_accepted_says_why_and_hears_nothing_new(spec: dict[str, Any], reason: str, says: str) -> None:
@@ -133,6 +132,13 @@ def test_what_is_not_accepted_says_why_and_hears_nothing_new(spec: dict[str, Any
     assert (found.accepted.status, found.accepted.reason) == ("False", reason)
     assert says in found.accepted.message
     assert (found.route.state, found.route.event) == (RouteState.HELD, None)
+
+
+def test_events_wait_for_a_dispatcher_that_does_not_work() -> None:
+    found = verdict({"dispatcher": "edge"})
+    assert (found.accepted.status, found.accepted.reason) == ("False", "DispatcherNotFound")
+    assert "default" in found.accepted.message
+    assert (found.route.state, found.route.event) == (RouteState.HELD, "IdentityCreated")
 
 
 SELECTS = {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}

@@ -32,6 +32,9 @@ def run(
     nats: Annotated[
         str | None, typer.Option(envvar="HOOKLINE_NATS_URL", help="An existing NATS instead of the embedded one.")
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the queue of --nats over from the installation that has it.")
+    ] = False,
     allow_cidr: Annotated[
         list[str] | None, typer.Option(help="A private or loopback network that may be called. Repeatable.")
     ] = None,
@@ -55,6 +58,7 @@ def run(
         manifests,
         data or default_data(),
         nats_url=nats,
+        take_over=take_over,
         on_attempt=log_attempts(),
         on_findings=print_findings,
         sync_interval=sync_interval,

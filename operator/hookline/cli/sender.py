@@ -15,6 +15,7 @@ from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.run import log_attempts
 from hookline.delivery.pod import Pod
 from hookline.heap import map_large_blocks
+from hookline.owner import Installation
 from hookline.probes import Probes
 from hookline.telemetry import lost_log_lines, set_up_logs
 
@@ -32,6 +33,11 @@ def sender(
         Path | None,
         typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file; read for each connection."),
     ] = None,
+    installation: Annotated[str, typer.Option(help="Id of the owner of the streams; the operator gives it.")] = "",
+    installation_name: Annotated[str, typer.Option(help="Its name, for people.")] = "",
+    take_over_from: Annotated[
+        str, typer.Option(help="Id or name of the owner of the streams that is replaced, as long as it is that one.")
+    ] = "",
     proxy_credentials: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +64,7 @@ def sender(
     pod = Pod(
         book,
         nats,
+        installation=Installation(installation, installation_name or installation, take_over_from),
         credentials=nats_credentials,
         proxy_credentials=proxy_credentials,
         on_attempt=log_attempts(),

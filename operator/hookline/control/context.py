@@ -37,6 +37,8 @@ class Identity:
     """Of senders whose Dispatcher names none."""
     watched: str | None = None
     """The only namespace whose Webhooks it looks at; None for all."""
+    uid: str = ""
+    """Of its namespace: tells its Dispatchers from those of another cluster that uses the same NATS."""
 
 
 @dataclass(frozen=True)

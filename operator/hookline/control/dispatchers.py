@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hookline.control.observed import Seen
+from hookline.control.status import says_of_this, word_in
 from hookline.control.workload import NATS_PORT
 from hookline.dispatcher import Dispatcher
 from hookline.verdict import Condition
@@ -17,13 +18,20 @@ Object = Mapping[str, Any]
 def judged(dispatchers: Iterable[Seen[Dispatcher]]) -> dict[str, Condition]:
     """The condition Accepted of each Dispatcher, by name.
 
-    Two on one NATS would take each other's events, because streams and consumers have one name: the older one keeps it.
+    Two on one NATS would take each other's events, because streams and consumers have one name: the one that uses it
+    keeps it, of those that are new to it the oldest.
     """
     conditions: dict[str, Condition] = {}
     users: dict[tuple[str, str], str] = {}
-    for seen in sorted(dispatchers, key=lambda each: (each.created, each.name)):
+    for seen in sorted(dispatchers, key=_rank):
         conditions[seen.name] = _accepted(seen, users)
     return conditions
+
+
+def _rank(seen: Seen[Dispatcher]) -> tuple[int, str, str]:
+    """Who comes first: whose spec was accepted as it is, then whose former one was, then the oldest."""
+    was_accepted = word_in(seen.status, "Accepted")[0] == "True"
+    return 0 if says_of_this(seen, "Accepted") else 1 if was_accepted else 2, seen.created, seen.name
 
 
 def _accepted(seen: Seen[Dispatcher], users: dict[tuple[str, str], str]) -> Condition:

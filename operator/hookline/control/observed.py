@@ -317,7 +317,7 @@ def _seen(model: type[R], manifest: Object) -> Seen[R]:
         uid=metadata["uid"],
         generation=metadata.get("generation", 1),
         created=metadata.get("creationTimestamp", ""),
-        status=manifest.get("status") or {},
+        status=status if isinstance(status := manifest.get("status"), Mapping) else {},
         value=value,
         problem=problem,
         version=metadata.get("resourceVersion", ""),

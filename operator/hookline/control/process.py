@@ -14,7 +14,7 @@ import structlog
 from hookline import __version__
 from hookline.control.cluster import Access, Cluster, ClusterUnavailable, connected, fresh
 from hookline.control.context import Identity
-from hookline.control.kinds import PODS
+from hookline.control.kinds import NAMESPACES, PODS
 from hookline.control.run import Operator
 from hookline.control.watch import pass_on_warnings
 from hookline.control.work import retry_seconds
@@ -60,7 +60,8 @@ async def _identity(cluster: Cluster, access: Access, options: Options) -> Ident
     namespace = options.namespace or access.namespace or "default"
     name = options.name or socket.gethostname()
     image = options.image or await _own_image(cluster, namespace, name)
-    return Identity(name, namespace, image, options.watched)
+    found = await _insist(lambda: cluster.get(NAMESPACES, None, namespace))
+    return Identity(name, namespace, image, options.watched, str(found["metadata"]["uid"]) if found else "")
 
 
 async def _insist(ask: Callable[[], Awaitable[T]]) -> T:

@@ -71,16 +71,22 @@ class Reconciler:
         if seen is None or fleet is None:
             return
         accepted = self._context.policy().dispatchers[name]
+        place = (DEPLOYMENTS.name, (self._namespace, sender_name(name)))
         if seen.value is not None and accepted.status == "True":
             await self._apply_workload(seen.value)
-        deployment = self._context.observed.objects.get((DEPLOYMENTS.name, (self._namespace, sender_name(name))))
+        elif seen.value is not None and place in self._context.observed.objects:
+            # Its events wait in NATS, if it still has one, and are nobody else's.
+            await self._apply_workload(seen.value, stopped=True)
+        deployment = self._context.observed.objects.get(place)
         available = dispatchers.available(deployment, seen.value.spec.replicas if seen.value else 0)
         conditions = [accepted, available, dispatchers.ready(accepted, available)]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
 
-    async def _apply_workload(self, dispatcher: Dispatcher) -> None:
-        for kind, manifest in workload.objects(dispatcher, image=self._context.identity.image):
+    async def _apply_workload(self, dispatcher: Dispatcher, *, stopped: bool = False) -> None:
+        identity = self._context.identity
+        objects = workload.objects(dispatcher, image=identity.image, namespace_uid=identity.uid, stopped=stopped)
+        for kind, manifest in objects:
             place = (self._namespace, manifest["metadata"]["name"])
             live = self._context.observed.objects.get((kind.name, place))
             if live is not None and (workload.holds(live, manifest) or self._is_settled(kind, place, manifest, live)):

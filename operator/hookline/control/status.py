@@ -7,6 +7,7 @@ Every reason is in docs/conditions.md.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,13 @@ FAILING = "EndpointFailing"
 GONE = "EndpointGone"
 _TROUBLES = (FAILING, GONE)
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+
+OURS = frozenset(
+    {"Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering", "Available", "QueueReady", "Stalled"}
+)
+"""Every condition that the operator writes. Others in a status are somebody else's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sick:
@@ -40,6 +48,22 @@ class Sick:
     reason: str
     status: int | None
     gone: bool = False
+
+
+def conditions_in(status: Any) -> list[Object]:
+    """The conditions of a status that the API server has, by whomever it was written.
+
+    What has another shape, as an older CRD may have let through, counts as absent.
+    """
+    conditions = status.get("conditions") if isinstance(status, Mapping) else None
+    if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+        return []
+    return [each for each in conditions if isinstance(each, Mapping) and _is_condition(each)]
+
+
+def _is_condition(found: Object) -> bool:
+    words = ("type", "status", "reason", "message", "lastTransitionTime")
+    return all(isinstance(found.get(word), str) for word in words) and bool(_TIME.fullmatch(found[words[-1]]))
 
 
 def delivering(ready: Condition, sick: Sick | None) -> Condition:
@@ -68,7 +92,7 @@ def delivering(ready: Condition, sick: Sick | None) -> Condition:
 
 def trouble_in(seen: Seen[Any]) -> Condition | None:
     """The condition Delivering if the status says that senders found trouble with this generation's endpoint."""
-    for each in seen.status.get("conditions") or []:
+    for each in conditions_in(seen.status):
         is_trouble = each.get("type") == "Delivering" and each.get("reason") in _TROUBLES
         if is_trouble and each.get("observedGeneration") == seen.generation:
             return Condition("Delivering", each["status"], each["reason"], each["message"])
@@ -95,7 +119,7 @@ def _signing_key(key: PublicKey) -> dict[str, str]:
 
 def status_of(seen: Seen[Any], conditions: Iterable[Condition], now: datetime, **more: Any) -> dict[str, Any]:
     """The status of an object, with the times of conditions that did not change kept."""
-    before = {each.get("type"): each for each in seen.status.get("conditions") or []}
+    before = {each["type"]: each for each in conditions_in(seen.status)}
     return {
         "observedGeneration": seen.generation,
         "conditions": [_condition(each, before.get(each.type), seen.generation, now) for each in conditions],
@@ -116,28 +140,32 @@ def _condition(condition: Condition, before: Object | None, generation: int, now
 
 
 def says_the_same(status: Object, before: Object) -> bool:
-    """Whether writing `status` would tell nothing new."""
-    conditions = {each["type"]: each for each in before.get("conditions") or []}
+    """Whether writing `status` would tell nothing new. Conditions and fields of others are theirs."""
+    conditions = {each["type"]: each for each in conditions_in(before)}
     wanted = {each["type"]: each for each in status["conditions"]}
+    mine = {key: each for key, each in conditions.items() if key in wanted or key in OURS}
     rest = {key: value for key, value in status.items() if key != "conditions"}
-    return wanted == conditions and all(before.get(key) == value for key, value in rest.items())
+    return wanted == mine and all(before.get(key) == value for key, value in rest.items())
 
 
 def programmed_before(seen: Seen[Any]) -> bool:
     """Whether the status already says that senders serve this generation."""
+    return says_of_this(seen, "Programmed")
+
+
+def says_of_this(seen: Seen[Any], condition: str) -> bool:
+    """Whether the status says that a condition is true of this generation."""
     return any(
-        each.get("type") == "Programmed"
-        and each.get("status") == "True"
-        and each.get("observedGeneration") == seen.generation
-        for each in seen.status.get("conditions") or []
+        each["type"] == condition and each["status"] == "True" and each.get("observedGeneration") == seen.generation
+        for each in conditions_in(seen.status)
     )
 
 
 def word_in(status: Object, condition: str) -> tuple[str, str]:
     """Status and reason of a condition; empty when there is none."""
-    for each in status.get("conditions") or []:
-        if each.get("type") == condition:
-            return str(each.get("status")), str(each.get("reason"))
+    for each in conditions_in(status):
+        if each["type"] == condition:
+            return each["status"], each["reason"]
     return "", ""
 
 

@@ -28,6 +28,7 @@ from hookline.control.kinds import (
 )
 from hookline.dispatcher import Dispatcher, DispatcherSpec, Egress
 from hookline.egress import literal_address, parse_proxy
+from hookline.owner import Installation
 from hookline.resource import API_VERSION
 from hookline.routes import BOOK_SHARDS
 
@@ -57,13 +58,21 @@ PRIVATE_V6 = ("fc00::/7", "fe80::/10")
 """Not for receivers unless the Dispatcher allows it. The second wall: the sender itself checks every address."""
 
 
-def objects(dispatcher: Dispatcher, *, image: str) -> list[tuple[Kind, dict[str, Any]]]:
-    """Everything that makes the senders of a Dispatcher, in the order in which it is applied."""
+def objects(
+    dispatcher: Dispatcher, *, image: str, namespace_uid: str = "", stopped: bool = False
+) -> list[tuple[Kind, dict[str, Any]]]:
+    """Everything that makes the senders of a Dispatcher, in the order in which it is applied.
+
+    `stopped`: without any pod, since they may not take from the queue.
+    """
+    deployment = _deployment(dispatcher, image, namespace_uid)
+    if stopped:
+        deployment["replicas"] = 0
     return [
         (SERVICE_ACCOUNTS, {"metadata": _metadata(dispatcher), "automountServiceAccountToken": False}),
         (NETWORK_POLICIES, {"metadata": _metadata(dispatcher), "spec": _network_policy(dispatcher)}),
         (DISRUPTION_BUDGETS, {"metadata": _metadata(dispatcher), "spec": _disruption_budget(dispatcher)}),
-        (DEPLOYMENTS, {"metadata": _metadata(dispatcher), "spec": _deployment(dispatcher, image)}),
+        (DEPLOYMENTS, {"metadata": _metadata(dispatcher), "spec": deployment}),
     ]
 
 
@@ -92,7 +101,17 @@ def _disruption_budget(dispatcher: Dispatcher) -> dict[str, Any]:
     return {"maxUnavailable": 1, "selector": _selector(dispatcher)}
 
 
-def _deployment(dispatcher: Dispatcher, image: str) -> dict[str, Any]:
+def installation(dispatcher: Dispatcher, namespace_uid: str) -> Installation:
+    """Whose the streams are. A Dispatcher that is made anew under its name is the same."""
+    metadata = dispatcher.metadata
+    return Installation(
+        f"{namespace_uid}.{metadata.name}" if namespace_uid else "",
+        f"{metadata.namespace}/{metadata.name}",
+        dispatcher.spec.nats.take_over_from or "",
+    )
+
+
+def _deployment(dispatcher: Dispatcher, image: str, namespace_uid: str) -> dict[str, Any]:
     return {
         "replicas": dispatcher.spec.replicas,
         "selector": _selector(dispatcher),
@@ -101,12 +120,12 @@ def _deployment(dispatcher: Dispatcher, image: str) -> dict[str, Any]:
             "metadata": {
                 "labels": {**labels_of(dispatcher.metadata.name, "sender"), "app.kubernetes.io/version": __version__}
             },
-            "spec": _pod(dispatcher, image),
+            "spec": _pod(dispatcher, image, namespace_uid),
         },
     }
 
 
-def _pod(dispatcher: Dispatcher, image: str) -> dict[str, Any]:
+def _pod(dispatcher: Dispatcher, image: str, namespace_uid: str) -> dict[str, Any]:
     spec = dispatcher.spec
     grace_seconds = spec.max_timeout_seconds + DRAIN_MARGIN_SECONDS
     pull_secrets = [{"name": each.name} for each in spec.image_pull_secrets]
@@ -132,15 +151,18 @@ def _pod(dispatcher: Dispatcher, image: str) -> dict[str, Any]:
             }
             for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],
-        "containers": [_container(spec, spec.image or image, grace_seconds)],
+        "containers": [_container(spec, spec.image or image, grace_seconds, installation(dispatcher, namespace_uid))],
         "volumes": _volumes(dispatcher),
     }
 
 
-def _container(spec: DispatcherSpec, image: str, grace_seconds: int) -> dict[str, Any]:
+def _container(spec: DispatcherSpec, image: str, grace_seconds: int, mine: Installation) -> dict[str, Any]:
     credentials = spec.nats.credentials_secret_ref
     arguments = ["sender", "--book", BOOK_FOLDER, "--nats", spec.nats.url, "--listen", f":{PORT}"]
     arguments += ["--grace-seconds", str(grace_seconds - DRAIN_MARGIN_SECONDS // 2)]
+    arguments += [f"--installation={mine.id}", f"--installation-name={mine.name}"]
+    if mine.take_over_from:
+        arguments.append(f"--take-over-from={mine.take_over_from}")
     mounts = [
         {"name": "book", "mountPath": BOOK_FOLDER, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # an emptyDir of the pod

@@ -28,10 +28,20 @@ from hookline.delivery.session import Session
 from hookline.delivery.settlement import INTERNAL_ERROR, MALFORMED
 from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
+from hookline.owner import NOBODY, Installation
+from hookline.queue_problem import QueueProblem, QueueReason
 from hookline.retry import Dead, Reason, Retry
 from hookline.routes import Book, RouteState
-from hookline.stream.connection import CONNECT_SECONDS, Client, StreamRefused, StreamUnavailable, connect, cut
-from hookline.tasks import cancel
+from hookline.stream.connection import (
+    CONNECT_SECONDS,
+    Client,
+    QueueUnusable,
+    StreamRefused,
+    StreamUnavailable,
+    connect,
+    cut,
+)
+from hookline.tasks import unless
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +69,7 @@ class Pod:
         folder: Path,
         nats_url: str,
         *,
+        installation: Installation = NOBODY,
         credentials: Path | None = None,
         proxy_credentials: Path | None = None,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
@@ -70,6 +81,7 @@ class Pod:
         self.metrics = SenderMetrics(outcomes=map(str, Reason), deaths=_DEATHS, parkings=_PARKINGS)
         self._books = RouteBook(folder, self.metrics)
         self._nats_url = nats_url
+        self._installation = installation
         self._credentials = credentials
         self._proxy_credentials = ProxyCredentials(proxy_credentials)
         self._on_attempt = on_attempt
@@ -80,6 +92,8 @@ class Pod:
         self._has_book = asyncio.Event()
         self._client: Client | None = None
         self._session: Session | None = None
+        self._problem: QueueProblem | None = None
+        """Of the queue, as long as it is not ready."""
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
         """Set while messages are taken."""
@@ -87,6 +101,7 @@ class Pod:
             held=lambda: self._session.held if self._session else 0,
             endpoints={kind.value: functools.partial(self._endpoints.count, kind) for kind in Kind},
             connected=self._is_connected,
+            queue_problems={each: functools.partial(self._has_problem, each) for each in QueueReason},
         )
 
     def live(self) -> str | None:
@@ -99,14 +114,26 @@ class Pod:
             return "draining"
         if self._books.current is None:
             return f"no route book yet: {self._books.problem}"
-        if not self._is_connected():
-            return "not connected to NATS"
+        problem = self.queue_problem()
+        if problem is not None:
+            return f"{problem.reason}: {problem.message}"
         return None if self.ready.is_set() else "the queue is being set up"
+
+    def queue_problem(self) -> QueueProblem | None:
+        """Why the queue cannot be used, if that is so."""
+        if self._problem is None and not self._is_connected():
+            return QueueProblem(QueueReason.NATS_UNREACHABLE, "not connected to NATS")
+        return self._problem
+
+    def _has_problem(self, reason: QueueReason) -> bool:
+        problem = self.queue_problem()
+        return problem is not None and problem.reason is reason
 
     def report(self) -> dict[str, object]:
         """For the operator: the book that is served, and the endpoints that are sick or gone."""
-        book = self._books.current
+        book, problem = self._books.current, self.queue_problem()
         return {
+            "queue": {"reason": problem.reason.value, "message": problem.message[:1024]} if problem else None,
             "served": book.served() if book else {},
             "webhooks": webhooks_in(book) if book else 0,
             "sick": [
@@ -128,7 +155,7 @@ class Pod:
         self._stop = stop
         self._books.on_change(self._book_changed)
         async with background(self._books.watch(stop)):
-            if not await _unless(stop, self._has_book.wait()):
+            if not await unless(stop, self._has_book.wait()):
                 return
             collect_seldom()
             connect_seconds = CONNECT_SECONDS
@@ -138,8 +165,8 @@ class Pod:
                 except (StreamUnavailable, StreamRefused) as error:
                     if not self._patient:
                         raise
-                    log.warning("cannot deliver; trying again", problem=str(error))
-                    await _unless(stop, asyncio.sleep(AGAIN_SECONDS))
+                    self._note(_problem_of(error))
+                    await unless(stop, asyncio.sleep(AGAIN_SECONDS))
                     connect_seconds = PATIENT_CONNECT_SECONDS
 
     async def _deliver(self, stop: asyncio.Event, connect_seconds: float) -> None:
@@ -162,7 +189,7 @@ class Pod:
             on_closed=on_closed,
         )
         try:
-            if await _unless(stop, self._connected(connecting)):
+            if await unless(stop, self._connected(connecting)):
                 async with background(_raise_when(closed), self._cut_late(stop)):
                     await self._run_session(stop)
         finally:
@@ -181,6 +208,18 @@ class Pod:
         if self._client is not None:
             cut(self._client)
 
+    def _note(self, problem: QueueProblem | None) -> None:
+        """Say a problem once, however often it is met."""
+        if problem is not None and problem != self._problem:
+            log.warning("waiting for the queue", reason=problem.reason.value, problem=problem.message)
+        self._problem = problem
+
+    def _is_ready(self) -> None:
+        if self._problem is not None:
+            log.info("the queue is there")
+        self._problem = None
+        self.ready.set()
+
     async def _connected(self, connecting: Coroutine[Any, Any, Client]) -> None:
         self._client = await connecting
 
@@ -191,11 +230,13 @@ class Pod:
             self._books,
             self._endpoints,
             self.metrics,
+            installation=self._installation,
             on_attempt=self._attempted,
+            on_waiting=self._note,
             gone_seconds=self._gone_seconds,
             proxy_credentials=self._proxy_credentials,
         )
-        await self._session.run(stop, grace_seconds=self._grace_seconds, on_ready=self.ready.set)
+        await self._session.run(stop, grace_seconds=self._grace_seconds, on_ready=self._is_ready)
 
     def _counts(self, uid: str, state: State) -> bool:
         book = self._books.current
@@ -228,17 +269,11 @@ async def _raise_when(closed: asyncio.Event) -> None:
     raise StreamUnavailable("NATS ended the connection for good, as it does when credentials expire")
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
-    """Do `work`, unless `stop` comes first; whether it was done. Raises what the work raises."""
-    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await cancel([stopping, doing])
-    if doing.cancelled() or stop.is_set():
-        return False
-    doing.result()
-    return True
+def _problem_of(error: StreamUnavailable | StreamRefused) -> QueueProblem:
+    if isinstance(error, QueueUnusable):
+        return error.problem
+    refused = isinstance(error, StreamRefused)
+    return QueueProblem(QueueReason.NATS_REFUSED if refused else QueueReason.NATS_UNREACHABLE, str(error))
 
 
 def _stamp(unix_s: float) -> str:

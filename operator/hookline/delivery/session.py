@@ -26,22 +26,28 @@ from hookline.delivery.settlement import Settlement
 from hookline.delivery.shares import ANNOUNCE_SECONDS, Members
 from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
+from hookline.owner import Installation
+from hookline.queue_problem import QueueProblem, QueueReason
 from hookline.routes import Book, DispatcherRecord
 from hookline.stream import names
 from hookline.stream.clock import ServerClock
-from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
+from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
+from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import Retention, ensure
 from hookline.stream.types import write_types
-from hookline.tasks import cancel
+from hookline.tasks import cancel, unless
 
 log = structlog.get_logger(__name__)
 
 AGAIN_SECONDS = 2.0
 """After the queue could not be brought up to date."""
+
+CALM_SECONDS = 2.0
+"""Without a new sign of trouble the queue counts as well again."""
 
 
 class Session:
@@ -54,7 +60,9 @@ class Session:
         endpoints: Endpoints,
         metrics: SenderMetrics,
         *,
+        installation: Installation,
         on_attempt: Callable[[Attempt], None],
+        on_waiting: Callable[[QueueProblem], None],
         gone_seconds: float,
         proxy_credentials: ProxyCredentials | None = None,
     ) -> None:
@@ -63,12 +71,17 @@ class Session:
         self._caller = Caller(lambda: books.policy, proxy_credentials=proxy_credentials)
         self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
         self._outdated = asyncio.Event()
+        self._ownership = Ownership(client, installation)
+        self._on_waiting = on_waiting
+        self._trouble = ""
+        """What was last said of a queue that is not as it should be."""
+        self._fanout_consumer = names.fanout_consumer()
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
         publisher = Publisher(client, on_missing=self._outdated.set)
         self._clock = ServerClock(client)
         me = secrets.token_hex(8)
         self._endpoints = endpoints
-        self._bucket = EndpointBucket(client)
+        self._bucket = EndpointBucket(client, on_missing=self._outdated.set)
         self._members = Members(me)
         self._presence = Presence(client, me, on_here=self._here, on_left=self._left)
         settlement = Settlement(publisher, metrics, self._clock)
@@ -117,14 +130,20 @@ class Session:
             self._outdated.set()
 
     def reconnected(self) -> None:
+        """Perhaps to another server, which may belong to somebody else, be older, or have lost what it had."""
         self._pull.reconnected()
         self._clock.reconnected()
+        self._ownership.wake()
+        self._outdated.set()
 
     async def run(self, stop: asyncio.Event, *, grace_seconds: float, on_ready: Callable[[], None]) -> None:
-        """Deliver until `stop`, then drain within the grace. Raises StreamUnavailable, StreamRefused."""
+        """Deliver until `stop`, then drain within the grace.
+
+        Raises StreamUnavailable, StreamRefused, and of the latter QueueUnusable when this is not the owner (any more).
+        """
         try:
-            await self._bring_up_to_date()
-            await self._clock.measure()
+            if not await unless(stop, self._set_up()):
+                return
             await self._endpoints.load(self._bucket)
             await self._presence.start()
             await self._presence.announce()
@@ -138,6 +157,8 @@ class Session:
                 self._announce(),
                 self._clock.follow(),
                 self._follow_changes(),
+                self._ownership.watch(),
+                self._pull.watched(),
             ):
                 await stop.wait()
                 log.info("draining: calls under way end, nothing more is taken", grace_seconds=grace_seconds)
@@ -166,12 +187,15 @@ class Session:
         await self._caller.aclose()
 
     def _take_everything(self) -> None:
-        self._pull.add(names.EVENTS, names.FANOUT_CONSUMER, fanout.ROOM)
+        assert self._ownership.mark is not None, "nothing is taken from streams of others"
+        term = self._ownership.mark.term
+        self._fanout_consumer = names.fanout_consumer(term)
+        self._pull.add(names.EVENTS, self._fanout_consumer, fanout.ROOM)
         for shard in range(names.DELIVERY_SHARDS):
-            self._pull.add(names.DELIVERIES, names.shard_consumer(shard), sender.ROOM)
+            self._pull.add(names.DELIVERIES, names.shard_consumer(shard, term), sender.ROOM)
 
     def _dispatch(self, taken: Taken) -> None:
-        if taken.consumer == names.FANOUT_CONSUMER:
+        if taken.consumer == self._fanout_consumer:
             self._handle(self._fanout.handle(taken))
         elif self._parking.owns(taken):
             self._handle(self._parking.handle(taken))
@@ -198,27 +222,55 @@ class Session:
 
     def _consumer_gone(self, consumer: str) -> None:
         if not self._parking.lost(consumer):
+            self._say_trouble("NATS does not know a consumer of ours", consumer=consumer)
             self._outdated.set()
 
+    async def _set_up(self) -> None:
+        """Wait until the queue is as it should be: servers that just begin need a while to elect a leader."""
+        while True:
+            try:
+                await self._bring_up_to_date()
+                await self._clock.measure()
+                break
+            except StreamUnavailable as error:
+                self._on_waiting(QueueProblem(QueueReason.NATS_UNREACHABLE, str(error)))
+                await asyncio.sleep(AGAIN_SECONDS)
+
     async def _follow_changes(self) -> None:
-        """Bring the queue up to date when told to; tried again while it is away."""
+        """Bring the queue up to date when told to; tried again while it is away. Raises QueueUnusable."""
         while True:
             await self._outdated.wait()
             try:
                 await self._bring_up_to_date()
+                await asyncio.sleep(CALM_SECONDS if self._trouble else 0)
+                if not self._outdated.is_set():
+                    self._say_well()
+            except QueueUnusable:
+                raise
             except (StreamUnavailable, StreamRefused) as error:
-                log.warning("cannot bring the queue up to date", problem=str(error))
+                self._say_trouble("cannot bring the queue up to date; trying again", problem=str(error))
                 await asyncio.sleep(AGAIN_SECONDS)
                 self._outdated.set()
+
+    def _say_trouble(self, what: str, **facts: str) -> None:
+        """Once, until it is well again: a cluster without a leader is found out by each of 17 consumers."""
+        if not self._trouble:
+            self._trouble = what
+            log.warning(what, **facts)
+
+    def _say_well(self) -> None:
+        if self._trouble:
+            self._trouble = ""
+            log.info("the queue is as it should be again")
 
     async def _bring_up_to_date(self) -> None:
         self._outdated.clear()
         book = self._books.current
         assert book is not None, "there is no session before there is a route book"
         replicas = book.dispatcher.stream_replicas
-        await ensure(self._client, _retention(book.dispatcher), replicas=replicas)
-        await write_types(self._client, book.types, replicas=replicas)
-        await self._bucket.make(replicas=replicas)
+        mark = await self._ownership.claim(replicas=replicas)
+        await ensure(self._client, _retention(book.dispatcher), replicas=replicas, owner=mark)
+        await write_types(self._client, book.types)
         self._root = book.digest
 
 

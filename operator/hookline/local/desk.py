@@ -136,17 +136,19 @@ def judge(
     namespace_labels: Mapping[str, Mapping[str, str]] | None = None,
     keys_before: Mapping[str, Keys] | None = None,
     now_s: float = 0.0,
+    one_server: bool = True,
 ) -> Judged:
     """Decide every Webhook. With `dispatcher`, the book holds the Webhooks of that Dispatcher only.
 
     `refused` are Webhooks of which no valid version is known: the deliveries that they had wait. `keys_before`, by uid,
-    are those in force until `now_s` (Unix time): a signing key that is replaced signs on for a while.
+    are those in force until `now_s` (Unix time): a signing key that is replaced signs on for a while. With `one_server`
+    streams have one copy, whatever the Dispatcher says.
     """
     before = keys_before or {}
     types, findings = _types(objects)
     catalogue = Catalogue([each.spec() for each in types])
     dispatchers = {"default": _default_dispatcher(), **_dispatchers(objects)}
-    policies = {name: _record(each, allow_cidrs).policy() for name, each in dispatchers.items()}
+    policies = {name: _record(each, allow_cidrs, one_server=one_server).policy() for name, each in dispatchers.items()}
     around = Surroundings(
         secrets={(each.namespace, each.name): each for each in _secrets(objects)},
         catalogue=catalogue,
@@ -167,7 +169,7 @@ def judge(
         elif not isinstance(known.value, EventType):
             findings.append(_said(known.document, Level.OK, _summary(known.value)))
     entries += [held(namespace, name) for kind, namespace, name in refused if kind == "Webhook"]
-    record = _record(dispatchers[dispatcher or "default"], allow_cidrs)
+    record = _record(dispatchers[dispatcher or "default"], allow_cidrs, one_server=one_server)
     return Judged(book_of(entries, record, types), findings)
 
 
@@ -293,14 +295,13 @@ def _default_dispatcher() -> Dispatcher:
     return Dispatcher.model_validate(manifest)
 
 
-def _record(dispatcher: Dispatcher, allow_cidrs: Sequence[str]) -> DispatcherRecord:
+def _record(dispatcher: Dispatcher, allow_cidrs: Sequence[str], *, one_server: bool) -> DispatcherRecord:
     record = record_of(dispatcher)
     return record.model_copy(
         update={
             "allow_cidrs": (*record.allow_cidrs, *allow_cidrs),
             # Receivers on this machine share its addresses.
             "allow_own": True,
-            # There is one server.
-            "stream_replicas": 1,
+            **({"stream_replicas": 1} if one_server else {}),
         }
     )

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from hookline.local import bookfolder, desk
 from hookline.local.desk import Finding, Key, Known, Level
 from hookline.local.manifests import Document, Unreadable, files_in, read
 from hookline.local.nats_server import NatsServer
+from hookline.owner import ANYBODY, Installation
 from hookline.routes import Keys
 
 log = structlog.get_logger(__name__)
@@ -53,7 +56,7 @@ class Manifests:
         self._seen = now
         return changed
 
-    def judge(self, keys_before: Mapping[str, Keys], now_s: float) -> desk.Judged:
+    def judge(self, keys_before: Mapping[str, Keys], now_s: float, *, one_server: bool = True) -> desk.Judged:
         """Read everything and decide anew. `keys_before` are in force until `now_s` (Unix time)."""
         documents: list[Document] = []
         unreadable: list[Unreadable] = []
@@ -72,6 +75,7 @@ class Manifests:
             namespace_labels=understood.namespace_labels,
             keys_before=keys_before,
             now_s=now_s,
+            one_server=one_server,
         )
         return desk.Judged(judged.book, [*understood.findings, *judged.findings])
 
@@ -85,6 +89,7 @@ class LocalHookline:
         data: Path,
         *,
         nats_url: str | None = None,
+        take_over: bool = False,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         on_findings: Callable[[Sequence[Finding]], None] = lambda _: None,
         sync_interval: str = "always",
@@ -93,6 +98,8 @@ class LocalHookline:
         self._manifests = manifests
         self._data = data.absolute()
         self._nats_url = nats_url
+        # The embedded server is ours, whatever its mark says.
+        self._take_over_from = ANYBODY if take_over or nats_url is None else ""
         self._on_attempt = on_attempt
         self._on_findings = on_findings
         self._sync_interval = sync_interval
@@ -111,7 +118,13 @@ class LocalHookline:
                 await self._deliver(url, stop)
 
     async def _deliver(self, url: str, stop: asyncio.Event) -> None:
-        pod = Pod(self._book_folder, url, on_attempt=self._on_attempt, grace_seconds=self._grace_seconds)
+        pod = Pod(
+            self._book_folder,
+            url,
+            installation=installation_of(self._data, self._take_over_from),
+            on_attempt=self._on_attempt,
+            grace_seconds=self._grace_seconds,
+        )
         async with background(self._watch(), _pass_on(pod.ready, self.ready)):
             await pod.run(stop)
 
@@ -144,7 +157,8 @@ class LocalHookline:
     def _look(self, *, force: bool = False) -> None:
         if not self._manifests.changed() and not force:
             return
-        judged = self._manifests.judge(bookfolder.read_keys(self._book_folder), time.time())
+        keys, embedded = bookfolder.read_keys(self._book_folder), self._nats_url is None
+        judged = self._manifests.judge(keys, time.time(), one_server=embedded)
         bookfolder.write(judged.book, self._book_folder)
         self._say(judged.findings)
         if not any(judged.book.routes()):
@@ -157,6 +171,19 @@ class LocalHookline:
         self._said = list(findings)
         if new:
             self._on_findings(new)
+
+
+def installation_of(data: Path, take_over_from: str = "") -> Installation:
+    """The installation of a data folder: its id is made once and kept there."""
+    file = data / "installation"
+    try:
+        id_ = file.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        id_ = ""
+    if not id_:
+        id_ = secrets.token_hex(8)
+        file.write_text(f"{id_}\n", encoding="ascii")
+    return Installation(id_, f"hookline run on {socket.gethostname()}", take_over_from)
 
 
 async def _pass_on(happened: asyncio.Event, to: asyncio.Event) -> None:

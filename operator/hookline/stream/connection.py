@@ -21,6 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
 from hookline.private_parts import require
+from hookline.queue_problem import QueueProblem, QueueReason
 from hookline.stream.credentials import Credentials, CredentialsError
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,9 @@ Happened = Callable[[], Awaitable[None]]
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEAD = b"NATS/1.0\r\n"
 """How the headers of a message begin; those of a status have its number before the line ends."""
+_VIOLATION = re.compile(r'permissions violation for (?P<what>publish|subscription) to "(?P<subject>[^"]{1,300})"', re.I)
+_WORDS = {"publish": "publish to", "subscription": "subscribe to"}
+_DENIED_KEPT = 100
 _LINE_BREAKS = str.maketrans({"\r": " ", "\n": " "})
 
 
@@ -48,6 +52,14 @@ class StreamUnavailable(Exception):
 
 class StreamRefused(Exception):
     """NATS answered, and said no: a full stream, a missing stream, missing permissions."""
+
+
+class QueueUnusable(StreamRefused):
+    """Nothing of this queue may be used by this process, and only a person can change that."""
+
+    def __init__(self, problem: QueueProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 @contextlib.contextmanager
@@ -99,6 +111,8 @@ class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
         self._listeners: dict[int, Callable[[Heard], None]] = {}
+        self.denied: dict[str, str] = {}
+        """What the server did not permit since the connection was made: subject, and publish or subscribe."""
 
     def hand_to(self, subscription: Subscription, listener: Callable[[Heard], None]) -> None:
         """Have a subscription's messages go to `listener` straight from the parser."""
@@ -212,6 +226,23 @@ async def say(client: Client, subject: str, word: bytes) -> None:
         await client.publish(subject, word)
 
 
+def has_jetstream(client: Client) -> bool:
+    """Whether the server that is connected says that it has JetStream."""
+    return bool(client._server_info.get("jetstream"))  # noqa: SLF001  # has no other name
+
+
+def denied(client: Client, subject: str) -> QueueProblem | None:
+    """Whether the server said that this user may not publish to a subject, or not hear answers."""
+    refused = client.denied if isinstance(client, _Client) else {}
+    found = subject if subject in refused else next((each for each in refused if each.startswith("_INBOX.")), None)
+    if found is None:
+        return None
+    return QueueProblem(
+        QueueReason.NATS_REFUSED,
+        f"NATS does not permit this user to {refused[found]} {found}; docs/queue.md lists what a user needs",
+    )
+
+
 def cut(client: Client) -> None:
     """Wait for the server no longer: the connection ends as it is, and is made anew unless the client is closed."""
     if isinstance(client, _Client):
@@ -277,7 +308,7 @@ async def connect(
 class _Told:
     """What the client tells us while it connects and later."""
 
-    def __init__(self, client: Client, where: str, on_reconnect: Happened | None) -> None:
+    def __init__(self, client: _Client, where: str, on_reconnect: Happened | None) -> None:
         self._client = client
         self._where = where
         self._on_reconnect = on_reconnect
@@ -296,16 +327,25 @@ class _Told:
         self._last = error
         # A server that refuses us often resets the connection as well: what it said first is what helps.
         self._advice = _advice(error, self._where) or self._advice
-        if isinstance(error, nats.errors.Error | OSError | TimeoutError):
+        violation = _VIOLATION.search(str(error))
+        if violation is not None:
+            self._deny(violation["subject"], _WORDS[violation["what"].lower()])
+        elif isinstance(error, nats.errors.Error | OSError | TimeoutError):
             log.debug("nats client", error=type(error).__name__)
         else:
             log.error("a message was not handled: this is a bug", error=type(error).__name__)
+
+    def _deny(self, subject: str, what: str) -> None:
+        if subject not in self._client.denied and len(self._client.denied) < _DENIED_KEPT:
+            log.error("NATS does not permit something that is needed", subject=subject, needed=what)
+            self._client.denied[subject] = what
 
     async def disconnected(self) -> None:
         if not self._client.is_closed:
             log.warning("lost the connection to NATS; trying again", nats=self._where)
 
     async def reconnected(self) -> None:
+        self._client.denied.clear()
         log.info("connected to NATS again", nats=self._where)
         if self._on_reconnect is not None:
             await self._on_reconnect()

@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from hookline.stream import names
 from hookline.stream.connection import StreamUnavailable, jetstream_answers
-from hookline.stream.streams import open_bucket
+from hookline.stream.streams import NOT_FOUND, api
 
 _STREAM = f"KV_{names.ENDPOINTS_BUCKET}"
 _PREFIX = f"$KV.{names.ENDPOINTS_BUCKET}."
@@ -35,17 +35,13 @@ class Entry:
 
 
 class EndpointBucket:
-    """The bucket over one connection."""
+    """The bucket over one connection. `on_missing` is called when it is not there: its owner makes it anew."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, on_missing: Callable[[], None] = lambda: None) -> None:
         self._client = client
+        self._on_missing = on_missing
         self._created = ""
         self._seen = 0
-
-    async def make(self, *, replicas: int = 1) -> None:
-        """Create it if it is not there. Raises StreamUnavailable."""
-        with jetstream_answers():
-            await open_bucket(self._client, names.ENDPOINTS_BUCKET, replicas=replicas)
 
     async def listen(self, on_write: Callable[[], None]) -> None:
         """Be told of writes at once. Only a hint: what counts is `changes`. Raises StreamUnavailable."""
@@ -58,7 +54,7 @@ class EndpointBucket:
 
     async def changes(self) -> tuple[bool, list[Entry]]:
         """What was written since the last look, and whether all that was known before is void, the bucket being a new
-        one. A bucket that was lost is made anew. Raises StreamUnavailable."""
+        one. Raises StreamUnavailable."""
         with jetstream_answers():
             info = await self._info()
             anew = info["created"] != self._created
@@ -96,15 +92,12 @@ class EndpointBucket:
         raise StreamUnavailable(f"NATS refused to store the state of an endpoint: {error.get('description')}")
 
     async def _info(self) -> dict[str, Any]:
-        for _ in range(2):
-            answer = await self._client.request(f"$JS.API.STREAM.INFO.{_STREAM}", b"", timeout=_ASK_SECONDS)
-            info: dict[str, Any] = json.loads(answer.data)
-            if "error" not in info:
-                return info
-            if info["error"].get("code") != 404:
-                break
-            await self.make()
-        raise StreamUnavailable(f"the bucket {names.ENDPOINTS_BUCKET} cannot be read")
+        info = await api(self._client, f"STREAM.INFO.{_STREAM}")
+        if info.get("error", {}).get("code") == NOT_FOUND:
+            self._on_missing()
+        if "error" in info:
+            raise StreamUnavailable(f"the bucket {names.ENDPOINTS_BUCKET} cannot be read")
+        return info
 
     async def _next(self) -> Entry | None:
         try:

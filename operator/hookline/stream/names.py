@@ -8,6 +8,7 @@ PARKED      hookline.parked.<webhook uid>                      work queue; the s
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
 KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well
+KV_INSTALLATION whose all of these are, see stream/ownership
 
 No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks (delivery/absence), and
 hookline.here, by which they count one another (delivery/shares).
@@ -26,6 +27,12 @@ PARKED = "PARKED"
 DEAD = "DEAD"
 TYPES_BUCKET = "hookline-event-types"
 ENDPOINTS_BUCKET = "hookline-endpoints"
+INSTALLATION_BUCKET = "hookline-installation"
+
+OWNER_ID = "hookline.dev/installation"
+OWNER_NAME = "hookline.dev/installation-name"
+OWNER_TERM = "hookline.dev/term"
+"""In the metadata of each stream: whose it is. A stream without them and with other subjects than ours is foreign."""
 
 ANCHOR_SUBJECT = "hookline.deliveries.anchor"
 
@@ -34,6 +41,7 @@ KNOWN_SUBJECT = "hookline.known"
 HERE_SUBJECT = "hookline.here"
 
 FANOUT_CONSUMER = "fanout"
+"""Of the first owner; see `fanout_consumer`."""
 
 UNREAD = "unread"
 """In the subject of a dead letter, in place of a tenant or Webhook that a message does not name."""
@@ -42,6 +50,7 @@ DELIVERY_SHARDS = 16
 """Consumers of DELIVERIES. 16 keep up with one server; 64 made the purge of acked messages lag (measured)."""
 
 _PREFIX = "hookline"
+_STREAMS = {"events": EVENTS, "deliveries": DELIVERIES, "parked": PARKED, "dead": DEAD}
 _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
@@ -93,8 +102,28 @@ def dead_subject(tenant: str, uid: str) -> str:
     return f"{_PREFIX}.dead.{tenant}.{uid}"
 
 
-def shard_consumer(shard: int) -> str:
-    return f"shard-{shard:02}"
+def fanout_consumer(term: int = 1) -> str:
+    """The consumer of events. Each owner of the streams has another one, so that a former owner finds his gone."""
+    return _of_term(FANOUT_CONSUMER, term)
+
+
+def shard_consumer(shard: int, term: int = 1) -> str:
+    return _of_term(f"shard-{shard:02}", term)
+
+
+def _of_term(consumer: str, term: int) -> str:
+    """The first owner's names are those that streams had before there were marks."""
+    return consumer if term == 1 else f"{consumer}-{term}"
+
+
+def is_of_owner(consumer: str) -> bool:
+    """Whether a consumer is one of those that an owner has for himself, of whatever term."""
+    return re.fullmatch(r"(fanout|shard-[0-9]{2})(-[0-9]+)?", consumer) is not None
+
+
+def stream_of(subject: str) -> str:
+    """The stream of ours that keeps a subject; empty for others."""
+    return _STREAMS.get(subject.split(".", 2)[1] if subject.startswith("hookline.") else "", "")
 
 
 def shard_filter(shard: int) -> str:

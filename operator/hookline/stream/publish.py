@@ -14,9 +14,10 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from hookline.events import Event, to_headers
+from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
 from hookline.stream.clock import stamp
-from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, listen
+from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
 
 _ROOM_FOR_HEADERS = 64 * 1024
 
@@ -24,7 +25,7 @@ ACK_SECONDS = 5.0
 """How long a publisher waits for the word that a message is stored."""
 
 
-_STORED = re.compile(rb'\{"stream":"[A-Za-z0-9_-]+", ?"seq":[0-9]+\}')
+_STORED = re.compile(rb'\{"stream":"([A-Za-z0-9_-]+)", ?"seq":[0-9]+\}')
 """What the server nearly always says: stored, and new."""
 
 
@@ -70,13 +71,16 @@ class Publisher:
         try:
             answer = await self._ask(subject, body, sent)
         except (TimeoutError, nats.errors.Error, OSError) as error:
+            problem = denied(self._client, subject)
+            if problem is not None:
+                raise QueueUnusable(problem) from None
             raise StreamUnavailable(
                 f"NATS did not confirm within {ACK_SECONDS:g} s ({type(error).__name__}); nothing is known to be stored"
             ) from None
         if answer.headers.get("Status") == "503":
             self._on_missing()
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
-        return _is_new(answer)
+        return _is_new(answer, names.stream_of(subject))
 
     def _is_too_large(self, body: bytes, headers: dict[str, str]) -> bool:
         """The client does not count headers, and the server ends the connection of whoever sends too much."""
@@ -137,13 +141,17 @@ class Publisher:
         await self.store(names.later_subject(uid, once), body, {**headers, **schedule})
 
 
-def _is_new(answer: Heard) -> bool:
-    """What the server said: stored, stored before (False), or refused."""
-    if _STORED.fullmatch(answer.body) is not None:
+def _is_new(answer: Heard, stream: str) -> bool:
+    """What the server said: stored in `stream`, stored there before (False), or refused."""
+    stored = _STORED.fullmatch(answer.body)
+    if stored is not None and stored[1] == stream.encode():
         return True
     said = json.loads(answer.body)
     if "error" in said:
         raise StreamRefused(f"NATS refused to store: {said['error'].get('description', 'without a reason')}")
+    if said.get("stream") != stream:
+        problem = f"the stream {said.get('stream')} of another application took the message, and {stream} has it not"
+        raise QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
     return not said.get("duplicate", False)
 
 

@@ -133,6 +133,13 @@ class PullLoop:
         self._looked_s = time.monotonic()
         self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
 
+    async def watched(self) -> None:
+        """Wait until taking ends by itself, which it should not. Raises what ended it."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            if not each.cancelled():
+                each.result()
+
     def stuck(self) -> str | None:
         """Why no message will ever be taken again, if that is so. An absent server is no reason: it may come back."""
         if any(task.done() for task in self._tasks):
@@ -260,7 +267,6 @@ class PullLoop:
     def _gone(self, consumer: str, source: _Source) -> None:
         source.asked = 0
         if source.gone_s is None:
-            log.warning("the queue has no such consumer; making it anew", consumer=consumer)
             source.gone_s = time.monotonic()
             if self._on_gone is not None:
                 self._on_gone(consumer)

@@ -6,14 +6,13 @@ The reasons for each setting are in docs/queue.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
@@ -22,11 +21,19 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.kv import KeyValue
 
 from hookline.events import MAX_BODY_BYTES
+from hookline.owner import Mark
+from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
-from hookline.stream.connection import StreamRefused, StreamUnavailable, jetstream_answers
+from hookline.stream.connection import (
+    QueueUnusable,
+    StreamRefused,
+    StreamUnavailable,
+    denied,
+    has_jetstream,
+    jetstream_answers,
+)
 
 ACK_WAIT_SECONDS = 15.0
 """After this time without a word from a dead sender its messages go to another one. A living sender says every
@@ -37,6 +44,21 @@ MAX_EVENT_BYTES = MAX_BODY_BYTES + 16 * 1024
 
 MAX_ACK_PENDING = 20_000
 """Messages of one consumer in the hands of all senders together. Each sender bounds its own share."""
+
+EVENT_SUBJECTS = "hookline.events.>"
+
+NOT_FOUND = 404
+"""Of a stream, a consumer or a message: `code` of an error."""
+
+_OVERLAP = 10065
+_NAME_IN_USE = 10058
+_NO_JETSTREAM = 10039
+"""`err_code` of an error (nats-server, errors.json)."""
+
+_ASK_SECONDS = 5.0
+
+UNMARKED = Mark("", "", "")
+"""The owner of streams without a mark, as they were before there were marks."""
 
 DEDUPLICATION_SECONDS = 120.0
 """How long a message id is remembered, at 110-170 B of the server's memory each."""
@@ -68,11 +90,13 @@ def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamCon
             allow_direct=True,
         )
 
-    events = config(names.EVENTS, ["hookline.events.>"], RetentionPolicy.LIMITS, retention.events_seconds)
+    events = config(names.EVENTS, [EVENT_SUBJECTS], RetentionPolicy.LIMITS, retention.events_seconds)
     # Whoever publishes more hears of it. What follows from an event has more headers than it, and must fit as well.
     events.max_msg_size = MAX_EVENT_BYTES
     deliveries = config(names.DELIVERIES, ["hookline.deliveries.>"], RetentionPolicy.WORK_QUEUE, 0)
     deliveries.allow_msg_schedules = True
+    # The server sets it itself for schedules.
+    deliveries.allow_rollup_hdrs = True
     # For the anchor, see stream/anchor.
     deliveries.allow_msg_ttl = True
     # nats-server takes schedules only with `discard: old`. Without any limit of its own the stream still discards
@@ -86,13 +110,13 @@ def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamCon
     ]
 
 
-def consumer_configs() -> list[tuple[str, ConsumerConfig]]:
-    """(stream, consumer) for the fan-out and for each shard of deliveries."""
+def consumer_configs(term: int = 1) -> list[tuple[str, ConsumerConfig]]:
+    """(stream, consumer) for the fan-out and for each shard of deliveries, of the owner of a term."""
     shards = [
-        (names.DELIVERIES, _consumer(names.shard_consumer(shard), names.shard_filter(shard)))
+        (names.DELIVERIES, _consumer(names.shard_consumer(shard, term), names.shard_filter(shard)))
         for shard in range(names.DELIVERY_SHARDS)
     ]
-    return [(names.EVENTS, _consumer(names.FANOUT_CONSUMER, "hookline.events.>")), *shards]
+    return [(names.EVENTS, _consumer(names.fanout_consumer(term), EVENT_SUBJECTS)), *shards]
 
 
 def unpark_config(uid: str) -> ConsumerConfig:
@@ -102,32 +126,171 @@ def unpark_config(uid: str) -> ConsumerConfig:
     return config
 
 
-async def ensure(client: Client, retention: Retention, *, replicas: int = 1) -> None:
-    """Create or update all streams and consumers. Raises StreamUnavailable or StreamRefused."""
-    js = client.jetstream()
-    try:
-        for config in stream_configs(retention, replicas=replicas):
-            await _ensure_stream(js, config)
-        for stream, consumer in consumer_configs():
-            await js.add_consumer(stream, consumer)
-    except nats.js.errors.APIError as error:
-        if isinstance(error, nats.js.errors.ServiceUnavailableError):
-            raise _unavailable(error) from None
-        raise StreamRefused(f"NATS refused the streams: {error.description}") from None
-    except nats.errors.Error as error:
-        raise _unavailable(error) from None
+async def ensure(client: Client, retention: Retention, *, replicas: int = 1, owner: Mark = UNMARKED) -> None:
+    """Bring all streams, buckets and consumers to what is asked for; writes nothing that is so already.
+
+    For the owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
+    """
+    for config in stream_configs(retention, replicas=replicas):
+        await _ensure_stream(client, config, owner)
+    for bucket in (names.TYPES_BUCKET, names.ENDPOINTS_BUCKET):
+        await ensure_bucket(client, bucket, replicas=replicas, owner=owner)
+    if owner.term > 1:
+        await _ensure_fanout_follows(client, owner.term)
+        await _remove_consumers_of_others(client, owner.term)
+    for stream, consumer in consumer_configs(owner.term):
+        await _ensure_consumer(client, stream, consumer.as_dict())
 
 
-def _unavailable(error: Exception) -> StreamUnavailable:
-    return StreamUnavailable(f"JetStream does not answer ({type(error).__name__}); is it enabled?")
+async def ensure_bucket(client: Client, name: str, *, replicas: int = 1, owner: Mark = UNMARKED) -> None:
+    """Bring a bucket of keys and values to what is asked for. Raises as `ensure` does."""
+    config = StreamConfig(
+        name=f"KV_{name}",
+        subjects=[f"$KV.{name}.>"],
+        discard=DiscardPolicy.NEW,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+        duplicate_window=DEDUPLICATION_SECONDS,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+        allow_direct=True,
+    )
+    await _ensure_stream(client, config, owner)
 
 
-async def _ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
-    try:
-        await js.add_stream(config)
-    except nats.js.errors.BadRequestError:
-        # It exists with other settings: bring them up to date.
-        await js.update_stream(config)
+async def _ensure_stream(client: Client, config: StreamConfig, owner: Mark) -> None:
+    asked: dict[str, Any] = {key: value for key, value in config.as_dict().items() if value is not None}
+    asked["metadata"] = _metadata(owner)
+    name = asked["name"]
+    there = (await api(client, f"STREAM.INFO.{name}")).get("config")
+    if there is not None:
+        if not _is_ours(there, asked):
+            raise _foreign(f"the stream {name} of another application has the name that Hookline needs")
+        if not _differing(there, asked):
+            return
+        kept = {key: value for key, value in there.items() if key != "metadata"}
+        asked["metadata"] = {**_without_the_servers(there.get("metadata")), **asked["metadata"]}
+        answer = await api(client, f"STREAM.UPDATE.{name}", **{**kept, **asked})
+    else:
+        answer = await api(client, f"STREAM.CREATE.{name}", **asked)
+    error_code = answer.get("error", {}).get("err_code")
+    if error_code == _OVERLAP:
+        raise await _overlap(client, asked["subjects"])
+    if error_code == _NAME_IN_USE and there is None:
+        # Another one made it since we asked.
+        await _ensure_stream(client, config, owner)
+        return
+    differing = _differing(_done(answer, f"the stream {name}").get("config") or {}, asked)
+    if differing:
+        raise QueueUnusable(
+            QueueProblem(
+                QueueReason.NATS_UNSUITABLE,
+                f"nats-server {_version(client)} does not keep {', '.join(differing)} of the stream {name}, "
+                "without which retries would be lost; Hookline needs nats-server 2.12 or later, with JetStream",
+            )
+        )
+
+
+def _version(client: Client) -> str:
+    version = client.connected_server_version
+    return f"{version.major}.{version.minor}.{version.patch}"
+
+
+def _metadata(owner: Mark) -> dict[str, str]:
+    if not owner.id:
+        return {}
+    return {names.OWNER_ID: owner.id, names.OWNER_NAME: owner.name, names.OWNER_TERM: str(owner.term)}
+
+
+def _without_the_servers(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    return {key: value for key, value in (metadata or {}).items() if not key.startswith("_nats.")}
+
+
+def _is_ours(there: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """By its mark; without one, from before there were marks, by its subjects."""
+    marked = names.OWNER_ID in (there.get("metadata") or {})
+    return marked or sorted(there.get("subjects") or []) == sorted(asked["subjects"])
+
+
+def _differing(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """The settings that are not as asked. What an administrator set besides is left alone."""
+    return [key for key, value in asked.items() if not _is_so(there.get(key), value)]
+
+
+def _is_so(there: Any, asked: Any) -> bool:
+    if isinstance(asked, Mapping):
+        return all((there or {}).get(key) == value for key, value in asked.items())
+    # The server leaves out what is nothing.
+    return bool(there == asked or (not asked and not there))
+
+
+def _foreign(problem: str) -> QueueUnusable:
+    return QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
+
+
+async def _overlap(client: Client, subjects: Sequence[str]) -> QueueUnusable:
+    found = {
+        name
+        for subject in subjects
+        for name in (await api(client, "STREAM.NAMES", subject=subject)).get("streams") or []
+    }
+    return _foreign(f"the stream {', '.join(sorted(found))} of another application takes {', '.join(subjects)}")
+
+
+async def _ensure_fanout_follows(client: Client, term: int) -> None:
+    """The new owner's consumer of events begins where the former owner's had come to."""
+    there = [each for each in await _consumers(client, names.EVENTS) if each.startswith(names.FANOUT_CONSUMER)]
+    mine = names.fanout_consumer(term)
+    if mine in there or not there:
+        return
+    infos = [await api(client, f"CONSUMER.INFO.{names.EVENTS}.{each}") for each in there]
+    floor = max(int(info.get("ack_floor", {}).get("stream_seq") or 0) for info in infos)
+    config = _consumer(mine, EVENT_SUBJECTS).as_dict()
+    await _ensure_consumer(
+        client, names.EVENTS, {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": floor + 1}
+    )
+
+
+async def _remove_consumers_of_others(client: Client, term: int) -> None:
+    """A former owner finds his consumers gone: he can take nothing, however late he learns of it."""
+    mine = {consumer.durable_name for _, consumer in consumer_configs(term)}
+    for stream in (names.EVENTS, names.DELIVERIES):
+        for name in await _consumers(client, stream):
+            if name not in mine and names.is_of_owner(name):
+                await api(client, f"CONSUMER.DELETE.{stream}.{name}")
+
+
+async def _consumers(client: Client, stream: str) -> list[str]:
+    found: list[str] = []
+    while True:
+        answer = await api(client, f"CONSUMER.NAMES.{stream}", offset=len(found))
+        names_ = answer.get("consumers") or []
+        found += names_
+        if not names_ or len(found) >= answer.get("total", 0):
+            return found
+
+
+async def _ensure_consumer(client: Client, stream: str, asked: Mapping[str, Any]) -> None:
+    name = asked["durable_name"]
+    there = (await api(client, f"CONSUMER.INFO.{stream}.{name}")).get("config")
+    # Where it began cannot be changed, and says nothing any more.
+    wanted = asked if there is None else {key: asked[key] for key in asked.keys() - {"deliver_policy", "opt_start_seq"}}
+    if there is not None and not _differing(there, wanted):
+        return
+    config = {**(there or {}), **wanted, "name": name}
+    answer = await api(client, f"CONSUMER.CREATE.{stream}.{name}", stream_name=stream, config=config)
+    _done(answer, f"the consumer {name}")
+
+
+def _done(answer: dict[str, Any], what: str) -> dict[str, Any]:
+    """The answer to a request that changes something. Raises StreamUnavailable, StreamRefused."""
+    error = answer.get("error")
+    if error is None:
+        return answer
+    if error.get("code") == 503:
+        raise StreamUnavailable(f"JetStream cannot make {what} now ({error.get('description')})")
+    raise StreamRefused(f"NATS refused {what}: {error.get('description')}")
 
 
 def _consumer(name: str, filter_subject: str) -> ConsumerConfig:
@@ -169,18 +332,54 @@ async def oldest_parked(client: Client, uid: str) -> Oldest | None:
     except nats.js.errors.NotFoundError:
         return None
     except (nats.errors.Error, nats.js.errors.Error) as error:
-        raise _unavailable(error) from None
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
     at = message.time.timestamp() if message.time else 0.0
     return Oldest(at, message.headers or {})
 
 
-async def ask(client: Client, what: str, **question: object) -> dict[str, Any]:
-    """A question to JetStream's API; its answer. Raises StreamUnavailable."""
+async def request(client: Client, subject: str, body: bytes = b"", *, headers: dict[str, str] | None = None) -> bytes:
+    """An answer of JetStream. Raises StreamUnavailable, QueueUnusable."""
     try:
-        answer = await client.request(f"$JS.API.{what}", json.dumps(question).encode(), timeout=5)
+        answer = await client.request(subject, body, timeout=_ASK_SECONDS, headers=headers)
+    except nats.errors.NoRespondersError:
+        if not has_jetstream(client):
+            raise _no_jetstream() from None
+        raise StreamUnavailable("JetStream does not answer; its servers may just begin") from None
     except nats.errors.Error as error:
-        raise _unavailable(error) from None
-    said: dict[str, Any] = json.loads(answer.data)
+        problem = denied(client, subject)
+        if problem is not None:
+            raise QueueUnusable(problem) from None
+        raise StreamUnavailable(
+            f"JetStream does not answer ({type(error).__name__}); its servers may not have elected a leader yet"
+        ) from None
+    return answer.data
+
+
+def _no_jetstream() -> QueueUnusable:
+    return QueueUnusable(
+        QueueProblem(QueueReason.NATS_UNSUITABLE, "this NATS, or this account of it, has no JetStream; enable it there")
+    )
+
+
+async def api(client: Client, what: str, **question: object) -> dict[str, Any]:
+    """A question to JetStream's API; its answer, which may be an error. Raises StreamUnavailable, QueueUnusable."""
+    body = json.dumps(question).encode() if question else b""
+    answer = await request(client, f"$JS.API.{what}", body)
+    try:
+        said: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        raise StreamUnavailable(f"JetStream gave no answer to {what} that can be read") from None
+    error = said.get("error", {})
+    if error.get("err_code") == _NO_JETSTREAM:
+        raise _no_jetstream()
+    if error.get("code") == 503:
+        raise StreamUnavailable(f"JetStream does not answer {what} now ({error.get('description')})")
+    return said
+
+
+async def ask(client: Client, what: str, **question: object) -> dict[str, Any]:
+    """A question to JetStream's API that has an answer; it. Raises StreamUnavailable, QueueUnusable."""
+    said = await api(client, what, **question)
     if "error" in said:
         raise StreamUnavailable(f"JetStream does not answer {what} ({said['error'].get('description')})")
     return said
@@ -191,12 +390,3 @@ async def open_unpark(client: Client, uid: str) -> str:
     with jetstream_answers():
         await client.jetstream().add_consumer(names.PARKED, unpark_config(uid))
     return names.unpark_consumer(uid)
-
-
-async def open_bucket(client: Client, name: str, *, replicas: int = 1) -> KeyValue:
-    """A bucket of keys and values, made if it is not there. Raises what the client raises."""
-    js = client.jetstream()
-    try:
-        return await js.key_value(name)
-    except nats.js.errors.BucketNotFoundError:
-        return await js.create_key_value(bucket=name, replicas=replicas)

@@ -5,50 +5,76 @@ A bucket with one entry for each type. Holds what the route book says, no more a
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import json
 
-import nats.js.errors
+import structlog
 from nats.aio.client import Client
-from nats.js.kv import KeyValue
+from pydantic import ValidationError
 
 from hookline.routes import TypeRecord
 from hookline.stream import names
 from hookline.stream.connection import jetstream_answers
-from hookline.stream.streams import open_bucket
+from hookline.stream.streams import api
+
+log = structlog.get_logger(__name__)
 
 
 async def read_types(client: Client) -> list[TypeRecord]:
-    """All types in the bucket. Raises StreamUnavailable."""
-    with jetstream_answers():
-        entries = await _entries(client, await open_bucket(client, names.TYPES_BUCKET))
-    return [TypeRecord.model_validate_json(value) for _, value in sorted(entries.items())]
+    """All types in the bucket, without those that cannot be read. Raises StreamUnavailable, QueueUnusable."""
+    entries = await _entries(client)
+    found = {key: _record(value) for key, value in sorted(entries.items())}
+    for key in (key for key, record in found.items() if record is None):
+        log.warning("an event type in NATS cannot be read and is left out", bucket=names.TYPES_BUCKET, key=key)
+    return [record for record in found.values() if record is not None]
 
 
-async def write_types(client: Client, types: tuple[TypeRecord, ...], *, replicas: int = 1) -> None:
-    """Make the bucket hold exactly these; writes nothing that is there already. Raises StreamUnavailable.
+async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
+    """Make the bucket, which is there, hold exactly these; writes nothing that is there already.
 
-    `replicas` counts when the bucket is made.
+    Raises StreamUnavailable, QueueUnusable.
     """
     wanted = {record.name: json.dumps(record.model_dump(mode="json"), sort_keys=True).encode() for record in types}
+    there = await _entries(client)
     with jetstream_answers():
-        bucket = await open_bucket(client, names.TYPES_BUCKET, replicas=replicas)
-        there = await _entries(client, bucket)
+        bucket = await client.jetstream().key_value(names.TYPES_BUCKET)
         for name in there.keys() - wanted.keys():
-            await bucket.delete(name)
+            await bucket.delete(name, validate_keys=False)
         for name, value in wanted.items():
             if there.get(name) != value:
                 await bucket.put(name, value)
 
 
-async def _entries(client: Client, bucket: KeyValue) -> dict[str, bytes]:
-    """What the bucket holds. The client's own `keys()` was seen to end early on a busy machine."""
-    prefix = f"$KV.{names.TYPES_BUCKET}."
-    info = await client.jetstream().stream_info(f"KV_{names.TYPES_BUCKET}", subjects_filter=f"{prefix}>")
+def _record(value: bytes) -> TypeRecord | None:
+    """Anybody on this NATS may have written it."""
+    try:
+        return TypeRecord.model_validate_json(value)
+    except (ValidationError, RecursionError):
+        return None
+
+
+async def _entries(client: Client) -> dict[str, bytes]:
+    """What the bucket holds; nothing when it is not there. The client's own `keys()` was seen to end early on a busy
+    machine."""
+    prefix, stream = f"$KV.{names.TYPES_BUCKET}.", f"KV_{names.TYPES_BUCKET}"
     found: dict[str, bytes] = {}
-    for subject in info.state.subjects or {}:
-        key = subject.removeprefix(prefix)
-        # A deleted entry leaves a mark.
-        with contextlib.suppress(nats.js.errors.KeyDeletedError, nats.js.errors.KeyNotFoundError):
-            found[key] = (await bucket.get(key)).value or b""
-    return found
+    asked = 0
+    while True:
+        info = await api(client, f"STREAM.INFO.{stream}", subjects_filter=f"{prefix}>", offset=asked)
+        subjects = info.get("state", {}).get("subjects") or {}
+        for subject in subjects:
+            value = await _value(client, stream, subject)
+            if value is not None:
+                found[subject.removeprefix(prefix)] = value
+        asked += len(subjects)
+        if not subjects or asked >= info.get("total", 0):
+            return found
+
+
+async def _value(client: Client, stream: str, subject: str) -> bytes | None:
+    """None for a key that was deleted: it leaves a mark."""
+    message = (await api(client, f"STREAM.MSG.GET.{stream}", last_by_subj=subject)).get("message")
+    if message is None:
+        return None
+    headers = base64.b64decode(message.get("hdrs") or "")
+    return None if b"KV-Operation:" in headers else base64.b64decode(message.get("data") or "")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +39,35 @@ def test_of_several_on_one_nats_the_oldest_keeps_it_in_whatever_order_they_are_s
     for name in ("d1", "d2", "d3"):
         assert (found[name].status, found[name].reason) == ("False", "NATSInUse")
         assert "the Dispatcher d4 " in found[name].message
+
+
+AT = "2026-01-01T00:00:00Z"
+
+
+def accepted_at(generation: int, status: str = "True") -> dict[str, Any]:
+    condition = {"type": "Accepted", "status": status, "reason": "Accepted", "message": "", "lastTransitionTime": AT}
+    return {"conditions": [{**condition, "observedGeneration": generation}]}
+
+
+def with_status(name: str, created: int, generation: int, status: Mapping[str, Any]) -> Seen[Dispatcher]:
+    return replace(seen(name, created=created), generation=generation, status=status)
+
+
+def test_an_older_one_that_is_pointed_at_the_nats_of_another_takes_it_from_nobody() -> None:
+    older = with_status("older", 1, 2, accepted_at(1))
+    younger = with_status("younger", 2, 1, accepted_at(1))
+    assert judged([older, younger])["older"].reason == "NATSInUse"
+
+
+def test_whoever_uses_a_nats_keeps_it_when_its_own_spec_changes() -> None:
+    older = with_status("older", 1, 2, accepted_at(2, "False"))
+    younger = with_status("younger", 2, 5, accepted_at(4))
+    assert judged([older, younger])["older"].reason == "NATSInUse"
+
+
+@pytest.mark.parametrize("status", [{"conditions": "text"}, {"conditions": [7, {"type": 3}]}, {"conditions": {}}])
+def test_a_status_of_another_shape_counts_as_none(status: Mapping[str, Any]) -> None:
+    assert judged([with_status("a", 1, 1, status)])["a"].status == "True"
 
 
 @pytest.mark.parametrize("url", ["nats://nats", "tls://nats:4222", "nats://NATS:4222"])

@@ -97,6 +97,43 @@ def test_a_new_generation_or_another_count_is_something_new(found: list[Conditio
     assert not says_the_same(status_of(seen_with(status), found, NOW, routes=2), status)
 
 
+@given(conditions)
+def test_a_condition_of_another_manager_is_theirs(found: list[Condition]) -> None:
+    status = status_of(seen_with(None), found, NOW)
+    theirs = {"type": "example.com/Paid", "status": "True", "reason": "Paid", "message": ""}
+    shown = {**status, "conditions": [*status["conditions"], {**theirs, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+    assert says_the_same(status, shown)
+
+
+SHAPES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.sampled_from(TYPES),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["conditions", "type", "status", "lastTransitionTime", "x"]), inner, max_size=4
+        )
+    ),
+)
+
+
+@given(SHAPES)
+def test_a_status_of_any_shape_is_read_and_what_has_another_one_counts_as_absent(shape: Any) -> None:
+    seen = seen_with({"conditions": shape})
+    assert trouble_in(seen) is None
+    assert not programmed_before(seen)
+    wanted = status_of(seen, [READY], NOW)
+    assert Status.model_validate(wanted).conditions
+    assert not says_the_same(wanted, seen.status)
+
+
+@pytest.mark.parametrize("status", ["text", 7, None, ["conditions"], {"conditions": "text"}])
+def test_a_status_that_is_no_mapping_is_no_status(status: Any) -> None:
+    observed = Observed()
+    observed.put(WEBHOOKS, webhook(status=status))
+    (seen,) = observed.webhooks.values()
+    assert word_in(seen.status, "Ready") == ("", "")
+
+
 def test_the_first_look_is_always_written() -> None:
     assert not says_the_same(status_of(seen_with(None), [], NOW), {})
     assert not says_the_same(status_of(seen_with(None), [], NOW), {"observedGeneration": -1})

@@ -371,3 +371,25 @@ def changed(value: Any, path: tuple[Any, ...], *, lost: bool = False) -> Any:
 @pytest.mark.parametrize(("live", "wanted"), [(None, {}), ({}, []), ([], {}), ([1, 2], [1]), ({"a": None}, {"a": 1})])
 def test_other_shapes_do_not_hold(live: Any, wanted: Any) -> None:
     assert not holds(live, wanted)
+
+
+def test_senders_say_to_nats_whose_they_are() -> None:
+    def arguments(uid: str, **spec: Any) -> list[str]:
+        (found,) = [
+            each
+            for kind, each in objects(a_dispatcher(spec=spec), image=IMAGE, namespace_uid=uid)
+            if kind is DEPLOYMENTS
+        ]
+        container: dict[str, Any] = found["spec"]["template"]["spec"]["containers"][0]
+        return [each for each in container["args"] if "installation" in each or "take-over" in each]
+
+    assert arguments("ns-1") == ["--installation=ns-1.default", "--installation-name=hookline-system/default"]
+    assert arguments("ns-2")[0] != arguments("ns-1")[0]
+    assert arguments("ns-1", nats={"takeOverFrom": "ns-9.default"})[2] == "--take-over-from=ns-9.default"
+
+
+def test_stopped_senders_have_no_pod() -> None:
+    (found,) = [
+        each for kind, each in objects(a_dispatcher(), image=IMAGE, stopped=True) if kind is DEPLOYMENTS
+    ]
+    assert found["spec"]["replicas"] == 0
