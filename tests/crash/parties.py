@@ -94,6 +94,7 @@ class SenderProcess:
         self.exits: list[int] = []
         """How it ended, each time."""
         self._words = ["sender", "--book", str(book), "--nats", nats_url, "--listen", "127.0.0.1:0"]
+        self._words.append("--installation=crash")
         self._environment = {
             launcher.ACK_WAIT: str(ack_wait_seconds),
             launcher.GONE: str(GONE_SECONDS),

@@ -18,6 +18,7 @@ STEPS: dict[str, tuple[str, str]] = {
     "create consumer *": (_AGAIN, "there at the next start"),
     "info *": ("nothing: a question", "nothing: a question"),
     "get *": ("nothing: a question", "nothing: a question"),
+    "write hookline-installation": ("written at the next start", "there at the next start"),
     "write hookline-event-types": ("written at the next start", "there at the next start"),
     "write hookline-endpoints": ("found out anew by whoever calls it next", "all senders know it"),
     "pull *": ("another sender asks", "what was sent to the dead sender comes again after the ack wait"),

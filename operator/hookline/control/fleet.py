@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hookline.control.book import DesiredBook
@@ -11,6 +11,8 @@ from hookline.control.senders import Report
 from hookline.control.status import Sick
 from hookline.routes import BOOK_SHARDS, shard_of
 from hookline.verdict import Condition
+
+_UNHEARD = Condition("QueueReady", "Unknown", "NoSenders", "no sender has said yet whether it can use its queue")
 
 
 @dataclass(eq=False)
@@ -28,6 +30,8 @@ class Fleet:
     """Ready sender pods at the last look."""
     behind: int = 0
     """Of these, how many did not serve all that was awaited, or did not answer."""
+    queue: Condition = _UNHEARD
+    """What senders say of their queue, those among them that are not ready."""
     late: frozenset[str] = frozenset()
     """Sender pods that said at the last look that they serve something else than the book."""
 
@@ -56,6 +60,19 @@ class Fleet:
             )
         message = f"written; waiting for {self.behind} of {self.asked} senders to load it"
         return Condition("Programmed", "False", "Pending", message)
+
+    def hear_of_queue(self, reports: Iterable[Report | None]) -> bool:
+        """Take in what all pods say of their queue; whether that is news. One that works is enough."""
+        answered = [report for report in reports if report is not None]
+        if not answered:
+            return False
+        before = self.queue
+        problems = sorted(report.queue for report in answered if report.queue is not None)
+        if len(problems) < len(answered):
+            self.queue = Condition("QueueReady", "True", "QueueReady", "senders take from the queue and store in it")
+        else:
+            self.queue = Condition("QueueReady", "False", *problems[0])
+        return self.queue != before
 
     def take_reports(self, reports: Mapping[str, Report | None]) -> set[str]:
         """Take in what the ready pods say; the Webhooks of which something changed."""

@@ -136,8 +136,13 @@ class Publisher:
             await self._nap()
 
     async def _ask(self, fleet: Fleet) -> None:
-        pods = [pod for pod in self._context.observed.sender_pods(fleet.name) if pod.ready and pod.ip]
-        reports: dict[str, Report | None] = await self._senders.ask(pods)
+        all_pods = [pod for pod in self._context.observed.sender_pods(fleet.name) if pod.ip]
+        pods = [pod for pod in all_pods if pod.ready]
+        # A pod is not ready while it cannot use its queue, and only it knows why.
+        answers = await self._senders.ask(all_pods)
+        if fleet.hear_of_queue(answers.values()):
+            self._context.queue.add(Key("Dispatcher", self._context.identity.namespace, fleet.name))
+        reports: dict[str, Report | None] = {pod.name: answers[pod.name] for pod in pods}
         for uid in fleet.take_reports(reports):
             route = fleet.book.route(uid)
             if route is not None:

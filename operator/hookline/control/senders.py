@@ -35,11 +35,20 @@ class _SickEndpoint(BaseModel):
     status: int | None = Field(default=None, ge=100, le=999)
 
 
+class _QueueProblem(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    # Also one of a newer sender, whose words are not known here.
+    reason: str = Field(max_length=64, pattern=r"^[A-Za-z]+$")
+    message: str = Field(max_length=1024)
+
+
 class _Report(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     served: dict[str, str] = Field(max_length=200)
     sick: tuple[_SickEndpoint, ...] = ()
+    queue: _QueueProblem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class Report:
 
     served: Mapping[str, str]
     sick: Mapping[str, Sick]
+    queue: tuple[str, str] | None = None
+    """Why it cannot use its queue, reason and message, if that is so."""
 
 
 class Senders:
@@ -77,7 +88,8 @@ class Senders:
             report = _Report.model_validate_json(content)
         except (httpx.HTTPError, httpx.InvalidURL, ValidationError, TimeoutError):
             return None
-        return Report(report.served, {each.uid: _sick(each) for each in report.sick})
+        problem = (report.queue.reason, report.queue.message) if report.queue else None
+        return Report(report.served, {each.uid: _sick(each) for each in report.sick}, problem)
 
 
 def _sick(found: _SickEndpoint) -> Sick:

@@ -132,3 +132,25 @@ def test_a_webhook_falls_into_the_shard_of_its_uid() -> None:
 
 def test_the_representation_of_a_fleet_shows_no_secret() -> None:
     assert CANARY not in repr(fleet())
+
+
+NO_QUEUE = Report({}, {}, ("NATSInUse", "it belongs to another"))
+
+
+def test_the_queue_is_ready_as_soon_as_one_sender_can_use_it() -> None:
+    found = Fleet("default")
+    assert found.queue.status == "Unknown"
+    assert not found.hear_of_queue([None])
+    assert found.queue.status == "Unknown"
+    assert found.hear_of_queue([NO_QUEUE, None])
+    assert (found.queue.status, found.queue.reason) == ("False", "NATSInUse")
+    assert not found.hear_of_queue([NO_QUEUE, NO_QUEUE])
+    assert found.hear_of_queue([NO_QUEUE, Report({}, {})])
+    assert (found.queue.status, found.queue.reason) == ("True", "QueueReady")
+
+
+def test_what_senders_said_of_the_queue_stays_while_none_answers() -> None:
+    found = Fleet("default")
+    found.hear_of_queue([NO_QUEUE])
+    assert not found.hear_of_queue([])
+    assert found.queue.reason == "NATSInUse"

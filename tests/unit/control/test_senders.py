@@ -64,6 +64,18 @@ async def test_a_pod_says_what_it_serves_and_which_endpoints_are_sick() -> None:
     )
 
 
+@pytest.mark.parametrize("reason", ["NATSInUse", "AWordOfANewerSender"])
+async def test_a_pod_that_cannot_use_its_queue_says_why(reason: str) -> None:
+    report = await asked(with_text(json.dumps({**GOOD, "queue": {"reason": reason, "message": "why"}})))
+    assert report is not None
+    assert report.queue == (reason, "why")
+
+
+@pytest.mark.parametrize("queue", ["x", {"reason": "a b", "message": ""}, {"reason": "A", "message": "x" * 1025}])
+async def test_a_queue_problem_of_another_shape_is_no_report(queue: object) -> None:
+    assert await asked(with_text(json.dumps({**GOOD, "queue": queue}))) is None
+
+
 async def test_an_endpoint_that_is_gone_is_told_from_one_that_is_sick() -> None:
     gone = {**SICK, "uid": "u2", "kind": "Gone", "reason": "Gone", "status": 410}
     report = await asked(with_text(json.dumps({**GOOD, "sick": [{**SICK, "kind": "Sick"}, gone]})))

@@ -389,7 +389,5 @@ def test_senders_say_to_nats_whose_they_are() -> None:
 
 
 def test_stopped_senders_have_no_pod() -> None:
-    (found,) = [
-        each for kind, each in objects(a_dispatcher(), image=IMAGE, stopped=True) if kind is DEPLOYMENTS
-    ]
+    (found,) = [each for kind, each in objects(a_dispatcher(), image=IMAGE, stopped=True) if kind is DEPLOYMENTS]
     assert found["spec"]["replicas"] == 0
