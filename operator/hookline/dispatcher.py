@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from hookline import natsaddress
 from hookline.egress import DEFAULT_PORTS, PORTS_PATTERN, PROXY_PATTERN, Network, parse_cidrs, parse_ports
 from hookline.problems import Problem, Refused
 from hookline.resource import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef, Status
@@ -135,11 +136,12 @@ ProxyUrl = Annotated[
 
 NatsUrl = Annotated[
     str,
-    Field(min_length=1, max_length=512, examples=["nats://nats:4222"]),
+    Field(min_length=1, max_length=natsaddress.MAX_LENGTH, examples=["nats://nats:4222"]),
     TextRule(
-        "must be the address of a NATS server without user and password; write nats://nats:4222 and put credentials "
+        "must be the address of a NATS server, or several with commas between them, all with nats:// or all with "
+        "tls://, with ports from 1 to 65535, without user and password; write nats://nats:4222 and put credentials "
         "into credentialsSecretRef",
-        r"(nats|tls)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?",
+        natsaddress.PATTERN,
         confidential=True,
     ),
 ]
@@ -207,7 +209,10 @@ _NAME_TOO_LONG = f"must be at most {MAX_NAME_LENGTH} characters long and hold no
 class Nats(Model):
     """The queue."""
 
-    url: NatsUrl = Field(default="nats://nats:4222", description="Address of NATS, with JetStream.")
+    url: NatsUrl = Field(
+        default="nats://nats:4222",
+        description="Address of NATS, with JetStream; of a cluster, several with commas between them.",
+    )
     credentials_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Secret in the Dispatcher's namespace that holds a NATS credentials file."
     )

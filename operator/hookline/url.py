@@ -21,14 +21,14 @@ _HTTPS = "[Hh][Tt][Tt][Pp][Ss]://"
 _START = "[^/?]*//"
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+PORT_PATTERN = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _REST = "([/?].*)?"
 
 _PLAIN_AUTHORITY = rf"{_HTTPS}[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*([/?][!-~]*)?"
 """URLs of which the host and the port can be judged: those that the first rules take."""
 
 _GROUP = "[0-9A-Fa-f]{1,4}"
-_IPV6 = "|".join(
+IPV6_PATTERN = "|".join(
     [
         f"({_GROUP}:){{7}}{_GROUP}",
         f":((:{_GROUP}){{1,7}}|:)",
@@ -64,7 +64,7 @@ _RULES = (
     ),
     TextRule(
         "must have a port from 1 to 65535 without leading zeros; write https://host:8443/path, or leave out the colon",
-        rf"{_START}(\[[^/?\]]*\]|[^/?:]*)(:{_PORT})?{_REST}",
+        rf"{_START}(\[[^/?\]]*\]|[^/?:]*)(:{PORT_PATTERN})?{_REST}",
         when=_PLAIN_AUTHORITY,
     ),
     TextRule(
@@ -82,7 +82,7 @@ _RULES = (
     TextRule(
         "must have an IPv6 address between the brackets, without a zone and in hexadecimal groups; "
         "write [2001:db8::1], or an IPv4 address without brackets",
-        rf"{_START}\[({_IPV6})\](:[^/?]*)?{_REST}",
+        rf"{_START}\[({IPV6_PATTERN})\](:[^/?]*)?{_REST}",
         when=rf"{_HTTPS}\[[^/?@]*{_REST}",
     ),
     TextRule(

@@ -122,6 +122,9 @@ MORE: list[Case] = [
         f"spec.resources.requests.{'a' * 64}",
     ),
     ("request that is no quantity", dispatcher(resources={"requests": {"cpu": "1 "}}), "spec.resources.requests.cpu"),
+    ("nats at a port that is none", dispatcher(nats={"url": "nats://nats:99999"}), "spec.nats.url"),
+    ("nats in several schemes", dispatcher(nats={"url": "nats://a,tls://b"}), "spec.nats.url"),
+    ("nats as a list", dispatcher(nats={"url": "tls://a:4222,tls://[fd00::1],tls://c:65535"}), None),
     (
         "credentials' key",
         dispatcher(nats={"credentialsSecretRef": {"name": "n", "key": "a b"}}),
@@ -268,7 +271,14 @@ _dispatchers = st.fixed_dictionaries(
         "imagePullSecrets": st.lists(st.fixed_dictionaries({"name": _objects}), max_size=3),
         "resources": st.fixed_dictionaries({}, optional={"requests": _quantities, "limits": _quantities}),
         "nats": st.fixed_dictionaries(
-            {}, optional={"url": st.text("natsl:/@.4 ", max_size=14), "streamReplicas": _numbers}
+            {},
+            optional={
+                "url": st.one_of(
+                    st.text("natsl:/@.4 ", max_size=14),
+                    st.lists(st.sampled_from(["nats://", "tls://", "a", "[::1]", ":4222", ":99999", ","])).map("".join),
+                ),
+                "streamReplicas": _numbers,
+            },
         ),
         "servedNamespaces": st.fixed_dictionaries(
             {},

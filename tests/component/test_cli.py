@@ -55,6 +55,9 @@ def test_every_command_has_help_and_each_that_does_something_an_example(words: l
         (["publish", "IdentityCreated", "/nowhere.json"], "cannot be read"),
         (["publish", "IdentityCreated", "-", "--tenant", "Not a Tenant"], "--tenant"),
         (["publish", "IdentityCreated", "-", "--id", "a.b"], "--id"),
+        (["run", str(SAMPLES), "--nats", f"nats://u:{CANARY}@a:99999"], "--nats: must be"),
+        (["publish", "IdentityCreated", "-", "--nats", f"nats://u:{CANARY}%zz@a,nats://b"], "--nats: address 1 must"),
+        (["sender", "--book", "/nowhere", "--nats", f"{CANARY}@127.0.0.1:4222"], "write nats://HOST:4222"),
         (["events", "schema", "identitycreated"], "IdentityCreated"),
         (["check", "/nowhere"], "does not exist"),
     ],
@@ -64,6 +67,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(words: list[str], message: str)
     assert done.returncode == 2
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("hookline: ")
+    assert CANARY not in line
     assert message in line
 
 
@@ -141,6 +145,15 @@ def test_without_nats_publishing_fails_in_bounded_time_and_claims_nothing() -> N
     (line,) = done.stderr.decode().splitlines()
     assert "nats://127.0.0.1:1" in line
     assert "tok-en" not in line
+
+
+@pytest.mark.parametrize("known", ["nats://tok-en@127.0.0.1:99999", "garbage"])
+def test_a_damaged_address_in_the_data_folder_is_told_with_its_file(known: str, tmp_path: Path) -> None:
+    (tmp_path / "nats.url").write_text(known)
+    done = hookline("publish", "IdentityCreated", "-", "--data", tmp_path, stdin=sample())
+    (line,) = done.stderr.decode().splitlines()
+    assert done.returncode == 2
+    assert f"{tmp_path}/nats.url: must " in line
 
 
 def test_the_samples_are_all_well() -> None:

@@ -123,6 +123,63 @@ async def test_an_address_with_tls_never_goes_on_in_plain_text(tmp_path: Path) -
         assert "canary" not in (tmp_path / "nats" / "log").read_text()
 
 
+async def test_a_list_is_tried_until_one_answers_and_its_login_is_decoded(tmp_path: Path) -> None:
+    port, dead = free_port(), free_port()
+    users = {"authorization": {"users": [{"user": "a:b", "password": "p@ss/w,ord%"}]}}
+    async with nats(tmp_path / "nats", port, **users):
+        url = f"nats://a%3Ab:p%40ss%2Fw%2Cord%25@127.0.0.1:{dead},nats://127.0.0.1:{port}"
+        client = await connect(url, name="test", connect_seconds=5)
+        await client.flush()
+        await client.close()
+
+
+async def test_a_server_that_another_one_named_gets_the_login_too(tmp_path: Path) -> None:
+    """In a cluster a client is told of the others, and goes there when its own server is gone."""
+    ports, routes = [free_port(), free_port()], [free_port(), free_port()]
+
+    def settings(index: int) -> dict[str, object]:
+        listen, other = f"127.0.0.1:{routes[index]}", f"nats://127.0.0.1:{routes[1 - index]}"
+        return {
+            "server_name": f"s{index}",
+            "authorization": {"token": "canary%2"},
+            "cluster": {"name": "c", "listen": listen, "routes": [other]},
+        }
+
+    async with nats(tmp_path / "one", ports[1], **settings(1)):
+        async with nats(tmp_path / "two", ports[0], **settings(0)):
+            client = await connect(f"nats://canary%252@127.0.0.1:{ports[0]}", name="test")
+            await until(lambda: len(client.discovered_servers) > 0, what="the other server")
+        await until(lambda: client.is_connected, seconds=10, what="the other server's connection")
+        await client.flush()
+        await client.close()
+
+
+async def test_with_tls_nothing_is_sent_to_a_server_in_plain_text_that_another_one_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, port, heard = trustme.CA(), free_port(), bytearray()
+    (tmp_path / "ca.pem").write_bytes(ca.cert_pem.bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    came = asyncio.Event()
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        writer.write(b'INFO {"server_id":"x","version":"2.14.6","max_payload":1048576,"headers":true}\r\n')
+        while piece := await reader.read(1024):
+            heard.extend(piece)
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        settings = {**tls_settings(ca, tmp_path), "authorization": {"token": "canary"}}
+        async with nats(tmp_path / "nats", port, **settings):
+            client = await connect(f"tls://canary@127.0.0.1:{port}", name="test")
+            # As the server says it when another one joins its cluster.
+            await client._process_info({"connect_urls": [f"127.0.0.1:{server.sockets[0].getsockname()[1]}"]})
+        await asyncio.wait_for(came.wait(), 10)
+        await client.close()
+    assert bytes(heard) == b""
+
+
 async def test_a_credentials_file_opens_the_door_and_a_renewed_one_is_read(tmp_path: Path) -> None:
     accounts, port, file = Accounts(), free_port(), tmp_path / "user.creds"
     async with nats(tmp_path / "nats", port, **accounts.settings()):

@@ -111,14 +111,38 @@ def test_other_quantities_are_refused(quantity: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["nats://nats", "nats://nats.hookline.svc:4222", "tls://10.0.0.1:4222", "nats://[fd00::1]:1"]
+    "url",
+    [
+        "nats://nats",
+        "nats://nats.hookline.svc:4222",
+        "tls://10.0.0.1:4222",
+        "nats://[fd00::1]:1",
+        "nats://a:4222,nats://b,nats://[::1]:65535",
+        "tls://nats-0.nats-headless,tls://nats-1.nats-headless",
+    ],
 )
 def test_addresses_of_nats_are_taken(url: str) -> None:
     DispatcherSpec.model_validate({"nats": {"url": url}})
 
 
 @pytest.mark.parametrize(
-    "url", ["nats:4222", "http://nats", "nats://u:p@nats", "nats://nats/x", "nats://a,nats://b", "nats://"]
+    "url",
+    [
+        "nats:4222",
+        "http://nats",
+        "nats://u:p@nats",
+        "nats://nats/x",
+        "nats://",
+        "nats://nats:99999",
+        "nats://nats:0",
+        "nats://nats:",
+        "nats://a,tls://b",
+        "nats://a,b:4222",
+        "nats://a, nats://b",
+        "nats://a,",
+        "nats://a,nats://u:p@b",
+        "nats://[::1::]",
+    ],
 )
 def test_other_addresses_are_refused(url: str) -> None:
     assert refused({"nats": {"url": url}}) == ["spec.nats.url"]

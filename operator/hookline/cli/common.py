@@ -14,7 +14,8 @@ import uvloop
 
 from hookline.cli.errors import WrongInput
 from hookline.egress import parse_cidrs
-from hookline.local.nats_server import DEFAULT_PORT, known_url
+from hookline.local.nats_server import known_url, url_file
+from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
 
 T = TypeVar("T")
 
@@ -29,7 +30,18 @@ def default_data() -> Path:
 
 def nats_address(nats: str | None, data: Path) -> str:
     """The queue to talk to: the one named, else the one that `hookline run` started on the data folder."""
-    return nats or known_url(data.absolute()) or f"nats://127.0.0.1:{DEFAULT_PORT}"
+    if nats is not None:
+        return checked_nats(nats)
+    known = known_url(data.absolute()) or f"nats://127.0.0.1:{DEFAULT_PORT}"
+    return checked_nats(known, said_by=str(url_file(data.absolute())))
+
+
+def checked_nats(url: str, *, said_by: str = "--nats") -> str:
+    try:
+        parse_nats(url)
+    except BadNatsAddress as error:
+        raise WrongInput(f"{said_by}: {error}") from None
+    return url
 
 
 def checked_cidrs(texts: list[str]) -> list[str]:

@@ -10,9 +10,10 @@ from typer.exceptions import Abort, TyperException
 
 from hookline import __version__
 from hookline.cli import check, demo, events, listen, operator, publish, run, sender
-from hookline.cli.errors import Failure
+from hookline.cli.errors import Failure, WrongInput
 from hookline.local.nats_server import NatsServerError
 from hookline.local.run import DataFolderInUse
+from hookline.natsaddress import BadNatsAddress
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 
 app = typer.Typer(
@@ -50,6 +51,8 @@ def main() -> None:
         code = _say(error.format_message(), error.exit_code)
     except Failure as failure:
         code = _say(str(failure), failure.exit_code)
+    except BadNatsAddress as error:
+        code = _say(f"the address of NATS {error}", WrongInput.exit_code)
     except (StreamUnavailable, StreamRefused, NatsServerError, DataFolderInUse) as error:
         code = _say(str(error), 1)
     except BrokenPipeError:

@@ -11,7 +11,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from hookline.cli.common import DATA_HELP, checked_cidrs, default_data, existing, run_until_signal
+from hookline.cli.common import DATA_HELP, checked_cidrs, checked_nats, default_data, existing, run_until_signal
 from hookline.cli.errors import WrongInput
 from hookline.collector import collect_seldom
 from hookline.delivery.sender import Attempt
@@ -57,7 +57,7 @@ def run(
     hookline = LocalHookline(
         manifests,
         data or default_data(),
-        nats_url=nats,
+        nats_url=checked_nats(nats) if nats is not None else None,
         take_over=take_over,
         on_attempt=log_attempts(),
         on_findings=print_findings,

@@ -10,8 +10,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from hookline.cli.common import listen_address, run_until_signal
-from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.cli.common import checked_nats, listen_address, run_until_signal
+from hookline.cli.errors import NotAchieved
 from hookline.cli.run import log_attempts
 from hookline.delivery.pod import Pod
 from hookline.heap import map_large_blocks
@@ -20,8 +20,6 @@ from hookline.probes import Probes
 from hookline.telemetry import lost_log_lines, set_up_logs
 
 log = structlog.get_logger(__name__)
-
-_SCHEMES = ("nats://", "tls://")
 
 
 def sender(
@@ -59,11 +57,9 @@ def sender(
     set_up_logs(json=True)
     map_large_blocks()
     host, port = listen_address(listen)
-    if not nats.startswith(_SCHEMES):
-        raise WrongInput("--nats must begin with nats:// or tls://, for example nats://nats:4222")
     pod = Pod(
         book,
-        nats,
+        checked_nats(nats),
         installation=Installation(installation, installation_name or installation, take_over_from),
         credentials=nats_credentials,
         proxy_credentials=proxy_credentials,

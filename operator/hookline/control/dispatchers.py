@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from hookline.control.observed import Seen
 from hookline.control.status import says_of_this, word_in
-from hookline.control.workload import NATS_PORT
 from hookline.dispatcher import Dispatcher
+from hookline.natsaddress import Server, parse_nats
 from hookline.verdict import Condition
 
 Object = Mapping[str, Any]
+_Users = dict[tuple[Server, str], str]
+"""Which Dispatcher has an account of a server."""
 
 
 def judged(dispatchers: Iterable[Seen[Dispatcher]]) -> dict[str, Condition]:
@@ -22,7 +23,7 @@ def judged(dispatchers: Iterable[Seen[Dispatcher]]) -> dict[str, Condition]:
     keeps it, of those that are new to it the oldest.
     """
     conditions: dict[str, Condition] = {}
-    users: dict[tuple[str, str], str] = {}
+    users: _Users = {}
     for seen in sorted(dispatchers, key=_rank):
         conditions[seen.name] = _accepted(seen, users)
     return conditions
@@ -34,16 +35,15 @@ def _rank(seen: Seen[Dispatcher]) -> tuple[int, str, str]:
     return 0 if says_of_this(seen, "Accepted") else 1 if was_accepted else 2, seen.created, seen.name
 
 
-def _accepted(seen: Seen[Dispatcher], users: dict[tuple[str, str], str]) -> Condition:
+def _accepted(seen: Seen[Dispatcher], users: _Users) -> Condition:
     if seen.value is None:
         return Condition("Accepted", "False", "InvalidSpec", seen.problem)
     nats = seen.value.spec.nats
     credentials = nats.credentials_secret_ref
-    address = urlsplit(nats.url)
-    server = f"{address.hostname}:{address.port or NATS_PORT}"
-    place = (server, f"{credentials.name}/{credentials.key}" if credentials else "")
-    first = users.setdefault(place, seen.name)
-    if first != seen.name:
+    account = f"{credentials.name}/{credentials.key}" if credentials else ""
+    places = [(server, account) for server in parse_nats(nats.url).servers]
+    first = next((users[place] for place in places if place in users), None)
+    if first is not None:
         return Condition(
             "Accepted",
             "False",
@@ -51,6 +51,7 @@ def _accepted(seen: Seen[Dispatcher], users: dict[tuple[str, str], str]) -> Cond
             f"spec.nats: the Dispatcher {first} uses this NATS account; give each Dispatcher a NATS, or an account "
             "with credentials, of its own",
         )
+    users |= dict.fromkeys(places, seen.name)
     return Condition("Accepted", "True", "Accepted", "the spec is valid")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from hookline import __version__
 from hookline.control.kinds import (
@@ -28,6 +27,7 @@ from hookline.control.kinds import (
 )
 from hookline.dispatcher import Dispatcher, DispatcherSpec, Egress
 from hookline.egress import literal_address, parse_proxy
+from hookline.natsaddress import parse_nats
 from hookline.owner import Installation
 from hookline.resource import API_VERSION
 from hookline.routes import BOOK_SHARDS
@@ -36,9 +36,6 @@ Object = Mapping[str, Any]
 
 PORT = 8080
 """Of health, metrics and the report."""
-
-NATS_PORT = 4222
-"""Where an address names none."""
 
 BOOK_FOLDER = "/var/run/hookline/book"
 CREDENTIALS_FOLDER = "/var/run/hookline/nats"
@@ -231,7 +228,7 @@ def _sources(name: str) -> list[dict[str, Any]]:
 
 
 def _network_policy(dispatcher: Dispatcher) -> dict[str, Any]:
-    nats_port = urlsplit(dispatcher.spec.nats.url).port or NATS_PORT
+    nats_ports = sorted({server.port for server in parse_nats(dispatcher.spec.nats.url).servers})
     return {
         "podSelector": _selector(dispatcher),
         "policyTypes": ["Ingress", "Egress"],
@@ -246,7 +243,7 @@ def _network_policy(dispatcher: Dispatcher) -> dict[str, Any]:
         ],
         "egress": [
             {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
-            {"ports": [{"protocol": "TCP", "port": nats_port}]},
+            {"ports": [{"protocol": "TCP", "port": port} for port in nats_ports]},
             _to_receivers(dispatcher.spec.egress),
         ],
     }

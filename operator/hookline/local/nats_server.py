@@ -17,13 +17,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 
+from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
+
 log = structlog.get_logger(__name__)
 
-DEFAULT_PORT = 4222
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 _RESTART_PAUSE_SECONDS = 0.2
@@ -53,6 +53,8 @@ class NatsServer:
         self._data = data
         self._sync_interval = sync_interval
         self._process: asyncio.subprocess.Process | None = None
+        self._token = secrets.token_hex(24)
+        self._port = DEFAULT_PORT
         self.url = ""
 
     @property
@@ -110,13 +112,12 @@ class NatsServer:
         await self._wait_until_up(self._process)
 
     async def _wait_until_up(self, process: asyncio.subprocess.Process) -> None:
-        parts = urlsplit(self.url)
         deadline = asyncio.get_running_loop().time() + START_SECONDS
         while asyncio.get_running_loop().time() < deadline:
             if process.returncode is not None:
                 raise NatsServerError(f"nats-server did not start: {self._last_words()}")
             try:
-                _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
             except OSError:
                 await asyncio.sleep(0.05)
                 continue
@@ -133,24 +134,25 @@ class NatsServer:
 
     def _choose_url(self) -> str:
         """The address of this folder's last server, so that publishers find it again, else a free port, a new token."""
-        parts = urlsplit(known_url(self._data) or "")
-        token = parts.username or secrets.token_hex(24)
-        wanted = [parts.port] if parts.port else []
-        port = next((each for each in [*wanted, DEFAULT_PORT] if _free(each)), 0) or _any_port()
-        return f"nats://{token}@127.0.0.1:{port}"
+        wanted: list[int] = []
+        with contextlib.suppress(BadNatsAddress):
+            last = parse_nats(known_url(self._data) or "")
+            wanted = [last.servers[0].port]
+            self._token = (last.login and last.login.token) or self._token
+        self._port = next((each for each in [*wanted, DEFAULT_PORT] if _free(each)), 0) or _any_port()
+        return f"nats://{self._token}@127.0.0.1:{self._port}"
 
     def _configuration(self) -> str:
-        parts = urlsplit(self.url)
         settings = {
             "server_name": "hookline",
-            "listen": f"127.0.0.1:{parts.port}",
+            "listen": f"127.0.0.1:{self._port}",
             "max_payload": 1_048_576,
             # Written by the server itself: a Hookline killed right after the start could not.
             "pid_file": str(self._pid_file),
             "log_file": str(self._data / "nats.log"),
             "logfile_size_limit": 10_000_000,
             "logfile_max_num": 3,
-            "authorization": {"token": parts.username},
+            "authorization": {"token": self._token},
             "jetstream": {
                 "store_dir": str(self._data / "jetstream"),
                 "sync_interval": self._sync_interval,

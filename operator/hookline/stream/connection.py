@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
@@ -20,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
+from hookline.natsaddress import Login, parse_nats
 from hookline.private_parts import require
 from hookline.queue_problem import QueueProblem, QueueReason
 from hookline.stream.credentials import Credentials, CredentialsError
@@ -108,8 +108,9 @@ class _Client(Client):
     subscription: 2.9 us less for each of the three messages of a delivery.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, encrypted: bool = False) -> None:
         super().__init__()
+        self._encrypted = encrypted
         self._listeners: dict[int, Callable[[Heard], None]] = {}
         self.denied: dict[str, str] = {}
         """What the server did not permit since the connection was made: subject, and publish or subscribe."""
@@ -193,8 +194,8 @@ class _Client(Client):
         return found
 
     def _connect_command(self) -> bytes:
-        server = self._current_server
-        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+        # Whichever server it is: one that another server named counts as well.
+        if self._encrypted and not self._server_info.get("tls_required"):
             raise NotEncrypted
         return super()._connect_command()
 
@@ -249,12 +250,6 @@ def cut(client: Client) -> None:
         client.cut()
 
 
-def shown(url: str) -> str:
-    """A NATS address without user and token, for messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
-
-
 async def connect(
     url: str,
     *,
@@ -266,6 +261,9 @@ async def connect(
 ) -> Client:
     """A connection that reconnects for ever. Raises StreamUnavailable when there is none within `connect_seconds`.
 
+    `url` is as in natsaddress; raises its BadNatsAddress. Its login counts for every server, also for those that a
+    server names: the library would decode nothing of it, and say nothing to the others.
+
     `on_closed` is called when the server ended it for good, as it does when credentials expire: connect anew then.
     `credentials` is read for each connection.
 
@@ -274,13 +272,18 @@ async def connect(
     after two minutes. flusher_queue_size is 0, without a bound: with its 1024 places taken by those who wait for room,
     the ping waits as well, and nothing is noticed.
     """
-    client = _Client()
-    told = _Told(client, shown(url), on_reconnect)
+    address = parse_nats(url)
+    client = _Client(encrypted=address.encrypted)
+    told = _Told(client, address.shown(), on_reconnect)
+    login = address.login or Login()
     user = Credentials(credentials) if credentials is not None else None
     try:
         await asyncio.wait_for(
             client.connect(
-                url,
+                list(address.urls),
+                user=login.user,
+                password=login.password,
+                token=login.token,
                 name=name,
                 connect_timeout=2,
                 allow_reconnect=True,

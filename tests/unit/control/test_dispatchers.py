@@ -70,9 +70,17 @@ def test_a_status_of_another_shape_counts_as_none(status: Mapping[str, Any]) -> 
     assert judged([with_status("a", 1, 1, status)])["a"].status == "True"
 
 
-@pytest.mark.parametrize("url", ["nats://nats", "tls://nats:4222", "nats://NATS:4222"])
+@pytest.mark.parametrize(
+    "url",
+    ["nats://nats", "tls://nats:4222", "nats://NATS:4222", "nats://nats.", "nats://other:4223,nats://nats:4222"],
+)
 def test_one_nats_is_known_however_its_address_is_written(url: str) -> None:
     assert judged([seen("a"), seen("b", url, 2)])["b"].reason == "NATSInUse"
+
+
+def test_what_a_refused_one_names_is_free_for_others() -> None:
+    found = judged([seen("a", "nats://1,nats://2"), seen("b", "nats://2,nats://3", 2), seen("c", "nats://3", 3)])
+    assert [found[name].reason for name in "abc"] == ["Accepted", "NATSInUse", "Accepted"]
 
 
 def test_another_server_port_or_account_is_another_nats() -> None:

@@ -302,6 +302,16 @@ def ports_of(dispatcher: Dispatcher) -> set[tuple[str, int]]:
     return {(port["protocol"], port["port"]) for rule in rules for port in rule.get("ports", ()) if "to" not in rule}
 
 
+def test_pods_may_reach_every_port_of_a_list_of_servers() -> None:
+    url = "nats://a:4223,nats://b,nats://c:4223"
+    assert ports_of(a_dispatcher(spec={"nats": {"url": url}})) == {
+        ("UDP", 53),
+        ("TCP", 53),
+        ("TCP", 4222),
+        ("TCP", 4223),
+    }
+
+
 @pytest.mark.parametrize(("url", "port"), [("nats://nats", 4222), ("nats://nats:4333", 4333), ("tls://[fd00::1]:1", 1)])
 def test_pods_may_reach_names_and_their_nats_wherever_it_is(url: str, port: int) -> None:
     assert ports_of(a_dispatcher(spec={"nats": {"url": url}})) == {("UDP", 53), ("TCP", 53), ("TCP", port)}
