@@ -317,7 +317,8 @@ def _unsettled(webhook: Object, route: Route | None) -> list[str]:
     if (webhook.get("status") or {}).get("observedGeneration") != generation:
         return [f"{title} was not looked at"]
     if condition_of(webhook, "Accepted").get("status") != "True":
-        return [f"{title} is not accepted, and hears events"] if route is not None and route.event else []
+        waits = condition_of(webhook, "Accepted").get("reason") == "DispatcherNotFound"
+        return [f"{title} is not accepted, and hears events"] if route and route.event and not waits else []
     if route is None or (route.generation, route.url) != (generation, split_query(webhook["spec"]["url"])[0]):
         return [f"{title} is not in the book as it is"]
     resolved, programmed = (condition_of(webhook, each).get("status") for each in ("SecretsResolved", "Programmed"))

@@ -6,6 +6,7 @@ Decides what is awaited: a Webhook whose newest form not all senders are known t
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,10 +26,12 @@ from hookline.bookfiles import (
 )
 from hookline.control.kinds import BOOK_LABEL, keys_name, labels_of, root_name, routes_name
 from hookline.routes import (
+    BOOK_FILE,
     BOOK_SHARDS,
     DispatcherRecord,
     Keys,
     Route,
+    RouteState,
     TypeRecord,
     index_file,
     shard_of,
@@ -57,12 +60,17 @@ class _Entry:
     route_json: bytes = field(repr=False)
     keys_json: bytes = field(repr=False)
 
+    @property
+    def hears(self) -> bool:
+        return self.route.event is not None and self.route.state is not RouteState.DISABLED
+
 
 class _Shard:
     """The Webhooks of one shard, and how long its files are."""
 
     def __init__(self) -> None:
         self.entries: dict[str, _Entry] = {}
+        self.hearing = 0
         self._routes_bytes = self._keys_bytes = len("[]")
 
     def set(self, entry: _Entry) -> bool:
@@ -75,6 +83,7 @@ class _Shard:
             return False
         self._routes_bytes, self._keys_bytes = routes_bytes, keys_bytes
         self.entries[entry.route.uid] = entry
+        self.hearing += entry.hears - (there.hears if there else False)
         return True
 
     def pop(self, uid: str) -> bool:
@@ -82,6 +91,7 @@ class _Shard:
         there = self.entries.pop(uid, None)
         if there is None:
             return False
+        self.hearing -= there.hears
         self._routes_bytes -= len(there.route_json) + 1
         self._keys_bytes -= len(there.keys_json) + 1
         return True
@@ -129,6 +139,16 @@ class DesiredBook:
         """The keys in the book, or those that a half-written shard still had: a rotation needs them."""
         entry = self._entry(uid)
         return entry.keys if entry else self._left.get(uid)
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Have these shards, if only empty: a root in the cluster names them."""
+        for number in numbers:
+            self._shards.setdefault(number, _Shard())
+
+    @property
+    def hearing(self) -> int:
+        """Webhooks for which events become deliveries."""
+        return sum(shard.hearing for shard in self._shards.values())
 
     def load(self, number: int, files: Mapping[str, bytes]) -> None:
         """Take over a shard as it is in the cluster. Of one that is not whole only the keys are remembered."""
@@ -249,6 +269,15 @@ def root_manifest(
     files = encode_root(shards, record, types)
     metadata = _metadata(namespace, dispatcher, root_name(dispatcher))
     return {"metadata": metadata, "data": {name: content.decode() for name, content in files.items()}}
+
+
+def shards_of(root: Object | None) -> frozenset[int]:
+    """The shards that a root in the cluster names; none when it cannot be read."""
+    try:
+        named = json.loads((root or {})["data"][BOOK_FILE])["shards"]
+        return frozenset(each for each in named if type(each) is int and 0 <= each < BOOK_SHARDS)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return frozenset()
 
 
 def files_of(config_map: Object | None, secret: Object | None) -> dict[str, bytes]:

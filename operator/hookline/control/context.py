@@ -62,13 +62,16 @@ class Context:
 
     cluster: Cluster
     identity: Identity
-    observed: Observed = field(default_factory=Observed)
+    observed: Observed = field(init=False)
     queue: WorkQueue[Key] = field(default_factory=lambda: WorkQueue(first=_is_of_all))
     fleets: dict[str, Fleet] = field(default_factory=dict)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when senders are to be asked now: something is awaited, or pods changed."""
     _policy: tuple[int, Policy] | None = None
+
+    def __post_init__(self) -> None:
+        self.observed = Observed(self.identity.namespace)
 
     def policy(self) -> Policy:
         """Dispatchers and event types as they are now."""

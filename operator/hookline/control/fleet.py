@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hookline.control.book import DesiredBook
+from hookline.control.lately import Lately
 from hookline.control.observed import Key
 from hookline.control.senders import Report
 from hookline.control.status import Sick
@@ -32,8 +33,18 @@ class Fleet:
     """Of these, how many did not serve all that was awaited, or did not answer."""
     queue: Condition = _UNHEARD
     """What senders say of their queue, those among them that are not ready."""
+    lately: Lately = field(default_factory=Lately)
+    """Webhooks that heard events by this book lately."""
+    held_back: str = ""
+    """Why the book is not written, if that is so."""
     late: frozenset[str] = frozenset()
     """Sender pods that said at the last look that they serve something else than the book."""
+
+    def written(self) -> Condition:
+        """The condition BookWritten."""
+        if self.held_back:
+            return Condition("BookWritten", "False", "LosesMost", self.held_back)
+        return Condition("BookWritten", "True", "Written", "the route book holds what the Webhooks say")
 
     def shard_key(self, uid: str) -> Key:
         """The shard that a Webhook falls into, as something to look at."""

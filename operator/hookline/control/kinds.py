@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hookline.resource import GROUP, LEND_LABEL, VERSION
@@ -74,6 +75,20 @@ def routes_name(dispatcher: str, shard: int) -> str:
 def keys_name(dispatcher: str, shard: int) -> str:
     """Of the Secret with the keys and the index of a shard."""
     return f"hookline-keys-{dispatcher}-{shard:02}"
+
+
+_BOOK_NAME = re.compile(r"hookline-(?:book-(?P<root>.+)|(?:routes|keys)-(?P<book>.+)-(?P<shard>[0-9]{2}))")
+
+
+def book_part(name: str) -> tuple[str, str | None] | None:
+    """The Dispatcher whose book an object of that name holds a part of, and the shard, None for the root.
+
+    Known by its name, which nobody can change: labels can be set and taken away by others.
+    """
+    found = _BOOK_NAME.fullmatch(name)
+    if found is None:
+        return None
+    return (found["root"], None) if found["root"] else (found["book"], found["shard"])
 
 
 def labels_of(dispatcher: str, component: str) -> dict[str, str]:

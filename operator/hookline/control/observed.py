@@ -15,7 +15,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from hookline.control.kinds import (
-    BOOK_LABEL,
     CONFIG_MAPS,
     DISPATCHER_LABEL,
     DISPATCHERS,
@@ -26,11 +25,11 @@ from hookline.control.kinds import (
     TOUCHED_ANNOTATION,
     WEBHOOKS,
     Kind,
-    root_name,
+    book_part,
 )
 from hookline.dispatcher import Dispatcher
 from hookline.eventtype import EventType
-from hookline.resource import LEND_LABEL, Resource, problems_of
+from hookline.resource import Resource, problems_of
 from hookline.secret import Secret, SecretProblem
 from hookline.webhook import Webhook
 
@@ -78,9 +77,10 @@ class SenderPod:
 
 
 class Observed:
-    """The state, by kind and place."""
+    """The state, by kind and place. `namespace` is the operator's own, in which route books are."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
         self.webhooks: dict[Place, Seen[Webhook]] = {}
         self.event_types: dict[Place, Seen[EventType]] = {}
         self.dispatchers: dict[Place, Seen[Dispatcher]] = {}
@@ -104,7 +104,7 @@ class Observed:
     def put(self, kind: Kind, manifest: Object) -> set[Key]:
         """An object is there, or changed. The keys that its news concerns; none when it is known."""
         metadata = manifest["metadata"]
-        slot, place = _slot(kind, metadata), _place(kind, metadata)
+        slot, place = self._slot(kind, metadata), _place(kind, metadata)
         version = _version(metadata)
         if version <= self._known(slot, place):
             return set()
@@ -118,7 +118,7 @@ class Observed:
     def remove(self, kind: Kind, manifest: Object) -> set[Key]:
         """An object is gone, unless another one of its name is there already, or the same one came back since."""
         metadata = manifest["metadata"]
-        slot, place = _slot(kind, metadata), _place(kind, metadata)
+        slot, place = self._slot(kind, metadata), _place(kind, metadata)
         version = _version(metadata)
         there = self._versions.get((slot, place))
         if there is None:
@@ -131,7 +131,11 @@ class Observed:
     def replace_all(self, kind: Kind, manifests: Iterable[Object], version: int, *, ours: bool = False) -> set[Key]:
         """A whole list of some version: what is neither in it nor newer is gone, whatever a watch said or missed."""
         slot = _slot_of(kind, ours=ours)
-        listed = {_place(kind, each["metadata"]): each for each in manifests}
+        listed = {
+            _place(kind, each["metadata"]): each
+            for each in manifests
+            if self.belongs(kind, each["metadata"], ours=ours)
+        }
         gone = [
             place
             for (where, place), (_, known) in self._versions.items()
@@ -140,6 +144,12 @@ class Observed:
         keys: set[Key] = set()
         for place in gone:
             keys |= self._drop(kind, slot, place, version)
+        if version >= self._listed.get(slot, 0):
+            # The newest word on all of them, also on what a list before it lacked.
+            self._listed[slot] = 0
+            for place in listed:
+                if self._gone.get((slot, place), 0) <= version:
+                    self._gone.pop((slot, place), None)
         for manifest in listed.values():
             keys |= self.put(kind, manifest)
         self.confirm(kind, version, ours=ours)
@@ -163,12 +173,29 @@ class Observed:
         With the version of the list, what came after it does not count.
         """
         slot = _slot_of(kind, ours=ours)
-        there = [each["metadata"] for each in listed if not each["metadata"].get("deletionTimestamp")]
+        found = (each["metadata"] for each in listed if self.belongs(kind, each["metadata"], ours=ours))
+        there = [metadata for metadata in found if not metadata.get("deletionTimestamp")]
         versions = {_place(kind, metadata): _version(metadata) for metadata in there}
         known = {place: each for (where, place), (_, each) in self._versions.items() if where == slot}
         if any(place not in versions and (version is None or each <= version) for place, each in known.items()):
             return True
         return any(self._known(slot, place) < each for place, each in versions.items())
+
+    def belongs(self, kind: Kind, metadata: Object, *, ours: bool) -> bool:
+        """Whether a list or watch of our own objects, or of all others, is the one that tells of this object.
+
+        Both may name it: whoever sets labels may lend a part of a book, or call a Secret one.
+        """
+        return kind not in (SECRETS, CONFIG_MAPS) or self._is_ours(kind, metadata) == ours
+
+    def _is_ours(self, kind: Kind, metadata: Object) -> bool:
+        """Whether an object is a part of a route book, whatever it is labelled. Such a Secret is never lent."""
+        own = kind in (SECRETS, CONFIG_MAPS) and metadata.get("namespace") == self._namespace
+        return own and book_part(metadata["name"]) is not None
+
+    def _slot(self, kind: Kind, metadata: Object) -> str:
+        """Lent Secrets and our own come from different lists and watches."""
+        return _slot_of(kind, ours=self._is_ours(kind, metadata))
 
     def all_keys(self) -> set[Key]:
         """Every resource, to be looked at."""
@@ -200,7 +227,7 @@ class Observed:
         if kind is PODS:
             self.pods[place] = _pod(manifest)
             return {Key("Senders", "", self.pods[place].dispatcher)}
-        if kind is SECRETS and not _is_ours(manifest["metadata"]):
+        if kind is SECRETS and not self._is_ours(kind, manifest["metadata"]):
             self.secrets[place] = _secret(manifest)
             return {Key("Webhook", *user) for user in self._by_secret.get(place, ())}
         self.objects[kind.name, place] = manifest
@@ -285,23 +312,12 @@ class Observed:
         return keys.union(*({Key("Dispatcher", *each)} | self.webhooks_of(each[1]) for each in self.dispatchers))
 
 
-def _slot(kind: Kind, metadata: Object) -> str:
-    """Lent Secrets and our own may have the same place, and come from different watches."""
-    return _slot_of(kind, ours=kind in (SECRETS, CONFIG_MAPS) and _is_ours(metadata))
-
-
 def _slot_of(kind: Kind, *, ours: bool) -> str:
     return f"own {kind.name}" if ours else kind.name
 
 
 def _version(metadata: Object) -> int:
     return int(metadata.get("resourceVersion") or 0)
-
-
-def _is_ours(metadata: Object) -> bool:
-    """What is lent is nobody's but its owner's, whatever else it is labelled."""
-    labels = metadata.get("labels") or {}
-    return BOOK_LABEL in labels and labels.get(LEND_LABEL) != "true"
 
 
 def _place(kind: Kind, metadata: Object) -> Place:
@@ -354,14 +370,9 @@ def _pod(manifest: Object) -> SenderPod:
 
 def _own_keys(metadata: Object) -> set[Key]:
     """What is to be looked at when one of our own objects changed: only its owner knows whether we did it."""
-    labels = metadata.get("labels") or {}
-    book, name = labels.get(BOOK_LABEL), metadata["name"]
-    if book is None:
-        dispatcher = labels.get(DISPATCHER_LABEL)
-        return {Key("Dispatcher", metadata.get("namespace") or "", dispatcher)} if dispatcher else set()
-    shard = name.rsplit("-", 1)[-1]
-    return {Key("Root", "", book) if name == root_name(book) or not _is_shard(shard) else Key("Shard", book, shard)}
-
-
-def _is_shard(text: str) -> bool:
-    return len(text) == 2 and text.isdecimal()
+    part = book_part(metadata["name"])
+    if part is not None:
+        dispatcher, shard = part
+        return {Key("Root", "", dispatcher) if shard is None else Key("Shard", dispatcher, shard)}
+    found = (metadata.get("labels") or {}).get(DISPATCHER_LABEL)
+    return {Key("Dispatcher", metadata.get("namespace") or "", found)} if found else set()

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import structlog
 
 from hookline.control import workload
-from hookline.control.book import files_of, keys_manifest, root_manifest, routes_manifest
+from hookline.control.book import files_of, keys_manifest, root_manifest, routes_manifest, shards_of
 from hookline.control.cluster import ClusterError, Conflict
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
@@ -58,9 +58,12 @@ LOOK_SECONDS = 5.0
 class Publisher:
     """The books of all Dispatchers."""
 
-    def __init__(self, context: Context, senders: Senders) -> None:
+    def __init__(self, context: Context, senders: Senders, *, read_again: Callable[[], Awaitable[None]]) -> None:
+        """`read_again` reads the whole cluster afresh and decides every Webhook anew. It raises ClusterError."""
         self._context = context
         self._senders = senders
+        self._read_all_again = read_again
+        self._reading = asyncio.Lock()
         self._touched_at: dict[str, float] = {}
         self._awaiting_since = time.monotonic()
 
@@ -71,12 +74,15 @@ class Publisher:
             secret = self._live(SECRETS, keys_name(fleet.name, number))
             if config_map is not None or secret is not None:
                 fleet.book.load(number, files_of(config_map, secret))
+        fleet.book.expect(shards_of(self._live(CONFIG_MAPS, root_name(fleet.name))))
+        fleet.lately.confirm(fleet.book.hearing, time.monotonic())
 
     async def reconcile_shard(self, name: str, number: int) -> None:
         """Have the cluster hold a shard as it should be. Raises ClusterError."""
         fleet = self._context.fleets.get(name)
         if fleet is None or number not in fleet.book.shards():
             return
+        await self._doubt(fleet)
         files = fleet.book.files(number)
         namespace = self._context.identity.namespace
         new = self._live(SECRETS, keys_name(name, number)) is None
@@ -90,14 +96,41 @@ class Publisher:
         if fleet.book.awaiting:
             self._context.wake.set()
 
+    async def _doubt(self, fleet: Fleet) -> None:
+        """Read the cluster again before most of a book is lost. Raises ClusterError: then nothing is written."""
+        async with self._reading:
+            before = fleet.lately.count
+            if not fleet.lately.loses_most(fleet.book.hearing, time.monotonic()):
+                return
+            facts = {"dispatcher": fleet.name, "before": before}
+            log.warning("most Webhooks would go at once; reading again", **facts, now=fleet.book.hearing)
+            self._hold_back(
+                fleet,
+                f"{fleet.book.hearing} of {before} Webhooks would hear events from now on; this is written once a "
+                "second read of the cluster says the same",
+            )
+            await self._read_all_again()
+            if fleet.lately.loses_most(fleet.book.hearing, time.monotonic()):
+                log.warning("a second read says the same: most Webhooks are gone", **facts, now=fleet.book.hearing)
+                fleet.lately.confirm(fleet.book.hearing, time.monotonic())
+            else:
+                log.error("a second read says otherwise: the first one was wrong", **facts, now=fleet.book.hearing)
+            self._hold_back(fleet, "")
+
+    def _hold_back(self, fleet: Fleet, why: str) -> None:
+        fleet.held_back = why
+        self._context.queue.add(Key("Dispatcher", self._context.identity.namespace, fleet.name))
+
     async def reconcile_root(self, name: str) -> None:
         """Have the cluster hold the root of a book: its shards, what is known of the Dispatcher, the event types."""
         fleet, seen = self._context.fleets.get(name), self._context.dispatcher(name)
         if fleet is None or seen is None or seen.value is None:
             return
-        shards = fleet.book.shards()
-        there = [number for number in shards if self._live(SECRETS, keys_name(name, number)) is not None]
-        if there != shards and self._live(CONFIG_MAPS, root_name(name)) is None:
+        shards, root = fleet.book.shards(), self._live(CONFIG_MAPS, root_name(name))
+        # One that a root names stays in it: its objects may be unseen for a moment, and are made anew.
+        named = shards_of(root)
+        there = [each for each in shards if each in named or self._live(SECRETS, keys_name(name, each)) is not None]
+        if there != shards and root is None:
             # Senders take what a first root leaves out for deleted. Each new shard has the root looked at again.
             return
         policy = self._context.policy()

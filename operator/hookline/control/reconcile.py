@@ -79,7 +79,9 @@ class Reconciler:
             await self._apply_workload(seen.value, stopped=True)
         deployment = self._context.observed.objects.get(place)
         available = dispatchers.available(deployment, seen.value.spec.replicas if seen.value else 0)
-        conditions = [accepted, available, fleet.queue, dispatchers.ready(accepted, fleet.queue, available)]
+        written = fleet.written()
+        ready = dispatchers.ready(accepted, fleet.queue, written, available)
+        conditions = [accepted, available, fleet.queue, written, ready]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
 

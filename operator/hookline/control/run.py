@@ -110,7 +110,7 @@ class Operator:
         self._election = Election(cluster, identity.namespace, lease, identity.name)
         self.context = Context(cluster, identity)
         self._webhooks = Webhooks(self.context)
-        self._publisher = Publisher(self.context, self._senders)
+        self._publisher = Publisher(self.context, self._senders, read_again=self._read_again)
         self._reconciler = Reconciler(self.context, self._webhooks, self._publisher)
         self._resync = asyncio.Event()
         self._ticked_at = time.monotonic()
@@ -207,7 +207,8 @@ class Operator:
         observed = self.context.observed
         for each, found in zip(lists, answers, strict=True):
             async for manifest in _unhurried(found.objects):
-                observed.put(each.kind, manifest)
+                if observed.belongs(each.kind, manifest["metadata"], ours=each.ours):
+                    observed.put(each.kind, manifest)
             observed.confirm(each.kind, found.version, ours=each.ours)
 
     async def _place_everything(self) -> None:
@@ -220,6 +221,14 @@ class Operator:
             self.context.add({Key("Shard", fleet.name, f"{number:02}") for number in fleet.book.shards()})
             self.context.queue.add(Key("Root", "", fleet.name))
         self.context.add(self.context.observed.all_keys())
+
+    async def _read_again(self) -> None:
+        """Every list afresh, and every Webhook decided by it."""
+        for each in (*self._watched_lists(), *self._own_lists()):
+            found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels)
+            self.context.add(self.context.observed.replace_all(each.kind, found.objects, found.version, ours=each.ours))
+        async for seen in _unhurried(list(self.context.observed.webhooks.values())):
+            self._webhooks.place(seen)
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
@@ -255,6 +264,8 @@ class Operator:
 
     def _hear(self, news: News) -> None:
         observed = self.context.observed
+        if not observed.belongs(news.kind, news.manifest["metadata"], ours=news.ours):
+            return
         keys = observed.remove(news.kind, news.manifest) if news.gone else observed.put(news.kind, news.manifest)
         self.context.add(keys)
         if news.relisted:
@@ -345,7 +356,7 @@ def _frames(error: Exception) -> str:
 
 
 def _watched(lists: Sequence[Listed]) -> list[Watched]:
-    return [Watched(each.kind, each.labels) for each in lists]
+    return [Watched(each.kind, each.labels, each.ours) for each in lists]
 
 
 async def _guarded(watch: Watch) -> None:

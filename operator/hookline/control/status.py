@@ -35,7 +35,8 @@ _TROUBLES = (FAILING, GONE)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 
 OURS = frozenset(
-    {"Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering", "Available", "QueueReady", "Stalled"}
+    {"Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering", "Stalled"}
+    | {"Available", "QueueReady", "BookWritten"}
 )
 """Every condition that the operator writes. Others in a status are somebody else's."""
 

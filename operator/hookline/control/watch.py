@@ -44,6 +44,8 @@ class Watched:
 
     kind: Kind
     labels: str = ""
+    ours: bool = False
+    """Parts of route books, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class News:
     kind: Kind
     manifest: Object = field(repr=False)
     gone: bool
+    ours: bool
     relisted: bool
     """Whether it comes from a list: the watch is new, or was broken."""
 
@@ -130,7 +133,7 @@ class Watch:
     async def _operator(self, loop: asyncio.AbstractEventLoop) -> None:
         registry = kopf.OperatorRegistry()
         for each in self._watched:
-            self._register(registry, each.kind, loop)
+            self._register(registry, each, loop)
         kopf.on.login(registry=registry)(self._login)
         await kopf.operator(
             registry=registry,
@@ -141,13 +144,14 @@ class Watch:
             stop_flag=self._stop,
         )
 
-    def _register(self, registry: kopf.OperatorRegistry, kind: Kind, loop: asyncio.AbstractEventLoop) -> None:
+    def _register(self, registry: kopf.OperatorRegistry, each: Watched, loop: asyncio.AbstractEventLoop) -> None:
+        kind, ours = each.kind, each.ours
         group, _, version = kind.api_version.rpartition("/")
 
         async def on_event(event: kopf.RawEvent, **_: Any) -> None:
             manifest: Any = event["object"]
             manifest["metadata"].pop("managedFields", None)
-            news = News(kind, manifest, gone=event["type"] == "DELETED", relisted=event["type"] is None)
+            news = News(kind, manifest, gone=event["type"] == "DELETED", ours=ours, relisted=event["type"] is None)
             loop.call_soon_threadsafe(self._on_news, news)
 
         kopf.on.event(group, version, kind.plural, id=kind.plural, registry=registry)(on_event)

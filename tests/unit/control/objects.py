@@ -79,19 +79,19 @@ def book_object(kind: Kind, name: str, dispatcher: str = "default", **metadata: 
 
 
 def seen_webhook(spec: Mapping[str, Any] | None = None, **more: Any) -> Seen[Webhook]:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook("hook", spec, **more))
     return next(iter(observed.webhooks.values()))
 
 
 def seen_event_type(event: str, schema: Any = None, **more: Any) -> Seen[EventType]:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(EVENT_TYPES, event_type(event, schema, **more))
     return next(iter(observed.event_types.values()))
 
 
 def seen_dispatcher(name: str = "default", spec: Mapping[str, Any] | None = None, **more: Any) -> Seen[Dispatcher]:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(DISPATCHERS, dispatcher(name, spec, **more))
     return next(iter(observed.dispatchers.values()))
 

@@ -314,10 +314,10 @@ def test_a_shard_comes_back_from_its_config_map_and_secret_and_only_the_secret_h
     assert (files_of(None, None), files_of({"data": None}, {})) == ({}, {})
 
 
-def test_the_objects_of_a_book_are_found_by_their_label_and_are_no_lent_secrets() -> None:
+def test_the_objects_of_a_book_are_no_lent_secrets() -> None:
     secret = keys_manifest("own", "edge", 5, book_with(entry(ONE)).files(5))
     assert secret["metadata"]["labels"][BOOK_LABEL] == "edge"
-    observed = Observed()
+    observed = Observed("own")
     observed.put(SECRETS, {**secret, "metadata": {**secret["metadata"], "resourceVersion": "1"}})
     assert observed.secrets == {}
 

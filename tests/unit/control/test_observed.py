@@ -110,7 +110,7 @@ class World:
 
 
 def fresh(manifests: list[Manifest]) -> Observed:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.replace_all(WEBHOOKS, manifests, 10**9)
     return observed
 
@@ -125,7 +125,7 @@ class Operator:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.observed = Observed()
+        self.observed = Observed(OWN)
         self.heard: dict[str, int] = {}
 
     def hear_watch(self, *, lost: bool = False) -> None:
@@ -238,7 +238,7 @@ def test_what_a_watch_missed_is_repaired_by_the_next_list(steps: list[tuple[str,
 
 
 def test_what_was_made_while_a_list_was_read_stays_and_what_was_deleted_stays_away() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook("old", version=5))
     listed = [webhook("old", version=5)]
     observed.put(WEBHOOKS, webhook("new", version=12))
@@ -248,7 +248,7 @@ def test_what_was_made_while_a_list_was_read_stays_and_what_was_deleted_stays_aw
 
 
 def test_what_is_known_to_be_gone_stays_gone_whatever_is_heard_of_others() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.remove(WEBHOOKS, webhook("a", version=8))
     observed.replace_all(SECRETS, [], 20)
     assert observed.put(WEBHOOKS, webhook("a", version=7)) == set()
@@ -259,7 +259,7 @@ def test_what_is_known_to_be_gone_stays_gone_whatever_is_heard_of_others() -> No
 
 
 def test_an_older_version_and_one_that_is_known_concern_nobody() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     assert observed.put(WEBHOOKS, webhook(version=5)) == {Key("Webhook", "team", "hook")}
     assert observed.put(WEBHOOKS, webhook(version=5)) == set()
     assert observed.put(WEBHOOKS, webhook(spec={"enabled": False}, version=4)) == set()
@@ -267,7 +267,7 @@ def test_an_older_version_and_one_that_is_known_concern_nobody() -> None:
 
 
 def test_the_end_of_a_former_object_does_not_take_the_one_that_has_its_name_now() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(uid="new", version=9))
     assert observed.remove(WEBHOOKS, webhook(uid="old", version=10)) == set()
     assert observed.remove(WEBHOOKS, webhook(uid="new", version=8)) == set()
@@ -276,7 +276,7 @@ def test_the_end_of_a_former_object_does_not_take_the_one_that_has_its_name_now(
 
 
 def test_what_is_being_deleted_is_gone_although_a_finalizer_holds_it() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(version=5))
     going = webhook(version=6, deletionTimestamp="2026-01-01T00:00:00Z")
     assert observed.put(WEBHOOKS, going) == {Key("Webhook", "team", "hook")}
@@ -286,7 +286,7 @@ def test_what_is_being_deleted_is_gone_although_a_finalizer_holds_it() -> None:
 
 @pytest.mark.parametrize("listed", [[webhook("a", version=3)], [webhook("a", version=2), webhook("b")], []])
 def test_a_list_of_metadata_differs_by_newer_more_or_fewer_objects(listed: list[Manifest]) -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook("a", version=2))
     assert observed.differs(WEBHOOKS, listed)
     assert not observed.differs(WEBHOOKS, [webhook("a", version=2)])
@@ -294,7 +294,7 @@ def test_a_list_of_metadata_differs_by_newer_more_or_fewer_objects(listed: list[
 
 
 def test_what_came_after_a_list_does_not_make_it_differ() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook("new", version=12))
     observed.put(WEBHOOKS, webhook("gone", version=9))
     observed.remove(WEBHOOKS, webhook("gone", version=11))
@@ -306,7 +306,7 @@ def test_what_came_after_a_list_does_not_make_it_differ() -> None:
 
 
 def test_a_secret_concerns_the_webhooks_that_name_it_in_its_namespace() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     for name, spec in enumerate(SPECS):
         observed.put(WEBHOOKS, webhook(f"w{name}", spec))
     observed.put(WEBHOOKS, webhook("w1", SPECS[1], namespace="elsewhere"))
@@ -318,7 +318,7 @@ def test_a_secret_concerns_the_webhooks_that_name_it_in_its_namespace() -> None:
 
 
 def test_a_webhook_that_names_another_secret_is_no_longer_concerned_by_the_first() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(spec=SPECS[1], version=1))
     observed.put(WEBHOOKS, webhook(spec=SPECS[2], version=2))
     assert observed.put(SECRETS, secret("keys")) == set()
@@ -326,7 +326,7 @@ def test_a_webhook_that_names_another_secret_is_no_longer_concerned_by_the_first
 
 
 def test_an_event_type_concerns_its_webhooks_and_every_book_and_a_new_status_of_it_nobody_else() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook("hears", {"event": "order.created"}))
     observed.put(WEBHOOKS, webhook("deaf"))
     observed.put(DISPATCHERS, dispatcher("default"))
@@ -341,7 +341,7 @@ def test_an_event_type_concerns_its_webhooks_and_every_book_and_a_new_status_of_
 
 
 def test_an_event_type_that_takes_another_event_concerns_the_webhooks_of_both() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     for event in ("Order", "ORDER"):
         observed.put(WEBHOOKS, webhook(f"hears-{event.lower()}-{len(observed.webhooks)}", {"event": event}))
     observed.put(EVENT_TYPES, event_type("Order", version=2))
@@ -350,7 +350,7 @@ def test_an_event_type_that_takes_another_event_concerns_the_webhooks_of_both() 
 
 
 def test_a_dispatcher_concerns_its_webhooks_and_every_other_dispatcher_with_theirs() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(DISPATCHERS, dispatcher("default"))
     observed.put(DISPATCHERS, dispatcher("edge"))
     observed.put(WEBHOOKS, webhook("mine"))
@@ -370,7 +370,7 @@ def test_a_dispatcher_concerns_its_webhooks_and_every_other_dispatcher_with_thei
 
 
 def test_labels_of_a_namespace_concern_its_webhooks_and_nothing_else_of_it_does() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook())
     observed.put(WEBHOOKS, webhook(namespace="elsewhere"))
     labelled: dict[str, Any] = {"labels": {"team": "a"}}
@@ -383,7 +383,7 @@ def test_labels_of_a_namespace_concern_its_webhooks_and_nothing_else_of_it_does(
 
 
 def test_a_sender_pod_is_known_by_its_dispatcher() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     assert observed.put(PODS, pod("one")) == {Key("Senders", "", "default")}
     observed.put(PODS, pod("two", "edge", ready=False, ip=""))
     (one,), (two,) = observed.sender_pods("default"), observed.sender_pods("edge")
@@ -406,7 +406,7 @@ def own_objects() -> Iterator[tuple[Kind, Manifest, Key]]:
 def test_our_own_objects_concern_what_writes_them_when_they_change_go_or_are_missing(
     kind: Kind, theirs: Manifest, key: Key
 ) -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     ours = kind in (CONFIG_MAPS, SECRETS)
     assert observed.put(kind, theirs) == {key}
     assert observed.objects == {(kind.name, (OWN, theirs["metadata"]["name"])): theirs}
@@ -414,20 +414,49 @@ def test_our_own_objects_concern_what_writes_them_when_they_change_go_or_are_mis
     assert observed.objects == {}
 
 
-def test_a_lent_secret_and_one_of_a_book_never_stand_for_each_other() -> None:
-    observed = Observed()
-    name = keys_name("default", 1)
-    observed.put(SECRETS, book_object(SECRETS, name, version=2))
-    observed.put(SECRETS, secret(name, {"secret": b"x"}, namespace=OWN, version=3))
-    assert observed.secrets.keys() == {(OWN, name)}
-    assert observed.replace_all(SECRETS, [], 5, ours=True) == {Key("Shard", "default", "01")}
-    assert observed.secrets.keys() == {(OWN, name)}
-    observed.replace_all(SECRETS, [], 6)
-    assert not observed.secrets
+def test_what_a_list_lacked_by_mistake_a_later_one_brings_back_as_it_was() -> None:
+    observed = Observed(OWN)
+    observed.put(WEBHOOKS, webhook("a", version=3))
+    observed.replace_all(WEBHOOKS, [], 9)
+    assert observed.webhooks == {}
+    assert observed.replace_all(WEBHOOKS, [webhook("a", version=3)], 9) == {Key("Webhook", "team", "a")}
+    assert observed.webhooks.keys() == {("team", "a")}
+
+
+LABELS: list[dict[str, str]] = [{}, {LEND_LABEL: "true"}, {LEND_LABEL: "true", BOOK_LABEL: "other"}, {BOOK_LABEL: ""}]
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_a_part_of_a_book_is_known_by_its_name_and_lent_to_nobody_whatever_it_is_labelled(
+    labels: dict[str, str],
+) -> None:
+    observed = Observed(OWN)
+    mine = secret(keys_name("default", 1), {"secret": b"x"}, namespace=OWN, version=3, labels=labels)
+    assert observed.belongs(SECRETS, mine["metadata"], ours=True)
+    assert not observed.belongs(SECRETS, mine["metadata"], ours=False)
+    assert observed.put(SECRETS, mine) == {Key("Shard", "default", "01")}
+    assert observed.secrets == {}
+    # The list of lent Secrets may name it, or not.
+    for listed in ([mine], []):
+        assert not observed.differs(SECRETS, listed, 5)
+        assert observed.replace_all(SECRETS, listed, 5) == set()
+    assert observed.objects
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace"),
+    [("hookline-keys-default-01", "team"), ("hookline-keys-default-1", OWN), ("keys", OWN)],
+)
+def test_a_secret_of_another_name_or_namespace_is_no_part_of_a_book(name: str, namespace: str) -> None:
+    observed = Observed(OWN)
+    theirs = secret(name, namespace=namespace, labels={LEND_LABEL: "true", BOOK_LABEL: "default"})
+    assert observed.belongs(SECRETS, theirs["metadata"], ours=False)
+    observed.put(SECRETS, theirs)
+    assert observed.secrets.keys() == {(namespace, name)}
 
 
 def test_a_lent_secret_that_its_owner_labels_as_a_book_is_lent_until_he_takes_it_back() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     labels = {LEND_LABEL: "true", BOOK_LABEL: "default"}
     observed.put(SECRETS, secret("keys", {"secret": b"x"}, version=1))
     observed.put(SECRETS, secret("keys", {"secret": b"y"}, version=2, labels=labels))
@@ -437,7 +466,7 @@ def test_a_lent_secret_that_its_owner_labels_as_a_book_is_lent_until_he_takes_it
 
 
 def test_a_spec_that_is_not_valid_is_kept_with_its_problem_and_without_its_value() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(spec={"url": f"http://{CANARY}/", "timeoutSeconds": 99}))
     seen = observed.webhooks["team", "hook"]
     assert seen.value is None
@@ -449,14 +478,14 @@ def test_a_spec_that_is_not_valid_is_kept_with_its_problem_and_without_its_value
 
 
 def test_a_secret_that_cannot_be_read_is_lent_and_empty() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(SECRETS, {**secret("keys"), "data": {"secret": "no base64!"}})
     found = observed.secrets["team", "keys"]
     assert (found.lent, found.data) == (True, {})
 
 
 def test_everything_is_looked_at_by_all_keys() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook())
     observed.put(EVENT_TYPES, event_type("Order"))
     observed.put(DISPATCHERS, dispatcher())
@@ -468,7 +497,7 @@ def test_everything_is_looked_at_by_all_keys() -> None:
 
 
 def test_the_representation_of_what_was_seen_shows_nothing_that_may_be_secret() -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     spec = {"url": f"https://example.com/?{CANARY}", "headers": [{"name": "X-A", "value": CANARY}]}
     observed.put(WEBHOOKS, webhook(spec=spec, status={"note": CANARY}))
     observed.put(SECRETS, secret("keys", {"secret": CANARY.encode()}))

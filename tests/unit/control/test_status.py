@@ -30,7 +30,7 @@ from hookline.routes import Keys, RetiredKey
 from hookline.signing import public_key
 from hookline.verdict import Condition
 from hookline.webhook import Webhook, WebhookStatus
-from unit.control.objects import seen_event_type, seen_webhook, webhook
+from unit.control.objects import OWN, seen_event_type, seen_webhook, webhook
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TYPES = ["Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering"]
@@ -128,7 +128,7 @@ def test_a_status_of_any_shape_is_read_and_what_has_another_one_counts_as_absent
 
 @pytest.mark.parametrize("status", ["text", 7, None, ["conditions"], {"conditions": "text"}])
 def test_a_status_that_is_no_mapping_is_no_status(status: Any) -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(status=status))
     (seen,) = observed.webhooks.values()
     assert word_in(seen.status, "Ready") == ("", "")
@@ -302,7 +302,7 @@ def test_both_are_told_when_ready_and_delivering_turn_at_once() -> None:
 @given(st.text("a-.", min_size=1, max_size=253), st.text(max_size=2000))
 @example("a" * 198 + "-b", "é" * 1000)
 def test_an_event_is_one_that_the_api_server_takes(name: str, message: str) -> None:
-    observed = Observed()
+    observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(f"a{name}"[:252] + "a"))
     (seen,) = observed.webhooks.values()
     event = told(READY, Condition("Ready", "False", "Other", message), seen)
