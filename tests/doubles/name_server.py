@@ -34,7 +34,9 @@ class NameServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Line(self), local_addr=("127.0.0.1", 0))
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Line(self), local_addr=("127.0.0.1", self.port)
+        )
         self.port = self._transport.get_extra_info("sockname")[1]
         return self
 
