@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from doubles.command import hookline, running
+from doubles.command import RunningCommand, hookline, running
 from doubles.local import SECRET, publish, receiver_of, until, until_stored
-from doubles.nats import free_port
+from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
@@ -396,3 +397,65 @@ def test_a_nats_that_does_not_answer_is_one_line_after_a_bounded_wait(tmp_path: 
     assert "hookline: NATS does not answer at nats://127.0.0.1:1" in said.splitlines()[-1]
     assert "tok-en" not in said
     assert "Traceback" not in said
+
+
+async def test_a_password_that_was_rotated_and_put_back_brings_deliveries_back(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, log, port = tmp_path / "hooks.yaml", tmp_path / "log", free_port()
+
+    def settings(password: str) -> dict[str, object]:
+        return {"authorization": {"users": [{"user": "u", "password": password}]}}
+
+    async with receiver_of(calls) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        url = f"nats://u:first%25@127.0.0.1:{port}"
+        async with nats(tmp_path / "nats", port, **settings("first%")):
+            command = RunningCommand(
+                ["run", str(files), "--nats", url, "--data", str(tmp_path / "data"), *LOOPBACK], log
+            )
+            command.start()
+            client = await connect(url, name="test")
+            await asyncio.to_thread(command.until_says, "route book in force")
+            ids = await publish(client, 1)
+            await until(lambda: len(calls) == 1, what="a delivery")
+            await client.close()
+        async with nats(tmp_path / "nats", port, **settings("second")):
+            await asyncio.to_thread(command.until_says, "refuses who we say we are", seconds=60)
+        async with nats(tmp_path / "nats", port, **settings("first%")):
+            client = await connect(url, name="test")
+            ids += await publish(client, 3)
+            await until(lambda: {call.webhook_id for call in calls} == set(ids), seconds=60, what="deliveries")
+            await client.close()
+            assert await asyncio.to_thread(command.end) == 0
+    assert "first%" not in command.output
+
+
+async def test_a_server_that_is_told_a_new_password_and_the_old_one_again_is_served_on(tmp_path: Path) -> None:
+    """It ends the connection for good, which a server that starts anew does not."""
+    calls: list[ReceivedCall] = []
+    files, log, port, pid = tmp_path / "hooks.yaml", tmp_path / "log", free_port(), tmp_path / "pid"
+    configuration = tmp_path / "nats" / "nats.conf"
+
+    def tell(password: str) -> None:
+        told = {**json.loads(configuration.read_text()), "authorization": {"token": password}}
+        configuration.write_text(json.dumps(told))
+        os.kill(int(pid.read_text()), signal.SIGHUP)
+
+    async with receiver_of(calls) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        async with nats(tmp_path / "nats", port, authorization={"token": "first"}, pid_file=str(pid)):
+            url = f"nats://first@127.0.0.1:{port}"
+            with running(log, "run", files, "--nats", url, "--data", tmp_path / "data", *LOOPBACK) as command:
+                await asyncio.to_thread(command.until_says, "route book in force")
+                client = await connect(url, name="test")
+                ids = await publish(client, 1)
+                await until(lambda: len(calls) == 1, what="a delivery")
+                tell("second")
+                await asyncio.to_thread(command.until_says, "waiting for the queue", seconds=60)
+                tell("first")
+                await client.close()
+                client = await connect(url, name="test")
+                ids += await publish(client, 3)
+                await until(lambda: {call.webhook_id for call in calls} == set(ids), seconds=60, what="deliveries")
+                await client.close()
+                assert await asyncio.to_thread(command.end) == 0

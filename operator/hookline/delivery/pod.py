@@ -35,9 +35,11 @@ from hookline.routes import Book, RouteState
 from hookline.stream.connection import (
     CONNECT_SECONDS,
     Client,
+    LoginRefused,
     QueueUnusable,
     StreamRefused,
     StreamUnavailable,
+    away,
     connect,
     cut,
 )
@@ -56,6 +58,8 @@ PATIENT_CONNECT_SECONDS = 30.0
 
 AGAIN_SECONDS = 2.0
 """After a session that failed, before the next."""
+
+_CLOSED = "NATS ended the connection for good, as it does when credentials expire"
 
 _DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, SHELF_EXPIRED, MALFORMED, INTERNAL_ERROR)
 _PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, *map(str, Kind))
@@ -92,6 +96,8 @@ class Pod:
         self._has_book = asyncio.Event()
         self._client: Client | None = None
         self._session: Session | None = None
+        self._moved = asyncio.Event()
+        self._was_ready = False
         self._problem: QueueProblem | None = None
         """Of the queue, as long as it is not ready."""
         self._stop = asyncio.Event()
@@ -122,7 +128,7 @@ class Pod:
     def queue_problem(self) -> QueueProblem | None:
         """Why the queue cannot be used, if that is so."""
         if self._problem is None and not self._is_connected():
-            return QueueProblem(QueueReason.NATS_UNREACHABLE, "not connected to NATS")
+            return away(self._client)
         return self._problem
 
     def _has_problem(self, reason: QueueReason) -> bool:
@@ -151,7 +157,10 @@ class Pod:
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until `stop`, then drain. Raises StreamUnavailable, StreamRefused unless it is patient."""
+        """Deliver until `stop`, then drain.
+
+        Unless it is patient raises StreamRefused, and StreamUnavailable as long as it was never ready.
+        """
         self._stop = stop
         self._books.on_change(self._book_changed)
         async with background(self._books.watch(stop)):
@@ -163,7 +172,7 @@ class Pod:
                 try:
                     await self._deliver(stop, connect_seconds)
                 except (StreamUnavailable, StreamRefused) as error:
-                    if not self._patient:
+                    if not self._patient and not (self._was_ready and isinstance(error, StreamUnavailable)):
                         raise
                     self._note(_problem_of(error))
                     await unless(stop, asyncio.sleep(AGAIN_SECONDS))
@@ -188,10 +197,12 @@ class Pod:
             on_reconnect=on_reconnect,
             on_closed=on_closed,
         )
+        self._moved.clear()
         try:
-            if await unless(stop, self._connected(connecting)):
-                async with background(_raise_when(closed), self._cut_late(stop)):
-                    await self._run_session(stop)
+            async with background(_raise_when(self._moved, "NATS is at another address now")):
+                if await unless(stop, self._connected(connecting)):
+                    async with background(_raise_when(closed, _CLOSED), self._cut_late(stop)):
+                        await self._run_session(stop)
         finally:
             self.ready.clear()
             self._session = None
@@ -200,6 +211,11 @@ class Pod:
                 with contextlib.suppress(RuntimeError, OSError):
                     await self._client.close()
                 self._client = None
+
+    def move_to(self, nats_url: str) -> None:
+        """NATS is at this address from now on; what is in hand comes again there."""
+        self._nats_url = nats_url
+        self._moved.set()
 
     async def _cut_late(self, stop: asyncio.Event) -> None:
         """However NATS hangs, nothing waits for it beyond the end. What it was not told by then comes again."""
@@ -218,6 +234,7 @@ class Pod:
         if self._problem is not None:
             log.info("the queue is there")
         self._problem = None
+        self._was_ready = True
         self.ready.set()
 
     async def _connected(self, connecting: Coroutine[Any, Any, Client]) -> None:
@@ -264,15 +281,15 @@ class Pod:
         self._on_attempt(attempt)
 
 
-async def _raise_when(closed: asyncio.Event) -> None:
-    await closed.wait()
-    raise StreamUnavailable("NATS ended the connection for good, as it does when credentials expire")
+async def _raise_when(happened: asyncio.Event, what: str) -> None:
+    await happened.wait()
+    raise StreamUnavailable(what)
 
 
 def _problem_of(error: StreamUnavailable | StreamRefused) -> QueueProblem:
     if isinstance(error, QueueUnusable):
         return error.problem
-    refused = isinstance(error, StreamRefused)
+    refused = isinstance(error, StreamRefused | LoginRefused)
     return QueueProblem(QueueReason.NATS_REFUSED if refused else QueueReason.NATS_UNREACHABLE, str(error))
 
 

@@ -10,23 +10,36 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
+from hookline.local.server_health import Pauses, monitor_of, refuses_writes
 from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
 
 log = structlog.get_logger(__name__)
 
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
-_RESTART_PAUSE_SECONDS = 0.2
+LOOK_SECONDS = 2.0
+"""How often the server is asked whether it takes writes."""
+
+ROOM_BYTES = 8 * 1024 * 1024
+"""Free on its disk before a server that ran out of room is started again: two files of a stream."""
+
+_LOG_STAMP = re.compile(r"^\[[0-9]+\] \S+ \S+ ")
+"""Process and time before each line of the server's log: the same problem is the same line without."""
+
+_TRIES_AT_PORT = 3
+"""At a port that another program holds, before the server moves to another one."""
 
 
 class NatsServerError(Exception):
@@ -47,11 +60,19 @@ def known_url(data: Path) -> str | None:
 
 
 class NatsServer:
-    """One nats-server on loopback, over the data folder `data`. The caller makes sure that nobody else uses it."""
+    """One nats-server on loopback, over the data folder `data`. The caller makes sure that nobody else uses it.
 
-    def __init__(self, data: Path, *, sync_interval: str = "always") -> None:
+    `on_moved` is called with the new address when another program took the port while the server was away.
+    """
+
+    def __init__(
+        self, data: Path, *, sync_interval: str = "always", on_moved: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._data = data
         self._sync_interval = sync_interval
+        self._on_moved = on_moved
+        self._health_path = f"/{secrets.token_hex(16)}"
+        """Without it nobody on this machine reads what the server says of its connections and streams."""
         self._process: asyncio.subprocess.Process | None = None
         self._token = secrets.token_hex(24)
         self._port = DEFAULT_PORT
@@ -65,21 +86,60 @@ class NatsServer:
     async def start(self) -> str:
         """Start, wait until it answers, return its address. Raises NatsServerError."""
         await self._end_leftover()
-        self.url = self._choose_url()
-        _write_private(url_file(self._data), self.url + "\n")
-        _write_private(self._data / "nats.conf", self._configuration())
+        self._last_choice()
+        self._choose_port()
         await self._spawn()
         return self.url
 
     async def supervise(self) -> None:
-        """Start it again whenever it ends. Runs until cancelled."""
+        """Start it again whenever it ends, or takes no writes although there is room. Runs until cancelled."""
+        loop, pauses = asyncio.get_running_loop(), Pauses()
         while True:
-            assert self._process is not None, "started before it is supervised"
-            code = await self._process.wait()
-            log.warning("nats-server ended; starting it again", exit_code=code)
-            await asyncio.sleep(_RESTART_PAUSE_SECONDS)
-            with contextlib.suppress(NatsServerError):
+            since_s = loop.time()
+            why = await self._must_start_again()
+            log.warning("starting nats-server again", why=why)
+            await self.stop()
+            await self._start_again(pauses, ran_seconds=loop.time() - since_s)
+
+    async def _must_start_again(self) -> str:
+        """Wait until the server has ended, or must be ended; why."""
+        assert self._process is not None, "started before it is supervised"
+        said = None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return f"it ended with exit code {await asyncio.wait_for(self._process.wait(), LOOK_SECONDS)}"
+            monitor = monitor_of(self._data, self._process.pid)
+            problem = await refuses_writes(monitor, self._health_path) if monitor else None
+            if problem and shutil.disk_usage(self._data).free >= ROOM_BYTES:
+                return f"it takes no writes after an error of the disk, until it is started anew: {problem}"
+            if problem and problem != said:
+                log.error("the queue takes no writes; free some room on its disk", data=str(self._data), why=problem)
+            said = problem
+
+    async def _start_again(self, pauses: Pauses, *, ran_seconds: float) -> None:
+        said, foreign, before = "", 0, self.url
+        while True:
+            await asyncio.sleep(pauses.next_seconds(ran_seconds=ran_seconds))
+            foreign = 0 if _free(self._port) else foreign + 1
+            try:
+                if foreign >= _TRIES_AT_PORT:
+                    self._move()
                 await self._spawn()
+            except NatsServerError as error:
+                if str(error) != said:
+                    log.warning("nats-server cannot be started; trying again", problem=str(error))
+                said, ran_seconds = str(error), 0.0
+            else:
+                break
+        if self.url != before:
+            self._on_moved(self.url)
+
+    def _move(self) -> None:
+        """To another port, since another program holds ours. Publishers find it in the file of the address."""
+        taken = self._port
+        self._choose_port()
+        if self._port != taken:
+            log.warning("another program took the port of the queue, which moves", port=self._port, taken=taken)
 
     async def stop(self) -> None:
         """End it in order: SIGTERM, and SIGKILL when it does not go."""
@@ -99,6 +159,10 @@ class NatsServer:
         return self._data / "nats.pid"
 
     async def _spawn(self) -> None:
+        self._write(url_file(self._data), self.url + "\n")
+        self._write(self._data / "nats.conf", self._configuration())
+        for stale in self._data.glob("nats-server_*.ports"):
+            stale.unlink(missing_ok=True)
         self._process = await asyncio.create_subprocess_exec(
             _binary(),
             "--config",
@@ -116,13 +180,11 @@ class NatsServer:
         while asyncio.get_running_loop().time() < deadline:
             if process.returncode is not None:
                 raise NatsServerError(f"nats-server did not start: {self._last_words()}")
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            return
+            if monitor_of(self._data, process.pid) is not None:
+                return
+            await asyncio.sleep(0.02)
+        # Two on one store would damage it.
+        await self.stop()
         raise NatsServerError(f"nats-server did not answer within {START_SECONDS:g} s: {self._last_words()}")
 
     def _last_words(self) -> str:
@@ -130,22 +192,34 @@ class NatsServer:
             lines = (self._data / "nats.log").read_text(errors="replace").splitlines()
         except OSError:
             return "it wrote no log"
-        return lines[-1][:300] if lines else "its log is empty"
+        return _LOG_STAMP.sub("", lines[-1])[:300] if lines else "its log is empty"
 
-    def _choose_url(self) -> str:
-        """The address of this folder's last server, so that publishers find it again, else a free port, a new token."""
-        wanted: list[int] = []
+    def _last_choice(self) -> None:
+        """Port and token of this folder's last server, so that publishers find it again."""
         with contextlib.suppress(BadNatsAddress):
             last = parse_nats(known_url(self._data) or "")
-            wanted = [last.servers[0].port]
+            self._port = last.servers[0].port
             self._token = (last.login and last.login.token) or self._token
-        self._port = next((each for each in [*wanted, DEFAULT_PORT] if _free(each)), 0) or _any_port()
-        return f"nats://{self._token}@127.0.0.1:{self._port}"
+
+    def _choose_port(self) -> None:
+        self._port = next((each for each in (self._port, DEFAULT_PORT) if _free(each)), 0) or _any_port()
+        self.url = f"nats://{self._token}@127.0.0.1:{self._port}"
+
+    def _write(self, path: Path, text: str) -> None:
+        """Only what differs: on a full disk the file that there is stays whole."""
+        try:
+            if not path.exists() or path.read_text(errors="replace") != text:
+                _write_private(path, text)
+        except OSError as error:
+            raise NatsServerError(f"{path} cannot be written: {error.strerror or type(error).__name__}") from None
 
     def _configuration(self) -> str:
         settings = {
             "server_name": "hookline",
             "listen": f"127.0.0.1:{self._port}",
+            "http": "127.0.0.1:-1",
+            "http_base_path": self._health_path,
+            "ports_file_dir": str(self._data),
             "max_payload": 1_048_576,
             # Written by the server itself: a Hookline killed right after the start could not.
             "pid_file": str(self._pid_file),
@@ -219,6 +293,8 @@ def _any_port() -> int:
 
 
 def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+    new.replace(path)

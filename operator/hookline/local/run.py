@@ -105,6 +105,7 @@ class LocalHookline:
         self._sync_interval = sync_interval
         self._grace_seconds = grace_seconds
         self._said: list[Finding] = []
+        self._pod: Pod | None = None
         self.ready = asyncio.Event()
         self.nats_url = ""
 
@@ -115,12 +116,12 @@ class LocalHookline:
             async with self._queue() as url:
                 self.nats_url = url
                 self._look(force=True)
-                await self._deliver(url, stop)
+                await self._deliver(stop)
 
-    async def _deliver(self, url: str, stop: asyncio.Event) -> None:
-        pod = Pod(
+    async def _deliver(self, stop: asyncio.Event) -> None:
+        self._pod = pod = Pod(
             self._book_folder,
-            url,
+            self.nats_url,
             installation=installation_of(self._data, self._take_over_from),
             on_attempt=self._on_attempt,
             grace_seconds=self._grace_seconds,
@@ -138,13 +139,18 @@ class LocalHookline:
         if self._nats_url is not None:
             yield self._nats_url
             return
-        server = NatsServer(self._data, sync_interval=self._sync_interval)
+        server = NatsServer(self._data, sync_interval=self._sync_interval, on_moved=self._moved)
         url = await server.start()
         try:
             async with background(server.supervise()):
                 yield url
         finally:
             await server.stop()
+
+    def _moved(self, url: str) -> None:
+        self.nats_url = url
+        if self._pod is not None:
+            self._pod.move_to(url)
 
     async def _watch(self) -> None:
         while True:

@@ -37,6 +37,7 @@ CLOSE_SECONDS = 2.0
 
 Happened = Callable[[], Awaitable[None]]
 
+_REFUSES = "refuses who we say we are"
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEAD = b"NATS/1.0\r\n"
 """How the headers of a message begin; those of a status have its number before the line ends."""
@@ -52,6 +53,10 @@ class StreamUnavailable(Exception):
 
 class StreamRefused(Exception):
     """NATS answered, and said no: a full stream, a missing stream, missing permissions."""
+
+
+class LoginRefused(StreamUnavailable):
+    """NATS does not know who we say we are. It may, later: who manages it changes users and passwords in turn."""
 
 
 class QueueUnusable(StreamRefused):
@@ -111,6 +116,8 @@ class _Client(Client):
     def __init__(self, *, encrypted: bool = False) -> None:
         super().__init__()
         self._encrypted = encrypted
+        self.refused = ""
+        """What to do about the login, as long as the server refuses it."""
         self._listeners: dict[int, Callable[[Heard], None]] = {}
         self.denied: dict[str, str] = {}
         """What the server did not permit since the connection was made: subject, and publish or subscribe."""
@@ -244,6 +251,13 @@ def denied(client: Client, subject: str) -> QueueProblem | None:
     )
 
 
+def away(client: Client | None) -> QueueProblem:
+    """Why there is no connection now."""
+    if isinstance(client, _Client) and client.refused:
+        return QueueProblem(QueueReason.NATS_REFUSED, client.refused)
+    return QueueProblem(QueueReason.NATS_UNREACHABLE, "not connected to NATS")
+
+
 def cut(client: Client) -> None:
     """Wait for the server no longer: the connection ends as it is, and is made anew unless the client is closed."""
     if isinstance(client, _Client):
@@ -304,7 +318,8 @@ async def connect(
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(client.close(), 2)
-        raise StreamUnavailable(told.why(error, connect_seconds)) from None
+        kind = LoginRefused if client.refused else StreamUnavailable
+        raise kind(told.why(error, connect_seconds)) from None
     return client
 
 
@@ -317,6 +332,7 @@ class _Told:
         self._on_reconnect = on_reconnect
         self._last: Exception | None = None
         self._advice = ""
+        self._lost = False
 
     def why(self, error: Exception, seconds: float) -> str:
         """What kept us from connecting, and what to do."""
@@ -328,8 +344,12 @@ class _Told:
 
     async def error(self, error: Exception) -> None:
         self._last = error
+        advice = _advice(error, self._where)
+        if advice and advice != self._advice and self._lost:
+            log.warning("cannot connect to NATS again; trying on", problem=advice)
         # A server that refuses us often resets the connection as well: what it said first is what helps.
-        self._advice = _advice(error, self._where) or self._advice
+        self._advice = advice or self._advice
+        self._client.refused = self._advice if _REFUSES in self._advice else ""
         violation = _VIOLATION.search(str(error))
         if violation is not None:
             self._deny(violation["subject"], _WORDS[violation["what"].lower()])
@@ -344,11 +364,13 @@ class _Told:
             self._client.denied[subject] = what
 
     async def disconnected(self) -> None:
+        self._lost, self._advice = True, ""
         if not self._client.is_closed:
             log.warning("lost the connection to NATS; trying again", nats=self._where)
 
     async def reconnected(self) -> None:
         self._client.denied.clear()
+        self._client.refused = ""
         log.info("connected to NATS again", nats=self._where)
         if self._on_reconnect is not None:
             await self._on_reconnect()
@@ -363,5 +385,5 @@ def _advice(error: Exception, where: str) -> str:
     if isinstance(error, ssl.SSLError):
         return f"NATS at {where} is not trusted ({error.reason or type(error).__name__}); check its certificate"
     if "authorization" in str(error).lower():
-        return f"NATS at {where} refuses who we say we are; check the user, token or credentials file"
+        return f"NATS at {where} {_REFUSES}; check the user, token or credentials file"
     return ""

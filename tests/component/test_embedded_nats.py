@@ -1,0 +1,178 @@
+"""The embedded nats-server when its disk is full, its port is taken, or it cannot stay up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from doubles.command import hookline, running
+from doubles.local import SECRET, publish, receiver_of, until
+from hookline.local import nats_server as module
+from hookline.local.nats_server import NatsServer, NatsServerError, known_url
+from hookline.local.receiver import ReceivedCall
+from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
+from hookline.local.server_health import monitor_of
+from hookline.natsaddress import parse_nats
+from hookline.stream.connection import StreamUnavailable, connect
+from hookline.stream.names import event_subject
+from hookline.stream.publish import Publisher
+from hookline.stream.streams import Retention, ensure
+from hookline.tasks import cancel
+
+DISK_MB = 48
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only who may mount a file system has a small disk to fill")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[None]:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(65_536))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextlib.asynccontextmanager
+async def supervised(data: Path, moved: list[str]) -> AsyncIterator[NatsServer]:
+    data.mkdir(exist_ok=True)
+    server = NatsServer(data, on_moved=moved.append)
+    await server.start()
+    supervising = asyncio.create_task(server.supervise())
+    try:
+        yield server
+    finally:
+        await cancel([supervising])
+        await server.stop()
+
+
+@pytest.mark.timeout(180)
+async def test_a_queue_whose_disk_was_full_takes_events_again_and_delivers_all_that_were_published(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        one = webhook(
+            "one", url=receiver.url, event="IdentityCreated", secret_name="signing", ca_secret_name="ca", enabled=True
+        )
+        documents = [ca_secret("ca", receiver.ca_pem), lent_secret("signing", SECRET), one]
+        (tmp_path / "hooks.yaml").write_text(to_yaml(*(("", each) for each in documents)))
+        words = ("run", tmp_path / "hooks.yaml", "--data", small_disk / "data", "--allow-cidr", "127.0.0.0/8")
+        with running(tmp_path / "log", *words) as command:
+            command.until_says("route book in force")
+            client = await connect(known_url(small_disk / "data") or "", name="test", connect_seconds=20)
+            ids = await publish(client, 5)
+            await until(lambda: len(calls) >= 5, seconds=20, what="the first five")
+            with full(small_disk):
+                with pytest.raises(StreamUnavailable):
+                    await Publisher(client).store(event_subject("default", "IdentityCreated"), bytes(200_000))
+                await asyncio.to_thread(command.until_says, "the queue takes no writes")
+            await asyncio.to_thread(command.until_says, "until it is started anew")
+            await until(lambda: client.is_connected, seconds=20, what="the server")
+            ids += await publish(client, 5)
+            await until(lambda: set(ids) <= {call.webhook_id for call in calls}, seconds=60, what="all events")
+            await client.close()
+            assert command.end() == 0
+
+
+async def test_the_port_of_a_server_that_is_away_is_taken_by_another_program(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    moved: list[str] = []
+    async with supervised(tmp_path / "data", moved) as server:
+        before = parse_nats(server.url)
+        client = await connect(server.url, name="test")
+        await ensure(client, Retention())
+        await Publisher(client).store(event_subject("default", "A"), b"{}")
+        await client.close()
+        taken = await asyncio.to_thread(_killed_and_taken, server, before.servers[0].port)
+        try:
+            await until(lambda: moved != [], seconds=15, what="another port")
+        finally:
+            taken.close()
+        after = parse_nats(moved[0])
+        assert after.servers[0].port != before.servers[0].port
+        assert after.login == before.login
+        assert known_url(tmp_path / "data") == server.url == moved[0]
+        client = await connect(moved[0], name="test")
+        assert (await client.jetstream().stream_info("EVENTS")).state.messages == 1
+        await client.close()
+    said = capfd.readouterr().out
+    assert said.count("cannot be started") == 1
+    assert "address already in use" in said
+
+
+async def test_another_program_at_the_port_is_never_taken_for_the_own_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    server = NatsServer(tmp_path / "data")
+    monkeypatch.setattr(module, "_free", lambda _: True)
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        (tmp_path / "data" / "nats.url").write_text(f"nats://token@127.0.0.1:{port}\n")
+        with pytest.raises(NatsServerError, match="address already in use"):
+            await server.start()
+
+
+async def test_what_the_server_says_of_itself_is_for_its_owner_alone(tmp_path: Path) -> None:
+    async with supervised(tmp_path / "data", []) as server:
+        assert server.pid is not None
+        monitor = monitor_of(tmp_path / "data", server.pid)
+        assert monitor is not None
+        for path in ("/varz", "/connz", "/subsz", "/jsz", "/healthz"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(monitor.rpartition(":")[2]))
+            writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            assert (await reader.readline()).split()[1] == b"404"
+            writer.close()
+
+
+async def test_a_data_folder_on_a_full_disk_is_one_line(small_disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "hooks.yaml").write_text("")
+    with full(small_disk):
+        done = await asyncio.to_thread(hookline, "run", tmp_path / "hooks.yaml", "--data", small_disk / "data")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1].startswith("hookline: ")
+    assert "Traceback" not in done.stderr.decode()
+
+
+def _killed_and_taken(server: NatsServer, port: int) -> socket.socket:
+    """Kill the server and take its port before it comes again."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            taken = socket.socket()
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+        except OSError:
+            taken.close()
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        else:
+            return taken
