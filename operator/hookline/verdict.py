@@ -105,7 +105,14 @@ def record_of(dispatcher: Dispatcher) -> DispatcherRecord:
 
 
 def decide(webhook: Webhook, around: Surroundings) -> Verdict:
-    """The verdict over one Webhook. Never raises."""
+    """The verdict over one Webhook. Never raises: a fault in one decision must not stop those over all others."""
+    try:
+        return _decide(webhook, around)
+    except Exception as error:  # noqa: BLE001  # whatever stands in a Webhook or a Secret
+        return _undecided(webhook, type(error).__name__)
+
+
+def _decide(webhook: Webhook, around: Surroundings) -> Verdict:
     accepted = _accepted(webhook, around)
     keys, refusal = _keys(webhook, around.secrets)
     resolved = (
@@ -115,6 +122,18 @@ def decide(webhook: Webhook, around: Surroundings) -> Verdict:
     )
     ready = summary(webhook, accepted, resolved)
     return Verdict(accepted, resolved, ready, _route(webhook, around, accepted, resolved), keys)
+
+
+def _undecided(webhook: Webhook, problem: str) -> Verdict:
+    """What it had waits, and what is new for it too."""
+    message = f"a fault in Hookline kept it from being decided ({problem}): please report it; its deliveries wait"
+    accepted = Condition("Accepted", "False", "InternalError", message)
+    unknown = Condition("SecretsResolved", "Unknown", "InternalError", message)
+    route, keys = held(webhook.metadata.namespace, webhook.metadata.name)
+    uid = {"uid": _uid(webhook)}
+    route = route.model_copy(update={**uid, "generation": webhook.metadata.generation, "event": webhook.spec.event})
+    ready = Condition("Ready", "False", "InternalError", message)
+    return Verdict(accepted, unknown, ready, route, keys.model_copy(update=uid))
 
 
 def _uid(webhook: Webhook) -> str:

@@ -7,7 +7,6 @@ object, and their repr prints the data of Secrets.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from hookline import __version__
 from hookline.control.kinds import FIELD_MANAGER, Kind
+from hookline.control.reading import read_json
 
 Object = dict[str, Any]
 """An object as the API server writes it."""
@@ -245,7 +245,7 @@ class Cluster:
         found = _object(content)
         if not found:
             raise ClusterUnavailable(f"{method} {kind.plural}: the answer is not one of an API server")
-        return _without_managed_fields(found)
+        return found
 
 
 def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str) -> ClusterError:
@@ -266,13 +266,6 @@ def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str)
         return Invalid(f"{text} {_fields(content)}".strip())
     after = headers.get("Retry-After", "")
     return ClusterUnavailable(text, float(after) if re.fullmatch(r"[0-9]{1,4}", after) else 0.0)
-
-
-def _without_managed_fields(answer: Object) -> Object:
-    """They are half of an object, and nobody here reads them."""
-    for each in (answer, *(answer.get("items") or [])):
-        (each.get("metadata") or {}).pop("managedFields", None)
-    return answer
 
 
 def _reason(content: bytes) -> str:
@@ -298,8 +291,8 @@ def _fields(content: bytes) -> str:
 
 def _object(content: bytes) -> Object:
     try:
-        answer = json.loads(content)
-    except ValueError:
+        answer = read_json(content)
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
 

@@ -9,7 +9,7 @@ from hookline.control.observed import Seen
 from hookline.control.status import says_of_this, word_in
 from hookline.dispatcher import Dispatcher
 from hookline.natsaddress import Server, parse_nats
-from hookline.verdict import Condition
+from hookline.verdict import Condition, record_of
 
 Object = Mapping[str, Any]
 _Users = dict[tuple[Server, str], str]
@@ -25,7 +25,7 @@ def judged(dispatchers: Iterable[Seen[Dispatcher]]) -> dict[str, Condition]:
     conditions: dict[str, Condition] = {}
     users: _Users = {}
     for seen in sorted(dispatchers, key=_rank):
-        conditions[seen.name] = _accepted(seen, users)
+        conditions[seen.name] = _judged(seen, users)
     return conditions
 
 
@@ -33,6 +33,17 @@ def _rank(seen: Seen[Dispatcher]) -> tuple[int, str, str]:
     """Who comes first: whose spec was accepted as it is, then whose former one was, then the oldest."""
     was_accepted = word_in(seen.status, "Accepted")[0] == "True"
     return 0 if says_of_this(seen, "Accepted") else 1 if was_accepted else 2, seen.created, seen.name
+
+
+def _judged(seen: Seen[Dispatcher], users: _Users) -> Condition:
+    """Never raises: what is wrong with one must not stop the decision about every other object."""
+    try:
+        if seen.value is not None:
+            record_of(seen.value).policy()
+        return _accepted(seen, users)
+    except Exception as error:  # noqa: BLE001  # whatever stands in a Dispatcher
+        problem = f"the spec cannot be used ({type(error).__name__}); compare it with the field reference in crds/"
+        return Condition("Accepted", "False", "InvalidSpec", problem)
 
 
 def _accepted(seen: Seen[Dispatcher], users: _Users) -> Condition:

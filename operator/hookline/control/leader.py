@@ -110,7 +110,7 @@ class Election:
         self._see(lease)
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity")
-        if holder and holder != self._identity and not self._run_out(float(spec.get("leaseDurationSeconds") or 0)):
+        if holder and holder != self._identity and not self._run_out(_bounded(spec.get("leaseDurationSeconds"))):
             return False
         self._see(await self._cluster.replace(LEASES, self._manifest(lease, holder=self._identity)))
         return True
@@ -130,7 +130,18 @@ class Election:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         spec = dict((lease or {}).get("spec") or {})
         if spec.get("holderIdentity") != holder:
-            spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+            # At its largest it begins anew: the API server refuses a larger one, and nobody would ever lead.
+            transitions = _bounded(spec.get("leaseTransitions")) + 1
+            spec |= {"acquireTime": now, "leaseTransitions": transitions if transitions <= _MOST else 1}
         spec |= {"holderIdentity": holder, "leaseDurationSeconds": duration, "renewTime": now}
         version = {"resourceVersion": lease["metadata"]["resourceVersion"]} if lease else {}
         return {"metadata": {"namespace": self._namespace, "name": self._lease, **version}, "spec": spec}
+
+
+_MOST = 2**31 - 1
+"""Largest integer of a Lease (coordination.k8s.io/v1: int32)."""
+
+
+def _bounded(number: Any) -> int:
+    """A number of a Lease that anybody may have written; 0 for what is none."""
+    return number if isinstance(number, int) and 0 <= number <= _MOST else 0

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import structlog
 from pydantic import ValidationError
 
 from hookline.control.kinds import (
@@ -27,11 +28,14 @@ from hookline.control.kinds import (
     Kind,
     book_part,
 )
+from hookline.control.reading import MAX_DEPTH, TOO_DEEP
 from hookline.dispatcher import Dispatcher
 from hookline.eventtype import EventType
 from hookline.resource import Resource, problems_of
 from hookline.secret import Secret, SecretProblem
 from hookline.webhook import Webhook
+
+log = structlog.get_logger(__name__)
 
 Object = Mapping[str, Any]
 Place = tuple[str, str]
@@ -102,7 +106,17 @@ class Observed:
         self._by_namespace: defaultdict[str, set[Place]] = defaultdict(set)
 
     def put(self, kind: Kind, manifest: Object) -> set[Key]:
-        """An object is there, or changed. The keys that its news concerns; none when it is known."""
+        """An object is there, or changed. The keys that its news concerns; none when it is known.
+
+        Never raises: an object of a shape that nobody thought of must not stop the work on others.
+        """
+        try:
+            return self._put(kind, manifest)
+        except Exception as error:  # noqa: BLE001  # whatever stands in an object
+            _say_unreadable(kind, manifest, error)
+            return set()
+
+    def _put(self, kind: Kind, manifest: Object) -> set[Key]:
         metadata = manifest["metadata"]
         slot, place = self._slot(kind, metadata), _place(kind, metadata)
         version = _version(metadata)
@@ -117,7 +131,9 @@ class Observed:
 
     def remove(self, kind: Kind, manifest: Object) -> set[Key]:
         """An object is gone, unless another one of its name is there already, or the same one came back since."""
-        metadata = manifest["metadata"]
+        metadata: Any = manifest.get("metadata")
+        if not is_identity(metadata):
+            return set()
         slot, place = self._slot(kind, metadata), _place(kind, metadata)
         version = _version(metadata)
         there = self._versions.get((slot, place))
@@ -173,7 +189,7 @@ class Observed:
         With the version of the list, what came after it does not count.
         """
         slot = _slot_of(kind, ours=ours)
-        found = (each["metadata"] for each in listed if self.belongs(kind, each["metadata"], ours=ours))
+        found = (each["metadata"] for each in listed if self.belongs(kind, each.get("metadata"), ours=ours))
         there = [metadata for metadata in found if not metadata.get("deletionTimestamp")]
         versions = {_place(kind, metadata): _version(metadata) for metadata in there}
         known = {place: each for (where, place), (_, each) in self._versions.items() if where == slot}
@@ -181,11 +197,13 @@ class Observed:
             return True
         return any(self._known(slot, place) < each for place, each in versions.items())
 
-    def belongs(self, kind: Kind, metadata: Object, *, ours: bool) -> bool:
+    def belongs(self, kind: Kind, metadata: Any, *, ours: bool) -> bool:
         """Whether a list or watch of our own objects, or of all others, is the one that tells of this object.
 
         Both may name it: whoever sets labels may lend a part of a book, or call a Secret one.
         """
+        if not is_identity(metadata):
+            return False
         return kind not in (SECRETS, CONFIG_MAPS) or self._is_ours(kind, metadata) == ours
 
     def _is_ours(self, kind: Kind, metadata: Object) -> bool:
@@ -316,8 +334,21 @@ def _slot_of(kind: Kind, *, ours: bool) -> str:
     return f"own {kind.name}" if ours else kind.name
 
 
+def is_identity(metadata: Any) -> bool:
+    """Whether metadata says which object it is of: what a garbled answer may lack."""
+    return isinstance(metadata, Mapping) and isinstance(metadata.get("name"), str)
+
+
 def _version(metadata: Object) -> int:
-    return int(metadata.get("resourceVersion") or 0)
+    version = metadata.get("resourceVersion")
+    return int(version) if isinstance(version, str) and version.isascii() and version.isdigit() else 0
+
+
+def _say_unreadable(kind: Kind, manifest: Object, error: Exception) -> None:
+    """Which object, and nothing that stands in it."""
+    metadata = manifest.get("metadata") if isinstance(manifest, Mapping) else None
+    named = {key: str((metadata or {}).get(key, ""))[:253] for key in ("namespace", "name")}
+    log.error("an object cannot be read; left as it was", kind=kind.name, problem=type(error).__name__, **named)
 
 
 def _place(kind: Kind, metadata: Object) -> Place:
@@ -341,6 +372,8 @@ def _seen(model: type[R], manifest: Object) -> Seen[R]:
 
 
 def _parsed(model: type[R], manifest: Object) -> tuple[R | None, str]:
+    if TOO_DEEP in manifest:
+        return None, f"the object nests deeper than {MAX_DEPTH} levels; write a flatter one"
     try:
         return model.model_validate(manifest), ""
     except ValidationError as error:
@@ -353,7 +386,10 @@ def _secret(manifest: Object) -> Secret:
         return Secret.of_manifest(manifest)
     except (SecretProblem, ValidationError):
         metadata = manifest["metadata"]
-        return Secret(metadata.get("namespace", ""), metadata["name"], metadata.get("labels") or {}, {})
+        labels = metadata.get("labels")
+        return Secret(
+            metadata.get("namespace", ""), metadata["name"], labels if isinstance(labels, Mapping) else {}, {}
+        )
 
 
 def _pod(manifest: Object) -> SenderPod:

@@ -45,6 +45,7 @@ from hookline.control.senders import Senders
 from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
 from hookline.control.work import retry_seconds
+from hookline.resource import GROUP
 
 log = structlog.get_logger(__name__)
 
@@ -207,15 +208,14 @@ class Operator:
         observed = self.context.observed
         for each, found in zip(lists, answers, strict=True):
             async for manifest in _unhurried(found.objects):
-                if observed.belongs(each.kind, manifest["metadata"], ours=each.ours):
+                if observed.belongs(each.kind, manifest.get("metadata"), ours=each.ours):
                     observed.put(each.kind, manifest)
             observed.confirm(each.kind, found.version, ours=each.ours)
 
     async def _place_everything(self) -> None:
         """Decide every Webhook and compare the books with the cluster; nothing is written yet."""
         self._reconciler.sync_fleets()
-        async for seen in _unhurried(list(self.context.observed.webhooks.values())):
-            self._webhooks.place(seen)
+        await self._place_webhooks()
         self._webhooks.forget_strangers()
         for fleet in self.context.fleets.values():
             self.context.add({Key("Shard", fleet.name, f"{number:02}") for number in fleet.book.shards()})
@@ -227,8 +227,14 @@ class Operator:
         for each in (*self._watched_lists(), *self._own_lists()):
             found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels)
             self.context.add(self.context.observed.replace_all(each.kind, found.objects, found.version, ours=each.ours))
+        await self._place_webhooks()
+
+    async def _place_webhooks(self) -> None:
         async for seen in _unhurried(list(self.context.observed.webhooks.values())):
-            self._webhooks.place(seen)
+            try:
+                self._webhooks.place(seen)
+            except Exception as error:  # noqa: BLE001  # one object must not stop the work on all others
+                log.error("reconcile failed; retrying", key=("Webhook", seen.namespace, seen.name), at=_frames(error))
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
@@ -251,8 +257,11 @@ class Operator:
         unwatched = (DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS)
         own = [each for each in self._own_lists() if each.kind not in unwatched]
         watches = [
-            Watch(_watched(self._watched_lists()), self._access, self._hear, namespace=self._identity.watched),
-            Watch(_watched(own), self._access, self._hear, namespace=self._identity.namespace),
+            Watch(_watched(lists), self._access, self._hear, namespace=namespace)
+            for lists, namespace in (
+                *_apart(self._watched_lists(), self._identity.watched),
+                *_apart(own, self._identity.namespace),
+            )
         ]
         for watch in watches:
             watch.start()
@@ -264,7 +273,7 @@ class Operator:
 
     def _hear(self, news: News) -> None:
         observed = self.context.observed
-        if not observed.belongs(news.kind, news.manifest["metadata"], ours=news.ours):
+        if not observed.belongs(news.kind, news.manifest.get("metadata"), ours=news.ours):
             return
         keys = observed.remove(news.kind, news.manifest) if news.gone else observed.put(news.kind, news.manifest)
         self.context.add(keys)
@@ -353,6 +362,12 @@ def _frames(error: Exception) -> str:
     """Where an error came from, without its text: that may repeat what an object holds."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     return " > ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
+
+
+def _apart(lists: Sequence[Listed], namespace: str | None) -> list[tuple[list[Listed], str | None]]:
+    """What is watched together: a kind whose CRD may be deleted stands alone."""
+    custom = [each for each in lists if each.kind.api_version.startswith(GROUP)]
+    return [([each], namespace) for each in custom] + [([each for each in lists if each not in custom], namespace)]
 
 
 def _watched(lists: Sequence[Listed]) -> list[Watched]:

@@ -36,9 +36,13 @@ def judged(types: Iterable[Seen[EventType]]) -> tuple[dict[str, Condition], list
 
 
 def _problem(seen: Seen[EventType]) -> tuple[str, str] | None:
+    """Never raises: what is wrong with one must not stop the decision about every other object."""
     if seen.value is None:
         return "InvalidSpec", seen.problem
-    problem = _schema_problem(_Once(seen))
+    try:
+        problem = _schema_problem(_Once(seen))
+    except Exception as error:  # noqa: BLE001  # whatever stands in a schema
+        problem = f"spec.schema: it cannot be checked ({type(error).__name__}); write a simpler one"
     return ("InvalidSchema", problem) if problem else None
 
 

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ import structlog
 
 from hookline.control.cluster import Access
 from hookline.control.kinds import Kind
+from hookline.control.kopf_reading import guard
 from hookline.resource import GROUP
 
 log = structlog.get_logger(__name__)
@@ -36,6 +38,14 @@ CREDENTIALS_SECONDS = 300
 
 STOP_SECONDS = 10.0
 """How long Kopf may take to end; it is known to hang sometimes (kopf #1168)."""
+
+
+AGAIN_SECONDS = 1.0
+LONGEST_AGAIN_SECONDS = 30.0
+WELL_SECONDS = 60.0
+"""Before Kopf begins anew: at first, at most; and how long it must have run for the next wait to be the first again."""
+
+guard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,11 @@ class _NoMemory(kopf.DiffBaseStorage):
 
 
 class Watch:
-    """Watches some kinds in all namespaces, or in one. `on_news` is called in the loop that called `start`."""
+    """Watches some kinds in all namespaces, or in one. `on_news` is called in the loop that called `start`.
+
+    Kopf ends when one of its kinds cannot be watched, such as one whose CRD was deleted. It begins anew then, after a
+    while; so kinds that may vanish are watched each for itself.
+    """
 
     def __init__(
         self,
@@ -99,6 +113,8 @@ class Watch:
         self._on_news = on_news
         self._namespace = namespace
         self._stop = threading.Event()
+        self._flag = threading.Event()
+        """Of the Kopf that runs now. Set when it ends in whatever way, since it waits for it in a thread."""
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Future[None] | None = None
 
@@ -117,6 +133,7 @@ class Watch:
     async def stop(self) -> None:
         """End the watch; a thread that does not end in time is left to die with the process."""
         self._stop.set()
+        self._flag.set()
         if self._ended is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(asyncio.shield(self._ended), STOP_SECONDS)
@@ -124,25 +141,47 @@ class Watch:
     def _run(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
         problem: BaseException | None = None
         try:
-            asyncio.run(self._operator(loop))
+            self._watch_on(loop)
         except BaseException as error:  # noqa: BLE001  # whatever it was must reach the other loop
             problem = error
         with contextlib.suppress(RuntimeError):  # the other loop has ended before us
             loop.call_soon_threadsafe(_conclude, ended, problem)
+
+    def _watch_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One Kopf after the other until `stop`."""
+        failures = 0
+        while not self._stop.is_set():
+            self._flag = threading.Event()
+            began_s = time.monotonic()
+            problem = "it ended by itself"
+            try:
+                asyncio.run(self._operator(loop))
+            except Exception as error:  # noqa: BLE001  # one kind that cannot be watched must not end the process
+                problem = type(error).__name__
+            failures = failures + 1 if time.monotonic() - began_s < WELL_SECONDS else 1
+            if not self._stop.is_set():
+                wait_seconds = min(AGAIN_SECONDS * 2.0 ** (failures - 1), LONGEST_AGAIN_SECONDS)
+                kinds = ", ".join(each.kind.plural for each in self._watched)
+                log.warning("a watch ended; beginning anew", kinds=kinds, problem=problem, seconds=wait_seconds)
+                self._stop.wait(wait_seconds)
 
     async def _operator(self, loop: asyncio.AbstractEventLoop) -> None:
         registry = kopf.OperatorRegistry()
         for each in self._watched:
             self._register(registry, each, loop)
         kopf.on.login(registry=registry)(self._login)
-        await kopf.operator(
-            registry=registry,
-            settings=self._settings(),
-            clusterwide=self._namespace is None,
-            namespaces=[self._namespace] if self._namespace else [],
-            standalone=True,
-            stop_flag=self._stop,
-        )
+        flag = self._flag
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=self._settings(),
+                clusterwide=self._namespace is None,
+                namespaces=[self._namespace] if self._namespace else [],
+                standalone=True,
+                stop_flag=flag,
+            )
+        finally:
+            flag.set()
 
     def _register(self, registry: kopf.OperatorRegistry, each: Watched, loop: asyncio.AbstractEventLoop) -> None:
         kind, ours = each.kind, each.ours
@@ -150,7 +189,6 @@ class Watch:
 
         async def on_event(event: kopf.RawEvent, **_: Any) -> None:
             manifest: Any = event["object"]
-            manifest["metadata"].pop("managedFields", None)
             news = News(kind, manifest, gone=event["type"] == "DELETED", ours=ours, relisted=event["type"] is None)
             loop.call_soon_threadsafe(self._on_news, news)
 
@@ -175,8 +213,8 @@ class Watch:
         settings.scanning.disabled = True
         settings.posting.enabled = False
         settings.persistence.diffbase_storage = _NoMemory()
-        # Kopf takes its own finalizer off whatever it sees: with the usual name that of other operators built on it.
-        settings.persistence.finalizer = f"{GROUP}/never-set"
+        # Kopf takes its own finalizer off whatever it sees. The API server lets nobody write this one.
+        settings.persistence.finalizer = f"{GROUP}/nobody can write this"
         settings.watching.server_timeout = SERVER_SECONDS
         settings.watching.client_timeout = SERVER_SECONDS + 30
         settings.watching.connect_timeout = 15
@@ -185,7 +223,8 @@ class Watch:
         settings.networking.request_timeout = 30
         settings.networking.error_backoffs = _Forever()
         settings.queueing.idle_timeout = 1.0
-        settings.process.ultimate_exiting_timeout = STOP_SECONDS
+        # It would kill the whole process without a word.
+        settings.process.ultimate_exiting_timeout = None
         for each in self._watched:
             if each.labels:
                 group, _, version = each.kind.api_version.rpartition("/")
