@@ -15,13 +15,17 @@ from pathlib import Path
 import pytest
 
 from doubles.command import hookline, running
-from doubles.local import SECRET, publish, receiver_of, until
+from doubles.local import SECRET, hook, publish, receiver_of, until, write_book
+from doubles.local import sender as sender_of
 from hookline.local import nats_server as module
 from hookline.local.nats_server import NatsServer, NatsServerError, known_url
 from hookline.local.receiver import ReceivedCall
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
 from hookline.local.server_health import monitor_of
 from hookline.natsaddress import parse_nats
+from hookline.queue_problem import QueueReason
+from hookline.stream import names, writes
+from hookline.stream import publish as publish_module
 from hookline.stream.connection import StreamUnavailable, connect
 from hookline.stream.names import event_subject
 from hookline.stream.publish import Publisher
@@ -96,6 +100,33 @@ async def test_a_queue_whose_disk_was_full_takes_events_again_and_delivers_all_t
             await until(lambda: set(ids) <= {call.webhook_id for call in calls}, seconds=60, what="all events")
             await client.close()
             assert command.end() == 0
+
+
+async def test_a_queue_that_holds_more_than_is_free_takes_events_after_a_restart(small_disk: Path) -> None:
+    """Left to itself nats-server bounds its streams by what is free when it starts."""
+    for _ in range(2):
+        async with supervised(small_disk / "data", []) as server:
+            client = await connect(server.url, name="test")
+            await ensure(client, Retention())
+            publisher = Publisher(client)
+            for _ in range(75):
+                await publisher.store(event_subject("default", "A"), bytes(200_000))
+            await client.close()
+
+
+async def test_a_server_that_began_on_a_nearly_full_disk_has_its_room_once_there_is_some(small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(36 * 1024 * 1024))
+    async with supervised(small_disk / "data", []) as server:
+        client = await connect(server.url, name="test")
+        await ensure(client, Retention())
+        filler.unlink()
+        publisher = Publisher(client)
+        await until(lambda: not client.is_connected, seconds=20, what="a restart")
+        await until(lambda: client.is_connected, seconds=20, what="the server")
+        for _ in range(100):
+            await publisher.store(event_subject("default", "A"), bytes(200_000))
+        await client.close()
 
 
 async def test_the_port_of_a_server_that_is_away_is_taken_by_another_program(
@@ -176,3 +207,43 @@ def _killed_and_taken(server: NatsServer, port: int) -> socket.socket:
             time.sleep(0.001)
         else:
             return taken
+
+
+async def test_a_sender_says_that_the_queue_takes_no_writes_and_that_it_does_again(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(writes, "SURE_SECONDS", 1.5)
+    monkeypatch.setattr(publish_module, "ACK_SECONDS", 1)
+    calls: list[ReceivedCall] = []
+    (small_disk / "data").mkdir()
+    server = NatsServer(small_disk / "data")
+    await server.start()
+    try:
+        async with receiver_of(calls) as receiver:
+            write_book(tmp_path / "book", hook("one", receiver))
+            async with sender_of(tmp_path / "book", server.url) as sender:
+                session = sender.pod._session
+                assert session is not None
+                dead = names.dead_subject("default", "00000000-0000-0000-0000-000000000000")
+                with full(small_disk):
+                    for _ in range(3):
+                        with pytest.raises(StreamUnavailable):
+                            await session._publisher.store(dead, bytes(200_000))
+                    problem = sender.pod.queue_problem()
+                    assert problem is not None
+                    assert problem.reason is QueueReason.QUEUE_REFUSES_WRITES
+                    assert "DEAD takes no writes" in problem.message
+                    assert sender.pod.report()["queue"] == {"reason": "QueueRefusesWrites", "message": problem.message}
+                    assert 'reason="QueueRefusesWrites"} 1.0' in sender.pod.metrics.text().decode()
+                    await asyncio.sleep(2.5)
+                assert sender.pod.queue_problem() is not None
+                await server.stop()
+                await server.start()
+                await until(lambda: sender.pod.unready() is None, what="a queue that is well")
+                assert await session._publisher.store(dead, bytes(200_000))
+                await until(lambda: not session._refuses_writes, what="a look")
+    finally:
+        await server.stop()
+    said = capfd.readouterr().out
+    assert said.count("the queue takes no writes") == 1
+    assert said.count("the queue takes writes again") == 1

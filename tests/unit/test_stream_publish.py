@@ -19,6 +19,7 @@ class Silent:
     """A connection to a server that takes everything and says nothing."""
 
     max_payload = 1024 * 1024
+    is_connected = True
 
     def new_inbox(self) -> str:
         return "inbox"

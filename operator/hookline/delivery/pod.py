@@ -129,7 +129,7 @@ class Pod:
         """Why the queue cannot be used, if that is so."""
         if self._problem is None and not self._is_connected():
             return away(self._client)
-        return self._problem
+        return self._problem or (self._session.queue_problem() if self._session else None)
 
     def _has_problem(self, reason: QueueReason) -> bool:
         problem = self.queue_problem()

@@ -73,11 +73,12 @@ class Session:
         self._outdated = asyncio.Event()
         self._ownership = Ownership(client, installation)
         self._on_waiting = on_waiting
+        self._refuses_writes = False
         self._trouble = ""
         """What was last said of a queue that is not as it should be."""
         self._fanout_consumer = names.fanout_consumer()
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
-        publisher = Publisher(client, on_missing=self._outdated.set)
+        publisher = self._publisher = Publisher(client, on_missing=self._outdated.set)
         self._clock = ServerClock(client)
         me = secrets.token_hex(8)
         self._endpoints = endpoints
@@ -124,6 +125,10 @@ class Session:
         """Why no message will ever be taken again, if that is so."""
         return self._pull.stuck()
 
+    def queue_problem(self) -> QueueProblem | None:
+        """Why nothing can be stored, if that is so."""
+        return self._publisher.writes.problem(time.monotonic())
+
     def book_changed(self, book: Book) -> None:
         """Streams and event types follow the root of the book. Most changes are of one Webhook, and cost nothing."""
         if book.digest != self._root:
@@ -131,6 +136,7 @@ class Session:
 
     def reconnected(self) -> None:
         """Perhaps to another server, which may belong to somebody else, be older, or have lost what it had."""
+        self._publisher.writes.forget()
         self._pull.reconnected()
         self._clock.reconnected()
         self._ownership.wake()
@@ -219,6 +225,15 @@ class Session:
                 await self._presence.announce()
             await asyncio.sleep(ANNOUNCE_SECONDS)
             self._members.look(time.monotonic())
+            self._say_writes()
+
+    def _say_writes(self) -> None:
+        refusing = self._publisher.writes.problem(time.monotonic())
+        if refusing is not None and not self._refuses_writes:
+            log.error("the queue takes no writes", problem=refusing.message)
+        elif refusing is None and self._refuses_writes:
+            log.info("the queue takes writes again")
+        self._refuses_writes = refusing is not None
 
     def _consumer_gone(self, consumer: str) -> None:
         if not self._parking.lost(consumer):

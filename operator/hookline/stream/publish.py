@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
 from hookline.stream.clock import stamp
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
+from hookline.stream.writes import Writes
 
 _ROOM_FOR_HEADERS = 64 * 1024
 
@@ -27,6 +29,14 @@ ACK_SECONDS = 5.0
 
 _STORED = re.compile(rb'\{"stream":"([A-Za-z0-9_-]+)", ?"seq":[0-9]+\}')
 """What the server nearly always says: stored, and new."""
+
+
+_OUT_OF_ROOM = (10023, 10047, 10077)
+"""Codes of nats-server (errors.json): no resources, no storage left, the store failed."""
+
+
+class OutOfRoom(StreamRefused):
+    """NATS has no room, on its disk or within its bounds."""
 
 
 class _Waiting(NamedTuple):
@@ -52,6 +62,8 @@ class Publisher:
         self._watchdog: asyncio.Handle | None = None
         self._tokens = itertools.count()
         self._subscribing: asyncio.Task[Subscription] | None = None
+        self.writes = Writes()
+        """Whether streams take what is to be stored."""
         self._listens = False
 
     async def store(
@@ -74,13 +86,25 @@ class Publisher:
             problem = denied(self._client, subject)
             if problem is not None:
                 raise QueueUnusable(problem) from None
+            if self._client.is_connected:
+                self.writes.refused(names.stream_of(subject), "it confirms nothing", time.monotonic())
             raise StreamUnavailable(
                 f"NATS did not confirm within {ACK_SECONDS:g} s ({type(error).__name__}); nothing is known to be stored"
             ) from None
         if answer.headers.get("Status") == "503":
             self._on_missing()
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
-        return _is_new(answer, names.stream_of(subject))
+        return self._noted(answer, names.stream_of(subject))
+
+    def _noted(self, answer: Heard, stream: str) -> bool:
+        try:
+            new = _is_new(answer, stream)
+        except OutOfRoom as error:
+            self.writes.refused(stream, str(error), time.monotonic())
+            raise
+        if self.writes.in_doubt:
+            self.writes.stored(stream)
+        return new
 
     def _is_too_large(self, body: bytes, headers: dict[str, str]) -> bool:
         """The client does not count headers, and the server ends the connection of whoever sends too much."""
@@ -148,7 +172,10 @@ def _is_new(answer: Heard, stream: str) -> bool:
         return True
     said = json.loads(answer.body)
     if "error" in said:
-        raise StreamRefused(f"NATS refused to store: {said['error'].get('description', 'without a reason')}")
+        reason = str(said["error"].get("description", "without a reason"))
+        raise (OutOfRoom if said["error"].get("err_code") in _OUT_OF_ROOM else StreamRefused)(
+            f"NATS refused to store: {reason}"
+        )
     if said.get("stream") != stream:
         problem = f"the stream {said.get('stream')} of another application took the message, and {stream} has it not"
         raise QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
