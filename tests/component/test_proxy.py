@@ -13,7 +13,7 @@ import trustme
 
 from doubles.connect_proxy import ConnectProxy
 from doubles.name_server import NameServer
-from doubles.raw_receiver import RawReceiver
+from doubles.raw_receiver import Line, RawReceiver, full_backlog
 from hookline.delivery.attempt import Call, Caller, TlsMaterial
 from hookline.delivery.lookup import NameServers
 from hookline.delivery.tunnel import ProxyCredentials
@@ -25,6 +25,9 @@ NAMES = {
     "receiver.test": [["127.0.0.2"]],
     "inside.test": [["10.1.2.3"]],
     "two.test": [["127.0.0.9", "127.0.0.2"]],
+    "two-turned.test": [["127.0.0.2", "127.0.0.9"]],
+    "proxy.test": [["127.0.0.9", "127.0.0.1"]],
+    "proxy-turned.test": [["127.0.0.1", "127.0.0.9"]],
 }
 
 
@@ -36,7 +39,7 @@ def ca() -> trustme.CA:
 @pytest.fixture
 def tls(ca: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("receiver.test", "two.test", "127.0.0.1").configure_cert(context)
+    ca.issue_cert("receiver.test", "two.test", "two-turned.test", "127.0.0.1").configure_cert(context)
     return context
 
 
@@ -158,11 +161,13 @@ async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         (ConnectProxy("hookline:other"), Reason.PROXY_REFUSED, "407"),
         (ConnectProxy(answer=b"HTTP/1.1 403 Forbidden\r\n\r\n"), Reason.PROXY_REFUSED, "403"),
         (ConnectProxy(answer=b"HTTP/1.1 302 Found\r\nLocation: http://x/\r\n\r\n"), Reason.PROXY_REFUSED, "302"),
+        (ConnectProxy(answer=b"HTTP/1.1 407 No\r\nX: " + b"x" * 100_000), Reason.PROXY_REFUSED, "407"),
+        (ConnectProxy(answer=b"HTTP/1.1 200 OK\n\nhello"), Reason.PROXY_REFUSED, "spoke before"),
         (ConnectProxy(answer=b"SSH-2.0-OpenSSH\r\n\r\n"), Reason.PROXY_REFUSED, "did not answer in HTTP"),
         (ConnectProxy(answer=b"HTTP/1.1 200 OK\r\n\r\nhello"), Reason.PROXY_REFUSED, "spoke before"),
-        (ConnectProxy(instead=flood), Reason.PROXY_REFUSED, "did not answer in HTTP"),
+        (ConnectProxy(instead=flood), Reason.PROXY_REFUSED, "a head of more than 32 KiB"),
         (ConnectProxy(instead=hang_up), Reason.PROXY_REFUSED, "did not answer in HTTP"),
-        (ConnectProxy(instead=hang), Reason.PROXY_UNREACHABLE, "while the proxy was asked"),
+        (ConnectProxy(instead=hang), Reason.PROXY_UNREACHABLE, "asked for receiver.test"),
     ],
 )
 async def test_each_failure_of_the_proxy_has_its_word(
@@ -176,6 +181,89 @@ async def test_each_failure_of_the_proxy_has_its_word(
     assert outcome.reason is reason, outcome
     assert told in outcome.detail
     assert receiver.heard == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 200\r\n\r\n",
+        b"HTTP/1.1 200 OK\n\n",
+        b"HTTP/1.1 200 OK\nVia: 1.1 proxy\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    ],
+)
+async def test_an_answer_with_bare_line_feeds_or_a_long_head_opens_the_way(
+    office: Office, tls: ssl.SSLContext, answer: bytes
+) -> None:
+    async with RawReceiver(tls) as receiver, ConnectProxy(answer=answer) as proxy, await serve_on_all(receiver):
+        office.behind(proxy.url, "127.0.0.2")
+        outcome = await office.call("receiver.test", receiver.port)
+
+    assert outcome.reason is Reason.DELIVERED, outcome
+
+
+@pytest.mark.parametrize("name", ["proxy.test", "proxy-turned.test"])
+async def test_a_proxy_with_an_address_that_swallows_packets_is_reached_over_the_other(
+    office: Office, tls: ssl.SSLContext, name: str
+) -> None:
+    async with RawReceiver(tls, closing) as receiver, ConnectProxy() as proxy, await serve_on_all(receiver):
+        with full_backlog("127.0.0.9", proxy.port):
+            office.behind(f"http://{name}:{proxy.port}", "127.0.0.2")
+            outcomes = [await office.call("receiver.test", receiver.port) for _ in range(2)]
+
+    assert [outcome.reason for outcome in outcomes] == [Reason.DELIVERED] * 2, outcomes
+
+
+async def test_a_proxy_that_takes_no_connection_is_the_one_to_blame(office: Office) -> None:
+    with full_backlog() as port:
+        office.behind(f"http://127.0.0.1:{port}", "127.0.0.2")
+        outcome = await office.call("receiver.test", 8443)
+
+    assert outcome.reason is Reason.PROXY_UNREACHABLE
+    assert outcome.detail == f"127.0.0.1:{port}: the proxy took no connection in time"
+
+
+async def test_a_proxy_whose_name_has_no_address(office: Office) -> None:
+    office.behind("http://nowhere.test:3128", "127.0.0.2")
+    outcome = await office.call("receiver.test", 8443)
+
+    assert outcome.reason is Reason.PROXY_UNREACHABLE
+    assert outcome.detail == "nowhere.test:3128: the name of the proxy has no address"
+
+
+@pytest.mark.parametrize(
+    "losing", [ConnectProxy(stuck=frozenset({"127.0.0.9"})), ConnectProxy(drops=frozenset({"127.0.0.9"}))]
+)
+@pytest.mark.parametrize("name", ["two.test", "two-turned.test"])
+async def test_an_address_that_the_proxy_loses_is_followed_by_the_next_and_what_worked_is_remembered(
+    office: Office, tls: ssl.SSLContext, losing: ConnectProxy, name: str
+) -> None:
+    async with (
+        RawReceiver(tls, closing) as receiver,
+        replace(losing, heads=[], _tasks=set()) as proxy,
+        await serve_on_all(receiver),
+    ):
+        office.behind(proxy.url, "127.0.0.2", "127.0.0.9")
+        first = await office.call(name, receiver.port)
+        asked = len(proxy.targets)
+        second = await office.call(name, receiver.port)
+
+    assert (first.reason, second.reason) == (Reason.DELIVERED, Reason.DELIVERED), (first, second)
+    assert proxy.targets[asked:] == [f"127.0.0.2:{receiver.port}"]
+
+
+async def closing(line: Line) -> None:
+    await line.hear()
+    await line.say(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+
+async def test_a_failure_behind_the_proxy_names_both(office: Office) -> None:
+    async with ConnectProxy(drops=frozenset({"127.0.0.2"})) as proxy:
+        office.behind(proxy.url, "127.0.0.2")
+        outcome = await office.call("receiver.test", 8443)
+
+    assert outcome.reason is Reason.CONNECTION_RESET
+    assert f"receiver.test:8443 through the proxy 127.0.0.1:{proxy.port}" in outcome.detail
 
 
 async def test_a_proxy_where_nobody_listens(office: Office) -> None:

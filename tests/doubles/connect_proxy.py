@@ -16,12 +16,15 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class ConnectProxy:
     """Listens on 127.0.0.1 while entered. With `login` (user:password) it wants Basic credentials.
 
-    `instead` takes over a connection before the proxy has read anything.
+    `instead` takes over a connection before the proxy has read anything. Asked for an address of `stuck` it says
+    nothing, for one of `drops` it says that the way is open, and hangs up.
     """
 
     login: str | None = None
     instead: Script | None = None
     answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n"
+    stuck: frozenset[str] = frozenset()
+    drops: frozenset[str] = frozenset()
     port: int = 0
     heads: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -68,6 +71,12 @@ class ConnectProxy:
             writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n")
             return
         host, _, port = self.targets[-1].rpartition(":")
+        if host in self.stuck:
+            await reader.read()
+            return
+        if host in self.drops:
+            writer.write(self.answer)
+            return
         try:
             there, back = await asyncio.open_connection(host.strip("[]"), int(port))
         except OSError:

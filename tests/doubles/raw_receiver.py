@@ -141,11 +141,11 @@ class RawReceiver:
 
 
 @contextlib.contextmanager
-def full_backlog() -> Iterator[int]:
+def full_backlog(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """A port whose queue of connections is full, so that the next one is neither accepted nor refused."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.socket())
-        server.bind(("127.0.0.1", 0))
+        server.bind((host, port))
         server.listen(0)
         for _ in range(3):
             client = stack.enter_context(socket.socket())

@@ -48,11 +48,12 @@ _FRAMING = frozenset(
 )
 _UNTRUSTED_CHAIN = frozenset({18, 19, 20, 21})  # X509_V_ERR_*: self-signed, self-signed in chain, no issuer, no chain
 _OTHER_NAME = frozenset({62, 63, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, EMAIL_MISMATCH, IP_ADDRESS_MISMATCH
-_NOT_YET_VALID, _EXPIRED = 9, 10
+_BAD_SIGNATURE, _NOT_YET_VALID, _EXPIRED = 7, 9, 10
 _BROKEN = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN})
 _TIMEOUTS = {
     Phase.LOOKUP: Reason.CONNECT_TIMEOUT,
     Phase.CONNECT: Reason.CONNECT_TIMEOUT,
+    Phase.PROXY: Reason.PROXY_UNREACHABLE,
     Phase.TUNNEL: Reason.PROXY_UNREACHABLE,
     Phase.HANDSHAKE: Reason.TLS_TIMEOUT,
     Phase.ANSWER: Reason.FIRST_BYTE_TIMEOUT,
@@ -61,6 +62,7 @@ _TIMEOUTS = {
 _STAGES = {
     Phase.LOOKUP: "while the name was looked up",
     Phase.CONNECT: "while the connection was being made",
+    Phase.PROXY: "while the proxy was called",
     Phase.TUNNEL: "while the proxy was asked",
     Phase.HANDSHAKE: "during the TLS handshake",
     Phase.ANSWER: "before an answer came",
@@ -227,7 +229,7 @@ def _explain(error: Exception, progress: Progress, call: Call) -> tuple[Reason, 
         return Reason.INVALID_CALL, str(error)
     tls_error = next((cause for cause in (error.__cause__, error) if isinstance(cause, ssl.SSLError)), None)
     if tls_error is not None and not isinstance(tls_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return _explain_tls(tls_error, progress.authority, call.tls)
+        return _explain_tls(tls_error, progress, call.tls)
     return _explain_network(error, progress)
 
 
@@ -249,26 +251,39 @@ def _os_error(error: Exception) -> Exception:
     return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
 
 
-def _explain_tls(error: ssl.SSLError, authority: str, tls: TlsMaterial | None) -> tuple[Reason, str]:
+def _explain_tls(error: ssl.SSLError, progress: Progress, tls: TlsMaterial | None) -> tuple[Reason, str]:
+    where = progress.where
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Reason.CERTIFICATE_INVALID, f"{authority}: {_certificate_problem(error, tls)}"
+        return Reason.CERTIFICATE_INVALID, f"{where}: {_certificate_problem(error, progress.authority, tls)}"
     code = error.reason or "no reason given"
     for part, problem in _TLS_PROBLEMS:
         if part in code:
-            return Reason.TLS_FAILURE, f"{authority}: {problem} ({code})"
-    return Reason.TLS_FAILURE, f"{authority}: the TLS handshake failed ({code})"
+            return Reason.TLS_FAILURE, f"{where}: {problem} ({code})"
+    return Reason.TLS_FAILURE, f"{where}: the TLS handshake failed ({code})"
 
 
-def _certificate_problem(error: ssl.SSLCertVerificationError, tls: TlsMaterial | None) -> str:
+def _certificate_problem(error: ssl.SSLCertVerificationError, authority: str, tls: TlsMaterial | None) -> str:
     if error.verify_code == _EXPIRED:
         return "a certificate of the receiver has expired; it must be renewed there"
     if error.verify_code == _NOT_YET_VALID:
         return "a certificate of the receiver is not valid yet; check the clocks of both sides"
+    if error.verify_code in _OTHER_NAME and "_" in authority.partition(".")[0]:
+        return (
+            "the receiver's certificate does not list this name; no wildcard stands for a name with _, so use a name "
+            "without it in spec.url, or have the certificate list this one in full"
+        )
     if error.verify_code in _OTHER_NAME:
         return "the receiver's certificate is for another name; use a name it lists in spec.url, or have it reissued"
+    own = tls is not None and tls.ca_pem is not None
+    if own and error.verify_code == _BAD_SIGNATURE:
+        return (
+            "the receiver's certificate was signed with another key than that of the CA of this name in "
+            "tls.caSecretRef; put the CA that signed it there, and of several CAs of one name without key identifiers "
+            "only that one"
+        )
     if error.verify_code not in _UNTRUSTED_CHAIN:
         return f"the receiver's certificate is refused ({error.verify_message})"
-    if tls is not None and tls.ca_pem is not None:
+    if own:
         return "the receiver's certificate is not signed by the CA in tls.caSecretRef, the only one trusted here"
     return (
         "the receiver's certificate is self-signed or from an unknown authority; if it is a private one, put the"
@@ -279,7 +294,7 @@ def _certificate_problem(error: ssl.SSLCertVerificationError, tls: TlsMaterial |
 def _explain_network(error: Exception, progress: Progress) -> tuple[Reason, str]:
     cause = _os_error(error)
     number = cause.errno if isinstance(cause, OSError) else None
-    where = progress.authority
+    where = progress.where
     if isinstance(cause, TimeoutError):
         return _explain_timeout(progress)
     if isinstance(cause, socket.gaierror) or isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -299,7 +314,11 @@ def _explain_network(error: Exception, progress: Progress) -> tuple[Reason, str]
 
 def _explain_timeout(progress: Progress) -> tuple[Reason, str]:
     reason = _TIMEOUTS[progress.phase]
-    return reason, f"{progress.authority}: time ran out {_STAGES[progress.phase]}"
+    if progress.phase is Phase.PROXY:
+        return reason, f"{progress.proxy}: the proxy took no connection in time"
+    if progress.phase is Phase.TUNNEL:
+        return reason, f"{progress.proxy}: the proxy did not answer in time when it was asked for {progress.authority}"
+    return reason, f"{progress.where}: time ran out {_STAGES[progress.phase]}"
 
 
 def _lookup_problem(number: int | None) -> str:

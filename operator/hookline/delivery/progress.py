@@ -16,10 +16,11 @@ class Phase(enum.IntEnum):
 
     LOOKUP = 1
     CONNECT = 2
-    TUNNEL = 3
-    HANDSHAKE = 4
-    ANSWER = 5
-    BODY = 6
+    PROXY = 3
+    TUNNEL = 4
+    HANDSHAKE = 5
+    ANSWER = 6
+    BODY = 7
 
 
 @dataclass(slots=True)
@@ -28,9 +29,16 @@ class Progress:
 
     phase: Phase = Phase.LOOKUP
     authority: str = ""
+    proxy: str = ""
+    """Through which a connection was made for this call, if it was."""
     reused: bool = False
     refusal: str | None = None
     status: int | None = None
+
+    @property
+    def where(self) -> str:
+        """The receiver, for a detail, and the proxy between: either may be to blame."""
+        return f"{self.authority} through the proxy {self.proxy}" if self.proxy else self.authority
 
 
 # The call that runs in this task; sockets and TLS handshakes are made in tasks and callbacks that inherit it.

@@ -35,7 +35,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from hookline.delivery.descriptors import raised_limit
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress, current_call
-from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, open_tunnel
+from hookline.delivery.tunnel import ProxyCredentials, Tunnels
 from hookline.delivery.wall import CheckedResolver, EgressRefusedError, Wall
 from hookline.egress import HTTPS_PORT, Address, EgressPolicy, Proxy, literal_address
 from hookline.private_parts import require
@@ -228,7 +228,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, wall: Wall, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
         self._wall = wall
-        self._proxy_credentials = proxy_credentials
+        self._tunnels = Tunnels(lookup, proxy_credentials)
         super().__init__(
             resolver=CheckedResolver(wall, lookup),
             socket_factory=self._open_socket,
@@ -284,6 +284,7 @@ class _Connector(aiohttp.TCPConnector):
     def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = addr_info
         self._check(str(address[0]))
+        current_call.get().phase = Phase.CONNECT
         return socket.socket(family, kind, protocol)
 
     def _check(self, address: str) -> None:
@@ -291,7 +292,6 @@ class _Connector(aiohttp.TCPConnector):
         progress.refusal = self._wall.refusal(address)
         if progress.refusal is not None:
             raise EgressRefusedError(progress.refusal)
-        progress.phase = Phase.CONNECT
 
     async def _wrap_create_connection(
         self,
@@ -308,31 +308,24 @@ class _Connector(aiohttp.TCPConnector):
             return await super()._wrap_create_connection(
                 *args, addr_infos=addr_infos, req=req, timeout=timeout, client_error=client_error, **kwargs
             )
-        address, tunnel = await self._open_tunnel(proxy, addr_infos)
-        try:
-            transport, protocol = await self._wrap_existing_connection(
-                *args, req=req, timeout=timeout, client_error=client_error, sock=tunnel, **kwargs
-            )
-        except BaseException:
-            tunnel.close()
-            raise
-        assert isinstance(protocol, _Answers), "the factory makes no others"
-        protocol.proxy, protocol.address = proxy, address
-        return transport, protocol
-
-    async def _open_tunnel(self, proxy: Proxy, addr_infos: list[AddrInfoType]) -> tuple[str, socket.socket]:
-        """A way to the first address that the proxy reaches."""
-        refused: ProxyRefusedError | None = None
-        for *_, (host, port, *_) in addr_infos:
-            address = str(host)
-            self._check(address)
-            current_call.get().phase = Phase.TUNNEL
+        places = [(str(host), int(port)) for *_, (host, port, *_) in addr_infos]
+        addr_infos.clear()  # all are tried here, and aiohttp has none to go on with
+        while True:
+            place, tunnel = await self._tunnels.open(proxy, places, self._check)
             try:
-                return address, await open_tunnel(proxy, address, int(port), self._proxy_credentials)
-            except ProxyRefusedError as error:
-                refused = error
-        assert refused is not None, "a lookup gives at least one address"
-        raise refused
+                transport, protocol = await self._wrap_existing_connection(
+                    *args, req=req, timeout=timeout, client_error=client_error, sock=tunnel, **kwargs
+                )
+            except BaseException as error:
+                tunnel.close()
+                self._tunnels.doubt(place)
+                places.remove(place)
+                if isinstance(error, aiohttp.ClientConnectorError) and places:
+                    continue
+                raise
+            assert isinstance(protocol, _Answers), "the factory makes no others"
+            protocol.proxy, protocol.address = proxy, place[0]
+            return transport, protocol
 
 
 def _is_written(transport: asyncio.Transport | None) -> bool:
