@@ -10,6 +10,13 @@ MAX_BODY_BYTES = 256 * 1024
 """Largest event body. Below the 1 MiB that nats-server takes in one message, with room for headers, and so small that
 a sender may hold some thousands."""
 
+HEADERS_BYTES = 16 * 1024
+"""Of an event's own headers, at most."""
+
+ROOM_BYTES = 16 * 1024
+"""For what a delivery, its retries and its dead letter add to the headers of an event, at most, also of one that came
+without any: its type, a part of the subject, may have 4 KiB (max_control_line of NATS). Kept free at the door."""
+
 ID_HEADER = "Hookline-Event-Id"
 TYPE_HEADER = "Hookline-Event-Type"
 TENANT_HEADER = "Hookline-Tenant"
@@ -38,6 +45,11 @@ class Event:
 
 def valid_tenant(text: str) -> bool:
     return _TENANT.fullmatch(text) is not None
+
+
+def max_event_bytes(max_payload_bytes: int) -> int:
+    """How large an event with its headers may be where NATS takes messages of this size; not above 0 if none may."""
+    return min(MAX_BODY_BYTES + HEADERS_BYTES, max_payload_bytes - ROOM_BYTES)
 
 
 def to_headers(event: Event) -> dict[str, str]:

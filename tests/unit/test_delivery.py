@@ -49,6 +49,25 @@ def test_a_message_that_is_no_delivery_is_said_to_be_none() -> None:
         read("hookline.deliveries.00.u1", {**Delivery("u1", EVENT, 1).headers(), "Hookline-Attempt": "x"}, b"")
 
 
+def test_what_follows_from_the_largest_event_fits_where_the_event_did() -> None:
+    """One that a stranger published without a header: all of them are added, and the dead letter has most."""
+    tenant, uid = "t" * 63, "00000000-0000-0000-0000-000000000000"
+    subject = f"hookline.events.{tenant}.{'x' * 4000}"
+    event = event_of(subject, {events.ID_HEADER: "i" * 128}, b"", seq=2**63, stored_s=2e9)
+    delivery = Delivery(uid, event, 2**63, 999, 2_000_000_000)
+    route = ROUTE.model_copy(update={"namespace": tenant, "name": "n" * 253})
+    keys = Keys(uid=uid, query="e", signing=SECRET)
+    outcome = Outcome(Reason.PROXY_UNREACHABLE, 599, "d" * 99_999, 0.0, None, b"e" * 1024)
+    letter = dead_letter(delivery, "r" * 99_999, route=route, keys=keys, outcome=outcome, failed_at="2026-11-24" * 3)
+    unread = deliveries.unread_letter(
+        subject, delivery.headers(), b"", "r" * 99_999, failed_at="f" * 30, place="p" * 99
+    )
+    for headers, once in ((letter.headers, letter.once), (unread.headers, unread.once)):
+        size = sum(len(name) + len(value) + 4 for name, value in {**headers, "Nats-Msg-Id": once}.items())
+        schedule = len("Nats-Schedule: @at 2026-11-24T00:00:00.000Z") + len("Nats-Schedule-Target: ") + 300
+        assert size + schedule < events.ROOM_BYTES
+
+
 @pytest.mark.parametrize("given_id", ["", "a.b", "a b", "é", "x" * 129])
 def test_an_event_without_an_id_that_can_be_signed_gets_the_same_one_each_time(given_id: str) -> None:
     event = event_of("hookline.events.default.order.paid", {events.ID_HEADER: given_id}, b"", seq=7, stored_s=1.5)

@@ -22,6 +22,9 @@ STORED_HEADER = "Hookline-Stored"
 """When the event was stored, by the server's clock: Unix time."""
 WEBHOOK_GONE = "WebhookGone"
 DELETED = f"{WEBHOOK_GONE}: the Webhook was deleted"
+_LONGEST_TEXT = 1024
+"""Characters of a reason or a detail that are kept. What a dead letter adds must fit into events.ROOM_BYTES."""
+
 _LONGEST_TIME = 12
 """Digits: a longer one is no time, and no number that floats can take."""
 
@@ -133,7 +136,8 @@ def dead_letter(
         headers["Hookline-Webhook"] = route.title
     if outcome is not None:
         cut = len(outcome.answer) >= MAX_ANSWER_BYTES_KEPT
-        answer = redact(outcome.answer, keys.secrets() if keys else [], cut=cut)
+        # Marks are longer than a short secret: what is kept must not grow.
+        answer = redact(outcome.answer, keys.secrets() if keys else [], cut=cut)[:MAX_ANSWER_BYTES_KEPT]
         headers |= {
             "Hookline-Outcome": str(outcome.reason),
             "Hookline-Status": str(outcome.status or ""),
@@ -176,4 +180,4 @@ def _tls(keys: Keys) -> TlsMaterial | None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.split())[:_LONGEST_TEXT]

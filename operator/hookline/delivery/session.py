@@ -37,7 +37,7 @@ from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
-from hookline.stream.streams import Retention, ensure
+from hookline.stream.streams import Retention, ensure, small_events
 from hookline.stream.types import write_types
 from hookline.tasks import cancel, unless
 
@@ -250,6 +250,9 @@ class Session:
             except StreamUnavailable as error:
                 self._on_waiting(QueueProblem(QueueReason.NATS_UNREACHABLE, str(error)))
                 await asyncio.sleep(AGAIN_SECONDS)
+        small = small_events(self._client)
+        if small:
+            log.warning("NATS takes only small messages", problem=small)
 
     async def _follow_changes(self) -> None:
         """Bring the queue up to date when told to; tried again while it is away. Raises QueueUnusable."""

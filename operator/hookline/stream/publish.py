@@ -14,7 +14,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from hookline.events import Event, to_headers
+from hookline.events import Event, max_event_bytes, to_headers
 from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
 from hookline.stream.clock import stamp
@@ -108,8 +108,18 @@ class Publisher:
 
     def _is_too_large(self, body: bytes, headers: dict[str, str]) -> bool:
         """The client does not count headers, and the server ends the connection of whoever sends too much."""
-        lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
-        return len("NATS/1.0\r\n\r\n") + lines + len(body) > self._client.max_payload
+        return _bytes_of(headers) + len(body) > self._client.max_payload
+
+    async def store_event(self, event: Event) -> bool:
+        """As store. Raises StreamRefused also of an event of which a delivery, or its dead letter, would not fit."""
+        once, headers = f"{event.tenant}.{event.id}", to_headers(event)
+        room = max_event_bytes(self._client.max_payload) - _bytes_of({**headers, "Nats-Msg-Id": once})
+        if len(event.body) > room:
+            raise StreamRefused(
+                f"the body has {len(event.body)} bytes and may have {max(0, room)}: NATS takes messages of "
+                f"{self._client.max_payload} (max_payload), and what becomes of an event needs room for more headers"
+            )
+        return await self.store(names.event_subject(event.tenant, event.type), event.body, headers, once=once)
 
     async def _ask(self, subject: str, body: bytes, headers: dict[str, str]) -> Heard:
         loop = asyncio.get_running_loop()
@@ -165,6 +175,12 @@ class Publisher:
         await self.store(names.later_subject(uid, once), body, {**headers, **schedule})
 
 
+def _bytes_of(headers: Mapping[str, str]) -> int:
+    """Of the headers in a message."""
+    lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
+    return len("NATS/1.0\r\n\r\n") + lines
+
+
 def _is_new(answer: Heard, stream: str) -> bool:
     """What the server said: stored in `stream`, stored there before (False), or refused."""
     stored = _STORED.fullmatch(answer.body)
@@ -187,13 +203,11 @@ async def publish_event(publisher: Publisher, event: Event, *, patience_seconds:
 
     Raises StreamUnavailable after `patience_seconds`, StreamRefused at once.
     """
-    subject = names.event_subject(event.tenant, event.type)
-    once = f"{event.tenant}.{event.id}"
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_seconds
     while True:
         try:
-            return await publisher.store(subject, event.body, to_headers(event), once=once)
+            return await publisher.store_event(event)
         except StreamUnavailable:
             if loop.time() >= deadline:
                 raise

@@ -22,7 +22,7 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from hookline.events import MAX_BODY_BYTES
+from hookline.events import HEADERS_BYTES, MAX_BODY_BYTES, ROOM_BYTES, max_event_bytes
 from hookline.owner import Mark
 from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
@@ -39,8 +39,11 @@ ACK_WAIT_SECONDS = 15.0
 """After this time without a word from a dead sender its messages go to another one. A living sender says every
 third of it that it still works on what it holds."""
 
-MAX_EVENT_BYTES = MAX_BODY_BYTES + 16 * 1024
-"""Of one message in EVENTS, its headers among them."""
+MAX_EVENT_BYTES = MAX_BODY_BYTES + HEADERS_BYTES
+"""Of one message in EVENTS, its headers among them, where NATS takes messages that are large enough."""
+
+MIN_EVENT_BYTES = 4 * 1024
+"""A NATS that takes only smaller events is unfit."""
 
 MAX_ACK_PENDING = 20_000
 """Messages of one consumer in the hands of all senders together. Each sender bounds its own share."""
@@ -73,7 +76,9 @@ class Retention:
     dead_seconds: int = 2_592_000
 
 
-def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamConfig]:
+def stream_configs(
+    retention: Retention, *, replicas: int = 1, event_bytes: int = MAX_EVENT_BYTES
+) -> list[StreamConfig]:
     """The four streams. A full stream refuses new messages, so that a publisher hears of it."""
 
     def config(name: str, subjects: list[str], policy: RetentionPolicy, max_age_seconds: float) -> StreamConfig:
@@ -92,7 +97,7 @@ def stream_configs(retention: Retention, *, replicas: int = 1) -> list[StreamCon
 
     events = config(names.EVENTS, [EVENT_SUBJECTS], RetentionPolicy.LIMITS, retention.events_seconds)
     # Whoever publishes more hears of it. What follows from an event has more headers than it, and must fit as well.
-    events.max_msg_size = MAX_EVENT_BYTES
+    events.max_msg_size = event_bytes
     deliveries = config(names.DELIVERIES, ["hookline.deliveries.>"], RetentionPolicy.WORK_QUEUE, 0)
     deliveries.allow_msg_schedules = True
     # The server sets it itself for schedules.
@@ -131,7 +136,7 @@ async def ensure(client: Client, retention: Retention, *, replicas: int = 1, own
 
     For the owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
     """
-    for config in stream_configs(retention, replicas=replicas):
+    for config in stream_configs(retention, replicas=replicas, event_bytes=_event_bytes(client)):
         await _ensure_stream(client, config, owner)
     for bucket in (names.TYPES_BUCKET, names.ENDPOINTS_BUCKET):
         await ensure_bucket(client, bucket, replicas=replicas, owner=owner)
@@ -140,6 +145,31 @@ async def ensure(client: Client, retention: Retention, *, replicas: int = 1, own
         await _remove_consumers_of_others(client, owner.term)
     for stream, consumer in consumer_configs(owner.term):
         await _ensure_consumer(client, stream, consumer.as_dict())
+
+
+def _event_bytes(client: Client) -> int:
+    """The largest event of which everything that follows fits as well. Raises QueueUnusable."""
+    largest = max_event_bytes(client.max_payload)
+    if largest < MIN_EVENT_BYTES:
+        raise QueueUnusable(
+            QueueProblem(
+                QueueReason.NATS_UNSUITABLE,
+                f"NATS takes messages of at most {client.max_payload} bytes (max_payload), too few for deliveries and "
+                f"their headers; set max_payload to {MAX_EVENT_BYTES + ROOM_BYTES} or more",
+            )
+        )
+    return largest
+
+
+def small_events(client: Client) -> str | None:
+    """What to say of a NATS that takes only events smaller than Hookline's own bound, if it does."""
+    largest = max_event_bytes(client.max_payload)
+    if largest >= MAX_EVENT_BYTES:
+        return None
+    return (
+        f"publishers are refused events of more than {largest} bytes with their headers; "
+        f"max_payload of NATS is {client.max_payload}, and {MAX_EVENT_BYTES + ROOM_BYTES} is enough for all"
+    )
 
 
 async def ensure_bucket(client: Client, name: str, *, replicas: int = 1, owner: Mark = UNMARKED) -> None:
