@@ -126,10 +126,10 @@ OWN = table("""
     . secrets: list watch create patch
     . namespaces: get
     . pods: get list watch patch
-    . serviceaccounts: list create patch
+    . serviceaccounts: list watch create patch
     apps deployments: list watch create patch
-    policy poddisruptionbudgets: list create patch
-    networking.k8s.io networkpolicies: list create patch
+    policy poddisruptionbudgets: list watch create patch
+    networking.k8s.io networkpolicies: list watch create patch
     coordination.k8s.io leases: create
     coordination.k8s.io leases hookline-operator: get update
 """)

@@ -204,6 +204,11 @@ class DesiredBook:
         """Whether some sender may not serve the newest form of a Webhook."""
         return uid in self._awaited
 
+    def awaited_in(self, number: int) -> list[Route]:
+        """The routes of a shard whose newest form some sender may not serve."""
+        found = (self.route(uid) for uid in self._awaited if _shard(uid) == number)
+        return [route for route in found if route is not None]
+
     @property
     def awaiting(self) -> bool:
         """Whether anything is awaited."""

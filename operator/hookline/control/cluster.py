@@ -36,6 +36,10 @@ CHUNK = 500
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 _APPLY = "application/apply-patch+yaml"
+_DENIAL = re.compile(r"exceeded quota|denied (the )?request|immutable|failed quota|LimitRanger", re.IGNORECASE)
+_KEY = re.compile(r"[A-Za-z0-9+/=_]{36,}")
+_LONGEST_WORDS = 300
+
 _MERGE = "application/merge-patch+json"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -66,6 +70,10 @@ class Conflict(ClusterError):
 
 class Invalid(ClusterError):
     """The API server does not take the object as it is."""
+
+
+class Denied(ClusterError):
+    """A quota or an admission policy does not let the object in. The text has its words."""
 
 
 class Expired(ClusterError):
@@ -254,6 +262,8 @@ def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str)
     text = f"{what}: the API server answered {status} {reason}".strip()
     if status == 403 and _namespace_goes(content):
         return Missing(f"{text}: its namespace is being deleted")
+    if words := _words(content):
+        return Denied(f"{text}: {words}")
     if status == 403:
         return Forbidden(f"{text}; are the shipped roles bound to the operator's account?")
     if status == 404:
@@ -271,6 +281,17 @@ def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str)
 def _reason(content: bytes) -> str:
     reason = _object(content).get("reason")
     return reason if isinstance(reason, str) and re.fullmatch(r"[A-Za-z]{1,64}", reason) else ""
+
+
+def _words(content: bytes) -> str:
+    """What a quota, an admission policy or a frozen object says for itself; empty when the refusal is another one.
+
+    Short, and without anything that could be a key: whoever writes a policy may have it repeat what it refuses.
+    """
+    message = _object(content).get("message")
+    if not isinstance(message, str) or not _DENIAL.search(message):
+        return ""
+    return _KEY.sub("…", " ".join(message.split()))[:_LONGEST_WORDS]
 
 
 def _namespace_goes(content: bytes) -> bool:

@@ -99,9 +99,10 @@ class Context:
             return
         self.observed.put(kind, answer)
         for event in events_of(kind, seen, seen.status, status, reporter=self.identity.name, now=self.now()):
-            await self._tell(seen, event)
+            await self.tell(seen, event)
 
-    async def _tell(self, seen: Seen[Any], event: dict[str, Any]) -> None:
+    async def tell(self, seen: Seen[Any], event: dict[str, Any]) -> None:
+        """Post an Event."""
         try:
             await self.cluster.create(EVENTS, event)
         except (Conflict, Missing):

@@ -82,6 +82,39 @@ def available(deployment: Object | None, wanted: int) -> Condition:
     return Condition("Available", "True", "AllSenders", f"all {wanted} sender pods are ready")
 
 
+def rolled_out(deployment: Object | None, wanted: int, *, refusal: str = "", waiting: str = "") -> Condition:
+    """The condition RolledOut: whether the sender pods are those of this generation, as kstatus reads a Deployment.
+
+    `refusal` is why the API server does not take the Deployment or what belongs to it, `waiting` what a pod waits for.
+    """
+    if refusal:
+        message = f"the sender pods cannot be set up, and those from before stay: {refusal}"
+        return Condition("RolledOut", "False", "Refused", message)
+    if deployment is None:
+        return Condition("RolledOut", "False", "RollingOut", "there is no Deployment of senders yet")
+    status = deployment.get("status") or {}
+    found = {each.get("type"): each for each in status.get("conditions") or [] if isinstance(each, Mapping)}
+    progressing, failure = found.get("Progressing", {}), found.get("ReplicaFailure", {})
+    updated, there = int(status.get("updatedReplicas") or 0), int(status.get("replicas") or 0)
+    observed = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
+    current = observed and updated >= wanted and there <= updated
+    if failure.get("status") == "True":
+        return Condition(
+            "RolledOut", "False", "RolloutStuck", f"pods cannot be made: {failure.get('message', '')}"[:500]
+        )
+    if current:
+        return Condition("RolledOut", "True", "RolledOut", "the sender pods are those of this generation")
+    of_this = f"{updated if observed else 0} of {wanted} sender pods are of this generation"
+    says = f"; a pod waits: {waiting}" if waiting else ""
+    if (deployment.get("spec") or {}).get("paused"):
+        return Condition(
+            "RolledOut", "False", "RolloutPaused", f"{of_this}: the Deployment is paused; resume its rollout"
+        )
+    if progressing.get("reason") == "ProgressDeadlineExceeded":
+        return Condition("RolledOut", "False", "RolloutStuck", f"{of_this}, and it does not go on{says}")
+    return Condition("RolledOut", "False", "RollingOut", f"{of_this}{says}")
+
+
 def ready(*parts: Condition) -> Condition:
     """The condition Ready of a Dispatcher or an EventType."""
     for part in parts:

@@ -37,6 +37,8 @@ class Fleet:
     """Webhooks that heard events by this book lately."""
     held_back: str = ""
     """Why the book is not written, if that is so."""
+    refused: dict[int, str] = field(default_factory=dict)
+    """Shards that the API server does not take, and its words."""
     late: frozenset[str] = frozenset()
     """Sender pods that said at the last look that they serve something else than the book."""
 
@@ -44,6 +46,8 @@ class Fleet:
         """The condition BookWritten."""
         if self.held_back:
             return Condition("BookWritten", "False", "LosesMost", self.held_back)
+        if self.refused:
+            return Condition("BookWritten", "False", "BookRefused", _refused(next(iter(self.refused.values()))))
         return Condition("BookWritten", "True", "Written", "the route book holds what the Webhooks say")
 
     def shard_key(self, uid: str) -> Key:
@@ -62,6 +66,9 @@ class Fleet:
             )
         if not self.book.awaited(uid):
             return Condition("Programmed", "True", "Programmed", "every ready sender has this version")
+        refusal = self.refused.get(shard_of(uid, BOOK_SHARDS))
+        if refusal is not None:
+            return Condition("Programmed", "False", "BookRefused", _refused(refusal))
         if self.asked == 0:
             return Condition(
                 "Programmed",
@@ -113,3 +120,7 @@ class Fleet:
 def _differ(found: Sick | None, known: Sick | None) -> bool:
     """Whether an endpoint turned sick, gone or well."""
     return (found is None) != (known is None) or (found is not None and known is not None and found.gone != known.gone)
+
+
+def _refused(words: str) -> str:
+    return f"the route book cannot be written, and what was written before stays in force: {words}"

@@ -78,6 +78,8 @@ class SenderPod:
     ready: bool
     touched: str
     """Value of the annotation that the operator touches."""
+    waiting: str = ""
+    """What keeps a container of it from running, such as ImagePullBackOff."""
 
 
 class Observed:
@@ -401,7 +403,17 @@ def _pod(manifest: Object) -> SenderPod:
         ip=status.get("podIP") or "",
         ready=conditions.get("Ready") == "True",
         touched=(metadata.get("annotations") or {}).get(TOUCHED_ANNOTATION, ""),
+        waiting=_waiting(status),
     )
+
+
+def _waiting(status: Object) -> str:
+    """The words of the kubelet, but for those of an ordinary start."""
+    for each in status.get("containerStatuses") or []:
+        reason = ((each.get("state") or {}).get("waiting") or {}).get("reason")
+        if isinstance(reason, str) and reason not in ("ContainerCreating", "PodInitializing"):
+            return reason[:64]
+    return ""
 
 
 def _own_keys(metadata: Object) -> set[Key]:

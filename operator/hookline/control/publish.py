@@ -16,7 +16,7 @@ import structlog
 
 from hookline.control import workload
 from hookline.control.book import files_of, keys_manifest, root_manifest, routes_manifest, shards_of
-from hookline.control.cluster import ClusterError, Conflict
+from hookline.control.cluster import ClusterError, Conflict, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import (
@@ -83,18 +83,39 @@ class Publisher:
         if fleet is None or number not in fleet.book.shards():
             return
         await self._doubt(fleet)
+        try:
+            written = await self._write_shard(fleet, number)
+        except (Denied, Forbidden, Invalid) as error:
+            self._tell_refusal(fleet, number, str(error))
+            raise
+        self._tell_refusal(fleet, number, None)
+        if written:
+            self._context.queue.add_later(Key("Dispatcher", self._context.identity.namespace, name), COUNT_SECONDS)
+        if fleet.book.awaiting:
+            self._context.wake.set()
+
+    async def _write_shard(self, fleet: Fleet, number: int) -> bool:
+        name, namespace = fleet.name, self._context.identity.namespace
         files = fleet.book.files(number)
-        namespace = self._context.identity.namespace
         new = self._live(SECRETS, keys_name(name, number)) is None
         written = await self._write(fleet, CONFIG_MAPS, routes_manifest(namespace, name, number, files))
         written |= await self._write(fleet, SECRETS, keys_manifest(namespace, name, number, files))
         if new:
             # The root names the shards that are there.
             self._context.queue.add(Key("Root", "", name))
-        if written:
-            self._context.queue.add_later(Key("Dispatcher", namespace, name), COUNT_SECONDS)
-        if fleet.book.awaiting:
-            self._context.wake.set()
+        return written
+
+    def _tell_refusal(self, fleet: Fleet, number: int, words: str | None) -> None:
+        """Have the Dispatcher, and each Webhook that waits for it, say that a shard is refused, or is not any more."""
+        if fleet.refused.get(number) == words:
+            return
+        if words is None:
+            del fleet.refused[number]
+        else:
+            fleet.refused[number] = words
+        self._context.queue.add(Key("Dispatcher", self._context.identity.namespace, fleet.name))
+        for route in fleet.book.awaited_in(number):
+            self._context.queue.add(Key("Webhook", route.namespace, route.name))
 
     async def _doubt(self, fleet: Fleet) -> None:
         """Read the cluster again before most of a book is lost. Raises ClusterError: then nothing is written."""

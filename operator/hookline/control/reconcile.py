@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
 from hookline.control import dispatchers, workload
+from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, sender_name
 from hookline.control.observed import Key, Place, Seen
 from hookline.control.publish import Publisher
-from hookline.control.status import status_of, with_stalled
+from hookline.control.status import put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.dispatcher import Dispatcher
 from hookline.verdict import Condition
+
+log = structlog.get_logger(__name__)
 
 
 class Reconciler:
@@ -72,20 +77,34 @@ class Reconciler:
             return
         accepted = self._context.policy().dispatchers[name]
         place = (DEPLOYMENTS.name, (self._namespace, sender_name(name)))
-        if seen.value is not None and accepted.status == "True":
-            await self._apply_workload(seen.value)
-        elif seen.value is not None and place in self._context.observed.objects:
-            # Its events wait in NATS, if it still has one, and are nobody else's.
-            await self._apply_workload(seen.value, stopped=True)
+        refusal = await self._set_up(seen, accepted)
         deployment = self._context.observed.objects.get(place)
-        available = dispatchers.available(deployment, seen.value.spec.replicas if seen.value else 0)
-        written = fleet.written()
-        ready = dispatchers.ready(accepted, fleet.queue, written, available)
-        conditions = [accepted, available, fleet.queue, written, ready]
+        wanted = seen.value.spec.replicas if seen.value else 0
+        available, written = dispatchers.available(deployment, wanted), fleet.written()
+        waiting = next((pod.waiting for pod in self._context.observed.sender_pods(name) if pod.waiting), "")
+        rolled = dispatchers.rolled_out(deployment, wanted, refusal=str(refusal or ""), waiting=waiting)
+        ready = dispatchers.ready(accepted, fleet.queue, written, rolled, available)
+        conditions = [accepted, available, rolled, fleet.queue, written, ready]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
+        if refusal is not None:
+            # Now that it is said: tried again, since quotas and policies change.
+            raise refusal
 
-    async def _apply_workload(self, dispatcher: Dispatcher, *, stopped: bool = False) -> None:
+    async def _set_up(self, seen: Seen[Dispatcher], accepted: Condition) -> ClusterError | None:
+        """Have the senders as they should be; what the API server refuses of it. Raises other ClusterErrors."""
+        place = (DEPLOYMENTS.name, (self._namespace, sender_name(seen.name)))
+        works = accepted.status == "True"
+        # Events of one that may not take from its NATS wait there, and are nobody else's.
+        if seen.value is None or not (works or place in self._context.observed.objects):
+            return None
+        try:
+            await self._apply_workload(seen, seen.value, stopped=not works)
+        except (Denied, Forbidden, Invalid) as error:
+            return error
+        return None
+
+    async def _apply_workload(self, seen: Seen[Dispatcher], dispatcher: Dispatcher, *, stopped: bool) -> None:
         identity = self._context.identity
         objects = workload.objects(dispatcher, image=identity.image, namespace_uid=identity.uid, stopped=stopped)
         for kind, manifest in objects:
@@ -95,7 +114,17 @@ class Reconciler:
                 continue
             answer = await self._context.cluster.apply(kind, _replacing(live, kind, manifest))
             self._context.observed.put(kind, answer)
+            if (self._settled.get((kind.name, place)) or ({}, 0))[0] == manifest:
+                await self._say_put_back(seen, kind, place)
             self._settled[kind.name, place] = (manifest, answer["metadata"].get("generation"))
+
+    async def _say_put_back(self, seen: Seen[Dispatcher], kind: Kind, place: Place) -> None:
+        """It was as it should be, and nobody but somebody else changed it since."""
+        what = f"{kind.name} {place[1]}"
+        log.warning("put back what others took away or changed", dispatcher=seen.name, what=what)
+        reporter = self._context.identity.name
+        event = put_back_event(DISPATCHERS, seen, what, reporter=reporter, now=self._context.now())
+        await self._context.tell(seen, event)
 
     def _is_settled(self, kind: Kind, place: Place, manifest: Any, live: Any) -> bool:
         """Whether this was applied already, and only the API server's spelling differs (a quantity of 1000m)."""

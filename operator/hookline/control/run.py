@@ -254,13 +254,11 @@ class Operator:
 
     @asynccontextmanager
     async def _watching(self, group: asyncio.TaskGroup) -> AsyncIterator[None]:
-        unwatched = (DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS)
-        own = [each for each in self._own_lists() if each.kind not in unwatched]
         watches = [
             Watch(_watched(lists), self._access, self._hear, namespace=namespace)
             for lists, namespace in (
                 *_apart(self._watched_lists(), self._identity.watched),
-                *_apart(own, self._identity.namespace),
+                *_apart(self._own_lists(), self._identity.namespace),
             )
         ]
         for watch in watches:

@@ -36,7 +36,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)
 
 OURS = frozenset(
     {"Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering", "Stalled"}
-    | {"Available", "QueueReady", "BookWritten"}
+    | {"Available", "QueueReady", "BookWritten", "RolledOut"}
 )
 """Every condition that the operator writes. Others in a status are somebody else's."""
 
@@ -67,8 +67,15 @@ def _is_condition(found: Object) -> bool:
     return all(isinstance(found.get(word), str) for word in words) and bool(_TIME.fullmatch(found[words[-1]]))
 
 
-def delivering(ready: Condition, sick: Sick | None) -> Condition:
-    """The condition Delivering: changes when an endpoint turns sick or well, never per call."""
+def delivering(ready: Condition, sick: Sick | None, *, in_force: bool = True) -> Condition:
+    """The condition Delivering: changes when an endpoint turns sick or well, never per call.
+
+    `in_force`: whether all senders are known to serve what the Webhook says now.
+    """
+    if ready.status != "True" and not in_force:
+        return Condition(
+            "Delivering", "Unknown", "Pending", "the version before may be called until every sender has this one"
+        )
     if ready.status != "True" or ready.reason == "Disabled":
         return Condition("Delivering", "False", ready.reason, "no calls are made while the Webhook is not ready")
     if sick is None:
@@ -194,6 +201,18 @@ def _is_told(condition: str, was: tuple[str, str], is_now: tuple[str, str]) -> b
             return is_now[1] in _TROUBLES or (was[1] in _TROUBLES and is_now[0] == "True")
         case _:
             return False
+
+
+def put_back_event(kind: Kind, seen: Seen[Any], what: str, *, reporter: str, now: datetime) -> dict[str, Any]:
+    """Tells that something of a Dispatcher was taken away or changed by others, and is as it was again."""
+    condition = {
+        "type": f"PutBack {what}",
+        "status": "False",
+        "reason": "PutBack",
+        "message": f"{what} was taken away or changed, and is put back; it belongs to this Dispatcher",
+        "lastTransitionTime": _stamp(now, "microseconds"),
+    }
+    return _event(kind, seen, ("", ""), condition, reporter=reporter, now=now)
 
 
 def _event(

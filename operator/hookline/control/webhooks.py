@@ -169,7 +169,8 @@ class Webhooks:
     def _delivering(self, place: Place, seen: Seen[Webhook], ready: Condition) -> Condition:
         placed = self._placed.get(place)
         fleet = self._context.fleets.get(placed.dispatcher) if placed else None
-        found = delivering(ready, fleet.sick.get(seen.uid) if fleet else None)
+        in_force = fleet is None or not fleet.book.awaited(seen.uid)
+        found = delivering(ready, fleet.sick.get(seen.uid) if fleet else None, in_force=in_force)
         if found.status != "True" or fleet is None or fleet.heard:
             return found
         before = trouble_in(seen)

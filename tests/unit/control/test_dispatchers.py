@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control.dispatchers import available, judged, ready
+from hookline.control.dispatchers import available, judged, ready, rolled_out
 from hookline.control.observed import Seen
 from hookline.dispatcher import Dispatcher
 from hookline.verdict import Condition, record_of
@@ -150,3 +150,42 @@ def test_senders_are_told_policy_retention_and_replicas() -> None:
         "dead_seconds": 62,
         "stream_replicas": 3,
     }
+
+
+def a_deployment(generation: int = 2, spec: Mapping[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"generation": generation}, "spec": spec or {}, "status": status}
+
+
+WELL: dict[str, Any] = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3}
+
+
+def a_condition(kind: str, status: str, reason: str = "", message: str = "") -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": status, "reason": reason, "message": message}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (WELL, "RolledOut"),
+        ({**WELL, "observedGeneration": 1}, "RollingOut"),
+        ({**WELL, "updatedReplicas": 1, "replicas": 4}, "RollingOut"),
+        ({**WELL, "replicas": 4}, "RollingOut"),
+        ({}, "RollingOut"),
+        ({**WELL, "replicas": 4, **a_condition("Progressing", "False", "ProgressDeadlineExceeded")}, "RolloutStuck"),
+        ({**WELL, **a_condition("ReplicaFailure", "True", "FailedCreate", "exceeded quota: pods")}, "RolloutStuck"),
+    ],
+)
+def test_a_generation_is_rolled_out_once_its_pods_are_all_there_is(status: dict[str, Any], reason: str) -> None:
+    found = rolled_out(a_deployment(**status), 3)
+    assert found.reason == reason
+    assert (found.status == "True") is (reason == "RolledOut")
+
+
+def test_what_keeps_a_rollout_is_said() -> None:
+    old = {**WELL, "replicas": 4, "updatedReplicas": 1}
+    assert "ImagePullBackOff" in rolled_out(a_deployment(**old), 3, waiting="ImagePullBackOff").message
+    assert rolled_out(a_deployment(spec={"paused": True}, **old), 3).reason == "RolloutPaused"
+    refused = rolled_out(a_deployment(**WELL), 3, refusal="exceeded quota: q")
+    assert (refused.status, refused.reason) == ("False", "Refused")
+    assert "exceeded quota: q" in refused.message
+    assert rolled_out(None, 1).status == "False"

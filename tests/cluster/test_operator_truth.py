@@ -1,0 +1,179 @@
+"""What a Dispatcher and its Webhooks say while the API server refuses what is to be written: never what is not so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from controlplane.kubectl import Kubectl
+from controlplane.servers import ControlPlane
+from doubles.installation import Installation, Object, condition_of, eventually, installed
+from doubles.operator_process import OperatorProcess
+from doubles.receiver import TlsReceiver
+from doubles.team import Team, new_secret
+from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, NETWORK_POLICIES, sender_name
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hookline(
+    control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """An installation with senders and an operator."""
+    async with installed(control_plane, kubectl, tmp_path_factory.mktemp("truth")) as installation:
+        installation.operator().start()
+        await installation.until_sends()
+        yield installation
+
+
+@pytest.fixture
+def operator(hookline: Installation) -> OperatorProcess:
+    (process,) = hookline.operators
+    assert process.running
+    return process
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def team(hookline: Installation, operator: OperatorProcess, namespace: str) -> AsyncIterator[Team]:
+    async with TlsReceiver("127.0.0.1", name="localhost") as receiver:
+        found = Team(hookline, namespace, receiver)
+        await found.apply(
+            found.authority(), found.signing("signing", new_secret()), found.webhook("hook", found.path("before"))
+        )
+        await found.until("hook", "Ready")
+        yield found
+
+
+async def until_dispatcher(hookline: Installation, kind: str, reason: str, *, seconds: float = 45) -> Object:
+    last: Object = {}
+
+    async def has_it() -> bool:
+        found = await hookline.admin.get(DISPATCHERS, hookline.namespace, "default")
+        last.clear()
+        last.update(condition_of(found or {}, kind))
+        return last.get("reason") == reason
+
+    await eventually(has_it, seconds=seconds, what=lambda: f"{kind} {reason}, but {last}: {hookline.logs()[-2000:]}")
+    return last
+
+
+async def apply(hookline: Installation, manifest: Object) -> None:
+    await hookline.kube("apply", "--server-side", "-n", hookline.namespace, "-f", "-", stdin=json.dumps(manifest))
+
+
+async def patch_dispatcher(hookline: Installation, spec: Object) -> None:
+    words = ("patch", "dispatcher", "default", "-n", hookline.namespace, "--type=merge", "-p")
+    await hookline.kube(*words, json.dumps({"spec": spec}))
+
+
+async def test_a_quota_that_keeps_the_book_from_being_written_is_said_and_what_was_there_goes_on(
+    hookline: Installation, operator: OperatorProcess, team: Team
+) -> None:
+    quota: Object = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "tight"},
+        "spec": {"hard": {"configmaps": "1", "secrets": "1"}},
+    }
+    await apply(hookline, quota)
+    # As the controller for quotas would, which does not run here.
+    full = json.dumps({"status": {"hard": quota["spec"]["hard"], "used": quota["spec"]["hard"]}})
+    words = ("patch", "resourcequota", "tight", "-n", hookline.namespace, "--subresource=status", "--type=merge")
+    await hookline.kube(*words, "-p", full)
+    try:
+        # In other shards than the first one, so that objects must be made.
+        for number in range(8):
+            await team.apply(team.webhook(f"more-{number}", team.path(f"more-{number}")))
+        said = await until_dispatcher(hookline, "BookWritten", "BookRefused")
+        assert "exceeded quota" in said["message"]
+        await until_dispatcher(hookline, "Ready", "BookRefused")
+        refused: list[Object] = []
+
+        async def some_are_refused() -> bool:
+            refused[:] = [await team.condition(f"more-{number}", "Programmed") for number in range(8)]
+            return any(each.get("reason") == "BookRefused" for each in refused)
+
+        await eventually(some_are_refused, what=lambda: str(refused))
+        assert "are the shipped roles bound" not in operator.said
+        (event,) = await team.publish()
+        assert await team.call(team.path("before"), event)
+    finally:
+        await hookline.kube("delete", "resourcequota", "tight", "-n", hookline.namespace)
+    for number in range(8):
+        await team.until(f"more-{number}", "Ready", seconds=90)
+    await until_dispatcher(hookline, "Ready", "Ready", seconds=90)
+
+
+async def test_an_immutable_object_of_the_book_is_said_and_delivering_does_not_claim_that_no_calls_are_made(
+    hookline: Installation, operator: OperatorProcess, team: Team
+) -> None:
+    names = (await hookline.kube("get", "configmaps,secrets", "-n", hookline.namespace, "-o", "name")).split()
+    parts = [each for each in names if "hookline-routes-" in each or "hookline-keys-" in each]
+    for part in parts:
+        await hookline.kube("patch", part, "-n", hookline.namespace, "--type=merge", "-p", '{"immutable":true}')
+    try:
+        await team.apply(team.webhook("hook", team.path("after")))
+        programmed = await team.until("hook", "BookRefused", kind="Programmed")
+        assert "immutable" in programmed["message"]
+        delivering = await team.condition("hook", "Delivering")
+        assert (delivering["status"], delivering["reason"]) == ("Unknown", "Pending")
+        (event,) = await team.publish()
+        assert await team.call(team.path("before"), event)
+    finally:
+        await hookline.kube("delete", *parts, "-n", hookline.namespace)
+    await team.until("hook", "Ready", seconds=90)
+    await hookline.settled()
+
+
+async def test_requests_above_limits_are_said_of_the_generation_that_has_them(
+    hookline: Installation, operator: OperatorProcess, team: Team
+) -> None:
+    await patch_dispatcher(hookline, {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}})
+    try:
+        said = await until_dispatcher(hookline, "RolledOut", "Refused")
+        assert "requests" in said["message"]
+        await until_dispatcher(hookline, "Ready", "Refused")
+    finally:
+        await patch_dispatcher(hookline, {"resources": None})
+    await until_dispatcher(hookline, "Ready", "Ready", seconds=90)
+
+
+async def test_a_paused_deployment_is_not_ready_for_a_new_generation(
+    hookline: Installation, operator: OperatorProcess, team: Team
+) -> None:
+    name = sender_name("default")
+    words = ("patch", "deployment", name, "-n", hookline.namespace, "--type=merge", "-p")
+    await hookline.kube(*words, json.dumps({"spec": {"paused": True}}))
+    try:
+        await patch_dispatcher(hookline, {"image": "hookline:other"})
+        await until_dispatcher(hookline, "RolledOut", "RolloutPaused")
+        await until_dispatcher(hookline, "Ready", "RolloutPaused")
+        (event,) = await team.publish()
+        assert await team.call(team.path("before"), event)
+    finally:
+        await hookline.kube(*words, json.dumps({"spec": {"paused": False}}))
+    await until_dispatcher(hookline, "Ready", "Ready", seconds=90)
+    deployment = await hookline.admin.get(DEPLOYMENTS, hookline.namespace, name)
+    assert deployment is not None
+
+
+async def test_what_others_take_away_from_senders_comes_back_at_once_and_is_told(
+    hookline: Installation, operator: OperatorProcess, team: Team
+) -> None:
+    name = sender_name("default")
+    await hookline.kube("delete", "networkpolicy", name, "-n", hookline.namespace)
+
+    async def is_back() -> bool:
+        return await hookline.admin.get(NETWORK_POLICIES, hookline.namespace, name) is not None
+
+    await eventually(is_back, seconds=30)
+
+    async def is_told() -> bool:
+        return "PutBack" in await hookline.kube("get", "events", "-n", hookline.namespace)
+
+    await eventually(is_told, what=lambda: operator.said[-2000:])
+    assert "put back what others took away" in operator.said
