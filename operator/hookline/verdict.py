@@ -204,7 +204,11 @@ def summary(webhook: Webhook, *parts: Condition) -> Condition:
         if part.status != "True":
             return Condition("Ready", "False", part.reason, part.message)
     if not webhook.spec.enabled:
-        return Condition("Ready", "True", "Disabled", "spec.enabled is false: no calls are made")
+        message = "spec.enabled is false: no calls are made, and events of this time are not kept for later"
+        return Condition("Ready", "True", "Disabled", message)
+    if webhook.spec.paused:
+        message = "spec.paused is true: no calls are made, and deliveries wait until it is false"
+        return Condition("Ready", "True", "Paused", message)
     return Condition(
         "Ready", "True", "Ready", f"every {webhook.spec.event} of {webhook.metadata.namespace} is delivered"
     )
@@ -217,6 +221,9 @@ def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved
     hears = accepted.status == "True" or accepted.reason == DISPATCHER_NOT_FOUND
     if not spec.enabled:
         state = RouteState.DISABLED
+    elif spec.paused:
+        # As one whose Secret is missing: senders of any version let its deliveries wait.
+        state = RouteState.HELD
     elif accepted.status == "True" and resolved.status == "True":
         state = RouteState.ACTIVE
     else:

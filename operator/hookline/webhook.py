@@ -174,7 +174,17 @@ class WebhookSpec(Model):
         }
     )
 
-    enabled: Flag = Field(default=True, description="False stops the Webhook: no new deliveries are made for it.")
+    enabled: Flag = Field(
+        default=True,
+        description="False switches the Webhook off: events of that time are not delivered, not even later. To keep "
+        "them, use paused.",
+    )
+    paused: Flag = Field(
+        default=False,
+        description="True lets deliveries wait: no calls are made, and events of that time are delivered, in publish "
+        "order, once it is false again. What waits for longer than retention.parkedSeconds of the Dispatcher becomes a "
+        "dead letter.",
+    )
     description: str = Field(default="", max_length=1024, description="What the Webhook is for, in your own words.")
     url: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), URL_RULES] = Field(
         repr=False,

@@ -248,6 +248,31 @@ async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(
     assert sorted(call.webhook_id for call in calls) == sorted(ids)
 
 
+async def test_what_is_published_while_a_webhook_is_paused_arrives_in_order_once_it_is_not(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data"
+    async with receiver_of(calls) as receiver:
+        going = manifests(receiver, "one")
+        paused = going.replace("enabled: true", "enabled: true\n  paused: true")
+        assert paused != going
+        files.write_text(paused)
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
+            command.until_says("Paused: spec.paused is true")
+            client = await connected(data)
+            ids = [(await publish(client))[0] for _ in range(20)]
+            await until_stored(client, names.PARKED, 20)
+            await asyncio.to_thread(command.end)
+            command.start()
+            await asyncio.to_thread(command.until_says, "Paused: spec.paused is true", times=2)
+            assert calls == []
+            files.write_text(going)
+            await until(lambda: len(calls) == 20)
+            await client.close()
+    # From the shelf in publish order, but for calls that run at once.
+    assert {call.webhook_id for call in calls} == set(ids)
+    assert calls[0].webhook_id == ids[0]
+
+
 async def test_a_replaced_secret_signs_with_both_keys_also_after_a_restart(tmp_path: Path) -> None:
     calls: list[ReceivedCall] = []
     folder, data = tmp_path / "hooks", tmp_path / "data"

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.catalogue import EVENTS
+from hookline.eventtype import EventType
 from hookline.local import samples
 from hookline.resource import LEND_LABEL
 from hookline.secret import Secret, borrow
-from hookline.signing import HmacKey, parse_key
+from hookline.signing import HmacKey, parse_key, public_key
 from hookline.webhook import Webhook
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
@@ -32,9 +33,11 @@ class Manifests:
     def __init__(self, texts: Iterable[str]) -> None:
         documents = [document for text in texts for document in yaml.safe_load_all(text)]
         self.webhooks = [Webhook.model_validate(each) for each in documents if each["kind"] == "Webhook"]
+        self.types = [EventType.model_validate(each) for each in documents if each["kind"] == "EventType"]
         found = [Secret.of_manifest(each) for each in documents if each["kind"] == "Secret"]
         self.secrets = {(secret.namespace, secret.name): secret for secret in found}
-        assert len(self.webhooks) + len(self.secrets) == len(documents), "a kind or a name that should not be there"
+        known = len(self.webhooks) + len(self.secrets) + len(self.types)
+        assert known == len(documents), "a kind or a name that should not be there"
 
     def value(self, webhook: Webhook, ref: Any) -> bytes:
         value = borrow(self.secrets, webhook.metadata.namespace, ref.name, ref.key)
@@ -61,7 +64,7 @@ def test_the_files_on_disk_are_the_generated_ones() -> None:
 
 def test_all_samples_can_be_applied_together() -> None:
     manifests = Manifests(samples.sample_files().values())
-    assert len({webhook.metadata.name for webhook in manifests.webhooks}) == len(manifests.webhooks) == 4
+    assert len({webhook.metadata.name for webhook in manifests.webhooks}) == len(manifests.webhooks) == 8
     assert {webhook.spec.event for webhook in manifests.webhooks} <= set(BUILT_IN)
     assert all(webhook.spec.url.startswith("https://receiver.example.com") for webhook in manifests.webhooks)
 
@@ -110,8 +113,21 @@ def test_the_extra_headers_sample_has_plain_values_one_from_a_secret_and_a_url_w
 
 
 def test_only_the_disabled_sample_is_disabled() -> None:
-    enabled = {name: sample(name)[0].spec.enabled for name in samples.sample_files()}
-    assert [name for name, on in enabled.items() if not on] == ["disabled.yaml"]
+    specs = {name: sample(name)[0].spec for name in samples.sample_files() if name != "event-type.yaml"}
+    assert [name for name, spec in specs.items() if not spec.enabled] == ["disabled.yaml"]
+    assert [name for name, spec in specs.items() if spec.paused] == ["paused.yaml"]
+
+
+def test_the_sample_with_asymmetric_keys_has_a_private_key() -> None:
+    webhook, manifests = sample("asymmetric-keys.yaml")
+    assert public_key(manifests.secret(webhook).decode()) is not None
+
+
+def test_the_sample_of_limits_has_all_of_them() -> None:
+    spec = sample("retry-and-rate-limit.yaml")[0].spec
+    assert spec.retry is not None
+    assert spec.rate_limit is not None
+    assert spec.timeout_seconds is not None
 
 
 def test_each_sample_begins_by_explaining_itself() -> None:

@@ -134,6 +134,18 @@ def test_what_is_not_accepted_says_why_and_hears_nothing_new(spec: dict[str, Any
     assert (found.route.state, found.route.event) == (RouteState.HELD, None)
 
 
+def test_a_paused_webhook_makes_deliveries_and_lets_them_wait() -> None:
+    found = verdict({"paused": True})
+    assert (found.ready.status, found.ready.reason) == ("True", "Paused")
+    assert (found.route.state, found.route.event) == (RouteState.HELD, "IdentityCreated")
+
+
+def test_a_webhook_that_is_disabled_and_paused_is_disabled() -> None:
+    found = verdict({"paused": True, "enabled": False})
+    assert found.ready.reason == "Disabled"
+    assert found.route.state is RouteState.DISABLED
+
+
 def test_events_wait_for_a_dispatcher_that_does_not_work() -> None:
     found = verdict({"dispatcher": "edge"})
     assert (found.accepted.status, found.accepted.reason) == ("False", "DispatcherNotFound")

@@ -11,7 +11,7 @@ import typer
 from hookline.cli.common import checked_cidrs, existing
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.local import desk
-from hookline.local.desk import Finding, Level
+from hookline.local.desk import LEFT_ALONE, Finding, Level
 from hookline.local.manifests import files_in, read
 
 
@@ -32,9 +32,17 @@ def check(
     if as_json:
         typer.echo(json.dumps([_as_dict(each) for each in findings], indent=2))
     else:
-        for each in findings:
-            typer.echo(f"{each.level.value:<8} {each}")
+        _print(findings)
     _conclude(findings)
+
+
+def _print(findings: list[Finding]) -> None:
+    """A line for each; one for all that is none of ours, of which a folder of manifests may hold much."""
+    ours = [each for each in findings if not each.message.endswith(LEFT_ALONE)]
+    for each in ours:
+        typer.echo(f"{each.level.value:<8} {each}")
+    if len(ours) < len(findings):
+        typer.echo(f"{Level.NOTE.value:<8} {len(findings) - len(ours)} documents are not Hookline's{LEFT_ALONE}")
 
 
 def _findings(paths: list[Path], allow_cidrs: list[str]) -> list[Finding]:

@@ -76,7 +76,9 @@ def delivering(ready: Condition, sick: Sick | None, *, in_force: bool = True) ->
         return Condition(
             "Delivering", "Unknown", "Pending", "the version before may be called until every sender has this one"
         )
-    if ready.status != "True" or ready.reason == "Disabled":
+    if ready.status == "True" and ready.reason in ("Disabled", "Paused"):
+        return Condition("Delivering", "False", ready.reason, ready.message)
+    if ready.status != "True":
         return Condition("Delivering", "False", ready.reason, "no calls are made while the Webhook is not ready")
     if sick is None:
         return Condition("Delivering", "True", "Delivering", "no trouble with the endpoint is known")

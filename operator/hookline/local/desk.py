@@ -27,6 +27,9 @@ from hookline.secret import Secret, SecretProblem
 from hookline.verdict import Surroundings, Verdict, decide, held, record_of
 from hookline.webhook import Webhook
 
+LEFT_ALONE = ": left alone"
+"""How a finding about a document ends that is none of ours."""
+
 Key = tuple[str, str, str]
 """Kind, namespace (empty for EventTypes) and name."""
 
@@ -106,7 +109,7 @@ def understand(documents: Iterable[Document], unreadable: Iterable[Unreadable] =
             labels[key[2]] = _labels(document)
             continue
         if not _is_ours(document):
-            findings.append(_said(document, Level.NOTE, f"{document.kind or 'no kind'} is not Hookline's: left alone"))
+            findings.append(_said(document, Level.NOTE, f"{document.kind or 'no kind'} is not Hookline's{LEFT_ALONE}"))
             continue
         if key in objects:
             first = objects[key].document
@@ -239,7 +242,11 @@ def _webhook_finding(known: Known, verdict: Verdict, *, mine: bool, dispatcher: 
     if ready.status == "True":
         return _said(known.document, Level.OK, f"{ready.reason}: {ready.message}")
     path: FieldPath = ("spec", *_field_in(ready.message)) if verdict.accepted.status != "True" else ("spec",)
-    return _said(known.document, Level.WAITING, f"{ready.reason}: {ready.message}", path if len(path) > 1 else ())
+    if len(path) == 1:
+        return _said(known.document, Level.WAITING, f"{ready.reason}: {ready.message}")
+    # The finding names the field itself.
+    message = ready.message.removeprefix(f"spec.{path[1]}: ")
+    return _said(known.document, Level.WAITING, f"{ready.reason}: {message}", path)
 
 
 def _public_keys(keys: Keys, now_s: float) -> list[str]:

@@ -20,6 +20,7 @@ LISTEN_MARK = "# Written by `hookline listen`"
 """How a file begins that `hookline listen` may overwrite."""
 
 EXAMPLE_SIGNING_SECRET = "whsec_EXAMPLE/not/a/secret/REPLACE/before/any/USE="  # noqa: S105
+EXAMPLE_PRIVATE_KEY = "whsk_EXAMPLE/not/a/secret/REPLACE/before/any/USE="
 EXAMPLE_APP_KEY = "EXAMPLE-app-key-REPLACE-before-any-use"
 EXAMPLE_TOKEN = "EXAMPLE-token-REPLACE-before-any-use"  # noqa: S105
 EXAMPLE_RECEIVER = "https://receiver.example.com"
@@ -87,6 +88,11 @@ def sample_files() -> dict[str, str]:
         "clearid-header-secret.yaml": _header_secret_sample(),
         "extra-headers.yaml": _extra_headers_sample(),
         "disabled.yaml": _disabled_sample(),
+        "paused.yaml": _paused_sample(),
+        "retry-and-rate-limit.yaml": _retry_sample(),
+        "private-ca-and-client-certificate.yaml": _tls_sample(),
+        "asymmetric-keys.yaml": _asymmetric_sample(),
+        "event-type.yaml": _event_type_sample(),
     }
 
 
@@ -264,6 +270,125 @@ A value that must not be read by everyone comes from a Secret.""",
         ),
         (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
         ("", lent_secret(f"{name}-token", EXAMPLE_TOKEN, key="token")),
+    )
+
+
+def _paused_sample() -> str:
+    name = "access-granted"
+    manifest = webhook(
+        name,
+        description="Waits while the receiver is moved",
+        url=f"{EXAMPLE_RECEIVER}/access-granted",
+        event="AccessGranted",
+        secret_name=f"{name}-signing",
+    )
+    manifest["spec"] = {"enabled": True, "paused": True, **manifest["spec"]}
+    return to_yaml(
+        (
+            """\
+Paused: no calls are made, and events of this time are delivered, in the order in which they were published, once
+paused is false again. They are kept for as long as the Dispatcher says (retention.parkedSeconds, seven days).""",
+            manifest,
+        ),
+        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+    )
+
+
+def _retry_sample() -> str:
+    name = "identity-updated"
+    manifest = webhook(
+        name,
+        description="A receiver that takes ten calls a second",
+        url=f"{EXAMPLE_RECEIVER}/identity-updated",
+        event="IdentityUpdated",
+        secret_name=f"{name}-signing",
+    )
+    manifest["spec"] |= {
+        "timeoutSeconds": 10,
+        "retry": {"scheduleSeconds": [5, 60, 600, 3600]},
+        "maxConcurrency": 4,
+        "rateLimit": {"calls": 10, "perSeconds": 1},
+    }
+    return to_yaml(
+        (
+            """\
+A failed call is tried again after 5 s, 1 min, 10 min and 1 h, and then becomes a dead letter. There are never more
+than four calls at once, nor more than ten a second, whatever the number of sender pods.""",
+            manifest,
+        ),
+        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+    )
+
+
+def _tls_sample() -> str:
+    name = "credential-created"
+    manifest = webhook(
+        name,
+        description="A receiver with a certificate of our own authority, which asks for ours",
+        url=f"{EXAMPLE_RECEIVER}/credential-created",
+        event="CredentialCreated",
+        secret_name=f"{name}-signing",
+    )
+    manifest["spec"]["tls"] = {
+        "caSecretRef": {"name": "receiver-ca"},
+        "clientCertSecretRef": {"name": "our-certificate"},
+    }
+    return to_yaml(
+        (
+            """\
+Only certificates of the authority in receiver-ca (key ca.crt) are trusted, and ours (keys tls.crt, tls.key) is shown.
+Make both Secrets, for example with cert-manager, and label them: hookline.dev/allow-webhooks=true""",
+            manifest,
+        ),
+        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+    )
+
+
+def _asymmetric_sample() -> str:
+    name = "visit-event-created"
+    return to_yaml(
+        (
+            """\
+Signed with a private key (v1a, Ed25519): the receiver needs no secret, only the public key whpk_… that stands in
+status.signingKeys and that `hookline check` says.""",
+            webhook(
+                name,
+                description="A receiver that should not be able to sign calls itself",
+                url=f"{EXAMPLE_RECEIVER}/visit-event-created",
+                event="VisitEventCreated",
+                secret_name=f"{name}-signing",
+            ),
+        ),
+        (
+            f"""\
+{_LENDING}
+Make a private key of your own:  echo "whsk_$(openssl rand -base64 32)\"""",
+            lent_secret(f"{name}-signing", EXAMPLE_PRIVATE_KEY),
+        ),
+    )
+
+
+def _event_type_sample() -> str:
+    return to_yaml(
+        (
+            """\
+An event of your own, for the whole cluster. Bodies that do not fit the schema are refused to their publisher.""",
+            {
+                "apiVersion": API_VERSION,
+                "kind": "EventType",
+                "metadata": {"name": "order.created"},
+                "spec": {
+                    "event": "order.created",
+                    "description": "Somebody ordered something",
+                    "schema": {
+                        "type": "object",
+                        "required": ["orderId"],
+                        "properties": {"orderId": {"type": "string"}, "total": {"type": "number", "minimum": 0}},
+                        "additionalProperties": False,
+                    },
+                },
+            },
+        ),
     )
 
 
