@@ -8,14 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
+import trustme
 
-from doubles.command import hookline
+from doubles.command import HOOKLINE, hookline
 from doubles.local import count
+from doubles.nats import free_port, nats, tls_settings
 from hookline.catalogue import EVENTS
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
 from hookline.stream import names
-from hookline.stream.connection import Client
+from hookline.stream.connection import Client, connect
+from hookline.stream.streams import Retention, ensure
 from hookline.stream.types import write_types
 
 CANARY = "canary-0c0c"
@@ -124,6 +127,44 @@ async def test_good_lines_are_published_and_bad_ones_named_by_number(nats_server
     assert await count(queue, names.EVENTS) == 3
     code, out, _ = await run(*words, stdin=lines)
     assert "published 0, already there 3" in out
+
+
+async def test_a_refusal_ends_lines_at_once_in_one_line_however_long_the_input_is_silent(
+    nats_server: NatsServer, queue: Client, tmp_path: Path
+) -> None:
+    config = (await queue.jetstream().stream_info(names.EVENTS)).config
+    config.max_msgs = 2
+    await queue.jetstream().update_stream(config)
+    words = ["publish", "IdentityCreated", "-", "--lines", "--nats", nats_server.url, "--tenant", "team-a"]
+    process = await asyncio.create_subprocess_exec(
+        HOOKLINE, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write((json.dumps(json.loads(sample())) + "\n").encode() * 20)
+    # The pipe stays open.
+    assert process.stderr is not None
+    said = await asyncio.wait_for(process.stderr.read(), 20)
+    assert await asyncio.wait_for(process.wait(), 20) == 1
+    (line,) = said.decode().splitlines()
+    assert line.startswith("hookline: stopped after 2 confirmed events")
+    assert "maximum messages exceeded" in line
+
+
+async def test_over_tls_publishing_says_nothing_but_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, port = trustme.CA(), free_port()
+    (tmp_path / "ca.pem").write_bytes(ca.cert_pem.bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    async with nats(tmp_path / "nats", port, **tls_settings(ca, tmp_path)):
+        client = await connect(f"tls://127.0.0.1:{port}", name="test")
+        await ensure(client, Retention())
+        await client.close()
+        code, out, err = await run(
+            "publish", "IdentityCreated", "-", "--nats", f"tls://127.0.0.1:{port}", stdin=sample()
+        )
+    assert (code, err) == (0, "")
+    assert out.startswith("published")
 
 
 async def test_a_type_of_an_eventtype_resource_is_known_to_publishers(nats_server: NatsServer, queue: Client) -> None:

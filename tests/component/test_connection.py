@@ -17,7 +17,7 @@ import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from doubles.local import until
-from doubles.nats import Accounts, KeyPair, NKey, free_port, nats
+from doubles.nats import Accounts, KeyPair, NKey, free_port, nats, tls_settings
 from hookline.stream import connection
 from hookline.stream.connection import StreamUnavailable, connect
 from hookline.stream.credentials import Credentials, CredentialsError
@@ -35,13 +35,6 @@ def dropped_connections() -> Iterator[None]:
     """Gone before the next test, which does not expect their warnings."""
     yield
     gc.collect()
-
-
-def tls_settings(ca: trustme.CA, folder: Path) -> dict[str, object]:
-    certificate = ca.issue_cert("127.0.0.1")
-    (folder / "cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
-    (folder / "key.pem").write_bytes(certificate.private_key_pem.bytes())
-    return {"tls": {"cert_file": str(folder / "cert.pem"), "key_file": str(folder / "key.pem")}}
 
 
 async def test_a_nats_with_tls_is_trusted_by_its_ca_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

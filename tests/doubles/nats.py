@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
@@ -42,6 +43,14 @@ async def nats(folder: Path, port: int, **settings: Any) -> AsyncIterator[None]:
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), 15)
+
+
+def tls_settings(ca: trustme.CA, folder: Path) -> dict[str, object]:
+    """For a nats-server at 127.0.0.1 with a certificate of `ca`."""
+    certificate = ca.issue_cert("127.0.0.1")
+    (folder / "cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
+    (folder / "key.pem").write_bytes(certificate.private_key_pem.bytes())
+    return {"tls": {"cert_file": str(folder / "cert.pem"), "key_file": str(folder / "key.pem")}}
 
 
 async def _until_listening(port: int, log: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import json
 import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -84,6 +87,8 @@ class _Job:
         self._wait_seconds = wait_seconds
         self._as_json = as_json
         self._tally = _Tally()
+        self._under_way = 0
+        self._bar: Progress | None = None
         self._console = Console(stderr=True)
 
     async def run(self, source: BinaryIO, url: str, *, lines: bool) -> None:
@@ -115,28 +120,35 @@ class _Job:
             typer.echo(f"{'published' if new else 'already there'}  {self._type}  {event_id}  tenant {self._tenant}")
 
     async def _publish_lines(self, source: BinaryIO) -> None:
-        """Good lines are published whatever the others are; bad ones are named at once and counted at the end."""
-        under_way: set[asyncio.Task[None]] = set()
+        """Good lines are published whatever the others are; bad ones are named at once and counted at the end.
+
+        The first that NATS refuses ends it at once, however long the input is silent.
+        """
+        room = asyncio.Semaphore(AT_ONCE)
         try:
-            with self._progress() as progress:
-                task = progress.add_task(self._type, total=None) if progress else None
-                async for number, line in _lines(source):
-                    while len(under_way) >= AT_ONCE:
-                        await _first_done(under_way)
-                    under_way.add(asyncio.create_task(self._publish_line(number, line)))
-                    if progress and task is not None:
-                        progress.update(task, completed=self._done)
-                while under_way:
-                    await _first_done(under_way)
-                    if progress and task is not None:
-                        progress.update(task, completed=self._done)
-        except (StreamUnavailable, StreamRefused) as error:
-            for each in under_way:
-                each.cancel()
-            raise NotAchieved(f"stopped after {self._tally.published} confirmed events: {error}") from None
+            with self._progress() as self._bar:
+                async with asyncio.TaskGroup() as group:
+                    async for number, line in _lines(source):
+                        await room.acquire()
+                        group.create_task(self._publish_line(number, line)).add_done_callback(lambda _: room.release())
+                        self._under_way += 1
+        except ExceptionGroup as failures:
+            raise self._stopped(failures.exceptions[0]) from None
         self._sum_up()
 
+    def _stopped(self, error: Exception) -> Exception:
+        if not isinstance(error, StreamUnavailable | StreamRefused):
+            return error
+        confirmed, unconfirmed = self._tally.published + self._tally.repeated, self._under_way
+        return NotAchieved(f"stopped after {confirmed} confirmed events, {unconfirmed} more are not confirmed: {error}")
+
     async def _publish_line(self, number: int, line: bytes) -> None:
+        await self._judge_line(number, line)
+        self._under_way -= 1
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=self._done)
+
+    async def _judge_line(self, number: int, line: bytes) -> None:
         problems = self._problems(line)
         if problems:
             self._tally.refused += 1
@@ -175,13 +187,15 @@ class _Job:
         """A progress bar for a person who watches."""
         if not self._console.is_terminal:
             return nullcontext()
-        return Progress(
+        progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=self._console,
         )
+        progress.add_task(self._type, total=None)
+        return progress
 
     def _sum_up(self) -> None:
         tally = self._tally
@@ -205,12 +219,34 @@ def _opened(name: str) -> AbstractContextManager[BinaryIO]:
 
 
 async def _lines(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
-    """Number and content of each line that is not blank. Read in a thread: a pipe may be silent for long."""
-    number = 0
-    while line := await asyncio.to_thread(_line, source):
-        number += 1
-        if line.strip():
-            yield number, line.rstrip(b"\r\n")
+    """Number and content of each line that is not blank. Read in a thread: a pipe may be silent for long.
+
+    It is a daemon with a reader of its own: nobody waits for it at the end.
+    """
+    lines: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue(AT_ONCE)
+    threading.Thread(target=_read, args=(source, lines, asyncio.get_running_loop()), daemon=True).start()
+    while (line := await lines.get()) is not None:
+        if isinstance(line, OSError):
+            raise WrongInput(f"the input cannot be read: {line.strerror}")
+        yield line
+
+
+def _read(source: BinaryIO, lines: asyncio.Queue[Any], loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError, concurrent.futures.CancelledError):  # the loop has ended
+
+        def hand_over(what: tuple[int, bytes] | OSError | None) -> None:
+            asyncio.run_coroutine_threadsafe(lines.put(what), loop).result()
+
+        try:
+            number = 0
+            with open(source.fileno(), "rb", closefd=False) as reader:  # a descriptor, not a path
+                while line := _line(reader):
+                    number += 1
+                    if line.strip():
+                        hand_over((number, line.rstrip(b"\r\n")))
+        except OSError as error:
+            hand_over(error)
+        hand_over(None)
 
 
 def _line(source: BinaryIO) -> bytes:
@@ -220,10 +256,3 @@ def _line(source: BinaryIO) -> bytes:
     while rest and not rest.endswith(b"\n"):
         rest = source.readline(MAX_BODY_BYTES)
     return line
-
-
-async def _first_done(under_way: set[asyncio.Task[None]]) -> None:
-    done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-    under_way -= done
-    for each in done:
-        await each

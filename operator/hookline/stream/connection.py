@@ -204,7 +204,18 @@ class _Client(Client):
         # Whichever server it is: one that another server named counts as well.
         if self._encrypted and not self._server_info.get("tls_required"):
             raise NotEncrypted
+        self._complete_tls()
         return super()._connect_command()
+
+    def _complete_tls(self) -> None:
+        """Tell the reader of its transport, which the library leaves out after it changed over to TLS.
+
+        Without it asyncio warns at the end of each connection, and reads on however much waits to be parsed.
+        """
+        transport = self._transport
+        writer = transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001
+        if writer is not None and writer.get_extra_info("sslcontext") is not None:
+            writer.transport.get_protocol().connection_made(writer.transport)
 
 
 @functools.lru_cache(maxsize=256)
