@@ -220,6 +220,10 @@ class Book:
     def _keys(self) -> dict[str, Keys]:
         return {uid: keys for shard in self.shards.values() for uid, keys in shard.keys.items()}
 
+    def all_keys(self) -> Iterator[Keys]:
+        """The keys of every Webhook."""
+        yield from self._keys.values()
+
     def routes(self) -> Iterator[Route]:
         """Every route."""
         yield from self._routes.values()

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from cryptography import x509
-
+from hookline import certificates
+from hookline.certificates import CertificateProblem
 from hookline.dispatcher import Dispatcher, DispatcherSpec
 from hookline.egress import HTTPS_PORT, EgressPolicy, literal_address
 from hookline.headers import header_value_problem
@@ -305,21 +305,24 @@ class _Borrower:
         ref = self._spec.tls.ca_secret_ref if self._spec.tls else None
         if ref is None:
             return None
-        value = self._value(ref)
         try:
-            certificates = x509.load_pem_x509_certificates(value)
-        except ValueError:
-            certificates = []
-        if not certificates:
-            raise self._invalid(ref, "it holds no PEM certificate; write one or more CERTIFICATE blocks")
-        return value.decode()
+            return certificates.pem(certificates.authorities(self._value(ref)))
+        except CertificateProblem as problem:
+            raise self._invalid(ref, str(problem)) from None
 
     def _client_certificate(self) -> tuple[str | None, str | None]:
         ref = self._spec.tls.client_cert_secret_ref if self._spec.tls else None
         if ref is None:
             return None, None
-        parts = [SecretKeyRef(name=ref.name, key=key) for key in ("tls.crt", "tls.key")]
-        return self._text(parts[0]), self._text(parts[1])
+        part = chain_part = SecretKeyRef(name=ref.name, key="tls.crt")
+        key_part = SecretKeyRef(name=ref.name, key="tls.key")
+        chain_value, key_value = self._value(chain_part), self._value(key_part)
+        try:
+            chain = certificates.client_chain(chain_value)
+            part = key_part
+            return certificates.pem(chain), certificates.client_key(key_value, chain)
+        except CertificateProblem as problem:
+            raise self._invalid(part, str(problem)) from None
 
     def _header_value(self, ref: SecretKeyRef) -> str:
         text = self._text(ref).rstrip("\r\n")

@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from doubles.keys import certificate, pem_of
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
 from hookline.delivery.attempt import Call, Caller, TlsMaterial
-from hookline.delivery.tls import tls_context
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 
@@ -33,6 +34,8 @@ NAMES = {
     "receiver.test": ["127.0.0.1"],
     "other.test": ["127.0.0.1"],
     "inside.test": ["10.1.2.3"],
+    "b_c.wild.test": ["127.0.0.1"],
+    "bc.wild.test": ["127.0.0.1"],
     "mixed.test": ["127.0.0.1", "169.254.169.254"],
 }
 
@@ -702,12 +705,10 @@ async def test_the_authorities_of_the_system_count_unless_the_webhook_names_its_
 ) -> None:
     ca.cert_pem.write_to_path(tmp_path / "system.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
-    tls_context.cache_clear()
     async with RawReceiver(tls) as receiver:
         by_system = await outcome_of(caller, call_to(receiver.port, None))
         stranger = TlsMaterial(ca_pem=trustme.CA().cert_pem.bytes())
         by_stranger = await outcome_of(caller, call_to(receiver.port, stranger))
-    tls_context.cache_clear()
 
     assert by_system.reason is Reason.DELIVERED
     assert by_stranger.reason is Reason.CERTIFICATE_INVALID
@@ -750,6 +751,111 @@ async def test_a_certificate_for_another_name(caller: Caller, ca: trustme.CA, tr
 
     assert outcome.reason is Reason.CERTIFICATE_INVALID
     assert "for another name" in outcome.detail
+
+
+class Own:
+    """A CA without key identifiers, and what it vouches for."""
+
+    def __init__(self, name: str = "Own CA") -> None:
+        self._name, self._key = name, ec.generate_private_key(ec.SECP256R1())
+        self.pem = certificate(name, self._key, name, self._key, is_ca=True)
+
+    def server(self, tmp_path: Path, name: str, *dns_names: str) -> ssl.SSLContext:
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = certificate(name, key, self._name, self._key, dns_names=dns_names)
+        (tmp_path / "server.pem").write_bytes(leaf + pem_of(key))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem")
+        return context
+
+
+@pytest.mark.usefixtures("names")
+async def test_a_wildcard_stands_for_no_name_with_an_underscore_and_the_detail_says_so(
+    caller: Caller, tmp_path: Path
+) -> None:
+    own = Own()
+    trust = TlsMaterial(ca_pem=own.pem)
+    async with RawReceiver(own.server(tmp_path, "x", "*.wild.test")) as receiver:
+        by_wildcard = await outcome_of(caller, call_to(receiver.port, trust, host="b_c.wild.test"))
+        plain = await outcome_of(caller, call_to(receiver.port, trust, host="bc.wild.test"))
+    async with RawReceiver(own.server(tmp_path, "x", "b_c.wild.test")) as receiver:
+        in_full = await outcome_of(caller, call_to(receiver.port, trust, host="b_c.wild.test"))
+
+    assert by_wildcard.reason is Reason.CERTIFICATE_INVALID
+    assert "no wildcard stands for a name with _" in by_wildcard.detail
+    assert (plain.reason, in_full.reason) == (Reason.DELIVERED, Reason.DELIVERED)
+
+
+@pytest.mark.usefixtures("names")
+async def test_a_certificate_that_lists_no_names_is_for_its_common_name(caller: Caller, tmp_path: Path) -> None:
+    own = Own()
+    async with RawReceiver(own.server(tmp_path, "receiver.test")) as receiver:
+        outcome = await outcome_of(caller, call_to(receiver.port, TlsMaterial(ca_pem=own.pem), host="receiver.test"))
+        other = await outcome_of(caller, call_to(receiver.port, TlsMaterial(ca_pem=own.pem), host="other.test"))
+
+    assert (outcome.reason, other.reason) == (Reason.DELIVERED, Reason.CERTIFICATE_INVALID)
+
+
+@pytest.mark.usefixtures("names")
+async def test_of_two_cas_of_one_name_without_key_identifiers_one_counts_and_the_detail_says_so(
+    caller: Caller, tmp_path: Path
+) -> None:
+    old, new = Own(), Own()
+    both = TlsMaterial(ca_pem=old.pem + new.pem)
+    outcomes = []
+    for own in (old, new):
+        async with RawReceiver(own.server(tmp_path, "x", "receiver.test")) as receiver:
+            outcomes.append(await outcome_of(caller, call_to(receiver.port, both, host="receiver.test")))
+
+    assert sorted(outcome.reason for outcome in outcomes) == [Reason.CERTIFICATE_INVALID, Reason.DELIVERED]
+    assert any("of several CAs of one name without key identifiers" in outcome.detail for outcome in outcomes)
+
+
+@on_both_loops
+def test_a_receiver_that_takes_only_who_offers_http_1_1(
+    tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: LoopFactory
+) -> None:
+    tls.set_alpn_protocols(["http/1.1"])
+
+    async def strict(line: Line) -> None:
+        if line.writer.get_extra_info("ssl_object").selected_alpn_protocol() != "http/1.1":
+            line.reset()
+        else:
+            await answering(OK)(line)
+
+    async def deliver() -> Outcome:
+        async with RawReceiver(tls, strict) as receiver:
+            caller = Caller(lambda: LOCAL)
+            outcome = await outcome_of(caller, call_to(receiver.port, trust))
+            await caller.aclose()
+            return outcome
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(deliver()).reason is Reason.DELIVERED
+
+
+@on_both_loops
+@pytest.mark.parametrize("mode", [ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED])
+def test_a_client_certificate_is_shown_to_who_asks_for_it_after_the_handshake(
+    ca: trustme.CA, tls: ssl.SSLContext, trust: TlsMaterial, loop_factory: LoopFactory, mode: ssl.VerifyMode
+) -> None:
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    tls.verify_mode, tls.post_handshake_auth = mode, True
+    ca.configure_trust(tls)
+
+    async def deliver(material: TlsMaterial, port: int) -> Outcome:
+        caller = Caller(lambda: LOCAL)
+        outcome = await outcome_of(caller, call_to(port, material))
+        await caller.aclose()
+        return outcome
+
+    with strict_receiver(tls, asks_late=True) as port, asyncio.Runner(loop_factory=loop_factory) as runner:
+        known = runner.run(deliver(with_client_certificate(trust, ca), port))
+        without = runner.run(deliver(trust, port))
+
+    assert known.reason is Reason.DELIVERED, known
+    assert without.reason is not Reason.DELIVERED
+    assert mode is ssl.CERT_REQUIRED or without.status == 403
 
 
 async def test_a_receiver_without_tls_1_2(caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial) -> None:

@@ -155,13 +155,14 @@ def full_backlog(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def strict_receiver(tls: ssl.SSLContext) -> Iterator[int]:
+def strict_receiver(tls: ssl.SSLContext, *, asks_late: bool = False) -> Iterator[int]:
     """The port of a TLS server that tells a client why it refuses a handshake, and answers 200 once it accepts one.
 
+    With `asks_late` it asks for the client's certificate once it has read the request, and answers 403 without one.
     Servers on asyncio hang up without the alert that all usual servers send, hence plain sockets in a thread.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_accept, args=(listener, tls))
+        thread = threading.Thread(target=_accept, args=(listener, tls, asks_late))
         thread.start()
         try:
             yield listener.getsockname()[1]
@@ -170,7 +171,7 @@ def strict_receiver(tls: ssl.SSLContext) -> Iterator[int]:
             thread.join()
 
 
-def _accept(listener: socket.socket, tls: ssl.SSLContext) -> None:
+def _accept(listener: socket.socket, tls: ssl.SSLContext, asks_late: bool) -> None:
     while True:
         try:
             connection, _ = listener.accept()
@@ -181,9 +182,22 @@ def _accept(listener: socket.socket, tls: ssl.SSLContext) -> None:
             try:
                 line.do_handshake()
                 line.recv(65536)
-                line.sendall(OK)
+                line.sendall(OK if not asks_late or _asked(line) else b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n")
             except OSError:
                 _hang_up_after_alert(line)
+
+
+def _asked(line: ssl.SSLSocket) -> bool:
+    """Whether the client shows a certificate after the handshake (RFC 8446, 4.6.2)."""
+    try:
+        line.verify_client_post_handshake()
+        line.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+        line.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            line.recv(65536)
+    except ssl.SSLError:
+        return False
+    return bool(line.getpeercert(binary_form=True))
 
 
 def _hang_up_after_alert(line: ssl.SSLSocket) -> None:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from doubles.resource_cases import webhook
+from hookline.delivery.delivery import tls_material
+from hookline.delivery.tls import tls_context
 from hookline.dispatcher import Dispatcher
 from hookline.egress import policy_of
 from hookline.resource import LEND_LABEL
@@ -113,6 +118,72 @@ def test_a_ca_and_a_client_certificate_come_from_secrets() -> None:
     assert keys.ca_pem == ca.cert_pem.bytes().decode()
     assert keys.client_cert_pem
     assert keys.client_key_pem
+
+
+def test_a_ca_with_a_comment_that_is_not_utf_8_is_taken_without_it() -> None:
+    ca = trustme.CA().cert_pem.bytes()
+    found = verdict({"tls": {"caSecretRef": {"name": "keys"}}}, {"ca.crt": b"# Certificaci\xf3n\n" + ca})
+    assert found.ready.status == "True"
+    assert found.keys.ca_pem == ca.decode()
+
+
+def test_a_client_certificate_that_a_sender_would_not_take_is_refused_with_the_key_that_is_wrong() -> None:
+    mine, other = trustme.CA().issue_cert("client"), trustme.CA().issue_cert("client")
+    data = {"tls.crt": mine.cert_chain_pems[0].bytes(), "tls.key": other.private_key_pem.bytes()}
+    found = verdict({"tls": {"clientCertSecretRef": {"name": "keys"}}}, data)
+    assert found.ready.reason == "SecretInvalid"
+    assert "Secret default/keys, key tls.key: it is not the key of the first certificate" in found.ready.message
+    assert found.keys == Keys(uid=found.route.uid)
+
+
+EVERY_SECRET = {
+    "secretRef": {"name": "keys", "key": "secret"},
+    "headers": [{"name": "X-A", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "header"}}}],
+    "tls": {"caSecretRef": {"name": "keys"}, "clientCertSecretRef": {"name": "keys"}},
+}
+SECRET_KEYS = ("secret", "header", "ca.crt", "tls.crt", "tls.key")
+
+
+def good_secret() -> dict[str, bytes]:
+    mine = GOOD_CA.issue_cert("client")
+    return {
+        "secret": WHSEC.encode(),
+        "header": b"value",
+        "ca.crt": GOOD_CA.cert_pem.bytes(),
+        "tls.crt": mine.cert_chain_pems[0].bytes(),
+        "tls.key": mine.private_key_pem.bytes(),
+    }
+
+
+GOOD_CA = trustme.CA()
+GOOD = good_secret()
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, good: bytes) -> bytes:
+    """A good value with something else at some places of it."""
+    value = bytearray(good)
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(value)))
+        value[start : start + draw(st.integers(0, 8))] = draw(st.binary(max_size=8))
+    return bytes(value)
+
+
+@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("key", SECRET_KEYS)
+@pytest.mark.parametrize("scheme", [{}, {"signature": {"scheme": "Header", "headerName": "X-Key"}}])
+def test_no_bytes_in_any_key_of_a_secret_stop_a_decision_and_what_is_ready_a_sender_takes(
+    key: str, scheme: dict[str, Any], data: st.DataObject
+) -> None:
+    value = data.draw(st.one_of(st.binary(max_size=200), spoiled(GOOD[key])))
+    found = verdict({**EVERY_SECRET, **scheme}, {**GOOD, key: value})
+    assert found.ready.reason in {"Ready", "SecretInvalid"}
+    assert len(found.ready.message) < 1024
+    if found.ready.status == "True":
+        material = tls_material(found.keys)
+        assert material is not None
+        tls_context(material)
 
 
 @pytest.mark.parametrize(

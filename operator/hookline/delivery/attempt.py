@@ -15,7 +15,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, Tra
 
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress
-from hookline.delivery.tls import TlsMaterial, tls_context
+from hookline.delivery.tls import TlsContexts, TlsMaterial
 from hookline.delivery.transport import AiohttpTransport, Answer, Post, target_of
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.wall import EgressRefusedError
@@ -107,6 +107,7 @@ class Caller:
         self._lookup = lookup
         self._proxy_credentials = proxy_credentials
         self._transport: AiohttpTransport | None = None
+        self._contexts = TlsContexts()
 
     async def call(self, call: Call) -> Outcome:
         """The outcome of one call. Raises nothing but CancelledError.
@@ -124,13 +125,22 @@ class Caller:
             _let_go(error)
             return Outcome(reason, progress.status, detail, time.monotonic() - started)
 
+    def keep_only(self, materials: Collection[TlsMaterial]) -> None:
+        """Forget all other TLS material. What a call still needs is made anew."""
+        self._contexts.keep_only(materials)
+
     async def aclose(self) -> None:
         """Closes all connections. Calls still under way end as failed."""
+        self._contexts.close()
         if self._transport is not None:
             await self._transport.aclose()
 
     async def _exchange(self, call: Call, progress: Progress, started: float) -> Outcome:
-        post = _post(call, progress)
+        target = target_of(call.url)
+        progress.authority = target.authority
+        head = _head(call, target.host)
+        context = await self._contexts.get(call.tls)
+        post = Post(target, head, call.body, context, min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds), progress)
         if self._transport is None:
             self._transport = AiohttpTransport(self._policy, self._lookup(), self._proxy_credentials)
         answer = await self._transport.send(post)
@@ -140,13 +150,6 @@ class Caller:
         finally:
             answer.close()
         return _answered(answer, kept, time.monotonic() - started)
-
-
-def _post(call: Call, progress: Progress) -> Post:
-    target = target_of(call.url)
-    progress.authority = target.authority
-    connect_seconds = min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds)
-    return Post(target, _head(call, target.host), call.body, tls_context(call.tls), connect_seconds, progress)
 
 
 def _head(call: Call, host: str) -> bytes:

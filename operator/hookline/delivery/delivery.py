@@ -114,7 +114,9 @@ def call(delivery: Delivery, route: Route, keys: Keys, *, now_s: float) -> Call:
         *keys.headers,
     ]
     url = f"{route.url}?{keys.query}" if keys.query else route.url
-    return Call(url=url, headers=headers, body=event.body, timeout_seconds=route.timeout_seconds, tls=_tls(keys))
+    return Call(
+        url=url, headers=headers, body=event.body, timeout_seconds=route.timeout_seconds, tls=tls_material(keys)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,8 @@ def later_token(delivery: Delivery) -> str:
     return hashlib.sha256(f"{delivery.once}.{delivery.attempt}".encode()).hexdigest()[:32]
 
 
-def _tls(keys: Keys) -> TlsMaterial | None:
+def tls_material(keys: Keys) -> TlsMaterial | None:
+    """What the TLS Secrets of a Webhook hold, if it names any."""
     if keys.ca_pem is None and keys.client_cert_pem is None:
         return None
 

@@ -17,6 +17,7 @@ import structlog
 from hookline.delivery import fanout, sender
 from hookline.delivery.attempt import Caller
 from hookline.delivery.background import background
+from hookline.delivery.delivery import tls_material
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
 from hookline.delivery.parking import Parking
@@ -130,9 +131,10 @@ class Session:
         return self._publisher.writes.problem(time.monotonic())
 
     def book_changed(self, book: Book) -> None:
-        """Streams and event types follow the root of the book. Most changes are of one Webhook, and cost nothing."""
+        """Streams and event types follow the root of the book, and TLS material that left it is forgotten."""
         if book.digest != self._root:
             self._outdated.set()
+        self._caller.keep_only({each for keys in book.all_keys() if (each := tls_material(keys)) is not None})
 
     def reconnected(self) -> None:
         """Perhaps to another server, which may belong to somebody else, be older, or have lost what it had."""

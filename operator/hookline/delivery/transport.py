@@ -17,7 +17,6 @@ import functools
 import re
 import select
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +34,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from hookline.delivery.descriptors import raised_limit
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress, current_call
+from hookline.delivery.tls import TlsContext
 from hookline.delivery.tunnel import ProxyCredentials, Tunnels
 from hookline.delivery.wall import CheckedResolver, EgressRefusedError, Wall
 from hookline.egress import HTTPS_PORT, Address, EgressPolicy, Proxy, literal_address
@@ -81,7 +81,7 @@ class Post:
     target: Target
     head: bytes = field(repr=False)
     body: bytes = field(repr=False)
-    ssl_context: ssl.SSLContext
+    tls_context: TlsContext
     connect_timeout_seconds: float
     progress: Progress
     """Written to while the call runs."""
@@ -350,6 +350,16 @@ class _Door(aiohttp.ClientRequest):
         return super().connection_key
 
 
+def _door(target: Target, context: TlsContext) -> _Door:
+    door: _Door | None = context.doors.get(target.authority)
+    if door is None:
+        if len(context.doors) >= _TARGETS_KEPT:
+            context.doors.clear()
+        url = yarl.URL(str(target.origin), encoded=True)
+        door = context.doors[target.authority] = _Door("POST", url, ssl=context)
+    return door
+
+
 class AiohttpTransport:
     """Sends requests over the connections of aiohttp.
 
@@ -370,7 +380,6 @@ class AiohttpTransport:
         self._wall = Wall(policy)
         self._lookup = lookup or NameServers()
         self._connector = _Connector(self._wall, self._lookup, proxy_credentials or ProxyCredentials())
-        self._doors: dict[tuple[str, ssl.SSLContext], _Door] = {}
 
     async def send(self, post: Post) -> Answer:
         """The answer to `post`, its body still unread.
@@ -395,7 +404,7 @@ class AiohttpTransport:
         return await self._send(post)
 
     async def _send(self, post: Post) -> Answer:
-        door = self._door(post.target, post.ssl_context)
+        door = _door(post.target, post.tls_context)
         connection = await self._connector.connect(door, [], _timeouts(post.connect_timeout_seconds))
         try:
             message, content = await _exchange(connection, post)
@@ -404,15 +413,6 @@ class AiohttpTransport:
             raise
         post.progress.phase = Phase.BODY
         return Answer(message.code, message.raw_headers, connection, content)
-
-    def _door(self, target: Target, context: ssl.SSLContext) -> _Door:
-        door = self._doors.get((target.authority, context))
-        if door is None:
-            if len(self._doors) >= _TARGETS_KEPT:
-                self._doors.clear()
-            url = yarl.URL(str(target.origin), encoded=True)
-            door = self._doors[target.authority, context] = _Door("POST", url, ssl=context)
-        return door
 
     async def aclose(self) -> None:
         """Closes all connections; calls still under way fail."""
