@@ -116,6 +116,56 @@ async def test_an_address_with_tls_never_goes_on_in_plain_text(tmp_path: Path) -
         assert "canary" not in (tmp_path / "nats" / "log").read_text()
 
 
+STRANGERS = {
+    "ssh": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "redis": b"-ERR unknown command\r\n",
+    "no JSON": b"INFO {\r\n",
+    "a list": b"INFO []\r\n",
+    "a number": b'INFO {"connect_urls": 5}\r\n',
+    "bad addresses": b'INFO {"connect_urls": ["[::1", "a:99999999"]}\r\n',
+    "a line without end": b"x" * 300_000,
+}
+
+
+@contextlib.asynccontextmanager
+async def stranger(port: int, greeting: bytes) -> AsyncIterator[asyncio.Event]:
+    """Another program at a port. The event is set once it was called."""
+    called = asyncio.Event()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            writer.write(greeting)
+            await writer.drain()
+            await reader.read()
+        called.set()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", port):
+        yield called
+
+
+@pytest.mark.parametrize("greeting", STRANGERS.values(), ids=STRANGERS.keys())
+async def test_another_program_at_the_port_is_one_error_without_the_login(greeting: bytes) -> None:
+    port = free_port()
+    async with stranger(port, greeting):
+        with pytest.raises(StreamUnavailable, match="does not begin as NATS does") as raised:
+            await connect(f"nats://u:canary@127.0.0.1:{port}", name="test", connect_seconds=1)
+    assert "canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize("greeting", STRANGERS.values(), ids=STRANGERS.keys())
+async def test_a_connection_comes_back_after_another_program_had_the_port(greeting: bytes, tmp_path: Path) -> None:
+    port = free_port()
+    async with nats(tmp_path / "nats", port):
+        client = await connect(f"nats://127.0.0.1:{port}", name="test")
+    async with stranger(port, greeting) as called:
+        await asyncio.wait_for(called.wait(), 10)
+    async with nats(tmp_path / "nats", port):
+        await until(lambda: client.is_connected, seconds=15, what="the connection")
+        await client.flush()
+        await client.close()
+
+
 async def test_a_list_is_tried_until_one_answers_and_its_login_is_decoded(tmp_path: Path) -> None:
     port, dead = free_port(), free_port()
     users = {"authorization": {"users": [{"user": "a:b", "password": "p@ss/w,ord%"}]}}

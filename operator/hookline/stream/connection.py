@@ -89,12 +89,17 @@ class NotEncrypted(nats.errors.Error):
     """The address says `tls://`, and the server wants to go on without."""
 
 
+class NotNats(nats.errors.Error):
+    """What answers says something that the library cannot read."""
+
+
 require(
     Client,
     "_attempt_reconnect",
     "_connect_command",
     "_flush_pending",
     "_parse_header_lines",
+    "_process_connect_init",
     "_process_headers",
     "_process_msg",
     "_send_command",
@@ -199,6 +204,16 @@ class _Client(Client):
             if separator:
                 found[name.strip()] = value.strip()
         return found
+
+    async def _process_connect_init(self) -> None:
+        # Another program may have the port, also while we connect again: the library tries on after its own errors and
+        # those of the network, and after any other it would never be heard of again.
+        try:
+            await super()._process_connect_init()
+        except (OSError, TimeoutError, nats.errors.Error):
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is
+            raise NotNats from None
 
     def _connect_command(self) -> bytes:
         # Whichever server it is: one that another server named counts as well.
@@ -391,6 +406,8 @@ def _advice(error: Exception, where: str) -> str:
     """What to do about an error; empty when it only says that nobody answers."""
     if isinstance(error, CredentialsError):
         return str(error)
+    if isinstance(error, NotNats) or "expecting INFO" in str(error) or "info message" in str(error):
+        return f"what answers at {where} does not begin as NATS does; check host and port"
     if isinstance(error, NotEncrypted):
         return f"NATS at {where} does not ask for TLS; set it up there, or write nats:// if plain text is meant"
     if isinstance(error, ssl.SSLError):
