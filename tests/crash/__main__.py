@@ -1,13 +1,17 @@
-"""`python -m crash`: every cell of the kill matrix, and docs/kill-matrix.md from what was seen. `make kill-matrix`."""
+"""`python -m crash`: every cell of the kill matrix, and docs/kill-matrix.md from what was seen. `make kill-matrix`.
+
+`python -m crash queues` runs the faults of the queue itself alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from crash import matrix
+from crash import matrix, queues
 from crash.faults import FAULTS
 from crash.scenario import IN_HAND, REPEATS_AT_MOST
 
@@ -37,7 +41,24 @@ What is recognized by its name is so for two minutes, the deduplication window o
 """
 
 
+QUEUES = f"""
+## The queue itself
+
+A sender or a `hookline run`, and one or three NATS servers, while events are published one after the other. An event is
+**refused at the door** when its publisher heard that it is not stored, or did not hear within seconds that it is. Lost
+is what was confirmed, and neither arrived nor became a dead letter. {queues.FORMER} is the last commit whose streams
+bear no mark of their owner; its senders run from this repository's history. A full disk is one of its own, which only
+root may mount.
+
+| fault | confirmed | refused at the door | lost | repeated | outcome |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
 async def main() -> None:
+    if sys.argv[1:] == ["queues"]:
+        await write_queues()
+        return
     with tempfile.TemporaryDirectory(prefix="hookline-crash-") as name:
         folder = Path(name)
         (folder / "whole").mkdir()
@@ -47,7 +68,16 @@ async def main() -> None:
     endured, crashes = results[: len(FAULTS)], results[len(FAULTS) :]
     rows = matrix.step_rows(cells, crashes) + matrix.fault_rows(FAULTS, endured)
     DOCUMENT.write_text(HEAD + "\n".join(rows) + "\n")
+    await write_queues()
     print(DOCUMENT.read_text())
+
+
+async def write_queues() -> None:
+    """The second table alone."""
+    with tempfile.TemporaryDirectory(prefix="hookline-queues-") as name:
+        rows = await queues.main(Path(name))
+    first = DOCUMENT.read_text().partition(QUEUES.splitlines()[1])[0].rstrip() + "\n"
+    DOCUMENT.write_text(first + QUEUES + "\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,11 @@ class Fleet:
         message = f"written; waiting for {self.behind} of {self.asked} senders to load it"
         return Condition("Programmed", "False", "Pending", message)
 
+    @property
+    def queue_unheard(self) -> bool:
+        """Whether no sender has said yet to this operator whether it can use its queue."""
+        return self.queue is _UNHEARD
+
     def hear_of_queue(self, reports: Iterable[Report | None]) -> bool:
         """Take in what all pods say of their queue; whether that is news. One that works is enough."""
         answered = [report for report in reports if report is not None]

@@ -13,7 +13,7 @@ from hookline.control.fleet import Fleet
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, sender_name
 from hookline.control.observed import Key, Place, Seen
 from hookline.control.publish import Publisher
-from hookline.control.status import put_back_event, status_of, with_stalled
+from hookline.control.status import as_before, put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.dispatcher import Dispatcher
 from hookline.verdict import Condition
@@ -83,8 +83,9 @@ class Reconciler:
         available, written = dispatchers.available(deployment, wanted), fleet.written()
         waiting = next((pod.waiting for pod in self._context.observed.sender_pods(name) if pod.waiting), "")
         rolled = dispatchers.rolled_out(deployment, wanted, refusal=str(refusal or ""), waiting=waiting)
-        ready = dispatchers.ready(accepted, fleet.queue, written, rolled, available)
-        conditions = [accepted, available, rolled, fleet.queue, written, ready]
+        queue = as_before(seen, fleet.queue) if fleet.queue_unheard else fleet.queue
+        ready = dispatchers.ready(accepted, queue, written, rolled, available)
+        conditions = [accepted, available, rolled, queue, written, ready]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
         if refusal is not None:

@@ -109,6 +109,14 @@ def trouble_in(seen: Seen[Any]) -> Condition | None:
     return None
 
 
+def as_before(seen: Seen[Any], found: Condition) -> Condition:
+    """The condition as the status has it, for an operator that just began and knows no better; else as it was found."""
+    for each in conditions_in(seen.status):
+        if each["type"] == found.type:
+            return Condition(found.type, each["status"], each["reason"], each["message"])
+    return found
+
+
 def with_stalled(conditions: Sequence[Condition], accepted: Condition) -> list[Condition]:
     """The conditions, and Stalled while only a person can help: kstatus (Flux, kpt) then says Failed, not waiting."""
     if accepted.status != "False":
