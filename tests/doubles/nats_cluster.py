@@ -102,7 +102,7 @@ async def nats_cluster(folder: Path, *, started: bool = True) -> AsyncIterator[C
     servers = []
     for number, (port, cluster_port) in enumerate(ports):
         server = Server(f"n{number}", folder / f"n{number}", port, cluster_port)
-        server.folder.mkdir(parents=True)
+        server.folder.mkdir(parents=True, exist_ok=True)
         settings = {
             "server_name": server.name,
             "listen": f"127.0.0.1:{port}",
