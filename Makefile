@@ -92,7 +92,8 @@ kill-matrix: setup ## Kill a sender at every step, and NATS and the network besi
 
 .PHONY: lock
 lock: setup ## Resolve the lock files anew, after a change of dependencies in pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@# uv itself is pinned in requirements-uv.lock; a new one is put there with its hashes by hand.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	  --no-annotate --extra operator pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \

@@ -92,7 +92,7 @@ def _never_called_cel() -> str:
 
 AllowCidr = Annotated[
     str,
-    Field(min_length=1, max_length=64),
+    Field(min_length=1, max_length=64, description="One network, such as 10.1.2.0/24."),
     Checked(
         allow_cidr_problem,
         (
@@ -119,7 +119,9 @@ def _ports_cel() -> str:
 
 
 AllowPort = Annotated[
-    str, Field(min_length=1, max_length=11), Checked(allow_port_problem, (cel(_ports_cel(), _NOT_PORTS),))
+    str,
+    Field(min_length=1, max_length=11, description='One port or range, such as "443" or "8000-9000".'),
+    Checked(allow_port_problem, (cel(_ports_cel(), _NOT_PORTS),)),
 ]
 """A port that may be called, or a range of them."""
 

@@ -88,6 +88,9 @@ class SenderMetrics(Metrics):
             "Behind": self._gauge("hookline_endpoints_behind", "Webhooks served from the shelf, for all senders."),
         }
         self._queue_problem = self._gauge("hookline_queue_problem", "1 while the queue cannot be used.", "reason")
+        self._oldest = self._gauge("hookline_oldest_waiting_seconds", "Age of a stream's oldest message.", "stream")
+        for stream in ("deliveries", "parked"):
+            self._oldest.labels(stream)
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
         self._outcomes = {word: self._attempts.labels(word) for word in outcomes}
         """Found once: to look one up takes a lock and a third of the time of a call's metrics."""
@@ -107,6 +110,9 @@ class SenderMetrics(Metrics):
 
     def parked(self, reason: str) -> None:
         self._parked.labels(reason).inc()
+
+    def oldest(self, stream: str, age_seconds: float) -> None:
+        self._oldest.labels(stream).set(age_seconds)
 
     def unparked(self) -> None:
         self._returned.inc()

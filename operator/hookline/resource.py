@@ -116,7 +116,7 @@ Count = StrictInt
 """Not "5" or true: the API server takes neither."""
 
 ScheduleSeconds = Annotated[
-    tuple[Annotated[Count, Field(ge=1, le=86400)], ...],
+    tuple[Annotated[Count, Field(ge=1, le=86400, description="One wait, in seconds; at most a day.")], ...],
     Field(
         max_length=20,
         json_schema_extra={"x-kubernetes-list-type": "atomic"},

@@ -170,3 +170,20 @@ def test_rules_of_the_keys_of_a_map_are_with_the_map() -> None:
         assert any(
             rule["rule"].startswith("self.all(key, key.matches(") for rule in found[path]["x-kubernetes-validations"]
         )
+
+
+def _arrays(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(schema, list):
+        schema = dict(enumerate(schema))
+    if isinstance(schema, dict):
+        if schema.get("type") == "array":
+            yield path, schema["items"]
+        for key, value in schema.items():
+            yield from _arrays(value, f"{path}.{key}")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "crds").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_items_of_every_list_say_what_they_are(file: Path) -> None:
+    found = dict(_arrays(yaml.safe_load(file.read_text()), ""))
+    assert found
+    assert [path for path, items in found.items() if not items.get("description")] == []

@@ -15,11 +15,15 @@ import structlog
 from watchfiles import awatch
 
 from hookline.bookfiles import BookError, decode
+from hookline.delivery.bookchanges import changes
 from hookline.egress import EgressPolicy
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book
 
 log = structlog.get_logger(__name__)
+
+CHANGES_SAID = 20
+"""Webhooks of which one change of the book says what became of them."""
 
 RESCAN_SECONDS = 5.0
 """Looked at anyway this often: a file system may not report changes."""
@@ -87,12 +91,23 @@ class RouteBook:
             self.reload()
 
     def _swap(self, book: Book, policy: EgressPolicy) -> None:
-        self.current, self.policy = book, policy
+        before, self.current, self.policy = self.current, book, policy
         webhooks = webhooks_in(book)
         self._metrics.book_loaded(webhooks)
         log.info("route book in force", webhooks=webhooks, shards=len(book.shards), root=book.digest[:12])
+        self._say_changes(before, book)
         for listener in self._listeners:
             listener(book)
+
+    def _say_changes(self, before: Book | None, now: Book) -> None:
+        """What changed for which Webhook; of very many, how many."""
+        if before is None:
+            return
+        found = list(changes(before, now))
+        for each in found[:CHANGES_SAID]:
+            log.info("webhook changed", webhook=each.webhook, what=each.what)
+        if len(found) > CHANGES_SAID:
+            log.info("more webhooks changed", count=len(found) - CHANGES_SAID)
 
     def _say(self, problems: list[str]) -> None:
         if problems and "; ".join(problems) != self.problem:

@@ -34,6 +34,7 @@ from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
+from hookline.stream.inspect import oldest_s
 from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
@@ -46,6 +47,9 @@ log = structlog.get_logger(__name__)
 
 AGAIN_SECONDS = 2.0
 """After the queue could not be brought up to date."""
+
+OLDEST_SECONDS = 10.0
+"""Between two looks at the oldest of what waits."""
 
 CALM_SECONDS = 2.0
 """Without a new sign of trouble the queue counts as well again."""
@@ -68,6 +72,7 @@ class Session:
         proxy_credentials: ProxyCredentials | None = None,
     ) -> None:
         self._client = client
+        self._metrics = metrics
         self._books = books
         self._caller = Caller(lambda: books.policy, proxy_credentials=proxy_credentials)
         self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
@@ -165,6 +170,7 @@ class Session:
                 self._announce(),
                 self._clock.follow(),
                 self._follow_changes(),
+                self._watch_oldest(),
                 self._ownership.watch(),
                 self._pull.watched(),
             ):
@@ -236,6 +242,16 @@ class Session:
         elif refusing is None and self._refuses_writes:
             log.info("the queue takes writes again")
         self._refuses_writes = refusing is not None
+
+    async def _watch_oldest(self) -> None:
+        """Have the metrics say how long the oldest of what waits has waited."""
+        while True:
+            for stream in (names.DELIVERIES, names.PARKED):
+                with contextlib.suppress(StreamUnavailable):
+                    stored_s = await oldest_s(self._client, stream)
+                    age_s = 0.0 if stored_s is None else max(0.0, self._clock.now_s() - stored_s)
+                    self._metrics.oldest(stream.lower(), age_s)
+            await asyncio.sleep(OLDEST_SECONDS)
 
     def _consumer_gone(self, consumer: str) -> None:
         if not self._parking.lost(consumer):
