@@ -190,6 +190,7 @@ async def test_each_failure_of_the_proxy_has_its_word(
         b"HTTP/1.1 200 OK\n\n",
         b"HTTP/1.1 200 OK\nVia: 1.1 proxy\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"HTTP/1.1 100\n\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
 async def test_an_answer_with_bare_line_feeds_or_a_long_head_opens_the_way(

@@ -27,6 +27,8 @@ TUNNEL_STAGGER_SECONDS = 1.0
 
 _READ_BYTES = 8 * 1024
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r\n]")
+_INFORMATIONAL = re.compile(rb"\A(?:HTTP/1\.1 1(?!01)[0-9]{2}(?=[ \r\n])(?:[^\n]*\n)+?\r?\n)+")
+"""Whole heads that come before the answer (RFC 9110, 15.2)."""
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 _Place = tuple[str, int]
@@ -165,7 +167,7 @@ async def _opened(loop: asyncio.AbstractEventLoop, connection: socket.socket, pr
     head, end = b"", None
     while end is None:
         piece = await loop.sock_recv(connection, _READ_BYTES)
-        head += piece
+        head = _INFORMATIONAL.sub(b"", head + piece)
         end = _HEAD_END.search(head)
         if b"\n" in head or not piece or len(head) > MAX_HEAD_BYTES:
             _check_status(head, proxy, target)
@@ -186,6 +188,8 @@ def _check_status(head: bytes, proxy: str, target: str) -> None:
         raise ProxyRefusedError(
             f"{proxy} wants other credentials (407); mend the Secret that spec.egress.proxy.credentialsSecretRef names"
         )
+    if status // 100 == 1 and status != 101:
+        return  # its head is not whole yet
     if not 200 <= status < 300:
         raise ProxyRefusedError(f"{proxy} refused to connect to {target} ({status})")
 
