@@ -155,7 +155,7 @@ class Cluster:
             metadata = answer.get("metadata") or {}
             if "items" not in answer or "resourceVersion" not in metadata:
                 raise ClusterUnavailable(f"listing {kind.plural}: what answers is no list")
-            found += answer["items"] or []
+            found += [each for each in answer["items"] or [] if isinstance(each, dict)]
             if not metadata.get("continue"):
                 return Snapshot(found, int(metadata["resourceVersion"]))
             query["continue"] = metadata["continue"]

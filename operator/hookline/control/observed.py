@@ -152,7 +152,7 @@ class Observed:
         listed = {
             _place(kind, each["metadata"]): each
             for each in manifests
-            if self.belongs(kind, each["metadata"], ours=ours)
+            if self.belongs(kind, each.get("metadata"), ours=ours)
         }
         gone = [
             place
