@@ -12,7 +12,8 @@ for _, condition in ipairs(status.conditions or {}) do
       return { status = "Healthy", message = condition.message }
     end
     -- Senders start, or load what was written for them. A sync that waits must not fail over that.
-    if condition.status == "Unknown" or condition.reason == "Pending" or condition.reason == "NoSenders" then
+    local waits = { Pending = true, NoSenders = true, RollingOut = true, NATSUnreachable = true, LosesMost = true }
+    if condition.status == "Unknown" or waits[condition.reason] then
       return { status = "Progressing", message = condition.message }
     end
     return { status = "Degraded", message = condition.message }

@@ -44,6 +44,11 @@ def looked_at(ready: str, reason: str, *, generation: int = 2) -> dict[str, Any]
         (looked_at("False", "Pending"), "Progressing"),
         (looked_at("False", "NoSenders"), "Progressing"),
         (looked_at("Unknown", "Pending"), "Progressing"),
+        (looked_at("True", "Paused"), "Healthy"),
+        (looked_at("False", "RollingOut"), "Progressing"),
+        (looked_at("False", "NATSUnreachable"), "Progressing"),
+        (looked_at("False", "RolloutStuck"), "Degraded"),
+        (looked_at("False", "NATSInUse"), "Degraded"),
     ],
 )
 def test_health_follows_ready_of_this_generation(status: dict[str, Any] | None, shown: str) -> None:

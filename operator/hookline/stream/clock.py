@@ -17,8 +17,8 @@ import structlog
 from nats.aio.client import Client
 
 from hookline.stream import names
+from hookline.stream.api import ask
 from hookline.stream.connection import StreamUnavailable
-from hookline.stream.streams import ask
 from hookline.tasks import within
 
 log = structlog.get_logger(__name__)

@@ -16,8 +16,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hookline.stream import names
+from hookline.stream.api import NOT_FOUND, api
 from hookline.stream.connection import StreamUnavailable, jetstream_answers
-from hookline.stream.streams import NOT_FOUND, api
 
 _STREAM = f"KV_{names.ENDPOINTS_BUCKET}"
 _PREFIX = f"$KV.{names.ENDPOINTS_BUCKET}."

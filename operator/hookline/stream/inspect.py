@@ -6,7 +6,7 @@ from datetime import datetime
 
 from nats.aio.client import Client
 
-from hookline.stream.streams import ask
+from hookline.stream.api import ask
 
 
 async def oldest_s(client: Client, stream: str) -> float | None:

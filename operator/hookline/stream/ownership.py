@@ -19,8 +19,9 @@ from nats.aio.msg import Msg
 from hookline import owner
 from hookline.owner import Installation, Mark, NotTheOwner
 from hookline.stream import names
+from hookline.stream.api import NOT_FOUND, api, request
 from hookline.stream.connection import QueueUnusable, StreamUnavailable, jetstream_answers
-from hookline.stream.streams import NOT_FOUND, api, ensure_bucket, request
+from hookline.stream.streams import ensure_bucket
 from hookline.tasks import within
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,6 @@ The reasons for each setting are in docs/queue.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +25,11 @@ from hookline.events import HEADERS_BYTES, MAX_BODY_BYTES, ROOM_BYTES, max_event
 from hookline.owner import Mark
 from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
+from hookline.stream.api import api, ask
 from hookline.stream.connection import (
     QueueUnusable,
     StreamRefused,
     StreamUnavailable,
-    denied,
-    has_jetstream,
     jetstream_answers,
 )
 
@@ -50,15 +48,9 @@ MAX_ACK_PENDING = 20_000
 
 EVENT_SUBJECTS = "hookline.events.>"
 
-NOT_FOUND = 404
-"""Of a stream, a consumer or a message: `code` of an error."""
-
 _OVERLAP = 10065
 _NAME_IN_USE = 10058
-_NO_JETSTREAM = 10039
 """`err_code` of an error (nats-server, errors.json)."""
-
-_ASK_SECONDS = 5.0
 
 UNMARKED = Mark("", "", "")
 """The owner of streams without a mark, as they were before there were marks."""
@@ -365,54 +357,6 @@ async def oldest_parked(client: Client, uid: str) -> Oldest | None:
         raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
     at = message.time.timestamp() if message.time else 0.0
     return Oldest(at, message.headers or {})
-
-
-async def request(client: Client, subject: str, body: bytes = b"", *, headers: dict[str, str] | None = None) -> bytes:
-    """An answer of JetStream. Raises StreamUnavailable, QueueUnusable."""
-    try:
-        answer = await client.request(subject, body, timeout=_ASK_SECONDS, headers=headers)
-    except nats.errors.NoRespondersError:
-        if not has_jetstream(client):
-            raise _no_jetstream() from None
-        raise StreamUnavailable("JetStream does not answer; its servers may just begin") from None
-    except nats.errors.Error as error:
-        problem = denied(client, subject)
-        if problem is not None:
-            raise QueueUnusable(problem) from None
-        raise StreamUnavailable(
-            f"JetStream does not answer ({type(error).__name__}); its servers may not have elected a leader yet"
-        ) from None
-    return answer.data
-
-
-def _no_jetstream() -> QueueUnusable:
-    return QueueUnusable(
-        QueueProblem(QueueReason.NATS_UNSUITABLE, "this NATS, or this account of it, has no JetStream; enable it there")
-    )
-
-
-async def api(client: Client, what: str, **question: object) -> dict[str, Any]:
-    """A question to JetStream's API; its answer, which may be an error. Raises StreamUnavailable, QueueUnusable."""
-    body = json.dumps(question).encode() if question else b""
-    answer = await request(client, f"$JS.API.{what}", body)
-    try:
-        said: dict[str, Any] = json.loads(answer)
-    except ValueError:
-        raise StreamUnavailable(f"JetStream gave no answer to {what} that can be read") from None
-    error = said.get("error", {})
-    if error.get("err_code") == _NO_JETSTREAM:
-        raise _no_jetstream()
-    if error.get("code") == 503:
-        raise StreamUnavailable(f"JetStream does not answer {what} now ({error.get('description')})")
-    return said
-
-
-async def ask(client: Client, what: str, **question: object) -> dict[str, Any]:
-    """A question to JetStream's API that has an answer; it. Raises StreamUnavailable, QueueUnusable."""
-    said = await api(client, what, **question)
-    if "error" in said:
-        raise StreamUnavailable(f"JetStream does not answer {what} ({said['error'].get('description')})")
-    return said
 
 
 async def open_unpark(client: Client, uid: str) -> str:

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from hookline.routes import TypeRecord
 from hookline.stream import names
+from hookline.stream.api import api
 from hookline.stream.connection import jetstream_answers
-from hookline.stream.streams import api
 
 log = structlog.get_logger(__name__)
 
