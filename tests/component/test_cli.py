@@ -150,6 +150,32 @@ async def test_a_refusal_ends_lines_at_once_in_one_line_however_long_the_input_i
     assert "maximum messages exceeded" in line
 
 
+@pytest.mark.parametrize(
+    ("permissions", "subject"),
+    [
+        ({"publish": {"deny": ["hookline.>"]}}, "publish to hookline.events.team-a.IdentityCreated"),
+        ({"publish": {"deny": ["$JS.>"]}}, "publish to $JS.API."),
+        ({"subscribe": {"deny": ["_INBOX.>"]}}, "subscribe to _inbox."),
+    ],
+)
+async def test_a_permission_that_is_missing_is_named_with_its_subject(
+    permissions: dict[str, object], subject: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    users = [{"user": "all", "password": "a"}, {"user": "some", "password": CANARY, "permissions": permissions}]
+    async with nats(tmp_path / "nats", port, authorization={"users": users}):
+        client = await connect(f"nats://all:a@127.0.0.1:{port}", name="test")
+        await ensure(client, Retention())
+        await client.close()
+        url = f"nats://some:{CANARY}@127.0.0.1:{port}"
+        code, out, err = await run(
+            "publish", "IdentityCreated", "-", "--nats", url, "--tenant", "team-a", stdin=sample()
+        )
+    assert (code, out) == (1, "")
+    assert f"hookline: NATS does not permit this user to {subject}" in err.splitlines()[-1]
+    assert CANARY not in err
+
+
 async def test_over_tls_publishing_says_nothing_but_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,12 +268,15 @@ def has_jetstream(client: Client) -> bool:
 def denied(client: Client, subject: str) -> QueueProblem | None:
     """Whether the server said that this user may not publish to a subject, or not hear answers."""
     refused = client.denied if isinstance(client, _Client) else {}
-    found = subject if subject in refused else next((each for each in refused if each.startswith("_INBOX.")), None)
-    if found is None:
+    # The library hands on what the server said in lower case.
+    found = subject.lower()
+    if found not in refused:
+        found = subject = next((each for each in refused if each.startswith("_inbox.")), "")
+    if not found:
         return None
     return QueueProblem(
         QueueReason.NATS_REFUSED,
-        f"NATS does not permit this user to {refused[found]} {found}; docs/queue.md lists what a user needs",
+        f"NATS does not permit this user to {refused[found]} {subject}; docs/queue.md lists what a user needs",
     )
 
 
@@ -378,7 +381,7 @@ class _Told:
         self._client.refused = self._advice if _REFUSES in self._advice else ""
         violation = _VIOLATION.search(str(error))
         if violation is not None:
-            self._deny(violation["subject"], _WORDS[violation["what"].lower()])
+            self._deny(violation["subject"].lower(), _WORDS[violation["what"].lower()])
         elif isinstance(error, nats.errors.Error | OSError | TimeoutError):
             log.debug("nats client", error=type(error).__name__)
         else:
