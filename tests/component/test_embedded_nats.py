@@ -19,7 +19,7 @@ from doubles.local import SECRET, hook, publish, receiver_of, until, write_book
 from doubles.local import sender as sender_of
 from hookline.local import nats_server as module
 from hookline.local.nats_server import NatsServer, NatsServerError, known_url
-from hookline.local.receiver import ReceivedCall
+from hookline.local.receiver import ReceivedCall, Receiver
 from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
 from hookline.local.server_health import monitor_of
 from hookline.natsaddress import parse_nats
@@ -60,6 +60,13 @@ def full(disk: Path) -> Iterator[None]:
         filler.unlink()
 
 
+def manifests(receiver: Receiver) -> str:
+    one = webhook(
+        "one", url=receiver.url, event="IdentityCreated", secret_name="signing", ca_secret_name="ca", enabled=True
+    )
+    return to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", lent_secret("signing", SECRET)), ("", one))
+
+
 @contextlib.asynccontextmanager
 async def supervised(data: Path, moved: list[str]) -> AsyncIterator[NatsServer]:
     data.mkdir(exist_ok=True)
@@ -79,11 +86,7 @@ async def test_a_queue_whose_disk_was_full_takes_events_again_and_delivers_all_t
 ) -> None:
     calls: list[ReceivedCall] = []
     async with receiver_of(calls) as receiver:
-        one = webhook(
-            "one", url=receiver.url, event="IdentityCreated", secret_name="signing", ca_secret_name="ca", enabled=True
-        )
-        documents = [ca_secret("ca", receiver.ca_pem), lent_secret("signing", SECRET), one]
-        (tmp_path / "hooks.yaml").write_text(to_yaml(*(("", each) for each in documents)))
+        (tmp_path / "hooks.yaml").write_text(manifests(receiver))
         words = ("run", tmp_path / "hooks.yaml", "--data", small_disk / "data", "--allow-cidr", "127.0.0.0/8")
         with running(tmp_path / "log", *words) as command:
             command.until_says("route book in force")
@@ -139,7 +142,8 @@ async def test_the_port_of_a_server_that_is_away_is_taken_by_another_program(
         await ensure(client, Retention())
         await Publisher(client).store(event_subject("default", "A"), b"{}")
         await client.close()
-        taken = await asyncio.to_thread(_killed_and_taken, server, before.servers[0].port)
+        assert server.pid is not None
+        taken = await asyncio.to_thread(_killed_and_taken, server.pid, before.servers[0].port)
         try:
             await until(lambda: moved != [], seconds=15, what="another port")
         finally:
@@ -154,6 +158,33 @@ async def test_the_port_of_a_server_that_is_away_is_taken_by_another_program(
     said = capfd.readouterr().out
     assert said.count("cannot be started") == 1
     assert "address already in use" in said
+
+
+async def test_deliveries_go_on_at_the_port_to_which_the_queue_moved(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    data = tmp_path / "data"
+    async with receiver_of(calls) as receiver:
+        (tmp_path / "hooks.yaml").write_text(manifests(receiver))
+        words = ("run", tmp_path / "hooks.yaml", "--data", data, "--allow-cidr", "127.0.0.0/8")
+        with running(tmp_path / "log", *words) as command:
+            command.until_says("route book in force")
+            url = known_url(data) or ""
+            client = await connect(url, name="test", connect_seconds=20)
+            ids = await publish(client, 1)
+            await until(lambda: len(calls) == 1, what="a delivery")
+            await client.close()
+            pid, port = int((data / "nats.pid").read_text()), parse_nats(url).servers[0].port
+            taken = await asyncio.to_thread(_killed_and_taken, pid, port)
+            try:
+                await until(lambda: known_url(data) != url, seconds=20, what="another port")
+                client = await connect(known_url(data) or "", name="test", connect_seconds=20)
+                ids += await publish(client, 3)
+                await until(lambda: {call.webhook_id for call in calls} == set(ids), seconds=40, what="deliveries")
+                await client.close()
+            finally:
+                taken.close()
+            assert command.output.count("cannot be started") == 1
+            assert command.end() == 0
 
 
 async def test_another_program_at_the_port_is_never_taken_for_the_own_server(
@@ -190,10 +221,9 @@ async def test_a_data_folder_on_a_full_disk_is_one_line(small_disk: Path, tmp_pa
     assert "Traceback" not in done.stderr.decode()
 
 
-def _killed_and_taken(server: NatsServer, port: int) -> socket.socket:
+def _killed_and_taken(pid: int, port: int) -> socket.socket:
     """Kill the server and take its port before it comes again."""
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 5
     while True:
         try:
