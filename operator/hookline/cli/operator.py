@@ -21,7 +21,11 @@ def operator(
         typer.Option(envvar="POD_NAMESPACE", help="Where Dispatchers, route books and senders are. Default: its own."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(envvar="POD_NAME", help="What this operator is called. Default: the host's name.")
+        str | None,
+        typer.Option(
+            envvar="POD_NAME",
+            help="What this operator is called, unlike any other of its Lease. Default: the host's name.",
+        ),
     ] = None,
     image: Annotated[
         str | None, typer.Option(envvar="HOOKLINE_IMAGE", help="Image of senders. Default: that of its own pod.")
