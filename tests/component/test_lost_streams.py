@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from doubles.local import deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
+import pytest
+
+from doubles.local import Running, deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
+from hookline.delivery import session
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routes import RouteState
@@ -80,3 +83,28 @@ async def test_a_stream_that_nobody_takes_from_is_made_anew_when_something_is_to
             # What could not be stored the first time comes again after the ack wait.
             await until_stored(client, names.DEAD, 1, seconds=60)
             await until_stored(client, names.PARKED, 1, seconds=60)
+
+
+async def test_a_deleted_consumer_of_events_goes_on_where_it_had_come_to(
+    tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not from the first event that is kept, seven days ago."""
+    monkeypatch.setattr(session, "LOOK_SECONDS", 0.1)
+    calls: list[ReceivedCall] = []
+    js = client.jetstream()
+    async with receiver_of(calls) as receiver:
+        write_book(tmp_path / "book", hook("one", receiver))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            ids = await publish(client, 20)
+            await until(lambda: len(calls) == 20)
+            await until(lambda: _settled_by(running) == 20)
+            await js.delete_consumer(names.EVENTS, names.FANOUT_CONSUMER)
+            ids += await publish(client, 5)
+            await until(lambda: {call.webhook_id for call in calls} == set(ids))
+            config = (await js.consumer_info(names.EVENTS, names.FANOUT_CONSUMER)).config
+    assert config.opt_start_seq == 21
+
+
+def _settled_by(running: Running) -> int:
+    place = running.pod._session._place if running.pod._session else None
+    return place.settled if place else 0

@@ -39,7 +39,7 @@ from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
-from hookline.stream.streams import Retention, ensure, small_events
+from hookline.stream.streams import FanoutPlace, Retention, ensure, fanout_place, small_events
 from hookline.stream.types import write_types
 from hookline.tasks import cancel, unless
 
@@ -48,8 +48,8 @@ log = structlog.get_logger(__name__)
 AGAIN_SECONDS = 2.0
 """After the queue could not be brought up to date."""
 
-OLDEST_SECONDS = 10.0
-"""Between two looks at the oldest of what waits."""
+LOOK_SECONDS = 10.0
+"""Between two looks at how far fan-out has come, and at the oldest of what waits."""
 
 CALM_SECONDS = 2.0
 """Without a new sign of trouble the queue counts as well again."""
@@ -83,6 +83,7 @@ class Session:
         self._trouble = ""
         """What was last said of a queue that is not as it should be."""
         self._fanout_consumer = names.fanout_consumer()
+        self._place: FanoutPlace | None = None
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
         publisher = self._publisher = Publisher(client, on_missing=self._outdated.set)
         self._clock = ServerClock(client)
@@ -170,7 +171,7 @@ class Session:
                 self._announce(),
                 self._clock.follow(),
                 self._follow_changes(),
-                self._watch_oldest(),
+                self._look_at_queue(),
                 self._ownership.watch(),
                 self._pull.watched(),
             ):
@@ -201,12 +202,16 @@ class Session:
         await self._caller.aclose()
 
     def _take_everything(self) -> None:
-        assert self._ownership.mark is not None, "nothing is taken from streams of others"
-        term = self._ownership.mark.term
+        term = self._term
         self._fanout_consumer = names.fanout_consumer(term)
         self._pull.add(names.EVENTS, self._fanout_consumer, fanout.ROOM)
         for shard in range(names.DELIVERY_SHARDS):
             self._pull.add(names.DELIVERIES, names.shard_consumer(shard, term), sender.ROOM)
+
+    @property
+    def _term(self) -> int:
+        assert self._ownership.mark is not None, "nothing is taken from streams of others"
+        return self._ownership.mark.term
 
     def _dispatch(self, taken: Taken) -> None:
         if taken.consumer == self._fanout_consumer:
@@ -243,15 +248,17 @@ class Session:
             log.info("the queue takes writes again")
         self._refuses_writes = refusing is not None
 
-    async def _watch_oldest(self) -> None:
-        """Have the metrics say how long the oldest of what waits has waited."""
+    async def _look_at_queue(self) -> None:
+        """Remember how far fan-out has come, and have the metrics say how long the oldest of what waits has waited."""
         while True:
+            with contextlib.suppress(StreamUnavailable):
+                self._place = await fanout_place(self._client, self._term) or self._place
             for stream in (names.DELIVERIES, names.PARKED):
                 with contextlib.suppress(StreamUnavailable):
                     stored_s = await oldest_s(self._client, stream)
                     age_s = 0.0 if stored_s is None else max(0.0, self._clock.now_s() - stored_s)
                     self._metrics.oldest(stream.lower(), age_s)
-            await asyncio.sleep(OLDEST_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _consumer_gone(self, consumer: str) -> None:
         if not self._parking.lost(consumer):
@@ -305,7 +312,8 @@ class Session:
         assert book is not None, "there is no session before there is a route book"
         replicas = book.dispatcher.stream_replicas
         mark = await self._ownership.claim(replicas=replicas)
-        await ensure(self._client, _retention(book.dispatcher), replicas=replicas, owner=mark)
+        retention = _retention(book.dispatcher)
+        await ensure(self._client, retention, replicas=replicas, owner=mark, place=self._place)
         await write_types(self._client, book.types)
         self._root = book.digest
 

@@ -68,6 +68,14 @@ class Retention:
     dead_seconds: int = 2_592_000
 
 
+@dataclass(frozen=True, slots=True)
+class FanoutPlace:
+    """How far fan-out had come: every event up to the sequence `settled` of the stream that was made at `created`."""
+
+    created: str
+    settled: int
+
+
 def stream_configs(
     retention: Retention, *, replicas: int = 1, event_bytes: int = MAX_EVENT_BYTES
 ) -> list[StreamConfig]:
@@ -123,10 +131,18 @@ def unpark_config(uid: str) -> ConsumerConfig:
     return config
 
 
-async def ensure(client: Client, retention: Retention, *, replicas: int = 1, owner: Mark = UNMARKED) -> None:
+async def ensure(
+    client: Client,
+    retention: Retention,
+    *,
+    replicas: int = 1,
+    owner: Mark = UNMARKED,
+    place: FanoutPlace | None = None,
+) -> None:
     """Bring all streams, buckets and consumers to what is asked for; writes nothing that is so already.
 
-    For the owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
+    A consumer of events that somebody deleted goes on from `place`, instead of from the first event that is kept. For
+    the owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
     """
     for config in stream_configs(retention, replicas=replicas, event_bytes=_event_bytes(client)):
         await _ensure_stream(client, config, owner)
@@ -136,7 +152,26 @@ async def ensure(client: Client, retention: Retention, *, replicas: int = 1, own
         await _ensure_fanout_follows(client, owner.term)
         await _remove_consumers_of_others(client, owner.term)
     for stream, consumer in consumer_configs(owner.term):
-        await _ensure_consumer(client, stream, consumer.as_dict())
+        asked = consumer.as_dict()
+        if stream == names.EVENTS and place is not None and await _created(client) == place.created:
+            asked |= _from(place.settled + 1)
+        await _ensure_consumer(client, stream, asked)
+
+
+async def fanout_place(client: Client, term: int) -> FanoutPlace | None:
+    """How far fan-out has come; None when there is no consumer of it. Raises StreamUnavailable, QueueUnusable."""
+    info = await api(client, f"CONSUMER.INFO.{names.EVENTS}.{names.fanout_consumer(term)}")
+    settled = info.get("ack_floor", {}).get("stream_seq")
+    return FanoutPlace(await _created(client), int(settled)) if settled else None
+
+
+async def _created(client: Client) -> str:
+    """When EVENTS was made: sequences of another one mean nothing."""
+    return str((await api(client, f"STREAM.INFO.{names.EVENTS}")).get("created", ""))
+
+
+def _from(seq: int) -> dict[str, Any]:
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": seq}
 
 
 def _event_bytes(client: Client) -> int:
@@ -269,9 +304,7 @@ async def _ensure_fanout_follows(client: Client, term: int) -> None:
     infos = [await api(client, f"CONSUMER.INFO.{names.EVENTS}.{each}") for each in there]
     floor = max(int(info.get("ack_floor", {}).get("stream_seq") or 0) for info in infos)
     config = _consumer(mine, EVENT_SUBJECTS).as_dict()
-    await _ensure_consumer(
-        client, names.EVENTS, {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": floor + 1}
-    )
+    await _ensure_consumer(client, names.EVENTS, {**config, **_from(floor + 1)})
 
 
 async def _remove_consumers_of_others(client: Client, term: int) -> None:
