@@ -83,6 +83,8 @@ def test_every_secret_of_the_samples_is_lent_used_and_plainly_an_example() -> No
         for header in webhook.spec.headers
         if header.value_from
     }
+    tls = [webhook.spec.tls for webhook in manifests.webhooks if webhook.spec.tls]
+    used |= {ref.name for each in tls for ref in (each.ca_secret_ref, each.client_cert_secret_ref) if ref}
     assert {name for _, name in manifests.secrets} == used
     for secret in manifests.secrets.values():
         assert secret.lent

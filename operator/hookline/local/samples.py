@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from hookline.local.example_certificates import CA_PEM, CLIENT_CERTIFICATE_PEM, CLIENT_KEY_PEM
 from hookline.resource import API_VERSION, LEND_LABEL
 
 Manifest = dict[str, Any]
@@ -329,18 +330,21 @@ def _tls_sample() -> str:
         event="CredentialCreated",
         secret_name=f"{name}-signing",
     )
-    manifest["spec"]["tls"] = {
-        "caSecretRef": {"name": "receiver-ca"},
-        "clientCertSecretRef": {"name": "our-certificate"},
-    }
+    ca_name, client_name = f"{name}-ca", f"{name}-client"
+    manifest["spec"]["tls"] = {"caSecretRef": {"name": ca_name}, "clientCertSecretRef": {"name": client_name}}
+    client = lent_secret(client_name, CLIENT_CERTIFICATE_PEM, key="tls.crt")
+    client["stringData"]["tls.key"] = CLIENT_KEY_PEM
     return to_yaml(
         (
             """\
-Only certificates of the authority in receiver-ca (key ca.crt) are trusted, and ours (keys tls.crt, tls.key) is shown.
-Make both Secrets, for example with cert-manager, and label them: hookline.dev/allow-webhooks=true""",
+Only certificates of the authority in the first Secret are trusted.
+The certificate in the second Secret is shown to a receiver that asks for one.
+cert-manager makes Secrets of this form; label them too.""",
             manifest,
         ),
-        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+        (_LENDING, lent_secret(ca_name, CA_PEM, key="ca.crt")),
+        ("", client),
+        ("", lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
     )
 
 
