@@ -41,6 +41,10 @@ _EVERY_SECONDS = 0.02
 _PATIENCE_SECONDS = 3.0
 
 
+class NotHere(Exception):
+    """This machine or checkout cannot produce the fault."""
+
+
 @dataclass
 class Tally:
     """What became of the events of one run."""
@@ -151,17 +155,19 @@ async def freeze(cluster: Cluster, client: Client, *, leader: bool) -> None:
     first = await leader_of(client, names.EVENTS)
     victim = next(each for each in cluster.servers if (each.name == first) is leader)
     victim.freeze()
-    await asyncio.sleep(15)
-    victim.thaw()
+    try:
+        await asyncio.sleep(15)
+    finally:
+        victim.thaw()
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, mebibytes: int = 64) -> Iterator[Path]:
-    """A disk of its own that is easily filled. Raises OSError where nobody may mount one."""
+    """A disk of its own that is easily filled. Raises NotHere where nobody may mount one."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)], check=False)
     if done.returncode:
-        raise OSError("a disk cannot be mounted here")
+        raise NotHere("a disk cannot be mounted here")
     try:
         yield folder
     finally:
@@ -179,7 +185,7 @@ def fill(folder: Path) -> Path:
 
 
 async def full_disk_of_one(folder: Path) -> Tally:
-    """The store of a follower of a cluster; the server is restarted once there is room, as its probe has it done."""
+    """The store of one server of a cluster; the server is restarted once there is room, as its probe has it done."""
     with small_disk(folder / "nats" / "n1" / "store") as disk:
 
         async def fault(cluster: Cluster, client: Client) -> None:
@@ -297,12 +303,12 @@ async def more(tally: Tally, count: int) -> None:
 
 
 def former_source(folder: Path) -> Path:
-    """The package as it was at FORMER, out of this repository's history. Raises OSError where there is none."""
+    """The package as it was at FORMER, out of this repository's history. Raises NotHere where there is none."""
     root = Path(__file__).parents[2]
     folder.mkdir(parents=True)
     archive = subprocess.run(["git", "-C", root, "archive", FORMER, "operator"], capture_output=True, check=False)
     if archive.returncode:
-        raise OSError(f"the history of this checkout does not hold {FORMER}")
+        raise NotHere(f"the history of this checkout does not hold {FORMER}")
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     return folder / "operator"
 
@@ -374,7 +380,7 @@ async def main(folder: Path) -> list[str]:
         place.mkdir(parents=True)
         try:
             tally = await row.run(place)
-        except OSError as error:
+        except NotHere as error:
             lines.append(f"| {row.name} | | | | | not run: {error} |")
             continue
         assert not tally.lost, f"{row.name}: {len(tally.lost)} of {len(tally.confirmed)} events are lost"
