@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
@@ -33,10 +34,12 @@ FRESH = base64.b64encode(f"{CANARY}-another-signing-key".encode()).decode()
 
 
 def client_certificate() -> dict[str, str]:
-    """Data of a Secret of type kubernetes.io/tls."""
+    """Data of a Secret of type kubernetes.io/tls. The key is PKCS #8, as route books hold it."""
     issued = trustme.CA().issue_cert("sender.example.com")
     chain = b"".join(each.bytes() for each in issued.cert_chain_pems).decode()
-    return {"tls.crt": chain, "tls.key": issued.private_key_pem.bytes().decode()}
+    key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {"tls.crt": chain, "tls.key": pem.decode()}
 
 
 def guarded(team: Team, name: str, **spec: Any) -> Object:
@@ -96,10 +99,10 @@ async def all_goes_well_and_wrong(hookline: Installation, team: Team, receiver: 
         guarded(team, "no-certificate", tls={"clientCertSecretRef": {"name": "unfit"}}),
         guarded(team, "no-address", url=f"https://127.0.0.1/?{CANARY}"),
     )
-    for name in ("no-key", "no-header", "no-pem"):
+    for name in ("no-key", "no-header", "no-pem", "no-certificate"):
         await team.until(name, "SecretInvalid")
     await team.until("no-address", "URLNotAllowed")
-    for name in ("well", "failing", "unreached", "no-certificate"):
+    for name in ("well", "failing", "unreached"):
         await team.until(name, "Ready")
     (event,) = await team.publish()
     call = await team.call(team.path("well"), event)
@@ -109,7 +112,7 @@ async def all_goes_well_and_wrong(hookline: Installation, team: Team, receiver: 
     assert call.verified_by(PUBLIC)
     await team.apply(team.signing("signing", f"whsec_{FRESH}\nwhsk_{FRESH_PRIVATE}\n"))
     await team.publish(10)
-    for name in ("failing", "unreached", "no-certificate"):
+    for name in ("failing", "unreached"):
         await team.until(name, "EndpointFailing", kind="Delivering")
     refused = hookline.kubectl(
         "apply", "-f", "-", "-n", team.namespace, stdin=json.dumps(guarded(team, "x", url=CANARY))

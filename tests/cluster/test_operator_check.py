@@ -121,5 +121,11 @@ def judged_by_check(findings: list[Object]) -> dict[str, Object]:
         kind, _, name = each["object"].partition(" ")
         if kind == "Webhook":
             well = each["level"] == "ok"
-            told[name.partition("/")[2]] = {"well": well, "message": "Accepted: " if well else each["message"]}
+            told[name.partition("/")[2]] = {"well": well, "message": "Accepted: " if well else _with_field(each)}
     return told
+
+
+def _with_field(finding: Object) -> str:
+    """A condition names the field in its message, a finding beside it."""
+    reason, _, words = finding["message"].partition(": ")
+    return ": ".join(filter(None, [reason, finding["field"], words]))
