@@ -54,9 +54,9 @@ def test_crds_are_established(kubectl: Kubectl) -> None:
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sample_is_accepted(kubectl: Kubectl, namespace: str, sample: Path) -> None:
     kubectl.ok("apply", "--server-side", "--namespace", namespace, "-f", sample)
-    kinds = {each["kind"] for each in yaml.safe_load_all(sample.read_text())} - {"Secret"}
-    (kind,) = kinds
-    assert kubectl.json("get", kind, "--namespace", namespace)["items"]
+    (ours,) = (each for each in yaml.safe_load_all(sample.read_text()) if each["kind"] != "Secret")
+    stored = kubectl.json("get", ours["kind"], ours["metadata"]["name"], "--namespace", namespace)
+    assert stored["spec"]["event"] == ours["spec"]["event"]
 
 
 def test_a_user_without_rights_is_refused(kubectl: Kubectl, namespace: str) -> None:

@@ -159,9 +159,9 @@ async def until_another_leads(client: Client, first: str) -> None:
     """Raises TimeoutError after 30 s."""
     async with asyncio.timeout(30):
         while True:
-            # Nobody answers while there is no leader.
+            # Nobody answers, or the answer names nobody, while there is no leader.
             with contextlib.suppress(nats.errors.Error, KeyError):
-                if await leader_of(client, names.EVENTS) not in ("", "None", first):
+                if await leader_of(client, names.EVENTS) != first:
                     return
             await asyncio.sleep(0.2)
 
