@@ -475,9 +475,11 @@ async def test_what_went_while_watches_are_cut_for_good_is_served_no_more_after_
         identity = Identity("watchless", hookline.namespace, "hookline:test")
         watchless = Operator(cluster, lambda: access, identity, lease=ACCOUNT, resync_seconds=2)
         running = asyncio.create_task(watchless.run(stop))
-        await until(lambda: watchless.leads and watchless.ready() is None, what="the operator")
-        await change(team, 1)
-        await team.lend("lent", lent=False)
-        await in_force(hookline, team)
-        stop.set()
-        await running
+        try:
+            await until(lambda: watchless.leads and watchless.ready() is None, seconds=90, what="the operator")
+            await change(team, 1)
+            await team.lend("lent", lent=False)
+            await in_force(hookline, team)
+        finally:
+            stop.set()
+            await running

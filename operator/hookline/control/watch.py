@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import kopf
@@ -113,8 +114,8 @@ class Watch:
         self._on_news = on_news
         self._namespace = namespace
         self._stop = threading.Event()
-        self._flag = threading.Event()
-        """Of the Kopf that runs now. Set when it ends in whatever way, since it waits for it in a thread."""
+        self._end_kopf: Callable[[], object] = _nothing
+        """Ends the Kopf that runs now. Called in any thread."""
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Future[None] | None = None
 
@@ -133,7 +134,8 @@ class Watch:
     async def stop(self) -> None:
         """End the watch; a thread that does not end in time is left to die with the process."""
         self._stop.set()
-        self._flag.set()
+        with contextlib.suppress(RuntimeError):  # Kopf's loop has ended before us
+            self._end_kopf()
         if self._ended is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(asyncio.shield(self._ended), STOP_SECONDS)
@@ -151,7 +153,6 @@ class Watch:
         """One Kopf after the other until `stop`."""
         failures = 0
         while not self._stop.is_set():
-            self._flag = threading.Event()
             began_s = time.monotonic()
             problem = "it ended by itself"
             try:
@@ -169,19 +170,20 @@ class Watch:
         registry = kopf.OperatorRegistry()
         for each in self._watched:
             self._register(registry, each, loop)
-        kopf.on.login(registry=registry)(self._login)
-        flag = self._flag
-        try:
-            await kopf.operator(
-                registry=registry,
-                settings=self._settings(),
-                clusterwide=self._namespace is None,
-                namespaces=[self._namespace] if self._namespace else [],
-                standalone=True,
-                stop_flag=flag,
-            )
-        finally:
+        kopf.on.login(registry=registry, backoff=AGAIN_SECONDS)(self._login)
+        # Kopf would wait for a flag of another kind in a thread, and Python ends no process before such threads end.
+        flag = asyncio.Event()
+        self._end_kopf = partial(asyncio.get_running_loop().call_soon_threadsafe, flag.set)
+        if self._stop.is_set():
             flag.set()
+        await kopf.operator(
+            registry=registry,
+            settings=self._settings(),
+            clusterwide=self._namespace is None,
+            namespaces=[self._namespace] if self._namespace else [],
+            standalone=True,
+            stop_flag=flag,
+        )
 
     def _register(self, registry: kopf.OperatorRegistry, each: Watched, loop: asyncio.AbstractEventLoop) -> None:
         kind, ours = each.kind, each.ours
@@ -194,7 +196,8 @@ class Watch:
 
         kopf.on.event(group, version, kind.plural, id=kind.plural, registry=registry)(on_event)
 
-    def _login(self, **_: Any) -> kopf.ConnectionInfo:
+    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+        # A coroutine, since Kopf calls a function in a thread that the end of the process would wait for.
         access = self._access()
         return kopf.ConnectionInfo(
             server=access.server,
@@ -244,6 +247,10 @@ def pass_on_warnings() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_Passed()], force=True)
     # It says there that it is not in the main thread, which is meant.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+
+
+def _nothing() -> None:
+    """Kopf does not run yet."""
 
 
 def _conclude(ended: asyncio.Future[None], problem: BaseException | None) -> None:
