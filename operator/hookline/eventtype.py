@@ -24,7 +24,8 @@ class EventTypeSpec(Model):
     schema_: dict[str, Any] = Field(
         alias="schema",
         max_length=64,
-        description="JSON Schema (draft-04 or later) of the body of an event. {} takes any JSON.",
+        description="JSON Schema (draft-04 or later) of the body of an event. {} takes any JSON. Patterns are those of "
+        "ECMA-262, as in JavaScript with the flag u.",
         examples=["{type: object}"],
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )

@@ -16,6 +16,8 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError, best_match
 
+from hookline.keywords import unknown_names
+
 MAX_PROBLEMS = 10
 _MAX_QUOTED = 80
 _MAX_NAME = 40
@@ -75,7 +77,7 @@ def explained(error: ValidationError) -> Iterator[Finding]:
             if name not in best.instance:
                 yield (*path, name), "is required but missing"
     elif best.validator == "additionalProperties":
-        for name in _unknown_names(best):
+        for name in sorted(unknown_names(best.instance, best.schema))[:MAX_PROBLEMS]:
             yield (*path, name), _unknown(name, best.schema.get("properties", {}))
     else:
         yield path, f"has a name that {_rule(best)}" if _is_about_a_name(best) else _rule(best)
@@ -89,13 +91,6 @@ def _step(step: str | int) -> str:
     if isinstance(step, int):
         return f"[{step}]"
     return f".{step}" if len(step) <= _MAX_NAME and _PLAIN_NAME.fullmatch(step) else f"[{quoted(step)}]"
-
-
-def _unknown_names(error: Any) -> list[str]:
-    """The names that a closed object does not allow, at most as many as are shown."""
-    known, patterns = error.schema.get("properties", {}), error.schema.get("patternProperties", {})
-    names = (name for name in error.instance if name not in known)
-    return sorted(name for name in names if not any(re.search(pattern, name) for pattern in patterns))[:MAX_PROBLEMS]
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -5,20 +5,18 @@ its type, and whether an EventType's schema can be used. Pure: no network and no
 leaves its schema is a problem of the schema. How problems are told is in explain.py, what counts as JSON in
 strictjson.py.
 
-A schema is trusted as far as time goes: a pattern or a chain of references that takes for ever is not cut short.
-EventTypes are written by administrators.
+A schema is trusted as far as time and memory go: a pattern or a chain of references that takes for ever is not cut
+short. EventTypes are written by administrators, and only who publishes holds bodies against them.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from jsonschema import FormatChecker
 from jsonschema.protocols import Validator
 from jsonschema.validators import (
     Draft4Validator,
@@ -30,7 +28,7 @@ from jsonschema.validators import (
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
-from hookline import catalogue, strictjson
+from hookline import catalogue, keywords, patterns, strictjson
 from hookline.explain import BodyProblem, Finding, Path, explained, nearest, quoted, to_problems
 
 __all__ = [
@@ -56,10 +54,8 @@ _DRAFTS: dict[str, type[Validator]] = {
     "https://json-schema.org/draft/2019-09/schema": Draft201909Validator,
     "https://json-schema.org/draft/2020-12/schema": Draft202012Validator,
 }
+_CHECKS = {uri: keywords.standard(draft) for uri, draft in _DRAFTS.items()}
 _LATEST = "https://json-schema.org/draft/2020-12/schema"
-
-# Named one by one: FormatChecker leaves out, without a word, each format whose library is not installed.
-_FORMATS = FormatChecker(formats=("date", "date-time", "email", "idn-email", "ipv4", "ipv6", "uuid"))
 
 _MAX_ERRORS = 200  # collected before they are put in order; a body of 256 KiB can have 100,000
 
@@ -145,7 +141,7 @@ def check_schema(schema: Mapping[str, Any]) -> tuple[BodyProblem, ...]:
     """What keeps a schema from being used, at most ten problems.
 
     It must be JSON of a reasonable size, name a known draft (the latest when it names none), be valid against that
-    draft, have regular expressions that Python reads, and refer only to places in itself, and not in circles that
+    draft, have regular expressions of ECMA-262, and refer only to places in itself, and not in circles that
     never step into the body. Dynamic references are refused.
     """
     document = dict(schema)
@@ -181,7 +177,8 @@ def _draft(document: Mapping[str, Any]) -> type[Validator]:
 
 def _validator(document: dict[str, Any]) -> Validator:
     # A registry is given, though it is empty: without one, jsonschema fetches what a schema refers to.
-    return _draft(document)(document, format_checker=_FORMATS, registry=EMPTY_REGISTRY)
+    checks = _CHECKS[_draft_uri(document).rstrip("#")]
+    return checks(document, format_checker=keywords.FORMATS, registry=EMPTY_REGISTRY)
 
 
 def _nodes(document: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
@@ -209,10 +206,14 @@ def _not_json(document: dict[str, Any]) -> list[Finding]:
 
 def _beyond_json(node: Any) -> str | None:
     if isinstance(node, dict):
-        return None if all(isinstance(name, str) for name in node) else "has a name that is no string; put it in quotes"
+        if all(isinstance(name, str) for name in node):
+            return next(filter(None, map(strictjson.half_a_pair, node)), None)
+        return "has a name that is no string; put it in quotes"
+    if isinstance(node, str):
+        return strictjson.half_a_pair(node)
     if isinstance(node, float) and not math.isfinite(node):
         return "is a number that JSON does not have"
-    if node is None or isinstance(node, list | str | int | float):
+    if node is None or isinstance(node, list | int | float):
         return None
     return f"is a {type(node).__name__}, which JSON does not have; put it in quotes"
 
@@ -341,19 +342,8 @@ def _members(value: Any) -> list[Any]:
 
 
 def _bad_patterns(schema: dict[str, Any], path: Path) -> Iterator[Finding]:
-    """Regular expressions that Python's `re` does not read; JSON Schema asks for those of ECMA-262."""
-    if isinstance(pattern := schema.get("pattern"), str) and (reason := _bad_pattern(pattern)):
+    if isinstance(pattern := schema.get("pattern"), str) and (reason := patterns.problem(pattern)):
         yield (*path, "pattern"), reason
-    names = schema.get("patternProperties", {})
-    bad = {name: reason for name in names if (reason := _bad_pattern(name))}
-    yield from (((*path, "patternProperties", name), reason) for name, reason in bad.items())
-    if not bad and (reason := _bad_pattern("|".join(names))):  # as jsonschema joins them
-        yield (*path, "patternProperties"), f"taken together, {reason}"
-
-
-def _bad_pattern(pattern: str) -> str | None:
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError) as error:
-        return f"is not a regular expression that Python reads: {error}"
-    return None
+    for name in schema.get("patternProperties", {}):
+        if reason := patterns.problem(name):
+            yield (*path, "patternProperties", name), reason

@@ -2,14 +2,15 @@
 
 Decides what counts as JSON here: RFC 8259 in UTF-8, narrowed to what all receivers read alike. So there is no name
 twice in one object (parsers differ in which of the two wins), no NaN or Infinity, no number beyond a 64-bit float, no
-byte order mark, at most MAX_DEPTH levels and MAX_BODY_BYTES bytes. It never changes a body (it travels exactly as
-published) and never raises for one.
+half of a surrogate pair, no byte order mark, at most MAX_DEPTH levels and MAX_BODY_BYTES bytes. It never changes a body
+(it travels exactly as published) and never raises for one.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ MAX_DEPTH = 32
 """Levels of objects and arrays. Real events have three; validators need some stack for each level."""
 
 _MAX_INTEGER_CHARACTERS = 308  # all of these fit into a 64-bit float, whose largest has 309 digits
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _TOO_DEEP = f"nests deeper than {MAX_DEPTH} levels; write a flatter document"
 _TOO_LARGE_NUMBER = "is a number beyond a 64-bit float; write it as a string"
 
@@ -47,7 +50,15 @@ def read(body: bytes) -> tuple[Any, list[Finding]]:
     except RecursionError:
         return None, [((), _TOO_DEEP)]
     may_be_too_deep = text.count("{") + text.count("[") > MAX_DEPTH
-    return value, list(_refused(value)) if hooks.refused or may_be_too_deep else []
+    look_closer = hooks.refused or may_be_too_deep or _ESCAPED_SURROGATE.search(text) is not None
+    return value, list(_refused(value)) if look_closer else []
+
+
+def half_a_pair(text: str) -> str | None:
+    """What is wrong with a text that holds half of a surrogate pair; None if it holds none."""
+    if (half := _HALF_A_PAIR.search(text)) is None:
+        return None
+    return f"has \\u{ord(half[0]):04x} alone, half of a surrogate pair, which receivers read differently; leave it out"
 
 
 def _not_text(body: bytes) -> str | None:
@@ -110,7 +121,11 @@ def _refused(value: Any) -> Iterator[Finding]:
             yield path, node.message
         elif isinstance(node, dict | list) and len(path) >= MAX_DEPTH:
             yield path, _TOO_DEEP
+        elif isinstance(node, str):
+            if message := half_a_pair(node):
+                yield path, message
         elif isinstance(node, dict):
+            yield from ((path, f"has a name that {message}") for message in map(half_a_pair, node) if message)
             todo.extend(((*path, name), member) for name, member in node.items())
         elif isinstance(node, list):
             todo.extend(((*path, index), item) for index, item in enumerate(node))

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft4Validator, FormatChecker
+from jsonschema import Draft4Validator
 from referencing.exceptions import Unresolvable
 
 from hookline import schemas as schemas_module
 from hookline.catalogue import EVENTS, event_named, sample_of, schema_of
 from hookline.events import MAX_BODY_BYTES
+from hookline.keywords import FORMATS
 from hookline.schemas import (
     EVENT_NAME_MAX_LENGTH,
     EVENT_NAME_PATTERN,
@@ -55,7 +56,7 @@ def _schemas(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         "$ref": st.sampled_from(["#", "#/definitions/a", "#/properties/b", "#/items/x", "//[", "#a"]) | json_values,
         "id": st.sampled_from(["http://[", "#a", "x"]) | json_values,
         "type": st.sampled_from(["string", "object", "array", "number"]),
-        "pattern": st.sampled_from(["a", "[", "(?i)b"]),
+        "pattern": st.sampled_from(["a", "[", "(?i)b", "\\-"]),
         "unevaluatedProperties": inner,
         "uniqueItems": st.booleans(),
     }
@@ -295,12 +296,21 @@ def test_what_only_looks_like_a_reference_is_none() -> None:
     assert check_schema({"const": {"$ref": "https://example.com"}, "properties": {"$ref": {"type": "string"}}}) == ()
 
 
-def test_patterns_that_fail_only_together_are_refused() -> None:
-    assert check_schema({"patternProperties": {"(?i)b": {}}}) == ()
-    assert [each.place for each in check_schema({"patternProperties": {"a": {}, "(?i)b": {}}})] == [
-        "$.patternProperties"
-    ]
-    assert [each.place for each in check_schema({"patternProperties": {"[": {}}})] == ['$.patternProperties["["]']
+def test_a_pattern_that_cannot_be_used_is_named_by_its_place() -> None:
+    schema = {"properties": {"a": {"pattern": r"^a\Z"}}, "patternProperties": {"[": {}, "(?i)b": {}, "c": {}}}
+    assert {each.place for each in check_schema(schema)} == {
+        "$.properties.a.pattern",
+        '$.patternProperties["["]',
+        '$.patternProperties["(?i)b"]',
+    }
+
+
+def test_half_of_a_surrogate_pair_is_a_problem_wherever_a_schema_has_it() -> None:
+    schema = {"enum": ["a\ud800"], "properties": {"\udc00": {}}, "pattern": "\udbff"}
+    found = check_schema(schema)
+    assert {each.place for each in found} == {"$.enum[0]", "$.properties", "$.pattern"}
+    assert all("half of a surrogate pair" in each.message for each in found)
+    str(found).encode()
 
 
 def test_a_schema_that_mixes_drafts_is_a_problem_and_no_exception() -> None:
@@ -322,7 +332,7 @@ def test_any_schema_and_body_are_judged_without_an_exception(schema: dict[str, A
 def test_what_is_accepted_is_what_the_reference_validator_accepts(value: object, changed: str) -> None:
     event = event_named("VisitEventCreated")
     body = {**sample_of(event), changed: value}
-    accepted = Draft4Validator(schema_of(event), format_checker=FormatChecker()).is_valid(body)
+    accepted = Draft4Validator(schema_of(event), format_checker=FORMATS).is_valid(body)
     assert (CATALOGUE.check(event.name, json.dumps(body).encode()) == ()) == accepted
 
 

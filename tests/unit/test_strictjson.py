@@ -10,6 +10,7 @@ from hookline.events import MAX_BODY_BYTES
 from hookline.explain import Path
 from hookline.strictjson import MAX_DEPTH, read
 
+HALF = "has {} alone, half of a surrogate pair, which receivers read differently; leave it out"
 CANARY = "canary-91ab"
 
 documents = st.recursive(
@@ -53,6 +54,10 @@ def test_any_bytes_give_a_value_or_findings(body: bytes) -> None:
         (b'{"a": -' + b"9" * 5000 + b"}", ("a",), "is a number beyond a 64-bit float; write it as a string"),
         (b'[{"a": 1, "b": 2, "a": 1}]', (0,), 'has the name "a" more than once; keep one of them'),
         (b'{"\\u0061": 1, "a": 2}', (), 'has the name "a" more than once; keep one of them'),
+        (b'["\\ud800"]', (0,), HALF.format("\\ud800")),
+        (b'{"a": "x\\uDFFFy"}', ("a",), HALF.format("\\udfff")),
+        (b'"\\ude00\\ud83d"', (), HALF.format("\\ude00")),
+        (b'[{"\\udc00": 1}]', (0,), "has a name that " + HALF.format("\\udc00")),
     ],
 )  # fmt: skip
 def test_what_is_no_strict_json_is_told_with_its_place(body: bytes, path: Path, message: str) -> None:
@@ -88,3 +93,8 @@ def test_values_are_never_repeated(text: str) -> None:
     _, findings = read(text.replace("%s", CANARY).encode())
     assert findings
     assert CANARY not in str(findings)
+
+
+@pytest.mark.parametrize("body", [b'"\\ud83d\\ude00"', b'{"\\ud83d\\ude00": "\\\\ud800"}', '"😀"'.encode()])
+def test_whole_surrogate_pairs_are_characters_like_any_other(body: bytes) -> None:
+    assert read(body)[1] == []
