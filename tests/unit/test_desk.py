@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hookline.local import desk
 from hookline.local.desk import Judged, Level
 from hookline.local.manifests import read
@@ -119,6 +121,18 @@ def test_metadata_of_a_strange_form_is_a_finding_and_no_exception(tmp_path: Path
         for kind, version in [("Webhook", "hookline.dev/v1alpha1"), ("Secret", "v1")]:
             text = f"apiVersion: {version}\nkind: {kind}\nmetadata: {metadata}\n"
             assert judged(tmp_path, text).findings[0].level is Level.WRONG, text
+
+
+@pytest.mark.parametrize(
+    "field", ["metadata: {name: *l40}", "metadata: {namespace: *l40}", "kind: *l40", "apiVersion: *l40"]
+)
+def test_a_field_of_nested_aliases_is_never_written_out(tmp_path: Path, field: str) -> None:
+    """2 ** 40 values: whoever makes a text of them never ends."""
+    levels = "".join(f"  l{level}: &l{level} [*l{level - 1}, *l{level - 1}]\n" for level in range(1, 41))
+    fields = {"apiVersion": "hookline.dev/v1alpha1", "kind": "Webhook", "metadata": "{}"}
+    name, value = field.split(": ", 1)
+    text = f"zz:\n  l0: &l0 x\n{levels}" + "".join(f"{a}: {b}\n" for a, b in {**fields, name: value}.items())
+    assert judged(tmp_path, text).findings
 
 
 def signed_hook(key: str, *, lent: str = "true") -> str:

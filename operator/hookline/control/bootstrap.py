@@ -15,6 +15,7 @@ import yaml
 from hookline.control.cluster import Conflict
 from hookline.control.context import Context
 from hookline.control.kinds import DISPATCHERS
+from hookline.safeyaml import Loader
 
 log = structlog.get_logger(__name__)
 
@@ -37,5 +38,5 @@ async def create_missing(context: Context, file: Path) -> None:
 
 
 def _dispatchers(file: Path) -> list[dict[str, Any]]:
-    documents = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    documents = yaml.load_all(file.read_text(encoding="utf-8"), Loader=Loader)
     return [each for each in documents if isinstance(each, dict) and each.get("kind") == "Dispatcher"]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from hookline import schemas
 from hookline.dispatcher import Dispatcher
 from hookline.eventtype import EventType
-from hookline.local.manifests import Document, Unreadable
+from hookline.local.manifests import Document, Unreadable, text
 from hookline.problems import Path as FieldPath
 from hookline.problems import Problem
 from hookline.resource import API_VERSION, problems_of
@@ -166,7 +166,7 @@ def judge(
             mine = dispatcher in ("", known.value.spec.dispatcher)
             keys = rotated(before.get(verdict.keys.uid), verdict.keys, now_s)
             findings.append(_webhook_finding(known, verdict, mine=mine, dispatcher=dispatcher))
-            findings += [_said(known.document, Level.OK, text) for text in _public_keys(keys, now_s) if mine]
+            findings += [_said(known.document, Level.OK, line) for line in _public_keys(keys, now_s) if mine]
             if mine:
                 entries.append((verdict.route, keys))
         elif not isinstance(known.value, EventType):
@@ -177,7 +177,7 @@ def judge(
 
 
 def _is_ours(document: Document) -> bool:
-    version = str(document.data.get("apiVersion", ""))
+    version = text(document.data.get("apiVersion"))
     if document.kind == "Secret":
         return version == "v1"
     return document.kind in _MODELS and version.split("/")[0] == API_VERSION.split("/")[0]
@@ -186,14 +186,14 @@ def _is_ours(document: Document) -> bool:
 def _key(document: Document) -> Key:
     metadata = document.data.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    namespace = "" if document.kind == "EventType" else str(metadata.get("namespace") or "default")
-    return document.kind, namespace, str(metadata.get("name") or "")
+    namespace = "" if document.kind == "EventType" else text(metadata.get("namespace")) or "default"
+    return document.kind, namespace, text(metadata.get("name"))
 
 
 def _labels(document: Document) -> dict[str, str]:
     metadata = document.data.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
-    return {str(name): str(value) for name, value in labels.items()} if isinstance(labels, Mapping) else {}
+    return {text(name): text(value) for name, value in labels.items()} if isinstance(labels, Mapping) else {}
 
 
 def _all_labels(objects: Iterable[Key], defined: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:

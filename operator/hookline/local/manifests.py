@@ -9,19 +9,11 @@ from typing import Any
 
 import yaml
 
+from hookline.explain import quoted
 from hookline.problems import Path as FieldPath
+from hookline.safeyaml import Loader
 
 SUFFIXES = {".yaml", ".yml", ".json"}
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads as kubectl does: a date stays text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class Document:
 
     @property
     def kind(self) -> str:
-        return str(self.data.get("kind", ""))
+        return text(self.data.get("kind"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,14 @@ class Unreadable:
     file: Path
     line: int
     message: str
+
+
+def text(value: object) -> str:
+    """A field that must be text, where nothing has been checked yet; empty if it is none.
+
+    Never `str` of what a file holds: nested aliases could stand for billions of values.
+    """
+    return value if isinstance(value, str) else ""
 
 
 def files_in(paths: Iterable[Path]) -> list[Path]:
@@ -69,8 +69,8 @@ def read(file: Path) -> tuple[list[Document], list[Unreadable]]:
     """All documents of a file. One that is broken ends the reading: what follows cannot be told apart."""
     documents: list[Document] = []
     try:
-        text = file.read_text(encoding="utf-8")
-        loader = _Loader(text)
+        content = file.read_text(encoding="utf-8")
+        loader = Loader(content)
         while loader.check_node():
             documents.extend(_documents(file, loader.get_node(), loader))
     except yaml.MarkedYAMLError as error:
@@ -135,6 +135,6 @@ def _refuse_repeats(node: yaml.MappingNode) -> None:
         if not isinstance(key, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(problem="a field's name must be text", problem_mark=key.start_mark)
         if key.value in names:
-            problem = f"the field {key.value} stands twice in one mapping; keep one of them"
+            problem = f"the field {quoted(key.value)} stands twice in one mapping; keep one of them"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         names.add(key.value)
