@@ -5,27 +5,34 @@ damaged. Reads and writes no files itself.
 
 book.json        which shards there are, and the digests of dispatcher.json and types.json
 index-NN.json    digests of routes-NN.json and keys-NN.json: each shard is whole or not, whatever the others are
+
+What a sender of one version does with a book of another one is in docs/upgrades.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from hookline.routes import (
     BOOK_FILE,
     BOOK_SHARDS,
+    KNOWN_NEEDS,
     Book,
     DispatcherRecord,
     Keys,
     Record,
     Route,
+    RouteHead,
+    RouteState,
     Shard,
     TypeRecord,
+    held_route,
     index_file,
 )
 
@@ -69,8 +76,11 @@ def encode_shard(number: int, shard: Shard) -> dict[str, bytes]:
 
 
 def encode_record(record: Record) -> bytes:
-    """One record as it stands in a file."""
-    return _json(record.model_dump(mode="json"))
+    """One record as it stands in a file.
+
+    What is default is absent: a field that is new and not used changes no file, and no sender of another version.
+    """
+    return _json(_content(record))
 
 
 def shard_files(number: int, routes: Iterable[bytes], keys: Iterable[bytes]) -> dict[str, bytes]:
@@ -84,8 +94,8 @@ def encode_root(
     shards: Iterable[int], dispatcher: DispatcherRecord, types: Iterable[TypeRecord] = ()
 ) -> dict[str, bytes]:
     """The files that speak of the whole book: which shards it has, the dispatcher, the event types."""
-    policy = _json(dispatcher.model_dump(mode="json"))
-    schemas = _json([record.model_dump(mode="json") for record in types])
+    policy = encode_record(dispatcher)
+    schemas = _json([_content(record) for record in types])
     root = {
         "format": FORMAT,
         "shards": sorted(shards),
@@ -101,11 +111,12 @@ def is_secret(file_name: str) -> bool:
 
 
 def decode(files: Mapping[str, bytes], before: Book | None = None) -> tuple[Book, list[str]]:
-    """A book from its files, and what is wrong with shards that stay as they were `before`.
+    """A book from its files, and what is wrong with parts that stay as they were `before`, or are left out.
 
-    Each shard stands for itself: one that is half written keeps its last good state and holds no other up. A shard
-    equal to the one before is not read again. Raises BookError when the root is not whole, and for a first book also
-    when a shard is not: without it, deliveries of its Webhooks would look like those of deleted ones.
+    Each shard stands for itself: one that is half written keeps its last good state and holds no other up. Each route
+    does too: one that is not understood is held. A shard equal to the one before is not read again. Raises BookError
+    when the root is not whole, and for a first book also when a shard is not: without it, deliveries of its Webhooks
+    would look like those of deleted ones.
     """
     root = _root(files)
     shards: dict[int, Shard] = {}
@@ -120,10 +131,16 @@ def decode(files: Mapping[str, bytes], before: Book | None = None) -> tuple[Book
             problems.append(str(error))
             if last is not None:
                 shards[number] = last
+    problems += [problem for shard in shards.values() for problem in shard.problems]
     if before is not None and root.digest == before.digest:
         return Book(shards, before.dispatcher, before.types, before.digest), problems
-    dispatcher = _read(DispatcherRecord, _loads(files[DISPATCHER_FILE], DISPATCHER_FILE), DISPATCHER_FILE)
-    types = tuple(_records(TypeRecord, files[TYPES_FILE], TYPES_FILE))
+    try:
+        dispatcher = _dispatcher(files)
+        types = tuple(_records(TypeRecord, files[TYPES_FILE], TYPES_FILE))
+    except BookError as error:
+        if before is None:
+            raise
+        return Book(shards, before.dispatcher, before.types, before.digest), [*problems, str(error)]
     return Book(shards, dispatcher, types, root.digest), problems
 
 
@@ -133,10 +150,10 @@ def decode_shard(number: int, files: Mapping[str, bytes]) -> Shard:
 
 
 def decode_keys(number: int, files: Mapping[str, bytes]) -> dict[str, Keys]:
-    """The keys of a shard that may not be whole; empty when they cannot be read."""
+    """The keys of a shard that may not be whole, as far as they can be read."""
     name = keys_file(number)
     try:
-        return {each.uid: each for each in _records(Keys, files[name], name)}
+        return _readable_keys(files[name], name)
     except (KeyError, BookError):
         return {}
 
@@ -157,6 +174,10 @@ def contracts() -> dict[str, str]:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _content(record: Record) -> dict[str, Any]:
+    return record.model_dump(mode="json", exclude_defaults=True)
 
 
 def digest_of(content: bytes) -> str:
@@ -193,11 +214,63 @@ def _shard(number: int, files: Mapping[str, bytes], last: Shard | None) -> Shard
     index = _read(_Index, content, name)
     _same(files, routes_file(number), index.routes, name)
     _same(files, keys_file(number), index.keys, name)
-    routes = {each.uid: each for each in _records(Route, files[routes_file(number)], routes_file(number))}
-    keys = {each.uid: each for each in _records(Keys, files[keys_file(number)], keys_file(number))}
-    if routes.keys() != keys.keys():
-        raise BookError(f"{routes_file(number)} and {keys_file(number)} do not name the same Webhooks")
-    return Shard(routes, keys, digest_of(files[name]))
+    keys = _readable_keys(files[keys_file(number)], keys_file(number))
+    routes: dict[str, Route] = {}
+    unread: dict[str, str] = {}
+    problems: list[str] = []
+    for entry in _entries(files[routes_file(number)], routes_file(number)):
+        try:
+            route, why = _route(entry, routes_file(number))
+        except BookError as error:
+            problems.append(str(error))
+            continue
+        if route.uid not in keys:
+            route, why = _held(route), why or f"{keys_file(number)} holds no keys of it that are understood"
+        routes[route.uid] = route
+        if why:
+            unread[route.uid] = why
+    keys = {uid: keys.get(uid) or Keys(uid=uid) for uid in routes}
+    return Shard(routes, keys, digest_of(files[name]), unread, tuple(problems))
+
+
+def _route(entry: object, name: str) -> tuple[Route, str]:
+    """A route, and why it is held whatever its record says, if it is. Raises BookError of one that is nobody's.
+
+    To call without knowing all that the operator wrote may mean to call unsigned, or whom one should not.
+    """
+    try:
+        route = _read(Route, entry, name)
+    except BookError as error:
+        disabled = isinstance(entry, dict) and entry.get("state") == RouteState.DISABLED
+        state = RouteState.DISABLED if disabled else RouteState.HELD
+        return held_route(_read(RouteHead, entry, name), state=state), str(error)
+    unknown = sorted(set(route.needs) - KNOWN_NEEDS)
+    if unknown:
+        return _held(route), f"it needs {', '.join(unknown)}, which this version of the sender does not know"
+    return route, ""
+
+
+def _held(route: Route) -> Route:
+    return route.model_copy(update={"state": RouteState.HELD}) if route.state is RouteState.ACTIVE else route
+
+
+def _readable_keys(content: bytes, name: str) -> dict[str, Keys]:
+    """Those that are understood; the routes of the others are held. Raises BookError of what is no list."""
+    found: dict[str, Keys] = {}
+    for entry in _entries(content, name):
+        with contextlib.suppress(BookError):
+            keys = _read(Keys, entry, name)
+            found[keys.uid] = keys
+    return found
+
+
+def _dispatcher(files: Mapping[str, bytes]) -> DispatcherRecord:
+    record = _read(DispatcherRecord, _loads(files[DISPATCHER_FILE], DISPATCHER_FILE), DISPATCHER_FILE)
+    try:
+        record.policy()
+    except ValueError as error:
+        raise BookError(f"{DISPATCHER_FILE} states no policy that is understood: {error}") from None
+    return record
 
 
 def _known_format(files: Mapping[str, bytes], name: str) -> object:
@@ -218,16 +291,20 @@ def _same(files: Mapping[str, bytes], name: str, digest: str, named_in: str) -> 
 
 
 def _records(model: type[R], content: bytes, name: str) -> list[R]:
+    return [_read(model, entry, name) for entry in _entries(content, name)]
+
+
+def _entries(content: bytes, name: str) -> list[object]:
     entries = _loads(content, name)
     if not isinstance(entries, list):
         raise BookError(f"{name} is not a list of records")
-    return [_read(model, entry, name) for entry in entries]
+    return entries
 
 
 def _loads(content: bytes, name: str) -> object:
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BookError(f"{name} is not JSON") from None
 
 

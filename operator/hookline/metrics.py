@@ -82,6 +82,9 @@ class SenderMetrics(Metrics):
         self._loads = self._counter("hookline_route_book_loads", "Route books taken into force.")
         self._refusals = self._counter("hookline_route_book_refusals", "Times that files of the book were not usable.")
         self._webhooks = self._gauge("hookline_route_book_webhooks", "Webhooks in the book in force.")
+        self._unread = self._gauge(
+            "hookline_route_book_webhooks_not_understood", "Of these, held since this version does not know them."
+        )
         self._endpoints = {
             "Sick": self._gauge("hookline_endpoints_sick", "Webhooks whose calls keep failing, for all senders."),
             "Gone": self._gauge("hookline_endpoints_gone", "Webhooks whose receiver answered 410, for all senders."),
@@ -121,9 +124,10 @@ class SenderMetrics(Metrics):
         self._events.inc()
         self._deliveries.inc(deliveries)
 
-    def book_loaded(self, webhooks: int) -> None:
+    def book_loaded(self, webhooks: int, *, unread: int = 0) -> None:
         self._loads.inc()
         self._webhooks.set(webhooks)
+        self._unread.set(unread)
 
     def book_refused(self) -> None:
         self._refusals.inc()

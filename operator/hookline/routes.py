@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,22 +47,36 @@ class RouteState(StrEnum):
     """No new deliveries are made; those made before wait until it is enabled again."""
 
 
+KNOWN_NEEDS: frozenset[str] = frozenset()
+"""What this version knows of all that a route may need: nothing yet. See docs/upgrades.md before adding a field."""
+
+
 class Record(BaseModel):
-    """Base of what stands in a route book."""
+    """Base of what stands in a route book. Fields of a later version are passed over."""
 
     # Inputs are hidden, because an error of a record of keys would show the keys.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Route(Record):
-    """One Webhook, compiled and without secrets."""
+class RouteHead(Record):
+    """Whose a route is and what it hears: the part that is the same in every version of the format."""
 
     uid: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9-]+$", description="uid of the Webhook.")
     namespace: str = Field(max_length=63, description="Its namespace, which is the tenant whose events it hears.")
     name: str = Field(max_length=253, description="Its name.")
     generation: int = Field(ge=0, description="The generation of the Webhook that was compiled.")
-    state: RouteState = Field(description="Deliver, let wait, or make no deliveries.")
     event: str | None = Field(max_length=128, description="Event type; null when the Webhook hears none.")
+
+
+class Route(RouteHead):
+    """One Webhook, compiled and without secrets."""
+
+    state: RouteState = Field(description="Deliver, let wait, or make no deliveries.")
+    needs: tuple[Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9-]+$")], ...] = Field(
+        default=(),
+        max_length=32,
+        description="What a sender must know to do right by this Webhook. One that does not know all of it holds it.",
+    )
     url: str = Field(max_length=2048, description="URL without its query, which lies in the keys.")
     timeout_seconds: int = Field(ge=1, le=30, description="Bound of one whole call.")
     schedule_seconds: tuple[int, ...] = Field(max_length=20, description="Waits between attempts.")
@@ -78,6 +92,22 @@ class Route(Record):
     def per_second(self) -> float:
         """Calls a second, of all senders together; 0 without a limit."""
         return self.rate_limit[0] / self.rate_limit[1] if self.rate_limit else 0.0
+
+
+def held_route(head: RouteHead, *, state: RouteState = RouteState.HELD) -> Route:
+    """A route of which only the head is known: never called."""
+    return Route(
+        uid=head.uid,
+        namespace=head.namespace,
+        name=head.name,
+        generation=head.generation,
+        event=head.event,
+        state=state,
+        url="",
+        timeout_seconds=1,
+        schedule_seconds=(),
+        max_concurrency=1,
+    )
 
 
 class RetiredKey(Record):
@@ -158,20 +188,24 @@ class DispatcherRecord(Record):
         return policy_of(self.allow_cidrs, self.allow_ports, self.proxy_url, allow_own=self.allow_own)
 
 
+_VALIDATIONS: dict[str, Literal["Enforce", "Warn", "Ignore"]] = {"Warn": "Warn", "Ignore": "Ignore"}
+
+
 class TypeRecord(Record):
     """An event type that an EventType resource defines."""
 
     name: str
     description: str
-    validation: Literal["Enforce", "Warn", "Ignore"]
+    validation: str = Field(description="Enforce, Warn or Ignore. What a version does not know is Enforce to it.")
     schema_: dict[str, Any] = Field(alias="schema")
 
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+    # Senders hand types on to publishers: what only a later version knows must not be lost on the way.
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True, extra="allow")
 
     def spec(self) -> EventTypeSpec:
-        return EventTypeSpec(
-            self.name, self.schema_, validation=self.validation, description=self.description, builtin=False
-        )
+        """The event type, for whoever checks bodies."""
+        known = _VALIDATIONS.get(self.validation, "Enforce")
+        return EventTypeSpec(self.name, self.schema_, validation=known, description=self.description, builtin=False)
 
 
 @dataclass(frozen=True)
@@ -182,6 +216,10 @@ class Shard:
     keys: Mapping[str, Keys] = field(repr=False)
     digest: str = ""
     """Digest of the index that it was read from. Empty before it was written."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Webhooks that this version holds because it does not know what their records say, by uid, and why."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with records that do not even say whose they are, and are left out."""
 
     @cached_property
     def by_event(self) -> Mapping[tuple[str, str], tuple[Route, ...]]:
@@ -202,6 +240,11 @@ class Book:
     types: tuple[TypeRecord, ...] = ()
     digest: str = ""
     """Digest of the root that it was read from, without the shards'. Empty before it was written."""
+
+    @cached_property
+    def unread(self) -> Mapping[str, str]:
+        """Webhooks that this version holds because it does not know what their records say, by uid, and why."""
+        return {uid: why for shard in self.shards.values() for uid, why in shard.unread.items()}
 
     def route(self, uid: str) -> Route | None:
         """The route of a Webhook."""

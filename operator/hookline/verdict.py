@@ -19,7 +19,7 @@ from hookline.dispatcher import Dispatcher, DispatcherSpec
 from hookline.egress import HTTPS_PORT, EgressPolicy, literal_address
 from hookline.headers import header_value_problem
 from hookline.resource import SecretKeyRef
-from hookline.routes import DispatcherRecord, Keys, Route, RouteState
+from hookline.routes import DispatcherRecord, Keys, Route, RouteHead, RouteState, held_route
 from hookline.schemas import Catalogue, UnknownEvent
 from hookline.secret import Refusal, Secrets, borrow
 from hookline.signing import SigningKeyError, split_keys
@@ -75,19 +75,7 @@ def uid_of(namespace: str, name: str) -> str:
 def held(namespace: str, name: str) -> tuple[Route, Keys]:
     """The route of a Webhook of which nothing valid is known but its name: what it had waits, nothing new comes."""
     uid = uid_of(namespace, name)
-    route = Route(
-        uid=uid,
-        namespace=namespace,
-        name=name,
-        generation=0,
-        state=RouteState.HELD,
-        event=None,
-        url="",
-        timeout_seconds=1,
-        schedule_seconds=(),
-        max_concurrency=1,
-    )
-    return route, Keys(uid=uid)
+    return held_route(RouteHead(uid=uid, namespace=namespace, name=name, generation=0, event=None)), Keys(uid=uid)
 
 
 def record_of(dispatcher: Dispatcher) -> DispatcherRecord:

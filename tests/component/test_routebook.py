@@ -167,13 +167,16 @@ def test_a_first_book_that_is_not_whole_is_said_at_once_and_once(tmp_path: Path)
     ]
 
 
-def test_a_policy_that_is_none_is_refused_with_the_book(tmp_path: Path) -> None:
+def test_a_policy_that_is_none_stays_what_it_was_and_the_webhooks_go_on(tmp_path: Path) -> None:
     bookfolder.write(a_book(), tmp_path)
     books = read(tmp_path)
     bad = a_book().dispatcher.model_copy(update={"allow_cidrs": ("169.254.0.0/16",)})
     bookfolder.write(Book(changed().shards, bad), tmp_path)
     books.reload()
-    assert (title(books), bool(books.problem)) == ("hook", True)
+    assert (title(books), books.policy) == ("new", a_book().dispatcher.policy())
+    for _ in range(2):
+        books.reload()
+        assert "dispatcher.json" in books.problem
 
 
 async def test_a_folder_that_comes_later_is_read_then(tmp_path: Path) -> None:

@@ -122,11 +122,17 @@ def test_a_state_is_read_as_it_was_written(state: State) -> None:
         b"1",
         b'{"generation": 1}',
         b'{"generation": 1, "kind": "x"}',
-        b'{"generation": 1, "kind": "Sick", "reason": "canary"}',
+        b'{"generation": 1, "kind": "Sick"}',
+        b'{"generation": 1, "kind": "Sick", "reason": "two words"}',
     ],
 )
 def test_what_is_no_state_says_nothing(value: bytes) -> None:
     assert breaker.read(value) is None
+
+
+def test_a_state_of_a_later_version_counts_as_far_as_it_is_known() -> None:
+    state = breaker.read(b'{"generation": 1, "kind": "Sick", "reason": "QuantumFailure", "new": {"a": 1}}')
+    assert (state and state.kind, state and state.reason) == (Kind.SICK, "QuantumFailure")
 
 
 def why(state: State | None, *, event_age_s: float = 0, shelf_age_s: float = 0, schedule: tuple[int, ...] = ()) -> str:

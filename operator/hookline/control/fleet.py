@@ -23,6 +23,8 @@ class Fleet:
     name: str
     book: DesiredBook = field(default_factory=DesiredBook)
     sick: Mapping[str, Sick] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Webhooks that a sender holds because its version does not know what they need, by uid, and why."""
     heard: bool = False
     """Whether all ready senders have said what they know of endpoints, at one look at least."""
     doubted: set[str] = field(default_factory=set)
@@ -65,6 +67,9 @@ class Fleet:
                 "certificates, or use another Dispatcher",
             )
         if not self.book.awaited(uid):
+            why = self.unread.get(uid)
+            if why is not None:
+                return Condition("Programmed", "False", "SenderTooOld", _too_old(self.name, why))
             return Condition("Programmed", "True", "Programmed", "every ready sender has this version")
         refusal = self.refused.get(shard_of(uid, BOOK_SHARDS))
         if refusal is not None:
@@ -103,6 +108,10 @@ class Fleet:
         self.asked = len(reports)
         changed: set[str] = set()
         if answered:
+            unread = dict(self.unread) if len(answered) < len(reports) else {}
+            unread |= {uid: why for report in answered for uid, why in report.unread.items()}
+            changed |= {uid for uid in unread.keys() | self.unread.keys() if unread.get(uid) != self.unread.get(uid)}
+            self.unread = unread
             # Of a pod that does not answer nothing is known: what it found sick stays so.
             sick = dict(self.sick) if len(answered) < len(reports) else {}
             sick |= {uid: each for report in answered for uid, each in report.sick.items()}
@@ -125,6 +134,13 @@ class Fleet:
 def _differ(found: Sick | None, known: Sick | None) -> bool:
     """Whether an endpoint turned sick, gone or well."""
     return (found is None) != (known is None) or (found is not None and known is not None and found.gone != known.gone)
+
+
+def _too_old(dispatcher: str, why: str) -> str:
+    return (
+        f"a sender of the Dispatcher {dispatcher} is of a version that cannot deliver this, and holds its deliveries: "
+        f"{why}; they are delivered by a newer one (spec.image of the Dispatcher, if it names one)"
+    )
 
 
 def _refused(words: str) -> str:

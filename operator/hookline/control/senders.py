@@ -7,9 +7,10 @@ What a pod answers is data from outside: read strictly, bounded, and never repea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,12 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hookline.control.observed import SenderPod
 from hookline.control.status import Sick
 from hookline.control.workload import PORT
-from hookline.retry import Reason
 
 ASK_SECONDS = 2.0
 """Bound of one question."""
 
 MAX_REPORT_BYTES = 4 * 1024 * 1024
+
+MAX_UNREAD = 10_000
+"""Webhooks of which one sender may say that it does not understand them. More are no report."""
+
+MAX_WHY = 512
+"""Characters of its reason that are read."""
 
 
 class _SickEndpoint(BaseModel):
@@ -31,7 +37,8 @@ class _SickEndpoint(BaseModel):
     uid: str = Field(max_length=128)
     since: str = Field(max_length=40, pattern=r"^[0-9T:.+Z-]+$")
     kind: Literal["Sick", "Gone"] = "Sick"
-    reason: Reason
+    # Also one of a newer sender, whose words are not known here.
+    reason: str = Field(max_length=64, pattern=r"^[A-Za-z]+$")
     status: int | None = Field(default=None, ge=100, le=999)
 
 
@@ -47,8 +54,15 @@ class _Report(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     served: dict[str, str] = Field(max_length=200)
-    sick: tuple[_SickEndpoint, ...] = ()
+    sick: tuple[Any, ...] = ()
     queue: _QueueProblem | None = None
+    unread: dict[str, str] = Field(default={}, max_length=MAX_UNREAD)
+
+    def endpoints(self) -> Iterator[_SickEndpoint]:
+        """Those that are understood: one of which a newer sender says what is not known here must not hide the rest."""
+        for each in self.sick:
+            with contextlib.suppress(ValidationError):
+                yield _SickEndpoint.model_validate(each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,8 @@ class Report:
     sick: Mapping[str, Sick]
     queue: tuple[str, str] | None = None
     """Why it cannot use its queue, reason and message, if that is so."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Webhooks that it holds because its version does not know what they need, by uid, and why."""
 
 
 class Senders:
@@ -89,7 +105,8 @@ class Senders:
         except (httpx.HTTPError, httpx.InvalidURL, ValidationError, TimeoutError):
             return None
         problem = (report.queue.reason, report.queue.message) if report.queue else None
-        return Report(report.served, {each.uid: _sick(each) for each in report.sick}, problem)
+        sick = {each.uid: _sick(each) for each in report.endpoints()}
+        return Report(report.served, sick, problem, {uid: why[:MAX_WHY] for uid, why in report.unread.items()})
 
 
 def _sick(found: _SickEndpoint) -> Sick:

@@ -120,14 +120,15 @@ class Webhooks:
             self._context.queue.add_later(Key("Webhook", *place), max(wait, 1))
 
     def _hold(self, place: Place, seen: Seen[Webhook]) -> None:
-        """A spec that cannot be read: what the Webhook had waits."""
+        """A spec that cannot be read, as one of a later version: what the Webhook had waits, and what is new too."""
         placed = self._placed.get(place)
         if placed is not None and placed.uid != seen.uid:
             self._withdraw(place)
         for fleet in self._context.fleets.values():
             route = fleet.book.route(seen.uid)
             if route is not None:
-                held = route.model_copy(update={"state": RouteState.HELD, "event": None})
+                disabled = route.state is RouteState.DISABLED
+                held = route if disabled else route.model_copy(update={"state": RouteState.HELD})
                 self._enter(place, fleet, held, Keys(uid=seen.uid))
 
     def _withdraw(self, place: Place) -> None:
@@ -169,7 +170,7 @@ class Webhooks:
     def _delivering(self, place: Place, seen: Seen[Webhook], ready: Condition) -> Condition:
         placed = self._placed.get(place)
         fleet = self._context.fleets.get(placed.dispatcher) if placed else None
-        in_force = fleet is None or not fleet.book.awaited(seen.uid)
+        in_force = fleet is None or not (fleet.book.awaited(seen.uid) or seen.uid in fleet.unread)
         found = delivering(ready, fleet.sick.get(seen.uid) if fleet else None, in_force=in_force)
         if found.status != "True" or fleet is None or fleet.heard:
             return found

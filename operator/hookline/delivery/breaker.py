@@ -45,9 +45,6 @@ class Kind(StrEnum):
     """The endpoint is called, but what came before is still on the shelf: what is new goes behind it."""
 
 
-_REASONS = frozenset(map(str, Reason))
-
-
 class State(BaseModel):
     """What all senders know of an endpoint that is not simply well. Stands in the bucket as JSON."""
 
@@ -56,7 +53,8 @@ class State(BaseModel):
     generation: int = Field(ge=0)
     """Of the Webhook. Void once its route has another one: a changed spec is tried anew."""
     kind: Kind
-    reason: str = Field(default="", max_length=64)
+    reason: str = Field(default="", max_length=64, pattern=r"^[A-Za-z]*$")
+    """A word of retry.Reason, or one that only a later version knows."""
     status: int | None = Field(default=None, ge=100, le=999)
     since_s: int = Field(default=0, ge=0, le=2**35)
     """Unix time of the first failure."""
@@ -72,12 +70,15 @@ class State(BaseModel):
 
 
 def read(value: bytes) -> State | None:
-    """A state as it stands in the bucket; None of what is none: anybody on this NATS may have written it."""
+    """A state as it stands in the bucket; None of what is none: anybody on this NATS may have written it.
+
+    A kind that only a later version knows is none either: nobody of this version would ever end it.
+    """
     try:
         state = State.model_validate_json(value)
     except ValidationError:
         return None
-    return state if state.kind is Kind.BEHIND or state.reason in _REASONS else None
+    return state if state.kind is Kind.BEHIND or state.reason else None
 
 
 def probe_wait_seconds(state: State, *, first_seconds: float = PROBE_SECONDS, jitter: float) -> float:

@@ -20,6 +20,13 @@ SEQ_HEADER = "Hookline-Event-Seq"
 ATTEMPT_HEADER = "Hookline-Attempt"
 STORED_HEADER = "Hookline-Stored"
 """When the event was stored, by the server's clock: Unix time."""
+FORMAT_HEADER = "Hookline-Format"
+FORMAT = "1"
+"""Of stored deliveries. One that does not say is of this format, and this version writes it so. A header of a later
+version is passed over; one that must not be is of another format (docs/upgrades.md)."""
+UNKNOWN_FORMAT = "UnknownFormat"
+"""Why a delivery is on the shelf that only another version can read."""
+
 WEBHOOK_GONE = "WebhookGone"
 DELETED = f"{WEBHOOK_GONE}: the Webhook was deleted"
 _LONGEST_TEXT = 1024
@@ -65,8 +72,14 @@ class MalformedDelivery(ValueError):
     """A message in the stream that is no delivery: somebody else wrote it."""
 
 
+class UnknownFormat(Exception):
+    """A delivery that another version of Hookline wrote, and only that one can read."""
+
+
 def read(subject: str, headers: Mapping[str, str], body: bytes) -> Delivery:
-    """The delivery that a stored message holds. Raises MalformedDelivery."""
+    """The delivery that a stored message holds. Raises UnknownFormat, MalformedDelivery."""
+    if headers.get(FORMAT_HEADER, FORMAT) != FORMAT and names.is_uid(names.uid_of(subject)):
+        raise UnknownFormat(f"{subject}: its {FORMAT_HEADER} is not {FORMAT}, the one that this version reads")
     try:
         event = events.from_headers(headers, body)
         seq, attempt = int(headers[SEQ_HEADER]), int(headers[ATTEMPT_HEADER])
@@ -155,15 +168,20 @@ def unread_letter(
 ) -> DeadLetter:
     """The dead letter of a message that is no delivery of this version: all of it is kept, and where it was found.
 
-    Headers that NATS itself acts on are left out. `place` names the message.
+    `place` names the message.
     """
-    kept = {name: value for name, value in headers.items() if not name.startswith("Nats-")}
+    kept = as_stored(headers)
     kept |= {"Hookline-Reason": _one_line(reason), "Hookline-Failed-At": failed_at, "Hookline-Subject": subject}
     tenant, uid = headers.get(events.TENANT_HEADER, ""), subject.rpartition(".")[2]
     dead = names.dead_subject(
         tenant if events.valid_tenant(tenant) else names.UNREAD, uid if names.is_uid(uid) else names.UNREAD
     )
     return DeadLetter(dead, kept, body, f"dead.{place}")
+
+
+def as_stored(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a message that is stored again as it is: without those that NATS itself acts on."""
+    return {name: value for name, value in headers.items() if not name.startswith("Nats-")}
 
 
 def later_token(delivery: Delivery) -> str:

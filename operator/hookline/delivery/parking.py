@@ -19,7 +19,7 @@ from hookline.delivery import breaker
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.absence import QUESTIONS, Absences
 from hookline.delivery.breaker import SLOW, Kind
-from hookline.delivery.delivery import Delivery, MalformedDelivery
+from hookline.delivery.delivery import Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lanes import PLACES
 from hookline.delivery.routebook import RouteBook
@@ -168,13 +168,16 @@ class Parking:
         if book is None or shelf is None:
             await taken.give_back()
             return False
+        route = book.route(uid)
         try:
             delivery = deliveries.read(taken.subject, taken.headers, taken.body)
         except MalformedDelivery as error:
             await self._settlement.set_apart(taken, MALFORMED, str(error))
             return False
-        route = book.route(uid)
-        reason = self._why_dead(delivery, taken, route, shelf)
+        except UnknownFormat as error:
+            await self._leave_to_others(taken, route, shelf, str(error))
+            return False
+        reason = self._why_dead(taken, route, shelf)
         if reason:
             await self._settlement.settle(taken, self._bury(delivery, reason, route))
             return False
@@ -190,16 +193,24 @@ class Parking:
         await taken.give_back()
         return False
 
-    def _why_dead(self, delivery: Delivery, taken: Taken, route: Route | None, shelf: _Shelf) -> str:
+    async def _leave_to_others(self, taken: Taken, route: Route | None, shelf: _Shelf, problem: str) -> None:
+        """Not answered, it comes again after the ack wait, perhaps to a sender that can read it. Not for ever."""
+        reason = self._why_dead(taken, route, shelf) if shelf.task is _Task.BURY else self._spent(taken, route)
+        if reason:
+            await self._settlement.set_apart(taken, reason.partition(":")[0], problem)
+        elif shelf.task is _Task.EXPIRE:
+            self._leave(names.uid_of(taken.subject))
+
+    def _why_dead(self, taken: Taken, route: Route | None, shelf: _Shelf) -> str:
         if shelf.task is _Task.CALL:
             return ""
         if shelf.task is _Task.BURY:
-            gone = route is None and self._absences.gone(delivery.uid)
+            gone = route is None and self._absences.gone(names.uid_of(taken.subject))
             return deliveries.DELETED if gone else ""
-        stored_s = taken.stored_s
-        return self._spent(route, stored_s, delivery.stored_s or stored_s)
+        return self._spent(taken, route)
 
-    def _spent(self, route: Route | None, shelf_s: float, event_s: float) -> str:
+    def _spent(self, taken: Taken, route: Route | None) -> str:
+        shelf_s, event_s = taken.stored_s, deliveries.stored_s(taken.headers) or taken.stored_s
         book, now_s = self._books.current, self._clock.now_s()
         assert book is not None, "nothing is taken before there is a route book"
         return breaker.spent(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from hookline.collector import collect_seldom
 from hookline.delivery.absence import GONE_SECONDS
 from hookline.delivery.background import background
 from hookline.delivery.breaker import PROBE_SECONDS, SCHEDULE_SPENT, SHELF_EXPIRED, Kind, State
-from hookline.delivery.delivery import WEBHOOK_GONE
+from hookline.delivery.delivery import UNKNOWN_FORMAT, WEBHOOK_GONE
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.routebook import RouteBook, webhooks_in
 from hookline.delivery.sender import Attempt
@@ -59,10 +60,13 @@ PATIENT_CONNECT_SECONDS = 30.0
 AGAIN_SECONDS = 2.0
 """After a session that failed, before the next."""
 
+MOST_UNREAD = 1000
+"""Webhooks of which a report says that this version does not know what they need. The operator reads some 4 MiB."""
+
 _CLOSED = "NATS ended the connection for good, as it does when credentials expire"
 
 _DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, SHELF_EXPIRED, MALFORMED, INTERNAL_ERROR)
-_PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, *map(str, Kind))
+_PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, UNKNOWN_FORMAT, *map(str, Kind))
 
 
 class Pod:
@@ -136,12 +140,13 @@ class Pod:
         return problem is not None and problem.reason is reason
 
     def report(self) -> dict[str, object]:
-        """For the operator: the book that is served, and the endpoints that are sick or gone."""
+        """For the operator: which book is served, what of it is not understood, which endpoints are sick or gone."""
         book, problem = self._books.current, self.queue_problem()
         return {
             "queue": {"reason": problem.reason.value, "message": problem.message[:1024]} if problem else None,
             "served": book.served() if book else {},
             "webhooks": webhooks_in(book) if book else 0,
+            "unread": dict(itertools.islice(book.unread.items(), MOST_UNREAD)) if book else {},
             "sick": [
                 {
                     "uid": uid,

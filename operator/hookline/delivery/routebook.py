@@ -56,8 +56,7 @@ class RouteBook:
         """Read what has changed in the folder; swap if it makes another book."""
         try:
             book, problems = decode(_Files(self._folder), self.current)
-            policy = book.dispatcher.policy()
-        except (BookError, ValueError) as error:
+        except BookError as error:
             self._say([str(error)])
             return
         except OSError as error:
@@ -65,7 +64,7 @@ class RouteBook:
             return
         self._say(problems)
         if self.current is None or book.served() != self.current.served():
-            self._swap(book, policy)
+            self._swap(book)
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Reload on every change of the folder, until `stop`."""
@@ -90,12 +89,13 @@ class RouteBook:
         ):
             self.reload()
 
-    def _swap(self, book: Book, policy: EgressPolicy) -> None:
-        before, self.current, self.policy = self.current, book, policy
+    def _swap(self, book: Book) -> None:
+        before, self.current, self.policy = self.current, book, book.dispatcher.policy()
         webhooks = webhooks_in(book)
-        self._metrics.book_loaded(webhooks)
+        self._metrics.book_loaded(webhooks, unread=len(book.unread))
         log.info("route book in force", webhooks=webhooks, shards=len(book.shards), root=book.digest[:12])
         self._say_changes(before, book)
+        self._say_unread(before, book)
         for listener in self._listeners:
             listener(book)
 
@@ -108,6 +108,20 @@ class RouteBook:
             log.info("webhook changed", webhook=each.webhook, what=each.what)
         if len(found) > CHANGES_SAID:
             log.info("more webhooks changed", count=len(found) - CHANGES_SAID)
+
+    def _say_unread(self, before: Book | None, now: Book) -> None:
+        """Webhooks that this version cannot do right by; of very many, how many."""
+        said = before.unread if before is not None else {}
+        new = [uid for uid, why in now.unread.items() if said.get(uid) != why]
+        for uid in new[:CHANGES_SAID]:
+            route = now.route(uid)
+            log.error(
+                "a webhook is held: it needs another version of the sender",
+                webhook=route.title if route else uid,
+                problem=now.unread[uid],
+            )
+        if len(new) > CHANGES_SAID:
+            log.error("more webhooks are held: they need another version of the sender", count=len(new) - CHANGES_SAID)
 
     def _say(self, problems: list[str]) -> None:
         if problems and "; ".join(problems) != self.problem:

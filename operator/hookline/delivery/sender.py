@@ -19,7 +19,7 @@ from hookline.delivery import breaker
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.attempt import Caller
 from hookline.delivery.breaker import SLOW, Kind
-from hookline.delivery.delivery import Delivery, MalformedDelivery
+from hookline.delivery.delivery import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lanes import Lanes, Terms
 from hookline.delivery.routebook import RouteBook
@@ -122,6 +122,9 @@ class Sender:
             job = _Job(taken, place, deliveries.read(taken.subject, taken.headers, taken.body), probe)
         except MalformedDelivery as error:
             self._spawn(self._set_apart(taken, str(error)))
+            return False
+        except UnknownFormat as error:
+            self._spawn(self._pass_on(taken, str(error)))
             return False
         if self._settlement.knows(taken):
             self._spawn(self._drop(taken))
@@ -333,6 +336,16 @@ class Sender:
     async def _set_apart(self, taken: Taken, problem: str) -> None:
         try:
             await self._settlement.set_apart(taken, MALFORMED, problem)
+        finally:
+            self._pull.release(taken)
+
+    async def _pass_on(self, taken: Taken, problem: str) -> None:
+        """Onto the shelf as it is, for a sender that can read it: there it takes no room from other Webhooks."""
+        log.warning("a delivery of another version waits for a sender of that version", problem=problem)
+        self._metrics.parked(UNKNOWN_FORMAT)
+        subject, headers = names.parked_subject(names.uid_of(taken.subject)), deliveries.as_stored(taken.headers)
+        try:
+            await self._settlement.settle(taken, self._store(subject, taken.body, headers, f"park.{taken.place}"))
         finally:
             self._pull.release(taken)
 

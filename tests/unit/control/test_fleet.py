@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from doubles.books import CANARY, route, secret_keys
 from hookline.bookfiles import digest_of
 from hookline.control.fleet import Fleet
@@ -68,6 +70,20 @@ def test_a_full_shard_says_so_whatever_senders_serve() -> None:
     found.take_reports({"a": up_to_date(found)})
     condition = found.programmed("u1", full=True)
     assert (condition.status, condition.reason) == ("False", "BookFull")
+
+
+def test_a_webhook_that_one_sender_does_not_understand_says_so_until_no_sender_of_that_version_is_left() -> None:
+    found = fleet()
+    old = replace(up_to_date(found), unread={"u1": "it needs filter"})
+    assert found.take_reports({"a": up_to_date(found), "b": old}) == {"u1"}
+    condition = found.programmed("u1", full=False)
+    assert (condition.status, condition.reason) == ("False", "SenderTooOld")
+    assert "it needs filter" in condition.message
+    assert found.take_reports({"a": up_to_date(found), "b": old}) == set()
+    # One that does not answer now has not changed its version.
+    assert found.take_reports({"a": up_to_date(found), "b": None}) == set()
+    assert found.take_reports({"a": up_to_date(found)}) == {"u1"}
+    assert found.programmed("u1", full=False).status == "True"
 
 
 def test_an_endpoint_turns_sick_and_well_once_each() -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from hookline.control import senders as senders_module
 from hookline.control.observed import SenderPod
-from hookline.control.senders import MAX_REPORT_BYTES, Report, Senders
+from hookline.control.senders import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
 from hookline.control.status import Sick
 from hookline.retry import Reason
 
@@ -132,15 +132,44 @@ def report_with(**changes: Any) -> str:
         report_with(served={"a": 1}),
         report_with(served={str(number): "" for number in range(201)}),
         report_with(sick={}),
-        report_with(sick=[{**SICK, "reason": "canary of somebody"}]),
-        report_with(sick=[{**SICK, "since": "<script>"}]),
-        report_with(sick=[{**SICK, "since": "2026\n"}]),
-        report_with(sick=[{**SICK, "status": "x"}]),
-        report_with(sick=[{**SICK, "uid": "u" * 129}]),
+        report_with(unread=[]),
+        report_with(unread={str(number): "" for number in range(MAX_UNREAD + 1)}),
     ],
 )
 async def test_what_is_no_report_is_none(text: str) -> None:
     assert await asked(with_text(text)) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        1,
+        {**SICK, "kind": "Throttled"},
+        {**SICK, "reason": "canary of somebody"},
+        {**SICK, "since": "<script>"},
+        {**SICK, "since": "2026\n"},
+        {**SICK, "status": "x"},
+        {**SICK, "uid": "u" * 129},
+        {"uid": "u2"},
+    ],
+)
+async def test_an_endpoint_that_is_not_understood_hides_nothing_else(other: object) -> None:
+    report = await asked(with_text(report_with(sick=[other, SICK])))
+    assert report is not None
+    assert (list(report.sick), report.served) == (["u1"], GOOD["served"])
+
+
+async def test_a_newer_sender_is_understood_as_far_as_its_words_are_known() -> None:
+    newer = {**SICK, "reason": "QuantumFailure", "shade": "deep"}
+    report = await asked(with_text(report_with(sick=[newer], mood={"good": True})))
+    assert report is not None
+    assert report.sick["u1"].reason == "QuantumFailure"
+
+
+async def test_a_pod_says_which_webhooks_it_does_not_understand() -> None:
+    report = await asked(with_text(report_with(unread={"u1": "x" * 9999})))
+    assert report is not None
+    assert report.unread == {"u1": "x" * 512}
 
 
 @pytest.mark.parametrize("status", [204, 301, 404, 500, 503])

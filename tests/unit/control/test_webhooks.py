@@ -489,7 +489,18 @@ async def test_a_spec_that_cannot_be_read_holds_what_was_and_says_why() -> None:
         "Ready": ("False", "InvalidSpec"),
         "Stalled": ("True", "InvalidSpec"),
     }
-    assert (stage.route().state, stage.route().event, stage.keys()) == (RouteState.HELD, None, Keys(uid="uid-of-hook"))
+    # What happens meanwhile is not lost to it.
+    route = stage.route()
+    assert (route.state, route.event, stage.keys()) == (RouteState.HELD, "IdentityCreated", Keys(uid="uid-of-hook"))
+
+
+async def test_a_disabled_webhook_whose_spec_cannot_be_read_stays_disabled() -> None:
+    stage = signed_stage()
+    stage.put(WEBHOOKS, webhook(spec={**SIGNED, "enabled": False}))
+    await stage.load()
+    stage.put(WEBHOOKS, webhook(spec={**SIGNED, "enabled": False, "fieldOfALaterVersion": 1}, generation=2))
+    await stage.load()
+    assert (stage.route().state, stage.keys()) == (RouteState.DISABLED, Keys(uid="uid-of-hook"))
 
 
 async def test_an_operator_that_begins_anew_keeps_the_route_of_a_spec_that_it_cannot_read() -> None:
