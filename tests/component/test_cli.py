@@ -13,6 +13,7 @@ import trustme
 from doubles.command import HOOKLINE, hookline
 from doubles.local import count
 from doubles.nats import free_port, nats, tls_settings
+from hookline import __version__
 from hookline.catalogue import EVENTS
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
@@ -44,6 +45,29 @@ def test_every_command_has_help_and_each_that_does_something_an_example(words: l
     assert done.returncode == 0
     if words and words != ["events"]:
         assert b"Example: hookline" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["events"]])
+def test_commands_without_a_word_more_print_the_help(words: list[str]) -> None:
+    bare, short, long = (hookline(*words, *more) for more in ([], ["-h"], ["--help"]))
+    assert (bare.returncode, bare.stdout, bare.stderr) == (0, long.stdout, b"")
+    assert short.stdout == long.stdout
+    assert b"..." not in long.stdout.partition(b"Commands:")[2]
+
+
+def test_the_version_is_a_command_and_an_option() -> None:
+    assert hookline("version").stdout == hookline("--version").stdout == f"hookline {__version__}\n".encode()
+
+
+def test_a_shell_completes_commands() -> None:
+    asked = {"_HOOKLINE_COMPLETE": "complete_bash", "COMP_WORDS": "hookline pub", "COMP_CWORD": "1"}
+    assert hookline(environment=asked).stdout.split() == [b"publish"]
+
+
+def test_publish_talks_to_no_nats_but_that_of_the_run_of_this_user(tmp_path: Path) -> None:
+    done = hookline("publish", "IdentityCreated", "-", "--data", tmp_path, stdin=sample())
+    assert done.returncode == 2
+    assert b"no `hookline run` has used" in done.stderr
 
 
 @pytest.mark.parametrize(

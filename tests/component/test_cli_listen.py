@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
 import os
 import re
@@ -13,7 +12,7 @@ import socket
 import ssl
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -23,12 +22,11 @@ import httpx
 import pytest
 import standardwebhooks
 import yaml
-from rich.console import Console
 
 from hookline.catalogue import EVENTS
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.listen import listen
-from hookline.local.calls_table import call_line, call_record, calls_table, shown_url
+from hookline.local.calls_shown import call_line, call_record, call_row, shown_url
 from hookline.local.receiver import ReceivedCall, new_secret
 from hookline.local.samples import LISTEN_MARK
 from hookline.signing import Ed25519Key
@@ -435,19 +433,15 @@ def call(**changes: Any) -> ReceivedCall:
     return ReceivedCall(**fields | changes)
 
 
-def rendered(calls: Sequence[ReceivedCall]) -> list[list[str]]:
-    """The cells of the table's rows."""
-    screen = io.StringIO()
-    Console(file=screen, width=200, color_system=None).print(calls_table(calls))
-    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in screen.getvalue().splitlines() if "│" in line]
-
-
-def test_the_table_has_a_row_for_each_call_in_order() -> None:
+def test_a_row_tells_what_came_and_whether_it_was_verified() -> None:
     not_verified = call(event_type="", attempt=None, path_and_query="/", verified="no", reason="no signature")
-    assert rendered([call(), not_verified]) == [
-        ["IdentityCreated", "https://127.0.0.1:8443/identity?…", "2", "503", "12:05:06", "signature"],
-        ["-", "https://127.0.0.1:8443/", "-", "503", "12:05:06", "no: no signature"],
-    ]
+    assert call_row(call()) == "12:05:06  503  IdentityCreated         verified by signature"
+    assert call_row(not_verified) == "12:05:06  503  -                       NOT VERIFIED: no signature"
+
+
+@pytest.mark.parametrize("event", [each.name for each in EVENTS])
+def test_a_row_of_a_built_in_event_has_room_on_a_narrow_terminal(event: str) -> None:
+    assert len(call_row(call(event_type=event))) <= 60
 
 
 def test_a_line_has_all_of_a_call_in_utc() -> None:
@@ -458,13 +452,13 @@ def test_a_line_has_all_of_a_call_in_utc() -> None:
 
 
 def test_neither_headers_nor_body_nor_query_values_are_shown_anywhere() -> None:
-    shown = f"{call()!r} {call_line(call())} {call_record(call())} {shown_url(call())} {rendered([call()])}"
+    shown = f"{call()!r} {call_line(call())} {call_record(call())} {shown_url(call())} {call_row(call())}"
     assert CANARY not in shown
 
 
 def test_what_a_caller_sends_cannot_steer_the_terminal() -> None:
     hostile = call(event_type="\x1b[2J[red]\udcff", path_and_query="/\x1b]0;x\x07\n", webhook_id="a\nb")
-    [row] = rendered([hostile])
-    assert row[0] == r"\x1b[2J[red]\udcff"
+    assert r"\x1b[2J[red]\udcff" in call_row(hostile)
+    assert call_row(hostile).isprintable()
     assert call_line(hostile).isprintable()
     json.dumps(call_record(hostile)).encode("ascii")

@@ -16,11 +16,13 @@ from pathlib import Path
 HOOKLINE = str(Path(sys.executable).with_name("hookline"))
 
 
-def hookline(*words: str | Path, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [HOOKLINE, *map(str, words)], input=stdin, capture_output=True, timeout=90, cwd=cwd, check=False
-    )
+def hookline(
+    *words: str | Path, stdin: bytes = b"", cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end. `environment` is added to that of the tests."""
+    command = [HOOKLINE, *map(str, words)]
+    environ = {**os.environ, **(environment or {})}
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=90, cwd=cwd, env=environ, check=False)
 
 
 @dataclass

@@ -10,16 +10,23 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import typer
 import uvloop
 
 from hookline.cli.errors import WrongInput
 from hookline.egress import parse_cidrs
 from hookline.local.nats_server import known_url, url_file
-from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
+from hookline.natsaddress import BadNatsAddress, parse_nats
 
 T = TypeVar("T")
 
 DATA_HELP = "Folder for the queue and the route book."
+
+
+def help_if_alone(context: typer.Context) -> None:
+    """Print the help of a group of commands that was called without any of them."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def default_data() -> Path:
@@ -29,10 +36,15 @@ def default_data() -> Path:
 
 
 def nats_address(nats: str | None, data: Path) -> str:
-    """The queue to talk to: the one named, else the one that `hookline run` started on the data folder."""
+    """The queue to talk to: the one named, else the one that `hookline run` started on the data folder.
+
+    Never another one: what happens to listen on the usual port is somebody else's.
+    """
     if nats is not None:
         return checked_nats(nats)
-    known = known_url(data.absolute()) or f"nats://127.0.0.1:{DEFAULT_PORT}"
+    known = known_url(data.absolute())
+    if known is None:
+        raise WrongInput(f"no `hookline run` has used {data}; start one, or name its --data, or NATS with --nats")
     return checked_nats(known, said_by=str(url_file(data.absolute())))
 
 

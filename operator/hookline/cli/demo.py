@@ -1,10 +1,12 @@
-"""`hookline demo`: everything at once on this machine, to be seen in one table."""
+"""`hookline demo`: everything at once on this machine, one row for each call."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
+import shlex
+import sys
 import tempfile
 import time
 import uuid
@@ -14,13 +16,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from hookline.catalogue import EVENTS, sample_of, to_text
 from hookline.cli.common import run_until_signal
 from hookline.cli.errors import NotAchieved
 from hookline.events import Event
-from hookline.local.calls_table import call_line, calls_table
+from hookline.local.calls_shown import call_row
 from hookline.local.receiver import ReceivedCall, Receiver, new_secret
 from hookline.local.run import LocalHookline, Manifests
 from hookline.local.samples import demo_manifests
@@ -51,10 +52,10 @@ def demo(
 class _Demo:
     def __init__(self, folder: Path, *, once: bool) -> None:
         self._folder = folder
+        self._data = folder / "data"
         self._once = once
         self._calls: list[ReceivedCall] = []
         self._console = Console()
-        self._live: Live | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         secret, app_key = new_secret(), secrets.token_urlsafe(24)
@@ -71,9 +72,7 @@ class _Demo:
                     events=[event.name for event in EVENTS],
                 )
             )
-            hookline = LocalHookline(
-                Manifests([manifests], allow_cidrs=["127.0.0.0/8"]), self._folder / "data", grace_seconds=5
-            )
+            hookline = LocalHookline(Manifests([manifests], allow_cidrs=["127.0.0.0/8"]), self._data, grace_seconds=5)
             ended = asyncio.Event()
             running = asyncio.create_task(hookline.run(ended))
             try:
@@ -88,33 +87,31 @@ class _Demo:
             return
         self._say("Hookline runs on this machine: queue, sender, and a TLS receiver that verifies each call.")
         expected = await _publish_samples(hookline.nats_url)
-        if self._console.is_terminal:
-            with Live(calls_table([]), console=self._console, refresh_per_second=8) as self._live:
-                await self._wait(expected, running, stop)
-        else:
-            await self._wait(expected, running, stop)
+        await self._wait(expected, running, stop)
 
     async def _wait(self, expected: frozenset[str], running: asyncio.Task[None], stop: asyncio.Event) -> None:
         """Until every expected event was verified; then until Ctrl-C, unless this is to be done once."""
         deadline = time.monotonic() + ALL_ARRIVE_SECONDS
         while (missing := expected - self._verified()) and time.monotonic() < deadline and not stop.is_set():
             await _first(asyncio.sleep(0.05), running)
-        if self._once:
-            if missing:
-                raise NotAchieved(f"{len(missing)} of {len(expected)} events did not arrive verified")
+        if stop.is_set():
+            return
+        if missing:
+            problem = f"{len(missing)} of {len(expected)} events did not arrive verified"
+            if self._once:
+                raise NotAchieved(problem)
+            self._say(problem)
+        else:
             # The Webhook with the app key hears one of the events as well: let its row be seen.
             await asyncio.sleep(0.2)
             self._say(f"All {len(expected)} events arrived, and the receiver verified each signature.")
-            return
-        self._say("Ctrl-C ends it.")
-        await _first(stop.wait(), running)
+        if not self._once:
+            self._say(_what_next(self._data))
+            await _first(stop.wait(), running)
 
     def _arrived(self, call: ReceivedCall) -> None:
         self._calls.append(call)
-        if self._live is not None:
-            self._live.update(calls_table(self._calls))
-        elif not self._console.is_terminal:
-            self._say(call_line(call))
+        self._say(call_row(call))
 
     def _verified(self) -> set[str]:
         """Ids of events that came with a signature that the independent library `standardwebhooks` verified."""
@@ -122,6 +119,17 @@ class _Demo:
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _what_next(data: Path) -> str:
+    """Lines that work when they are pasted into another terminal, in the same folder."""
+    command = shlex.quote(sys.argv[0])
+    return (
+        "Publish one yourself, in another terminal:\n"
+        f"  {command} events sample IdentityCreated |\n"
+        f"    {command} publish IdentityCreated - --data {shlex.quote(str(data))}\n"
+        'Next: README.md, "Your first own Webhook, in five minutes". Ctrl-C ends this.'
+    )
 
 
 async def _publish_samples(url: str) -> frozenset[str]:

@@ -16,10 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from hookline.catalogue import EVENTS, BuiltinEvent, event_named, sample_of, schema_of, to_text
+from hookline.cli.common import help_if_alone
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.schemas import Catalogue, UnknownEvent
 
-app = typer.Typer(help="The built-in event types, their schemas and samples.", no_args_is_help=True)
+app = typer.Typer(
+    help="The built-in event types, their schemas and samples.",
+    invoke_without_command=True,
+    callback=help_if_alone,
+)
 
 Name = Annotated[str, typer.Argument(help="Event type, such as IdentityCreated.", show_default=False)]
 Output = Annotated[
@@ -43,7 +48,7 @@ def list_events(as_json: Annotated[bool, typer.Option("--json", help="Print a JS
         typer.echo("\n".join(_lines()))
 
 
-@app.command()
+@app.command(short_help="Print or write the JSON Schema of an event.")
 def schema(name: Name, output: Output = None) -> None:
     """Print or write the JSON Schema of an event ("Download schema").
 
@@ -53,7 +58,7 @@ def schema(name: Name, output: Output = None) -> None:
     _hand_over(to_text(schema_of(event)), output, event.schema_file_name)
 
 
-@app.command()
+@app.command(short_help="Print or write one realistic body of an event.")
 def sample(name: Name, output: Output = None) -> None:
     """Print or write one realistic body of an event. Names and ids in it are invented.
 

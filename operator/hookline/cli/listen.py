@@ -30,7 +30,7 @@ from hookline.cli.common import run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.headers import header_value_problem
 from hookline.local import samples
-from hookline.local.calls_table import call_line, call_record
+from hookline.local.calls_shown import call_line, call_record
 from hookline.local.receiver import ALWAYS_OK, HOST, Answer, ReceivedCall, Receiver, new_secret, parse_answer
 from hookline.local.verification import Verifier
 from hookline.resource import problems_of

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from hookline import __version__
 from hookline.cli import check, demo, events, listen, operator, publish, run, sender
+from hookline.cli.common import help_if_alone
 from hookline.cli.errors import Failure, WrongInput
 from hookline.local.nats_server import NatsServerError
 from hookline.local.run import DataFolderInUse
@@ -19,26 +21,36 @@ from hookline.stream.connection import StreamRefused, StreamUnavailable
 app = typer.Typer(
     name="hookline",
     help="Webhooks from Kubernetes: signed, retried, dead-lettered, never lost.",
-    no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(run.run)
-app.command()(publish.publish)
-app.command()(listen.listen)
-app.command()(check.check)
-app.command()(demo.demo)
-app.command()(operator.operator)
-app.command()(sender.sender)
-app.add_typer(events.app, name="events")
+# The list of commands has room for one short line each, at 80 columns.
+app.command(short_help="Deliver events to the Webhooks in YAML files.")(run.run)
+app.command(short_help="Publish an event.")(publish.publish)
+app.command(short_help="Receive, verify and print calls on this machine.")(listen.listen)
+app.command(short_help="Say what a cluster would say of manifests.")(check.check)
+app.command(short_help="Deliver all 20 event types to a local receiver.")(demo.demo)
+app.command(short_help="Reconcile the resources of a Kubernetes cluster.")(operator.operator)
+app.command(short_help="Deliver by the operator's route book.")(sender.sender)
+app.add_typer(events.app, name="events", short_help="Built-in event types, schemas and samples.")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"hookline {__version__}")
 
 
 @app.callback(invoke_without_command=True)
-def root(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
-    if version:
-        typer.echo(f"hookline {__version__}")
+def root(
+    context: typer.Context,
+    as_option: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if as_option:
+        version()
         raise typer.Exit
+    help_if_alone(context)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How received calls are shown: a table for terminals, a line or a JSON object for everything else.
+"""How received calls are shown: as a short row, as a whole line, or as a JSON object.
 
 Decides what of a call is shown. It never shows header values, bodies or the values of a query, and it never prints.
 What the caller sent is shown in ASCII with escapes, so that it cannot steer a terminal.
@@ -6,34 +6,18 @@ What the caller sent is shown in ASCII with escapes, so that it cannot steer a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC
 
-from rich.table import Table
-from rich.text import Text
-
+from hookline.catalogue import EVENTS
 from hookline.local.receiver import ReceivedCall
 
+EVENT_COLUMNS = max(len(event.name) for event in EVENTS)
 
-def calls_table(calls: Iterable[ReceivedCall]) -> Table:
-    """One row for each call, in the order given."""
-    table = Table()
-    table.add_column("event", no_wrap=True)
-    table.add_column("URL", overflow="fold")
-    table.add_column("attempt", justify="right", no_wrap=True)
-    table.add_column("answer", justify="right", no_wrap=True)
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("verified", overflow="fold")
-    for call in calls:
-        table.add_row(
-            Text(_shown(call.event_type)),
-            Text(shown_url(call)),
-            Text(_attempt(call)),
-            Text(str(call.answered), style="green" if call.answered < 300 else "red"),
-            Text(call.at.astimezone(UTC).strftime("%H:%M:%S")),
-            Text(_verified(call), style="green" if call.is_verified else "red"),
-        )
-    return table
+
+def call_row(call: ReceivedCall) -> str:
+    """A row of at most 80 columns, 60 for a built-in event."""
+    time = call.at.astimezone(UTC).strftime("%H:%M:%S")
+    return f"{time}  {call.answered}  {_shown(call.event_type)[:43]:{EVENT_COLUMNS}}  {_verified(call)}"[:80]
 
 
 def call_line(call: ReceivedCall) -> str:
@@ -45,7 +29,7 @@ def call_line(call: ReceivedCall) -> str:
         _shown(call.webhook_id),
         f"attempt {_attempt(call)}",
         f"answered {call.answered}",
-        f"verified by {call.verified}" if call.is_verified else f"NOT VERIFIED: {_shown(call.reason)}",
+        _verified(call),
         f"{len(call.body)} bytes",
     )
     return "  ".join(words)
@@ -86,7 +70,7 @@ def _attempt(call: ReceivedCall) -> str:
 
 
 def _verified(call: ReceivedCall) -> str:
-    return call.verified if call.is_verified else f"no: {_shown(call.reason)}"
+    return f"verified by {call.verified}" if call.is_verified else f"NOT VERIFIED: {_shown(call.reason)}"
 
 
 def _iso(call: ReceivedCall) -> str:
