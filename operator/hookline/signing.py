@@ -37,7 +37,9 @@ _HOW_TO_PRIVATE = (
     f"write `{PRIVATE_PREFIX}` followed by the base64 of the {SEED_BYTES} bytes of an Ed25519 private key, "
     f'for example the output of: echo "{PRIVATE_PREFIX}$(openssl rand -base64 {SEED_BYTES})"'
 )
-_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+MAX_MESSAGE_ID_LENGTH = 128
+
+_MESSAGE_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MESSAGE_ID_LENGTH}}}")
 
 
 class SigningKeyError(ValueError):

@@ -54,6 +54,18 @@ def read(body: bytes) -> tuple[Any, list[Finding]]:
     return value, list(_refused(value)) if look_closer else []
 
 
+def begins_only(text: bytes) -> bool:
+    """Whether this is the beginning of a JSON document and not all of it, such as its first line of several."""
+    decoded = text.decode(errors="replace").rstrip()
+    try:
+        json.loads(decoded)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(decoded) > 0
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
 def half_a_pair(text: str) -> str | None:
     """What is wrong with a text that holds half of a surrogate pair; None if it holds none."""
     if (half := _HALF_A_PAIR.search(text)) is None:

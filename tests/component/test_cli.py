@@ -15,8 +15,10 @@ from doubles.local import count
 from doubles.nats import free_port, nats, tls_settings
 from hookline import __version__
 from hookline.catalogue import EVENTS
+from hookline.events import ID_HEADER
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
+from hookline.signing import valid_message_id
 from hookline.stream import names
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
@@ -151,6 +153,37 @@ async def test_good_lines_are_published_and_bad_ones_named_by_number(nats_server
     assert await count(queue, names.EVENTS) == 3
     code, out, _ = await run(*words, stdin=lines)
     assert "published 0, already there 3" in out
+
+
+async def test_one_document_on_several_lines_is_told_from_one_for_each_line(
+    nats_server: NatsServer, queue: Client
+) -> None:
+    words = ("publish", "IdentityCreated", "-", "--nats", nats_server.url)
+    body = json.loads(sample())
+    code, out, err = await run(*words, "--lines", stdin=b"\n" + json.dumps(body, indent=2).encode())
+    (line,) = err.splitlines()
+    assert (code, out) == (2, "")
+    assert line.startswith("hookline: line 2 only begins a JSON document, and nothing was published: --lines takes one")
+    code, out, err = await run(*words, stdin=(json.dumps(body) + "\n").encode() * 2)
+    (line,) = err.splitlines()
+    assert (code, out) == (2, "")
+    assert line.endswith("add --lines")
+    assert await count(queue, names.EVENTS) == 0
+
+
+async def test_the_id_that_is_said_is_the_id_that_is_stored(nats_server: NatsServer, queue: Client) -> None:
+    line = json.dumps(json.loads(sample())).encode()
+    words = ("publish", "IdentityCreated", "-", "--nats", nats_server.url, "--json")
+    longest = {(): 128, ("--lines",): 116}
+    for mode, length in longest.items():
+        code, out, err = await run(*words, *mode, "--id", "a" * (length + 1), stdin=line)
+        assert (code, out) == (2, "")
+        assert f"--id must be 1 to {length} letters" in err
+        code, out, _ = await run(*words, *mode, "--id", "a" * length, stdin=line)
+        stored = await queue.jetstream().get_last_msg(names.EVENTS, "hookline.events.default.IdentityCreated")
+        assert stored.headers is not None
+        assert (code, json.loads(out)["id"]) == (0, stored.headers[ID_HEADER])
+        assert valid_message_id(stored.headers[ID_HEADER])
 
 
 async def test_a_refusal_ends_lines_at_once_in_one_line_however_long_the_input_is_silent(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hookline.events import MAX_BODY_BYTES
 from hookline.explain import Path
-from hookline.strictjson import MAX_DEPTH, read
+from hookline.strictjson import MAX_DEPTH, begins_only, read
 
 HALF = "has {} alone, half of a surrogate pair, which receivers read differently; leave it out"
 CANARY = "canary-91ab"
@@ -98,3 +98,15 @@ def test_values_are_never_repeated(text: str) -> None:
 @pytest.mark.parametrize("body", [b'"\\ud83d\\ude00"', b'{"\\ud83d\\ude00": "\\\\ud800"}', '"😀"'.encode()])
 def test_whole_surrogate_pairs_are_characters_like_any_other(body: bytes) -> None:
     assert read(body)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [
+        (b"{", True), (b"[", True), (b'{"a": 1,', True), (b'  {"a": [{ \r\n', True), (b'{"a":', True),
+        (b'{"a": 1', True), (b"{}", False), (b"5", False), (b"", False), (b"  ", False), (b"x", False),
+        (b'{"a" 1}', False), (b"\xff{", False), (b"{}}", False), (b"[" * 100_000, False), (b"9" * 5000, False),
+    ],
+)  # fmt: skip
+def test_the_first_of_several_lines_of_a_document_is_told_from_what_is_wrong(text: bytes, begins: bool) -> None:
+    assert begins_only(text) == begins

@@ -24,14 +24,19 @@ from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.events import MAX_BODY_BYTES, Event, valid_tenant
 from hookline.schemas import BodyProblem, Catalogue, UnknownEvent
-from hookline.signing import valid_message_id
+from hookline.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
 from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
 from hookline.stream.publish import Publisher, publish_event
 from hookline.stream.types import read_types
+from hookline.strictjson import begins_only
+from hookline.strictjson import read as read_json
 from hookline.telemetry import set_up_logs
 
 AT_ONCE = 512
 """Events on their way to the queue at once."""
+
+LINE_NUMBER_CHARACTERS = 12
+"""With --lines: of an id, kept free for what is added to it."""
 
 
 @dataclass(slots=True)
@@ -70,11 +75,19 @@ def publish(
     set_up_logs()
     if not valid_tenant(tenant):
         raise WrongInput("--tenant must be a namespace: lower-case letters, digits and -, at most 63 characters")
-    if event_id is not None and not valid_message_id(event_id):
-        raise WrongInput("--id must be 1 to 128 letters, digits, - or _")
+    _check_id(event_id, lines=lines)
     job = _Job(event, tenant, event_id, wait_seconds, as_json)
     with _opened(file) as source:
         run_loop(job.run(source, nats_address(nats, data or default_data()), lines=lines))
+
+
+def _check_id(event_id: str | None, *, lines: bool) -> None:
+    if event_id is None:
+        return
+    longest = MAX_MESSAGE_ID_LENGTH - (LINE_NUMBER_CHARACTERS if lines else 0)
+    if not valid_message_id(event_id) or len(event_id) > longest:
+        why = " with --lines, which adds - and the number of the line" if lines else ""
+        raise WrongInput(f"--id must be 1 to {longest} letters, digits, - or _{why}")
 
 
 class _Job:
@@ -113,7 +126,8 @@ class _Job:
     async def _publish_one(self, body: bytes) -> None:
         problems = self._problems(body)
         if problems:
-            raise WrongInput("; ".join(f"{each.place}: {each.message}" for each in problems))
+            several = "; for one event for each line, add --lines" if _is_lines(body) else ""
+            raise WrongInput("; ".join(f"{each.place}: {each.message}" for each in problems) + several)
         event_id = self._id or _new_id()
         new = await self._store(event_id, body)
         if not self._as_json:
@@ -122,13 +136,17 @@ class _Job:
     async def _publish_lines(self, source: BinaryIO) -> None:
         """Good lines are published whatever the others are; bad ones are named at once and counted at the end.
 
-        The first that NATS refuses ends it at once, however long the input is silent.
+        The first that NATS refuses ends it at once, however long the input is silent. So does a first line that only
+        begins a document: one that stands on several lines would be refused line by line, and in parts be published.
         """
-        room = asyncio.Semaphore(AT_ONCE)
+        room, first = asyncio.Semaphore(AT_ONCE), True
         try:
             with self._progress() as self._bar:
                 async with asyncio.TaskGroup() as group:
                     async for number, line in _lines(source):
+                        if first and begins_only(line):
+                            raise WrongInput(_SEVERAL_LINES.format(number=number))
+                        first = False
                         await room.acquire()
                         group.create_task(self._publish_line(number, line)).add_done_callback(lambda _: room.release())
                         self._under_way += 1
@@ -203,6 +221,18 @@ class _Job:
             typer.echo(f"published {tally.published}, already there {tally.repeated}, refused {tally.refused}")
         if tally.refused:
             raise WrongInput(f"{tally.refused} lines were refused; the others are published")
+
+
+_SEVERAL_LINES = (
+    "line {number} only begins a JSON document, and nothing was published: --lines takes one on each line; leave it "
+    "out for a single document, or write each on a line of its own, such as with `jq -c .`"
+)
+
+
+def _is_lines(body: bytes) -> bool:
+    """Whether a body looks like several events, one on each line."""
+    first, _, rest = body.lstrip().partition(b"\n")
+    return bool(rest.strip()) and not read_json(first)[1]
 
 
 def _new_id() -> str:
