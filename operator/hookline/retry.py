@@ -159,21 +159,21 @@ class Reason(enum.StrEnum):
     )
     TIMEOUT = (
         "Timeout",
-        "status and headers came, and the end of the answer did not come in time",
+        "a status of 2xx came, and the end of the answer did not come in time",
         Then.AGAIN,
-        "have the receiver answer with a short body",
+        "have the receiver answer with a short body, of the length that its Content-Length says",
     )
     CONNECTION_RESET = (
         "ConnectionReset",
-        "the connection broke before the answer was complete",
+        "the connection broke before the head of an answer was complete, or one with 2xx as a whole",
         Then.AGAIN,
         "the receiver, or a proxy before it, restarts or gives up on calls",
     )
     BAD_RESPONSE = (
         "BadResponse",
-        "what came back is not HTTP/1.x, or its head exceeds the limits",
+        "what came back is not HTTP/1.x, its head is too long, or it is a 2xx of which nobody knows where it ends",
         Then.AGAIN,
-        "the port belongs to something else, or the receiver is broken",
+        "the port belongs to something else, or the receiver is broken; the detail says which",
     )
     INVALID_CALL = (
         "InvalidCall",
@@ -201,7 +201,8 @@ class Outcome:
 
     `detail` is one line for the engineer on call, free of secrets. `status` is the HTTP status if one arrived.
     `retry_after_seconds` is the receiver's wish, already parsed. `answer` holds at most the first 1024 bytes of the
-    response body, undecoded; it is the receiver's text and may hold anything.
+    response body, undecoded; it is the receiver's text and may hold anything. `answer_is_cut` says that it may end in
+    the middle of a word.
     """
 
     reason: Reason
@@ -210,6 +211,7 @@ class Outcome:
     duration_seconds: float
     retry_after_seconds: float | None = None
     answer: bytes = field(default=b"", repr=False)
+    answer_is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles.raw_receiver import Line, RawReceiver
-from hookline.delivery.attempt import MAX_ANSWER_BYTES_KEPT, Call, Caller, TlsMaterial
+from hookline.delivery.answers import MAX_BODY_BYTES_KEPT
+from hookline.delivery.attempt import Call, Caller, TlsMaterial
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 
@@ -59,7 +60,7 @@ def test_any_bytes_are_an_outcome(said: bytes, pieces: int) -> None:
     outcome = asyncio.run(_outcome_of(said, pieces))
 
     assert outcome.reason in POSSIBLE, outcome
-    assert len(outcome.answer) <= MAX_ANSWER_BYTES_KEPT
+    assert len(outcome.answer) <= MAX_BODY_BYTES_KEPT
     assert outcome.detail.isprintable()
     assert outcome.retry_after_seconds is None or 0 <= outcome.retry_after_seconds <= 86_400
     if outcome.reason is Reason.DELIVERED:

@@ -118,6 +118,14 @@ def test_a_dead_letter_has_what_a_replay_needs_and_no_secret_that_a_receiver_ech
     assert base64.b64decode(letter.headers["Hookline-Answer"]) == b"you sent [redacted]"
 
 
+def test_a_dead_letter_has_no_beginning_of_a_secret_where_an_answer_breaks_off() -> None:
+    begun = f"you sent {CANARY}"[:-3].encode()
+    outcome = Outcome(Reason.CONNECTION_RESET, 200, "broke", 0.1, answer=begun, answer_is_cut=True)
+    letter = dead_letter(Delivery("u1", EVENT, 9), "X", route=ROUTE, keys=KEYS, outcome=outcome, failed_at="now")
+
+    assert base64.b64decode(letter.headers["Hookline-Answer"]) == b"you sent [redacted]"
+
+
 def test_a_retry_waits_under_a_name_of_its_own_that_a_repeat_shares() -> None:
     first = Delivery("u1", EVENT, 1)
     assert later_token(first.next_attempt()) == later_token(Delivery("u1", EVENT, 1, 2))

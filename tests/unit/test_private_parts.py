@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import aiohttp
 import pytest
-from aiohttp.client_proto import ResponseHandler
 from nats.aio.client import Client
 
 from hookline.private_parts import require
@@ -30,9 +27,3 @@ async def test_the_connector_has_the_fields_that_are_set() -> None:
             assert hasattr(connector, name), name
     finally:
         await connector.close()
-
-
-async def test_the_receiving_end_has_the_fields_that_are_set() -> None:
-    handler = ResponseHandler(asyncio.get_running_loop())
-    for name in ("_parser", "_payload"):
-        assert hasattr(handler, name), name

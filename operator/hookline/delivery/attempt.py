@@ -19,8 +19,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
-from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 
+from hookline.delivery.answers import BadAnswerError
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress
 from hookline.delivery.tls import TlsContexts, TlsMaterial
@@ -36,8 +36,6 @@ __all__ = ["Call", "Caller", "TlsMaterial"]
 # Name lookup, TCP, the way through a proxy and TLS, together: an endpoint that is down holds a lane for so long and not
 # for a whole call. Hook0 gives them 5 s of its 15.
 CONNECT_TIMEOUT_SECONDS = 10.0
-MAX_ANSWER_BYTES_READ = 64 * 1024
-MAX_ANSWER_BYTES_KEPT = 1024
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
@@ -112,18 +110,31 @@ class Caller:
     async def call(self, call: Call) -> Outcome:
         """The outcome of one call. Raises nothing but CancelledError.
 
-        An answer of at most 64 KiB must arrive whole within the time; of a longer one, or one in thousands of chunks,
-        the status counts, the rest is not read and the connection is closed.
+        An answer with 2xx of at most 64 KiB must arrive whole within the time; of a longer one, or one in thousands of
+        chunks, the status counts, the rest is not read and the connection is closed. Of any other answer the status
+        counts once the head has come: no body makes a success of it, and it may ask to wait, or never to call again.
         """
         started = time.monotonic()
         progress = Progress()
+        answer: Answer | None = None
         try:
             with Deadline(call.timeout_seconds):
-                return await self._exchange(call, progress, started)
+                answer = await self._send(call, progress)
+                await answer.until_over()
         except Exception as error:  # noqa: BLE001 - whatever breaks, the delivery must get its outcome
-            reason, detail = _explain(error, progress, call)
+            reason, problem = _explain(error, progress, call, answer)
             _let_go(error)
-            return Outcome(reason, progress.status, detail, time.monotonic() - started)
+            duration_seconds = time.monotonic() - started
+            if answer is None:
+                return Outcome(reason, None, problem, duration_seconds)
+            if reason is Reason.INTERNAL_ERROR or _verdict(answer.status)[0] is Reason.DELIVERED:
+                reading = answer.reading
+                return Outcome(reason, answer.status, problem, duration_seconds, None, reading.body, reading.is_cut)
+            return _answered(answer, duration_seconds, f"; {problem}")
+        finally:
+            if answer is not None:
+                answer.close()
+        return _answered(answer, time.monotonic() - started)
 
     def keep_only(self, materials: Collection[TlsMaterial]) -> None:
         """Forget all other TLS material. What a call still needs is made anew."""
@@ -135,7 +146,7 @@ class Caller:
         if self._transport is not None:
             await self._transport.aclose()
 
-    async def _exchange(self, call: Call, progress: Progress, started: float) -> Outcome:
+    async def _send(self, call: Call, progress: Progress) -> Answer:
         target = target_of(call.url)
         progress.authority = target.authority
         head = _head(call, target.host)
@@ -143,13 +154,7 @@ class Caller:
         post = Post(target, head, call.body, context, min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds), progress)
         if self._transport is None:
             self._transport = AiohttpTransport(self._policy, self._lookup(), self._proxy_credentials)
-        answer = await self._transport.send(post)
-        progress.status = answer.status
-        try:
-            kept = await _read_body(answer)
-        finally:
-            answer.close()
-        return _answered(answer, kept, time.monotonic() - started)
+        return await self._transport.send(post)
 
 
 def _head(call: Call, host: str) -> bytes:
@@ -174,29 +179,19 @@ def _wire_name(name: str) -> str:
     return name
 
 
-async def _read_body(answer: Answer) -> bytes:
-    """The first KiB of the body, once the body has ended or exceeded what is read at most."""
-    kept, read = b"", 0
-    while chunk := await answer.read():
-        if len(kept) < MAX_ANSWER_BYTES_KEPT:
-            kept += chunk[: MAX_ANSWER_BYTES_KEPT - len(kept)]
-        read += len(chunk)
-        if read > MAX_ANSWER_BYTES_READ:
-            break
-    return kept
-
-
-def _answered(answer: Answer, body: bytes, duration_seconds: float) -> Outcome:
-    status = answer.status
-    reason, detail = _verdict(status)
+def _answered(answer: Answer, duration_seconds: float, problem: str = "") -> Outcome:
+    reading = answer.reading
+    reason, detail = _verdict(answer.status)
     if reason is Reason.DELIVERED:
-        return Outcome(reason, status, detail, duration_seconds, None, body)
-    hint = answer.header(b"retry-after")
-    answered = answer.header(b"date")
-    retry_after_seconds = None if hint is None else parse_retry_after(hint, time.time(), answered=answered)
+        return Outcome(reason, answer.status, detail, duration_seconds, None, reading.body, reading.is_cut)
+    hint = reading.header(b"retry-after")
+    retry_after_seconds = None
+    if hint is not None:
+        retry_after_seconds = parse_retry_after(hint, time.time(), answered=reading.header(b"date"))
     if retry_after_seconds is not None:
         detail += f"; asks to wait {retry_after_seconds:.0f} s"
-    return Outcome(reason, status, detail, duration_seconds, retry_after_seconds, body)
+    detail += problem
+    return Outcome(reason, answer.status, detail, duration_seconds, retry_after_seconds, reading.body, reading.is_cut)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -220,7 +215,7 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def _explain(error: Exception, progress: Progress, call: Call) -> tuple[Reason, str]:
+def _explain(error: Exception, progress: Progress, call: Call, answer: Answer | None) -> tuple[Reason, str]:
     """Reason and detail of a call that got no whole answer. Only our own texts are used: others may hold the URL."""
     refusal = progress.refusal or _refusal(error)
     if refusal is not None:
@@ -233,7 +228,10 @@ def _explain(error: Exception, progress: Progress, call: Call) -> tuple[Reason, 
     tls_error = next((cause for cause in (error.__cause__, error) if isinstance(cause, ssl.SSLError)), None)
     if tls_error is not None and not isinstance(tls_error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return _explain_tls(tls_error, progress, call.tls)
-    return _explain_network(error, progress)
+    reason, detail = _explain_network(error, progress)
+    return reason, detail if answer is None or isinstance(
+        error, BadAnswerError
+    ) else f"{detail}: {answer.reading.missing}"
 
 
 def _let_go(error: BaseException | None) -> None:
@@ -308,8 +306,8 @@ def _explain_network(error: Exception, progress: Progress) -> tuple[Reason, str]
         return Reason.CONNECTION_RESET, f"{where}: the connection broke {_STAGES[progress.phase]}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return Reason.UNREACHABLE, f"{where}: {os.strerror(number) if number else 'no address could be reached'}"
-    if isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
-        return Reason.BAD_RESPONSE, f"{where}: the answer is not valid HTTP/1.1 or its head is too large"
+    if isinstance(error, BadAnswerError):
+        return Reason.BAD_RESPONSE, f"{where}: {error}"
     if isinstance(error, aiohttp.InvalidURL):
         return Reason.INVALID_CALL, f"{where}: write an IPv4 address as four decimal numbers"
     return Reason.INTERNAL_ERROR, f"{where}: {type(error).__name__}"
@@ -333,5 +331,4 @@ def _lookup_problem(number: int | None) -> str:
 def _is_broken(cause: Exception, number: int | None) -> bool:
     if isinstance(cause, ConnectionError | aiohttp.ServerDisconnectedError | ssl.SSLError) or number in _BROKEN:
         return True
-    # aiohttp wraps a failed write, and reports an answer that ends too early like a malformed one: the cause tells.
-    return isinstance(cause.__cause__, ConnectionError | ContentLengthError | TransferEncodingError)
+    return isinstance(cause.__cause__, ConnectionError)  # aiohttp wraps a failed write

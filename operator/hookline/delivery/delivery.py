@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hookline import __version__, events, signing
-from hookline.delivery.attempt import MAX_ANSWER_BYTES_KEPT, Call, TlsMaterial
+from hookline.delivery.answers import MAX_BODY_BYTES_KEPT
+from hookline.delivery.attempt import Call, TlsMaterial
 from hookline.events import Event
 from hookline.retry import Outcome
 from hookline.routes import Keys, Route
@@ -150,9 +151,9 @@ def dead_letter(
     if route is not None:
         headers["Hookline-Webhook"] = route.title
     if outcome is not None:
-        cut = len(outcome.answer) >= MAX_ANSWER_BYTES_KEPT
+        cut = outcome.answer_is_cut or len(outcome.answer) >= MAX_BODY_BYTES_KEPT
         # Marks are longer than a short secret: what is kept must not grow.
-        answer = redact(outcome.answer, keys.secrets() if keys else [], cut=cut)[:MAX_ANSWER_BYTES_KEPT]
+        answer = redact(outcome.answer, keys.secrets() if keys else [], cut=cut)[:MAX_BODY_BYTES_KEPT]
         headers |= {
             "Hookline-Outcome": str(outcome.reason),
             "Hookline-Status": str(outcome.status or ""),

@@ -33,7 +33,6 @@ class Progress:
     """Through which a connection was made for this call, if it was."""
     reused: bool = False
     refusal: str | None = None
-    status: int | None = None
 
     @property
     def where(self) -> str:

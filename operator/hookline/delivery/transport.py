@@ -17,7 +17,7 @@ import functools
 import re
 import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -28,9 +28,8 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import AddrInfoType, Connection
-from aiohttp.http import RawResponseMessage
-from aiohttp.http_exceptions import BadHttpMessage
 
+from hookline.delivery.answers import BadAnswerError, Reading
 from hookline.delivery.descriptors import raised_limit
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress, current_call
@@ -43,19 +42,6 @@ from hookline.private_parts import require
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
 KEEP_ALIVE_SECONDS = 30
 DNS_CACHE_SECONDS = 10
-# aiohttp buffers up to twice this per connection before it stops reading from the socket.
-READ_BUFFER_BYTES = 32 * 1024
-# Cookies and security policies of an ordinary web server outgrow aiohttp's 8 KiB, and a delivery must not fail on them.
-MAX_ANSWER_HEADER_BYTES = 32 * 1024
-# With the informational answers and empty lines before it, of which the parser takes any number.
-MAX_ANSWER_HEAD_BYTES = 128 * 1024
-# What comes after the head and is not of the body: sizes and extensions of chunks, trailers. A chunk, if only of one
-# byte, costs about 1 us of CPU and at least five bytes of this, so that an answer has some 1,600 of them at most.
-MAX_ANSWER_FRAMING_BYTES = 8 * 1024
-# The parser goes on to the end of what it is fed, and one read from a socket may give 256 KiB: 7,000 answers.
-FED_AT_ONCE_BYTES = 4 * 1024
-# Each costs a parsed message; without a bound a flood of them takes a core until the call's time is over.
-MAX_INFORMATIONAL_ANSWERS = 64
 _TARGETS_KEPT = 4096
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PRINTABLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F))
@@ -123,27 +109,21 @@ def target_of(url: str) -> Target:
 
 
 require(aiohttp.TCPConnector, "_release", "_wrap_create_connection", "_wrap_existing_connection")
-require(ResponseHandler, "data_received", "feed_data", "set_response_params")
+require(ResponseHandler, "connection_lost", "connection_made", "data_received", "force_close")
 
 
 class _Answers(ResponseHandler):
-    """The receiving end of one connection, which hangs up on an answer that takes more than any real one.
-
-    Before the end of the head that is an error. After it the answer ends there, as if it were whole: its status counts.
-    """
+    """The receiving end of one connection. It hangs up on whoever says more than belongs to the answer to a call."""
 
     address = ""
     """At the other end: of a tunnel, the one behind the proxy."""
     proxy: Proxy | None = None
+    reading: Reading | None = None
+    """The answer to the call that has this connection."""
 
-    _wire_bytes = 0
-    """Of the answer to this call."""
-    _head_bytes = 0
-    _heads = 0
-    """With those of informational answers."""
-    _body: aiohttp.StreamReader | None = None
-    """Of the answer, once its head has come."""
-    _is_over = False
+    ended: BaseException | None = None
+    """Why no more will come."""
+    _more: asyncio.Future[None] | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop, idle: set[ResponseHandler]) -> None:
         super().__init__(loop)
@@ -156,71 +136,43 @@ class _Answers(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._idle.discard(self)
+        if self.reading is not None:
+            self.reading.end()
+        self.ended = self.ended or exc or ConnectionResetError()
         super().connection_lost(exc)
-
-    def set_response_params(self, **options: Any) -> None:
-        self._wire_bytes, self._head_bytes, self._heads, self._body = 0, 0, 0, None
-        super().set_response_params(**options)
+        self._wake()
 
     def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data) or 1, FED_AT_ONCE_BYTES):  # without data it is asked to go on
-            if self._is_over:
-                return
-            self._feed(data[start : start + FED_AT_ONCE_BYTES])
-
-    def _feed(self, piece: bytes) -> None:
-        self._wire_bytes += len(piece)
-        super().data_received(piece)
-        if self._is_over:
+        reading = self.reading
+        if reading is None:
+            self.ended = BadAnswerError("it answered before it was asked")
+            self._hang_up()
             return
-        if self._body is None and self._wire_bytes > MAX_ANSWER_HEAD_BYTES:
-            self.set_exception(BadHttpMessage("the head of the answer is too long"))
-        error = self.exception()
-        if error is not None:
-            self._hang_up(error)
-        elif self._body is not None and self._framing_bytes(self._body) > MAX_ANSWER_FRAMING_BYTES:
-            self._end_answer(self._body)
+        try:
+            reading.take(data)
+        except BadAnswerError as error:
+            self.ended = error
+            self._hang_up()
+        else:
+            if reading.is_overfull:
+                self._hang_up()
+        self._wake()
 
-    def _framing_bytes(self, body: aiohttp.StreamReader) -> int:
-        # What the parser has not looked at counts as well: it stops only at more than is read of any body, or at chunks
-        # that are too small.
-        return self._wire_bytes - self._head_bytes - body.total_bytes
+    async def more(self) -> None:
+        """Returns once more of the answer has come. Raises what ended it instead."""
+        if self.ended is not None:
+            raise self.ended
+        self._more = self._loop.create_future()
+        await self._more
 
-    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
-        message, body = data
-        if self._body is not None:
-            self._end_answer(self._body)  # with a second one, that nobody asked for
-            return
-        self._heads += 1
-        if self._heads > MAX_INFORMATIONAL_ANSWERS + 1:
-            self.set_exception(BadHttpMessage("too many informational answers"))
-            return
-        super().feed_data(data, size)
-        if _is_final(message):
-            self._body, self._head_bytes = body, self._wire_bytes - body.total_bytes
+    def _wake(self) -> None:
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
 
-    def _end_answer(self, body: aiohttp.StreamReader) -> None:
-        self._is_over = True
+    def _hang_up(self) -> None:
         self.force_close()
-        # Both would have it that the answer broke off, once the connection is lost.
-        self._parser = self._payload = None
-        if not body.is_eof():
-            body.feed_eof()
         if self.transport is not None:
             self.transport.abort()
-
-    def _hang_up(self, error: BaseException) -> None:
-        self._is_over = True
-        # aiohttp tells whoever waits for a head, and of a body not in all cases.
-        if self._payload is not None and self._payload.exception() is None:
-            self._payload.set_exception(error)
-        if self.transport is not None:
-            self.transport.abort()
-
-
-def _is_final(message: RawResponseMessage) -> bool:
-    """Whether it is the answer. 1xx come before it; there is nothing to be switched to with 101."""
-    return message.code >= 200 or message.code == 101
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -276,8 +228,8 @@ class _Connector(aiohttp.TCPConnector):
         protocol = connection.protocol
         if not isinstance(protocol, _Answers) or protocol.transport is None:
             return False
-        if protocol.should_close:
-            # It spoke unasked while it lay in the pool: what it said would pass for the answer to this call.
+        if protocol.should_close or not _is_silent(protocol.transport):
+            # What it said while it lay in the pool would pass for the answer to this call. Or it has ended.
             return False
         return protocol.proxy == self._wall.proxy and self._wall.refusal(protocol.address) is None
 
@@ -336,8 +288,17 @@ def _is_written(transport: asyncio.Transport | None) -> bool:
         return False
     # That was what TLS holds. Of what the socket's transport holds neither event loop tells; while it holds something
     # that its receiver does not take, the socket is full.
+    return _is_ready(transport, select.POLLOUT)
+
+
+def _is_silent(transport: asyncio.Transport) -> bool:
+    """Whether nothing has come that the event loop has yet to read: an answer unasked, or the connection's end."""
+    return not transport.is_closing() and not _is_ready(transport, select.POLLIN)
+
+
+def _is_ready(transport: asyncio.Transport, event: int) -> bool:
     sockets = select.poll()
-    sockets.register(transport.get_extra_info("socket"), select.POLLOUT)
+    sockets.register(transport.get_extra_info("socket"), event)
     return bool(sockets.poll(0))
 
 
@@ -363,9 +324,10 @@ def _door(target: Target, context: TlsContext) -> _Door:
 class AiohttpTransport:
     """Sends requests over the connections of aiohttp.
 
-    Of aiohttp it uses the pool, the TLS connections and the parser of answers, and writes the request itself: its
-    session and its own request and response objects take 80 us of CPU a call, of 140 us for a bare client in all, for
-    what no delivery needs (cookies, redirects, tracing, URLs that are quoted anew).
+    Of aiohttp it uses the pool and the TLS connections, writes the request and reads the answer itself: its session and
+    its own request and response objects take 80 us of CPU a call, of 140 us for a bare client in all, for what no
+    delivery needs (cookies, redirects, tracing, URLs that are quoted anew), and its parser keeps no status of an answer
+    that bytes follow.
 
     Whoever gets an answer must close it. Errors are those of aiohttp, EgressRefusedError and TimeoutError, and their
     texts may hold the URL: they are not to be shown. Made and used inside one running event loop.
@@ -407,12 +369,12 @@ class AiohttpTransport:
         door = _door(post.target, post.tls_context)
         connection = await self._connector.connect(door, [], _timeouts(post.connect_timeout_seconds))
         try:
-            message, content = await _exchange(connection, post)
+            answer = await _exchange(connection, post)
         except BaseException:
             connection.close()
             raise
         post.progress.phase = Phase.BODY
-        return Answer(message.code, message.raw_headers, connection, content)
+        return answer
 
     async def aclose(self) -> None:
         """Closes all connections; calls still under way fail."""
@@ -420,25 +382,20 @@ class AiohttpTransport:
         await self._lookup.close()
 
 
-async def _exchange(connection: Connection, post: Post) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
-    """Send a request in one piece; the head of the final answer, and the reader of its body."""
+async def _exchange(connection: Connection, post: Post) -> Answer:
+    """Send a request in one piece; the answer, once its head has come."""
     protocol, transport = connection.protocol, connection.transport
-    if protocol is None or transport is None:
+    if transport is None:
         raise aiohttp.ServerDisconnectedError
-    protocol.set_response_params(
-        read_until_eof=True,
-        auto_decompress=False,
-        read_bufsize=READ_BUFFER_BYTES,
-        max_field_size=MAX_ANSWER_HEADER_BYTES,
-    )
+    assert isinstance(protocol, _Answers), "the factory makes no others"
+    if protocol.ended is not None:
+        raise protocol.ended
+    reading = protocol.reading = Reading()
     length = b"Content-Length: %d\r\n\r\n" % len(post.body)
     transport.write(b"".join((post.target.request_line, post.head, length, post.body)))
-    while True:
-        message, content = await protocol.read()
-        if message.version[0] != 1 or message.code < 100:
-            raise BadHttpMessage("not the status line of HTTP/1.x")
-        if _is_final(message):
-            return message, content
+    while (status := reading.status) is None:
+        await protocol.more()
+    return Answer(status, reading, connection, protocol)
 
 
 @functools.lru_cache(maxsize=256)
@@ -448,35 +405,25 @@ def _timeouts(connect_seconds: float) -> aiohttp.ClientTimeout:
 
 
 class Answer:
-    """The head of an answer, and its body, undecoded, in the pieces in which it arrives."""
+    """An answer whose head has come. `reading` says what of it there is."""
 
-    __slots__ = ("_connection", "_content", "_headers", "status")
+    __slots__ = ("_connection", "_protocol", "reading", "status")
 
-    def __init__(
-        self,
-        status: int,
-        headers: Sequence[tuple[bytes, bytes]],
-        connection: Connection,
-        content: aiohttp.StreamReader,
-    ) -> None:
+    def __init__(self, status: int, reading: Reading, connection: Connection, protocol: _Answers) -> None:
         self.status = status
-        self._headers = headers
+        self.reading = reading
         self._connection = connection
-        self._content = content
+        self._protocol = protocol
 
-    def header(self, name: bytes) -> str | None:
-        """The values of a header, by its name in lower case, as one text; None if there is none."""
-        values = [value for each, value in self._headers if each.lower() == name]
-        return b", ".join(values).decode("latin-1") if values else None
-
-    async def read(self) -> bytes:
-        """The next piece of the body; empty at its end."""
-        return b"" if self._content.at_eof() else await self._content.readany()
+    async def until_over(self) -> None:
+        """Returns once it is whole, or longer than what is read. Raises what ended it instead."""
+        while not self.reading.is_over:
+            await self._protocol.more()
 
     def close(self) -> None:
-        """Puts the connection back into the pool, or closes it if something is unread at either end or it was not to be
-        kept."""
-        if self._content.at_eof():
+        """Puts the connection back into the pool, or closes it if it may not carry another call."""
+        self._protocol.reading = None
+        if self.reading.is_reusable:
             self._connection.release()
         else:
             self._connection.close()
