@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import json
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.console import Console
@@ -253,20 +252,24 @@ async def _lines(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
 
     It is a daemon with a reader of its own: nobody waits for it at the end.
     """
-    lines: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue(AT_ONCE)
-    threading.Thread(target=_read, args=(source, lines, asyncio.get_running_loop()), daemon=True).start()
+    lines: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue()
+    room, loop = threading.Semaphore(AT_ONCE), asyncio.get_running_loop()
+
+    def hand_over(what: tuple[int, bytes] | OSError | None) -> None:
+        room.acquire()
+        # No coroutine: nobody would await it once the loop has ended, and Python says so on stderr.
+        loop.call_soon_threadsafe(lines.put_nowait, what)
+
+    threading.Thread(target=_read, args=(source, hand_over), daemon=True).start()
     while (line := await lines.get()) is not None:
+        room.release()
         if isinstance(line, OSError):
             raise WrongInput(f"the input cannot be read: {line.strerror}")
         yield line
 
 
-def _read(source: BinaryIO, lines: asyncio.Queue[Any], loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.suppress(RuntimeError, concurrent.futures.CancelledError):  # the loop has ended
-
-        def hand_over(what: tuple[int, bytes] | OSError | None) -> None:
-            asyncio.run_coroutine_threadsafe(lines.put(what), loop).result()
-
+def _read(source: BinaryIO, hand_over: Callable[[tuple[int, bytes] | OSError | None], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended
         try:
             number = 0
             with open(source.fileno(), "rb", closefd=False) as reader:  # a descriptor, not a path
