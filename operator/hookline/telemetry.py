@@ -18,12 +18,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TextIO
 from urllib.parse import unquote_plus
 
 import orjson
 import structlog
+
+from hookline.loglines import line_for_people
 
 REDACTED = b"[redacted]"
 
@@ -152,27 +154,30 @@ def lost_log_lines() -> int:
     return _writer.lost if _writer is not None else 0
 
 
-def set_up_logs(stream: TextIO | None = None, *, level: int = logging.INFO, json: bool | None = None) -> None:
-    """One line for each thing that happened: for people on a terminal, JSON otherwise.
+def set_up_logs(stream: TextIO | None = None, *, level: int = logging.INFO, json: bool | None = None) -> bool:
+    """One line for each thing that happened: for people on a terminal, JSON otherwise. Returns whether it is JSON.
 
     To `stream` lines are written at once, to stderr in a thread.
     """
     out = stream or sys.stderr
     as_json = json if json is not None else not out.isatty()
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(_json_text) if as_json else structlog.dev.ConsoleRenderer(colors=out.isatty())
-    )
+    for_machines: list[structlog.typing.Processor] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(_json_text),
+    ]
+    for_people: list[structlog.typing.Processor] = [
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.processors.format_exc_info,
+        _text_for_people,
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+        processors=[structlog.processors.add_log_level, *(for_machines if as_json else for_people)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_factory(stream),
         cache_logger_on_first_use=False,
     )
+    return as_json
 
 
 def _factory(stream: TextIO | None) -> Callable[..., Any]:
@@ -197,6 +202,11 @@ def _process_writer() -> LogWriter:
         _writer = LogWriter(lambda data: os.write(_STANDARD_ERROR, data))
         atexit.register(_writer.close)
     return _writer
+
+
+def _text_for_people(_logger: object, _method: str, record: MutableMapping[str, Any]) -> str:
+    time_, level, text = record.pop("timestamp"), record.pop("level"), record.pop("event")
+    return line_for_people(time_, level, str(text), record)
 
 
 def _json_text(record: Any, *, default: Any) -> str:

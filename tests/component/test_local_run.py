@@ -264,6 +264,8 @@ async def test_what_is_published_while_a_webhook_is_paused_arrives_in_order_once
             await asyncio.to_thread(command.end)
             command.start()
             await asyncio.to_thread(command.until_says, "Paused: spec.paused is true", times=2)
+            await asyncio.to_thread(command.until_says, "deliveries wait from before")
+            assert "deliveries wait for the next start" in command.output
             assert calls == []
             files.write_text(going)
             await until(lambda: len(calls) == 20)

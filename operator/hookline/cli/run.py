@@ -18,6 +18,7 @@ from hookline.delivery.sender import Attempt
 from hookline.heap import map_large_blocks
 from hookline.local.desk import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
+from hookline.loglines import duration
 from hookline.retry import Dead, Retry
 from hookline.telemetry import set_up_logs
 
@@ -44,12 +45,15 @@ def run(
     grace_seconds: Annotated[
         float, typer.Option(min=0, max=3600, help="At the end: how long calls under way may take.")
     ] = 30.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each call and whatever else happens.")
+    ] = False,
 ) -> None:
     """Deliver events to the Webhooks in YAML files. Changes of the files take effect within two seconds.
 
     Example: hookline run ./webhooks --allow-cidr 127.0.0.0/8
     """
-    set_up_logs()
+    for_machines = set_up_logs(json=True if as_json else None)
     map_large_blocks()
     if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m)", sync_interval):
         raise WrongInput("--sync-interval must be `always`, or a time such as 500ms, 1s or 2m")
@@ -59,7 +63,7 @@ def run(
         data or default_data(),
         nats_url=checked_nats(nats) if nats is not None else None,
         take_over=take_over,
-        on_attempt=log_attempts(),
+        on_attempt=log_attempts() if for_machines else say_attempt,
         on_findings=print_findings,
         sync_interval=sync_interval,
         grace_seconds=grace_seconds,
@@ -71,6 +75,36 @@ def run(
 def print_findings(findings: Sequence[Finding]) -> None:
     for each in findings:
         typer.echo(f"{_MARKS[each.level]:<13} {each}", err=each.level in (Level.WAITING, Level.WRONG))
+
+
+def say_attempt(attempt: Attempt) -> None:
+    """One line for each call, for a person."""
+    line = attempt_in_words(attempt)
+    decision = attempt.decision
+    if isinstance(decision, Dead) and not attempt.given_back:
+        log.error(line)
+    elif isinstance(decision, Retry) or not attempt.settled:
+        log.warning(line)
+    else:
+        log.info(line)
+
+
+def attempt_in_words(attempt: Attempt) -> str:
+    """What was called, what came back, what follows: `IdentityCreated to team-a/hook: 503 in 41 ms; again in 5 s`."""
+    outcome, decision = attempt.outcome, attempt.decision
+    called = f"{attempt.delivery.event.type} to {attempt.route.title}"
+    took = duration(outcome.duration_seconds)
+    answer = f"{outcome.status} in {took}" if outcome.status else f"{outcome.reason} ({outcome.detail})"
+    what_follows = ""
+    if attempt.given_back:
+        what_follows = "; what waits, waits on"
+    elif not attempt.settled:
+        what_follows = "; will be called again: what follows could not be stored"
+    elif isinstance(decision, Retry):
+        what_follows = f"; attempt {attempt.delivery.attempt}, again in {duration(decision.wait_seconds)}"
+    elif isinstance(decision, Dead):
+        what_follows = f"; given up, now a dead letter: {decision.reason}"
+    return f"{called}: {answer}{what_follows}"
 
 
 def log_attempts() -> Callable[[Attempt], None]:

@@ -34,14 +34,14 @@ from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
-from hookline.stream.inspect import oldest_s
+from hookline.stream.inspect import held, oldest_s
 from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import FanoutPlace, Retention, ensure, fanout_place, small_events
 from hookline.stream.types import write_types
-from hookline.tasks import cancel, unless
+from hookline.tasks import Deadline, cancel, unless
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +50,9 @@ AGAIN_SECONDS = 2.0
 
 LOOK_SECONDS = 10.0
 """Between two looks at how far fan-out has come, and at the oldest of what waits."""
+
+HELD_SECONDS = 2.0
+"""How long the start and the end of a session wait to say what the queue holds."""
 
 CALM_SECONDS = 2.0
 """Without a new sign of trouble the queue counts as well again."""
@@ -163,6 +166,7 @@ class Session:
             await self._presence.announce()
             await self._pull.start()
             self._take_everything()
+            await self._say_held("deliveries wait from before")
             on_ready()
             async with background(
                 self._sender.keep_alive(),
@@ -178,8 +182,16 @@ class Session:
                 await stop.wait()
                 log.info("draining: calls under way end, nothing more is taken", grace_seconds=grace_seconds)
                 await self._drain(grace_seconds)
+                await self._say_held("deliveries wait for the next start")
         finally:
             await self._let_go()
+
+    async def _say_held(self, when: str) -> None:
+        """How many deliveries are not done yet, if any. Never holds up: a queue that does not answer is left."""
+        with contextlib.suppress(StreamUnavailable, StreamRefused, TimeoutError), Deadline(HELD_SECONDS):
+            found = await held(self._client)
+            if found.deliveries or found.parked:
+                log.info(when, queued=found.deliveries, parked=found.parked, dead_letters=found.dead_letters)
 
     async def _drain(self, grace_seconds: float) -> None:
         ends_s = time.monotonic() + grace_seconds

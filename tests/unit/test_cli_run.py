@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from doubles.books import route
+from hookline.cli.run import attempt_in_words
+from hookline.delivery.delivery import Delivery
+from hookline.delivery.sender import Attempt
+from hookline.events import Event
+from hookline.retry import Dead, Done, Outcome, Reason, Retry
+
+DELIVERY = Delivery("u1", Event("evt_1", "default", "IdentityCreated", "2026-11-29T12:00:00Z", b"{}"), 1)
+ARRIVED = Outcome(Reason.DELIVERED, 204, "", 0.041)
+REFUSED = Outcome(Reason.HTTP_STATUS, 503, "", 0.041)
+NOBODY = Outcome(Reason.CONNECTION_REFUSED, None, "127.0.0.1:8443: nobody listens on this port", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "words"),
+    [
+        (Attempt(DELIVERY, route(), ARRIVED, Done()), "204 in 41 ms"),
+        (Attempt(DELIVERY, route(), REFUSED, Retry(334.2)), "503 in 41 ms; attempt 1, again in 5 min 34 s"),
+        (
+            Attempt(DELIVERY, route(), NOBODY, Retry(5)),
+            "ConnectionRefused (127.0.0.1:8443: nobody listens on this port); attempt 1, again in 5 s",
+        ),
+        (
+            Attempt(DELIVERY, route(), REFUSED, Dead("ScheduleSpent: attempt 2 was the last one")),
+            "503 in 41 ms; given up, now a dead letter: ScheduleSpent: attempt 2 was the last one",
+        ),
+        (Attempt(DELIVERY, route(), REFUSED, Retry(5), given_back=True), "503 in 41 ms; what waits, waits on"),
+        (
+            Attempt(DELIVERY, route(), ARRIVED, Done(), settled=False),
+            "204 in 41 ms; will be called again: what follows could not be stored",
+        ),
+    ],
+)
+def test_a_call_is_said_with_its_answer_and_what_follows(attempt: Attempt, words: str) -> None:
+    assert attempt_in_words(attempt) == f"IdentityCreated to default/hook: {words}"
