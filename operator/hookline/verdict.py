@@ -103,13 +103,21 @@ def decide(webhook: Webhook, around: Surroundings) -> Verdict:
 def _decide(webhook: Webhook, around: Surroundings) -> Verdict:
     accepted = _accepted(webhook, around)
     keys, refusal = _keys(webhook, around.secrets)
-    resolved = (
-        Condition("SecretsResolved", "True", "Resolved", "every Secret that the Webhook names is there and lent")
-        if refusal is None
-        else Condition("SecretsResolved", "False", refusal.reason, refusal.message)
-    )
+    resolved = _resolved(webhook, refusal)
     ready = summary(webhook, accepted, resolved)
     return Verdict(accepted, resolved, ready, _route(webhook, around, accepted, resolved), keys)
+
+
+def _resolved(webhook: Webhook, refusal: Refusal | None) -> Condition:
+    if refusal is not None:
+        return Condition("SecretsResolved", "False", refusal.reason, refusal.message)
+    if webhook.spec.secret_ref is None:
+        message = (
+            "calls are not signed, because spec.secretRef names no Secret: receivers cannot tell them from anybody "
+            "else's. Write secretRef: {name: …}"
+        )
+        return Condition("SecretsResolved", "True", "Unsigned", message)
+    return Condition("SecretsResolved", "True", "Resolved", "every Secret that the Webhook names is there and lent")
 
 
 def _undecided(webhook: Webhook, problem: str) -> Verdict:
@@ -197,9 +205,9 @@ def summary(webhook: Webhook, *parts: Condition) -> Condition:
     if webhook.spec.paused:
         message = "spec.paused is true: no calls are made, and deliveries wait until it is false"
         return Condition("Ready", "True", "Paused", message)
-    return Condition(
-        "Ready", "True", "Ready", f"every {webhook.spec.event} of {webhook.metadata.namespace} is delivered"
-    )
+    unsigned = "" if webhook.spec.secret_ref else ", unsigned: spec.secretRef names no Secret"
+    message = f"every {webhook.spec.event} of {webhook.metadata.namespace} is delivered{unsigned}"
+    return Condition("Ready", "True", "Ready", message)
 
 
 def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved: Condition) -> Route:

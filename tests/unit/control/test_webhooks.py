@@ -157,6 +157,7 @@ WELL = {
     "Ready": ("True", "Ready"),
     "Delivering": ("True", "Delivering"),
 }
+UNSIGNED = {**WELL, "SecretsResolved": ("True", "Unsigned")}
 
 
 @pytest.fixture(autouse=True)
@@ -404,7 +405,7 @@ async def test_a_webhook_on_an_unknown_event_is_in_no_book_and_heals_when_the_ty
     assert "uid-of-hook" not in stage.fleet.book
     stage.put(EVENT_TYPES, event_type("order.created"))
     await stage.load()
-    assert stage.conditions() == WELL
+    assert stage.conditions() == UNSIGNED
 
 
 async def test_a_webhook_that_was_accepted_once_stays_in_the_book_and_waits() -> None:
@@ -454,7 +455,7 @@ async def test_a_webhook_that_names_another_dispatcher_moves_to_its_book() -> No
     await stage.load()
     stage.put(WEBHOOKS, webhook(spec={"dispatcher": "edge"}, generation=2))
     await stage.load()
-    assert stage.conditions() == WELL
+    assert stage.conditions() == UNSIGNED
     assert [len(stage.context.fleets[name].book) for name in ("default", "edge")] == [0, 1]
 
 
@@ -466,7 +467,7 @@ async def test_a_webhook_of_a_dispatcher_that_is_not_there_is_refused_and_heals(
     stage.context.fleets["edge"] = Fleet("edge")
     stage.put(DISPATCHERS, dispatcher("edge", {"nats": {"url": "nats://other"}}))
     await stage.load()
-    assert stage.conditions() == WELL
+    assert stage.conditions() == UNSIGNED
 
 
 async def test_a_webhook_of_a_dispatcher_that_gets_its_nats_back_heals() -> None:
@@ -476,7 +477,7 @@ async def test_a_webhook_of_a_dispatcher_that_gets_its_nats_back_heals() -> None
     assert stage.conditions()["Accepted"] == ("False", "DispatcherNotFound")
     stage.put(DISPATCHERS, dispatcher("default", {"nats": {"url": "nats://other"}}, generation=2))
     await stage.load()
-    assert stage.conditions() == WELL
+    assert stage.conditions() == UNSIGNED
 
 
 async def test_a_spec_that_cannot_be_read_holds_what_was_and_says_why() -> None:
@@ -544,7 +545,7 @@ def test_a_webhook_that_does_not_fit_says_so_and_is_tried_again_when_there_may_b
         monkeypatch.setattr(book_module, "MAX_FILE_BYTES", 6000)
         await asyncio.sleep(FULL_SECONDS + 1)
         await stage.load()
-        assert stage.conditions() == WELL
+        assert stage.conditions() == UNSIGNED
 
     clock.run(scenario())
 
