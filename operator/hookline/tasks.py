@@ -10,17 +10,20 @@ from typing import Any
 AGAIN_SECONDS = 0.5
 
 
-async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def cancel(tasks: Iterable[asyncio.Task[Any]], *, again_seconds: float = AGAIN_SECONDS) -> None:
     """Cancel tasks until they have ended, whatever they end with. Their exceptions stay with them.
 
     Once is not enough: `asyncio.wait_for` of Python 3.11, with which the NATS client asks, returns a result that comes
-    at the same moment and forgets the cancellation (python/cpython issue 86296). The task would go on for ever.
+    at the same moment and forgets the cancellation (python/cpython issue 86296). The task would go on for ever. Ours
+    wait with `within` and `Deadline`, which do not; ruff refuses `asyncio.wait_for`.
+
+    A task that is cancelled again is disturbed in what it still does to end well: `again_seconds` is its time for that.
     """
     left = {task for task in tasks if not task.done()}
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
+        _, left = await asyncio.wait(left, timeout=again_seconds)
 
 
 class Deadline:

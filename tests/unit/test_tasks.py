@@ -44,6 +44,21 @@ async def test_work_in_the_background_ends_with_the_body_even_if_it_misses_a_can
         await asyncio.sleep(0)
 
 
+async def test_work_in_the_background_ends_with_a_failure_even_if_it_misses_a_cancellation() -> None:
+    async def fail() -> None:
+        raise ValueError("one of them")
+
+    async def both() -> None:
+        async with background(deaf(), fail()):
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(both())
+    await asyncio.wait([task], timeout=10)
+    assert task.done()
+    with pytest.raises(ValueError, match="one of them"):
+        task.result()
+
+
 async def sleeps_until(deadline: Deadline) -> str:
     with deadline:
         await asyncio.sleep(3600)

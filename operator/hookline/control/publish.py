@@ -33,6 +33,7 @@ from hookline.control.kinds import (
 from hookline.control.observed import Key, SenderPod
 from hookline.control.senders import Report, Senders
 from hookline.routes import BOOK_SHARDS
+from hookline.tasks import within
 from hookline.verdict import record_of
 
 log = structlog.get_logger(__name__)
@@ -223,12 +224,8 @@ class Publisher:
             late = time.monotonic() - self._awaiting_since > IMPATIENT_SECONDS
             await asyncio.sleep(ASK_LATER_SECONDS if late else ASK_SECONDS)
             return
-        try:
-            await asyncio.wait_for(self._context.wake.wait(), LOOK_SECONDS)
-        except TimeoutError:
-            return
-        finally:
-            self._awaiting_since = time.monotonic()
+        await within(self._context.wake, LOOK_SECONDS)
+        self._awaiting_since = time.monotonic()
 
     async def _write(self, fleet: Fleet, kind: Kind, manifest: dict[str, Any]) -> bool:
         """Apply one object of a book if it differs; whether it did."""

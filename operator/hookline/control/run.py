@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
 from hookline.control.work import retry_seconds
 from hookline.resource import GROUP
+from hookline.tasks import cancel, within
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,9 @@ CATCH_UP_SECONDS = 0.4
 
 BATCH = 100
 """Objects looked at in one go: the Lease is renewed in between, however slow the machine is."""
+
+ENDING_SECONDS = 12.0
+"""How long it may take to end watches (10 s) and to give the Lease back, before the cancellation counts as lost."""
 
 SENDERS = f"{COMPONENT_LABEL}=sender"
 SLOW_SECONDS = 30.0
@@ -117,11 +121,15 @@ class Operator:
         self._ticked_at = time.monotonic()
         self._synced_at: float | None = None
         self._standing_by = False
+        self._ends_at: float | None = None
+        """When it failed or was asked to end, by the monotonic clock."""
 
     def live(self) -> str | None:
         """What is wrong with this process so that only a restart helps, or None."""
         if time.monotonic() - self._ticked_at > SLOW_SECONDS:
             return "the event loop stands still"
+        if self._ends_at is not None and time.monotonic() - self._ends_at > SLOW_SECONDS:
+            return "it leads no more, or should have ended, and goes on"
         return None
 
     def ready(self) -> str | None:
@@ -146,11 +154,10 @@ class Operator:
         try:
             await asyncio.wait([working, others[1]], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (working, *others):
-                task.cancel()
-            (outcome, *_) = await asyncio.gather(working, *others, return_exceptions=True)
-        if isinstance(outcome, Exception):
-            raise outcome
+            self._ends()
+            await cancel((working, *others), again_seconds=ENDING_SECONDS)
+        if not working.cancelled():
+            working.result()
 
     async def _lead(self) -> None:
         self._standing_by = True
@@ -159,8 +166,8 @@ class Operator:
         self._cluster.may_write = lambda: self._election.leads
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._election.keep())
-                group.create_task(self._work(group))
+                group.create_task(self._or_end(self._election.keep()))
+                group.create_task(self._or_end(self._work(group)))
         except* LeaseLost as lost:
             raise lost.exceptions[0] from None
         except* WatchEnded as ended:
@@ -168,6 +175,17 @@ class Operator:
         finally:
             await self._senders.aclose()
             await asyncio.shield(self._election.resign())
+
+    async def _or_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work without which this process must end: from its failure on, the end is awaited."""
+        try:
+            await work
+        except Exception:
+            self._ends()
+            raise
+
+    def _ends(self) -> None:
+        self._ends_at = time.monotonic() if self._ends_at is None else self._ends_at
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         bootstrap = self._bootstrap
@@ -263,7 +281,7 @@ class Operator:
         ]
         for watch in watches:
             watch.start()
-            group.create_task(_guarded(watch))
+            group.create_task(self._or_end(_guarded(watch)))
         try:
             yield
         finally:
@@ -280,11 +298,9 @@ class Operator:
 
     async def _resync_for_ever(self) -> None:
         while True:
-            try:
-                await asyncio.wait_for(self._resync.wait(), self._resync_seconds)
+            await within(self._resync, self._resync_seconds)
+            if self._resync.is_set():
                 await self._let_lists_come_in()
-            except TimeoutError:
-                pass
             try:
                 await self._compare()
                 self._synced_at = time.monotonic()

@@ -26,6 +26,7 @@ from hookline.control.cluster import Access
 from hookline.control.kinds import Kind
 from hookline.control.kopf_reading import guard
 from hookline.resource import GROUP
+from hookline.tasks import Deadline
 
 log = structlog.get_logger(__name__)
 
@@ -137,8 +138,8 @@ class Watch:
         with contextlib.suppress(RuntimeError):  # Kopf's loop has ended before us
             self._end_kopf()
         if self._ended is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(asyncio.shield(self._ended), STOP_SECONDS)
+            with contextlib.suppress(Exception), Deadline(STOP_SECONDS):
+                await asyncio.shield(self._ended)
 
     def _run(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
         problem: BaseException | None = None

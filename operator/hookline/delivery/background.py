@@ -19,8 +19,11 @@ async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
-            yield
-            await cancel(tasks)
+            try:
+                yield
+            finally:
+                # Also after a failure: the group itself cancels only once.
+                await cancel(tasks)
     except BaseExceptionGroup as failures:
         if len({type(each) for each in failures.exceptions}) == 1:
             raise failures.exceptions[0] from None

@@ -203,8 +203,8 @@ class Session:
         with contextlib.suppress(StreamUnavailable):
             await self._presence.announce(leaving=True)
         # Whatever was answered last should not be lost in a buffer.
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._client.flush(), 2)
+        with contextlib.suppress(Exception), Deadline(2):
+            await self._client.flush()
 
     async def _let_go(self) -> None:
         """End what is left: nothing of it could be stored any more, so it comes again."""

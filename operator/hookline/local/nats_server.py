@@ -24,6 +24,7 @@ import structlog
 
 from hookline.local.server_health import Pauses, monitor_of, refuses_writes
 from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
+from hookline.tasks import Deadline
 
 log = structlog.get_logger(__name__)
 
@@ -110,8 +111,8 @@ class NatsServer:
         assert self._process is not None, "started before it is supervised"
         said = None
         while True:
-            with contextlib.suppress(TimeoutError):
-                return f"it ended with exit code {await asyncio.wait_for(self._process.wait(), LOOK_SECONDS)}"
+            with contextlib.suppress(TimeoutError), Deadline(LOOK_SECONDS):
+                return f"it ended with exit code {await self._process.wait()}"
             monitor = monitor_of(self._data, self._process.pid)
             problem = await refuses_writes(monitor, self._health_path) if monitor else None
             free_bytes = shutil.disk_usage(self._data).free
@@ -155,7 +156,8 @@ class NatsServer:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+            with Deadline(STOP_SECONDS):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hookline.tasks import Deadline
+
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 WELL_SECONDS = 60.0
@@ -53,7 +55,8 @@ async def refuses_writes(monitor: str, base_path: str) -> str | None:
     checks that leave out whether single streams and consumers are there, `js-meta-only` is the one that says so.
     """
     try:
-        status, said = await asyncio.wait_for(_get(monitor, f"{base_path}/healthz?js-meta-only=true"), ANSWER_SECONDS)
+        with Deadline(ANSWER_SECONDS):
+            status, said = await _get(monitor, f"{base_path}/healthz?js-meta-only=true")
         problem = json.loads(said).get("error")
     except (OSError, ValueError, LookupError, AttributeError, TimeoutError):
         return None

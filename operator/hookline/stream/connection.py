@@ -23,6 +23,7 @@ from hookline.natsaddress import Login, parse_nats
 from hookline.private_parts import require
 from hookline.queue_problem import QueueProblem, QueueReason
 from hookline.stream.credentials import Credentials, CredentialsError
+from hookline.tasks import Deadline
 
 log = structlog.get_logger(__name__)
 
@@ -321,8 +322,8 @@ async def connect(
     login = address.login or Login()
     user = Credentials(credentials) if credentials is not None else None
     try:
-        await asyncio.wait_for(
-            client.connect(
+        with Deadline(connect_seconds):
+            await client.connect(
                 list(address.urls),
                 user=login.user,
                 password=login.password,
@@ -341,12 +342,10 @@ async def connect(
                 closed_cb=on_closed,
                 user_jwt_cb=user.token if user else None,
                 signature_cb=user.sign if user else None,
-            ),
-            connect_seconds,
-        )
+            )
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(client.close(), 2)
+        with contextlib.suppress(Exception), Deadline(2):
+            await client.close()
         kind = LoginRefused if client.refused else StreamUnavailable
         raise kind(told.why(error, connect_seconds)) from None
     return client
