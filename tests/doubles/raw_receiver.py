@@ -123,6 +123,10 @@ class RawReceiver:
             task.cancel()
         await asyncio.gather(*lines, return_exceptions=True)
 
+    def stop_listening(self) -> None:
+        """Refuses new connections. Those that are there go on."""
+        self._server.close()
+
     def _note_server_name(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         self.server_names.append(name)
 

@@ -74,6 +74,7 @@ class Reading:
         "_pending",
         "_searched",
         "body",
+        "closes",
         "is_over",
         "is_overfull",
         "status",
@@ -84,6 +85,8 @@ class Reading:
         """Once the head has come."""
         self.body = b""
         """The first KiB of it, undecoded."""
+        self.closes = False
+        """It says that the connection ends with it."""
         self.is_over = False
         """It is whole, or so long that its status counts and the rest is not read."""
         self.is_overfull = False
@@ -185,10 +188,9 @@ class Reading:
         for name, value in _FIELD.findall(head):
             fields.setdefault(name.lower(), []).append(value.strip(b" \t\r"))
         options = _words(fields.get(b"connection", ()))
-        if b"close" in options or status == 101 or (minor_version == 0 and b"keep-alive" not in options):
-            self._is_sound = False
+        self.closes = b"close" in options or (minor_version == 0 and b"keep-alive" not in options)
         self._ending, self._length, is_sound = _ending(status, minor_version, fields)
-        self._is_sound = self._is_sound and is_sound
+        self._is_sound = self._is_sound and is_sound and not self.closes and status != 101
         self._left = self._length
         self.status = status
 

@@ -32,6 +32,9 @@ class Progress:
     proxy: str = ""
     """Through which a connection was made for this call, if it was."""
     reused: bool = False
+    """Whether its connection carried calls before."""
+    needs_new_connection: bool = False
+    """One that carried calls before has turned out to be dead: others in the pool may be as well."""
     refusal: str | None = None
 
     @property

@@ -41,6 +41,9 @@ from hookline.private_parts import require
 
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
 KEEP_ALIVE_SECONDS = 30
+MOST_UNACKNOWLEDGED_SECONDS = 5.0
+"""How long a request in a kept connection may go unacknowledged: a node that is lost, or a firewall that forgot the
+connection, drops what comes without a word. Half the time of a call that has less than twice that."""
 DNS_CACHE_SECONDS = 10
 _TARGETS_KEPT = 4096
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
@@ -108,7 +111,7 @@ def target_of(url: str) -> Target:
     )
 
 
-require(aiohttp.TCPConnector, "_release", "_wrap_create_connection", "_wrap_existing_connection")
+require(aiohttp.TCPConnector, "_get", "_release", "_wrap_create_connection", "_wrap_existing_connection")
 require(ResponseHandler, "connection_lost", "connection_made", "data_received", "force_close")
 
 
@@ -124,6 +127,7 @@ class _Answers(ResponseHandler):
     ended: BaseException | None = None
     """Why no more will come."""
     _more: asyncio.Future[None] | None = None
+    _unacknowledged_ms = 0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, idle: set[ResponseHandler]) -> None:
         super().__init__(loop)
@@ -157,6 +161,15 @@ class _Answers(ResponseHandler):
             if reading.is_overfull:
                 self._hang_up()
         self._wake()
+
+    def bound_unacknowledged(self, seconds: float) -> None:
+        """Have the kernel end the connection once what was sent in it has gone unacknowledged for so long."""
+        milliseconds = int(seconds * 1000)
+        if self.transport is None or milliseconds == self._unacknowledged_ms:
+            return
+        self._unacknowledged_ms = milliseconds
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     async def more(self) -> None:
         """Returns once more of the answer has come. Raises what ended it instead."""
@@ -200,6 +213,7 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Connection:
         progress = current_call.get()
         while True:
+            progress.reused = False
             connection = await super().connect(req, traces, timeout)
             assert connection.protocol is not None, "it was only just opened or taken"
             self._idle.discard(connection.protocol)
@@ -208,6 +222,9 @@ class _Connector(aiohttp.TCPConnector):
                 progress.phase = Phase.ANSWER
                 return connection
             connection.close()
+
+    async def _get(self, key: ConnectionKey, traces: list[Any]) -> Connection | None:
+        return None if current_call.get().needs_new_connection else await super()._get(key, traces)
 
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         if not _is_written(protocol.transport):
@@ -346,9 +363,10 @@ class AiohttpTransport:
     async def send(self, post: Post) -> Answer:
         """The answer to `post`, its body still unread.
 
-        A pooled connection that breaks before an answer is usually one that the receiver closed at that very moment.
-        The request then goes once more: a delivery may arrive twice anyway, and must not wait for its next attempt
-        because of a closed idle connection.
+        A pooled connection that breaks before an answer is usually one that the receiver, or who is between, gave up
+        while it was idle; or what comes over it belongs to no answer. The request then goes once more, over a new
+        connection: a delivery may arrive twice anyway, and neither waits for its next attempt nor counts against the
+        endpoint because of an idle connection. RFC 9112, 9.3.1, and for 408 RFC 9110, 15.5.9.
         """
         progress, target = post.progress, post.target
         if self._wall.refresh():
@@ -358,11 +376,15 @@ class AiohttpTransport:
             raise EgressRefusedError(refusal)
         current_call.set(progress)
         try:
-            return await self._send(post)
-        except (aiohttp.ServerDisconnectedError, OSError):
+            answer = await self._send(post)
+        except (aiohttp.ServerDisconnectedError, OSError, BadAnswerError):
             if not progress.reused:
                 raise
-        progress.phase = Phase.LOOKUP
+        else:
+            if not (progress.reused and _says_that_it_was_idle(answer)):
+                return answer
+            answer.close()
+        progress.phase, progress.needs_new_connection = Phase.LOOKUP, True
         return await self._send(post)
 
     async def _send(self, post: Post) -> Answer:
@@ -390,12 +412,19 @@ async def _exchange(connection: Connection, post: Post) -> Answer:
     assert isinstance(protocol, _Answers), "the factory makes no others"
     if protocol.ended is not None:
         raise protocol.ended
+    if post.progress.reused:
+        protocol.bound_unacknowledged(min(MOST_UNACKNOWLEDGED_SECONDS, post.connect_timeout_seconds / 2))
     reading = protocol.reading = Reading()
     length = b"Content-Length: %d\r\n\r\n" % len(post.body)
     transport.write(b"".join((post.target.request_line, post.head, length, post.body)))
     while (status := reading.status) is None:
         await protocol.more()
     return Answer(status, reading, connection, protocol)
+
+
+def _says_that_it_was_idle(answer: Answer) -> bool:
+    """HAProxy and others say so to a connection that they give up, and it may cross a request."""
+    return answer.status == 408 and answer.reading.closes
 
 
 @functools.lru_cache(maxsize=256)
