@@ -31,6 +31,10 @@ BOOK_FILE = "book.json"
 ROTATION_SECONDS = 86_400
 """How long a replaced signing key signs beside the new one (design: 24 h), so that receivers can change theirs."""
 
+MAX_KEYS_BYTES = 96 * 1024
+"""Of what one Webhook takes from its headers, certificates and URL's query, as it stands in the book: the largest CA
+that is taken (64 KiB), a client certificate with its chain, and all the headers that a receiver reads."""
+
 MAX_RETIRED_KEYS = 4
 """Signatures beside the present ones: as many keys as one Secret may hold. Whoever rotates more often within a day
 loses the oldest."""
@@ -153,6 +157,16 @@ class Keys(Record):
         return [text for text in texts if text]
 
     @property
+    def size_bytes(self) -> int:
+        """Length in the book, without signing keys."""
+        signed = {"signing", "retired"}
+        return len(self.model_dump_json(exclude=signed, exclude_defaults=True))
+
+    def in_use(self) -> list[str]:
+        """The secrets without signing keys that were replaced: what whoever rotates replaces."""
+        return self.model_copy(update={"retired": ()}).secrets()
+
+    @property
     def signing_keys(self) -> tuple[str, ...]:
         """The present keys, in the order of the Secret."""
         return tuple(self.signing.split()) if self.signing else ()
@@ -244,7 +258,13 @@ class Book:
     @cached_property
     def unread(self) -> Mapping[str, str]:
         """Webhooks that this version holds because it does not know what their records say, by uid, and why."""
-        return {uid: why for shard in self.shards.values() for uid, why in shard.unread.items()}
+        places = self._places
+        return {
+            uid: why
+            for number, shard in self.shards.items()
+            for uid, why in shard.unread.items()
+            if places[uid] == number
+        }
 
     def route(self, uid: str) -> Route | None:
         """The route of a Webhook."""
@@ -255,13 +275,23 @@ class Book:
         return self._keys.get(uid) or Keys(uid=uid)
 
     @cached_property
+    def _places(self) -> dict[str, int]:
+        """The shard of each Webhook. One that moves is in two: what counts is where it moved to."""
+        found: dict[str, int] = {}
+        for number, shard in self.shards.items():
+            twice = found.keys() & shard.routes.keys()
+            farther = {uid: max(found[uid], number, key=lambda each: distance(uid, each)) for uid in twice}
+            found |= dict.fromkeys(shard.routes, number) | farther
+        return found
+
+    @cached_property
     def _routes(self) -> dict[str, Route]:
         """By uid: a delivery asks five times, and the way over the shard takes 6 us of its CPU in a profile."""
-        return {uid: route for shard in self.shards.values() for uid, route in shard.routes.items()}
+        return {uid: self.shards[number].routes[uid] for uid, number in self._places.items()}
 
     @cached_property
     def _keys(self) -> dict[str, Keys]:
-        return {uid: keys for shard in self.shards.values() for uid, keys in shard.keys.items()}
+        return {uid: self.shards[number].keys[uid] for uid, number in self._places.items()}
 
     def all_keys(self) -> Iterator[Keys]:
         """The keys of every Webhook."""
@@ -276,7 +306,8 @@ class Book:
         place = (tenant, event_type)
         found = self._matches.get(place)
         if found is None:
-            found = tuple(route for shard in self.shards.values() for route in shard.by_event.get(place, ()))
+            routes = (route for shard in self.shards.values() for route in shard.by_event.get(place, ()))
+            found = tuple(route for route in routes if self._routes[route.uid] is route)
             if found:
                 # Only what is heard, which the routes bound: anybody may publish events that nobody hears.
                 self._matches[place] = found
@@ -320,8 +351,13 @@ def shard_with(pairs: Iterable[tuple[Route, Keys]]) -> Shard:
 
 
 def shard_of(uid: str, shards: int) -> int:
-    """The shard of a Webhook: by hash, so that a change of one Webhook never moves another."""
+    """The home of a Webhook: by hash, so that a change of one Webhook never moves another."""
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % shards
+
+
+def distance(uid: str, shard: int) -> int:
+    """How far a shard is from a Webhook's home. One that finds no room at home is in the next shard that has some."""
+    return (shard - shard_of(uid, BOOK_SHARDS)) % BOOK_SHARDS
 
 
 def rotated(before: Keys | None, now: Keys, now_s: float) -> Keys:

@@ -7,7 +7,7 @@ import pytest
 
 from doubles.books import CANARY, route, secret_keys
 from hookline.delivery.bookchanges import changes
-from hookline.routes import Book, Keys, RetiredKey, Route, RouteState, book_of
+from hookline.routes import BOOK_SHARDS, Book, Keys, RetiredKey, Route, RouteState, book_of, shard_of, shard_with
 
 
 def book(*entries: tuple[Route, Keys]) -> Book:
@@ -46,6 +46,15 @@ def test_a_change_is_said_of_its_webhook_without_anything_secret(
     assert found[0].startswith(f"{ONE.title}: ")
     assert said in found[0]
     assert CANARY not in found[0]
+
+
+def test_a_webhook_that_moves_to_another_shard_neither_comes_nor_goes() -> None:
+    here, there = shard_with([(ONE, KEYS)]), shard_with([(ONE.model_copy(update={"timeout_seconds": 3}), KEYS)])
+    home = shard_of(ONE.uid, BOOK_SHARDS)
+    on = (home + 1) % BOOK_SHARDS
+    before, between, after = Book({home: here}), Book({home: here, on: there}), Book({on: there})
+    assert what(before, between) == [f"{ONE.title}: timeout, retries or limits changed"]
+    assert what(between, after) == []
 
 
 def test_what_comes_and_goes_is_said_and_what_stays_is_not() -> None:

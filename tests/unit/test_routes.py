@@ -12,6 +12,7 @@ from hookline.routes import (
     BOOK_SHARDS,
     MAX_RETIRED_KEYS,
     ROTATION_SECONDS,
+    Book,
     Keys,
     PublicKey,
     RetiredKey,
@@ -21,6 +22,7 @@ from hookline.routes import (
     index_file,
     rotated,
     shard_of,
+    shard_with,
 )
 from hookline.signing import MAX_KEYS
 
@@ -49,6 +51,21 @@ def test_every_webhook_is_found_by_its_uid(pairs: list[tuple[Route, Keys]]) -> N
     assert sorted(each.uid for each in book.routes()) == sorted(each.uid for each, _ in pairs)
     for its_route, its_keys in pairs:
         assert (book.route(its_route.uid), book.keys(its_route.uid)) == (its_route, its_keys)
+
+
+@given(entries(), entries(), st.integers(1, BOOK_SHARDS - 1), st.integers(0, BOOK_SHARDS - 1), st.booleans())
+def test_of_a_webhook_that_moves_only_the_form_in_the_new_shard_counts(
+    one: tuple[Route, Keys], other: tuple[Route, Keys], farther: int, start: int, reverse: bool
+) -> None:
+    uid, home = one[0].uid, shard_of(one[0].uid, BOOK_SHARDS)
+    first = (home + start % farther) % BOOK_SHARDS
+    new = (one[0].model_copy(update={"url": "new"}), one[1].model_copy(update={"query": "new"}))
+    shards = [(first, shard_with([one, other])), ((home + farther) % BOOK_SHARDS, shard_with([new]))]
+    book = Book(dict(reversed(shards) if reverse else shards))
+    assert (book.route(uid), book.keys(uid)) == new
+    assert sorted(each.uid for each in book.routes()) == sorted({uid, other[0].uid})
+    heard = [each for each in book.match(one[0].namespace, one[0].event or "") if each.uid == uid]
+    assert heard == ([new[0]] if one[0].event is not None and one[0].state is not RouteState.DISABLED else [])
 
 
 @given(books, uids)

@@ -27,20 +27,25 @@ class Change:
 
 def changes(before: Book, now: Book) -> Iterator[Change]:
     """Each Webhook that came, went or changed. Shards that are the same are not looked at."""
+    for uid in _touched(before, now):
+        was, is_now = before.route(uid), now.route(uid)
+        if is_now is None:
+            assert was is not None
+            yield Change(was.title, "removed")
+        elif was is None:
+            yield Change(is_now.title, f"added: {_STATES[is_now.state]}")
+        elif what := _differences(was, is_now, before.keys(uid), now.keys(uid)):
+            yield Change(is_now.title, what)
+
+
+def _touched(before: Book, now: Book) -> list[str]:
+    """Webhooks of shards that changed, each once: one that moves to another shard is in two."""
+    found: dict[str, None] = {}
     for number in sorted(before.shards.keys() | now.shards.keys()):
         old, new = before.shards.get(number), now.shards.get(number)
-        if old is new:
-            continue
-        routes_before, routes = (old.routes if old else {}), (new.routes if new else {})
-        for uid in sorted(routes_before.keys() | routes.keys()):
-            was, is_now = routes_before.get(uid), routes.get(uid)
-            if is_now is None:
-                assert was is not None
-                yield Change(was.title, "removed")
-            elif was is None:
-                yield Change(is_now.title, f"added: {_STATES[is_now.state]}")
-            elif what := _differences(was, is_now, before.keys(uid), now.keys(uid)):
-                yield Change(is_now.title, what)
+        if old is not new:
+            found |= dict.fromkeys(sorted({*(old.routes if old else ()), *(new.routes if new else ())}))
+    return list(found)
 
 
 def _differences(was: Route, route: Route, keys_before: Keys, keys: Keys) -> str:
