@@ -159,11 +159,27 @@ class OperatorMetrics(Metrics):
         )
         self._depth = self._gauge("hookline_queue_depth", "Objects that wait to be looked at.")
         self._leader = self._gauge("hookline_leader", "1 in the operator that leads, 0 in the others.")
+        self._no_room = self._gauge(
+            "hookline_webhooks_without_room",
+            "Webhooks whose newest version found no room in the route book, by what is in force instead.",
+            "in_force",
+        )
+        self._fullness = self._gauge("hookline_route_book_fullness", "How full the fullest route book is, from 0 to 1.")
 
     def request(self, verb: str, resource: str, outcome: str) -> None:
         self._requests.labels(verb, resource, outcome).inc()
 
-    def watch(self, queue: Sized, *, leads: Callable[[], bool]) -> None:
+    def watch(
+        self,
+        queue: Sized,
+        *,
+        leads: Callable[[], bool],
+        without_room: Mapping[str, Callable[[], int]],
+        fullness: Callable[[], float],
+    ) -> None:
         """Ask these whenever somebody reads the metrics."""
         self._depth.set_function(lambda: len(queue))
         self._leader.set_function(leads)
+        for in_force, count in without_room.items():
+            self._no_room.labels(in_force).set_function(count)
+        self._fullness.set_function(fullness)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from hookline.dispatcher import Dispatcher, DispatcherSpec
 from hookline.egress import HTTPS_PORT, EgressPolicy, literal_address
 from hookline.headers import header_value_problem
 from hookline.resource import SecretKeyRef
-from hookline.routes import DispatcherRecord, Keys, Route, RouteHead, RouteState, held_route
+from hookline.routes import MAX_KEYS_BYTES, DispatcherRecord, Keys, Route, RouteHead, RouteState, held_route
 from hookline.schemas import Catalogue, UnknownEvent
 from hookline.secret import Refusal, Secrets, borrow
 from hookline.signing import SigningKeyError, split_keys
@@ -65,6 +65,8 @@ class Surroundings:
     """Of each Dispatcher, by its name."""
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of each namespace that is known, by its name."""
+    size_before: Callable[[str], int] = lambda _uid: 0
+    """How large the keys of a Webhook are that an older version took, by uid: what is there may stay."""
 
 
 def uid_of(namespace: str, name: str) -> str:
@@ -102,7 +104,7 @@ def decide(webhook: Webhook, around: Surroundings) -> Verdict:
 
 def _decide(webhook: Webhook, around: Surroundings) -> Verdict:
     accepted = _accepted(webhook, around)
-    keys, refusal = _keys(webhook, around.secrets)
+    keys, refusal = _keys(webhook, around)
     resolved = _resolved(webhook, refusal)
     ready = summary(webhook, accepted, resolved)
     return Verdict(accepted, resolved, ready, _route(webhook, around, accepted, resolved), keys)
@@ -247,13 +249,26 @@ class _Refused(Exception):
         self.refusal = refusal
 
 
-def _keys(webhook: Webhook, secrets: Secrets) -> tuple[Keys, Refusal | None]:
+def _keys(webhook: Webhook, around: Surroundings) -> tuple[Keys, Refusal | None]:
     """Keys of a Webhook; when a Secret gives nothing, none at all: half signed is worse than waiting."""
     uid = _uid(webhook)
     try:
-        return _Borrower(webhook, secrets).keys(uid), None
+        keys = _Borrower(webhook, around.secrets).keys(uid)
+        _judge_size(keys, around)
     except _Refused as refused:
         return Keys(uid=uid), refused.refusal
+    return keys, None
+
+
+def _judge_size(keys: Keys, around: Surroundings) -> None:
+    size_bytes = keys.size_bytes
+    if size_bytes <= MAX_KEYS_BYTES or size_bytes <= around.size_before(keys.uid):
+        return
+    message = (
+        f"headers, certificates and the URL's query take {size_bytes:,} bytes together, and at most {MAX_KEYS_BYTES:,} "
+        "are taken; write fewer or shorter headers, and only the CA certificates that are needed"
+    )
+    raise _Refused(Refusal("TooLarge", message))
 
 
 class _Borrower:

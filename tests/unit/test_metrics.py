@@ -72,9 +72,17 @@ def test_a_sender_counts_what_happens() -> None:
 def test_an_operator_counts_its_requests_and_says_whether_it_leads() -> None:
     metrics = OperatorMetrics()
     metrics.request("patch", "webhooks", "ok")
-    metrics.watch(deque([1, 2]), leads=lambda: False)
+    metrics.watch(
+        deque([1, 2]),
+        leads=lambda: False,
+        without_room={"before": lambda: 3, "none": lambda: 4},
+        fullness=lambda: 0.5,
+    )
     assert 'hookline_api_requests_total{outcome="ok",resource="webhooks",verb="patch"} 1.0' in lines(metrics)
     assert {"hookline_queue_depth 2.0", "hookline_leader 0.0"} <= set(lines(metrics))
+    assert "hookline_route_book_fullness 0.5" in lines(metrics)
+    assert 'hookline_webhooks_without_room{in_force="before"} 3.0' in lines(metrics)
+    assert 'hookline_webhooks_without_room{in_force="none"} 4.0' in lines(metrics)
 
 
 def test_two_processes_in_one_test_do_not_count_together() -> None:

@@ -15,7 +15,7 @@ from hookline.delivery.tls import tls_context
 from hookline.dispatcher import Dispatcher
 from hookline.egress import policy_of
 from hookline.resource import LEND_LABEL
-from hookline.routes import Keys, RouteState
+from hookline.routes import Keys, RetiredKey, RouteState
 from hookline.schemas import Catalogue
 from hookline.secret import Secret
 from hookline.verdict import Condition, Status, Surroundings, Verdict, decide, summary, uid_of
@@ -32,6 +32,7 @@ def verdict(
     lent: bool = True,
     dispatcher: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
+    size_before: int = 0,
 ) -> Verdict:
     lending = {LEND_LABEL: "true"} if lent else {}
     secrets = {} if data is None else {("default", "keys"): Secret("default", "keys", lending, data)}
@@ -39,7 +40,9 @@ def verdict(
     egress = fleet.spec.egress
     policy = policy_of(egress.allow_cidrs, egress.allow_ports)
     namespaces = {} if labels is None else {"default": labels}
-    around = Surroundings(secrets, Catalogue(), {"default": fleet}, {"default": policy}, namespaces)
+    around = Surroundings(
+        secrets, Catalogue(), {"default": fleet}, {"default": policy}, namespaces, size_before=lambda _uid: size_before
+    )
     return decide(Webhook.model_validate(webhook(**spec)), around)
 
 
@@ -67,6 +70,31 @@ def test_the_header_scheme_sends_the_secret_as_it_is_and_signs_nothing() -> None
     found = verdict(spec, {"secret": b"app key\n"})
     assert found.keys.headers == (("X-Api-Key", "app key"),)
     assert found.keys.signing is None
+
+
+FIVE_HEADERS = [{"name": f"X-{number}", "value": "v" * 4000} for number in range(5)]
+THIRTY_HEADERS = [{"name": f"X-{number}", "value": "v" * 4000} for number in range(30)]
+
+
+def test_a_webhook_that_takes_too_much_is_held_and_says_how_much_without_a_value() -> None:
+    assert verdict({"headers": FIVE_HEADERS}).ready.status == "True"
+    found = verdict({"headers": THIRTY_HEADERS})
+    assert (found.ready.status, found.ready.reason) == ("False", "TooLarge")
+    assert "98,304" in found.ready.message
+    assert "vvv" not in found.ready.message
+    assert (found.route.state, found.keys) == (RouteState.HELD, Keys(uid=found.route.uid))
+
+
+@pytest.mark.parametrize(("before_bytes", "status"), [(200_000, "True"), (100_000, "False")])
+def test_a_webhook_that_was_as_large_before_there_was_a_bound_may_stay(before_bytes: int, status: Status) -> None:
+    found = verdict({"headers": THIRTY_HEADERS}, size_before=before_bytes)
+    assert found.ready.status == status
+
+
+def test_how_signing_keys_are_rotated_makes_no_webhook_too_large() -> None:
+    keys = Keys(uid="u1", query="q", signing=WHSEC)
+    retired = (RetiredKey(key=WHSEC, until_s=1),) * 4
+    assert keys.size_bytes == keys.model_copy(update={"signing": None, "retired": retired}).size_bytes
 
 
 def test_disabled_is_ready_and_hears_nothing() -> None:

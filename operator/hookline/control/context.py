@@ -125,5 +125,10 @@ class Context:
             dispatchers=working,
             policies={name: record_of(each).policy() for name, each in working.items()},
             namespace_labels=self.observed.namespace_labels,
+            size_before=self._size_before,
         )
         return Policy(around, accepted, conditions, records)
+
+    def _size_before(self, uid: str) -> int:
+        found = (fleet.book.keys(uid) for fleet in self.fleets.values())
+        return max((keys.size_bytes for keys in found if keys is not None), default=0)

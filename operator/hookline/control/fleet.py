@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hookline.control.book import DesiredBook
+from hookline.control.book import Change, DesiredBook
 from hookline.control.lately import Lately
 from hookline.control.observed import Key
 from hookline.control.senders import Report
 from hookline.control.status import Sick
-from hookline.routes import BOOK_SHARDS, shard_of
+from hookline.routes import RouteState
 from hookline.verdict import Condition
 
 _UNHEARD = Condition("QueueReady", "Unknown", "NoSenders", "no sender has said yet whether it can use its queue")
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """That the newest version of a Webhook was not taken into the route book."""
+
+    why: Change
+    before: RouteState | None
+    """What senders go on doing by an older version that is in the book, if there is one."""
+    old_secrets: bool = False
+    """Whether that one has other signing keys, header values or client keys: a rotation was not taken."""
+
+    @property
+    def called(self) -> bool:
+        """Whether calls go on by the older version."""
+        return self.before is RouteState.ACTIVE
 
 
 @dataclass(eq=False)
@@ -54,24 +70,22 @@ class Fleet:
 
     def shard_key(self, uid: str) -> Key:
         """The shard that a Webhook falls into, as something to look at."""
-        return Key("Shard", self.name, f"{shard_of(uid, BOOK_SHARDS):02}")
+        return self.key_of(self.book.place(uid))
 
-    def programmed(self, uid: str, *, full: bool) -> Condition:
+    def key_of(self, number: int) -> Key:
+        """A shard, as something to look at."""
+        return Key("Shard", self.name, f"{number:02}")
+
+    def programmed(self, uid: str, no_room: NoRoom | None = None) -> Condition:
         """The condition Programmed of a Webhook whose route may be called, by what is known of the senders."""
-        if full:
-            return Condition(
-                "Programmed",
-                "False",
-                "BookFull",
-                f"the shard of the Dispatcher {self.name} that this Webhook falls into is full; shorten headers and "
-                "certificates, or use another Dispatcher",
-            )
+        if no_room is not None:
+            return _no_room(self.name, no_room)
         if not self.book.awaited(uid):
             why = self.unread.get(uid)
             if why is not None:
                 return Condition("Programmed", "False", "SenderTooOld", _too_old(self.name, why))
             return Condition("Programmed", "True", "Programmed", "every ready sender has this version")
-        refusal = self.refused.get(shard_of(uid, BOOK_SHARDS))
+        refusal = self.refused.get(self.book.place(uid))
         if refusal is not None:
             return Condition("Programmed", "False", "BookRefused", _refused(refusal))
         if self.asked == 0:
@@ -141,6 +155,28 @@ def _too_old(dispatcher: str, why: str) -> str:
         f"a sender of the Dispatcher {dispatcher} is of a version that cannot deliver this, and holds its deliveries: "
         f"{why}; they are delivered by a newer one (spec.image of the Dispatcher, if it names one)"
     )
+
+
+def _no_room(dispatcher: str, found: NoRoom) -> Condition:
+    why = (
+        f"the Webhooks of this namespace use their share of the route book of the Dispatcher {dispatcher}; delete "
+        "some, or shorten headers and certificates"
+        if found.why is Change.SHARE
+        else f"the route book of the Dispatcher {dispatcher} has no room; shorten headers and certificates, or use "
+        "another Dispatcher"
+    )
+    if found.called and found.old_secrets:
+        effect = (
+            "a rotation was not taken: the version before stays in force, and its signing key goes on signing calls "
+            "(so do its headers, client key and query of the URL). If one of these leaked, take the label "
+            "hookline.dev/allow-webhooks off its Secret, which stops the calls"
+        )
+        return Condition("Programmed", "False", "RotationRefused", f"{effect}; {why}")
+    effect = {
+        RouteState.ACTIVE: "the version before stays in force",
+        RouteState.HELD: "the Webhook is not called, and deliveries wait",
+    }.get(found.before or RouteState.DISABLED, "the Webhook is not called, and events of this time are not kept for it")
+    return Condition("Programmed", "False", "BookFull", f"{effect}; {why}")
 
 
 def _refused(words: str) -> str:

@@ -50,7 +50,12 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         identity = await _identity(cluster, access, options)
         operator = Operator(cluster, lambda: fresh(access), identity, lease=options.lease, bootstrap=options.bootstrap)
         metrics.watch_log(lost_log_lines)
-        metrics.watch(operator.context.queue, leads=lambda: operator.leads)
+        metrics.watch(
+            operator.context.queue,
+            leads=lambda: operator.leads,
+            without_room=operator.without_room,
+            fullness=lambda: operator.fullness,
+        )
         probes = Probes(live=operator.live, ready=operator.ready, metrics=metrics.text)
         async with probes.serving(options.host, options.port):
             await operator.run(stop)

@@ -39,6 +39,8 @@ class Reconciler:
                 await self._publisher.reconcile_shard(key.namespace, int(key.name))
             case "Root":
                 await self._publisher.reconcile_root(key.name)
+            case "Room":
+                self._webhooks.try_again(key.name)
             case "Touch":
                 await self._publisher.reconcile_touch(key.name)
             case "Senders":

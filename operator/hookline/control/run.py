@@ -147,6 +147,19 @@ class Operator:
     def leads(self) -> bool:
         return self._election.leads
 
+    @property
+    def without_room(self) -> dict[str, Callable[[], int]]:
+        """Webhooks whose newest version found no room in a route book, by what is in force instead."""
+        return {
+            "before": lambda: self._webhooks.without_room(called=True),
+            "none": lambda: self._webhooks.without_room(called=False),
+        }
+
+    @property
+    def fullness(self) -> float:
+        """How full the fullest route book is, from 0 to 1."""
+        return max((fleet.book.fullness for fleet in self.context.fleets.values()), default=0.0)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`. Raises LeaseLost, WatchEnded."""
         working = asyncio.create_task(self._lead())

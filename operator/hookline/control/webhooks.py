@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from hookline.control.book import Change
+import structlog
+
+from hookline.control.book import Change, DesiredBook
 from hookline.control.context import Context
-from hookline.control.fleet import Fleet
+from hookline.control.fleet import Fleet, NoRoom
 from hookline.control.kinds import WEBHOOKS
 from hookline.control.observed import Key, Place, Seen
 from hookline.control.status import (
@@ -22,13 +24,15 @@ from hookline.routes import Keys, Route, RouteState, rotated
 from hookline.verdict import Condition, Verdict, decide, summary
 from hookline.webhook import Webhook
 
+log = structlog.get_logger(__name__)
+
 PATIENCE_SECONDS = 2.0
 """How long senders may take to load a change before the status says that it is pending: mostly they are quicker, and
 one write is better than two."""
 
 
 FULL_SECONDS = 60.0
-"""Between two tries to fit a Webhook into a full shard: others may have made room."""
+"""Until Webhooks that found no room are tried again, if others made some: to decide one may take 8 ms of CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class _Placed:
 
     dispatcher: str
     uid: str
-    full: bool = False
+    no_room: NoRoom | None = None
 
 
 class Webhooks:
@@ -85,6 +89,25 @@ class Webhooks:
             self._put(place, fleet, verdict)
         return verdict
 
+    def without_room(self, *, called: bool) -> int:
+        """Webhooks whose newest version no route book took: those that are called by an older one, or the others."""
+        found = (placed.no_room for placed in self._placed.values())
+        return sum(1 for each in found if each is not None and each.called == called)
+
+    def try_again(self, dispatcher: str) -> None:
+        """Have those looked at that found no room in a book, if there may be some by now."""
+        fleet = self._context.fleets.get(dispatcher)
+        waiting = {
+            Key("Webhook", *place)
+            for place, placed in self._placed.items()
+            if placed.dispatcher == dispatcher and placed.no_room is not None
+        }
+        if fleet is None or not waiting:
+            return
+        if fleet.book.made_room():
+            self._context.add(waiting)
+        self._context.queue.add_later(Key("Room", "", dispatcher), FULL_SECONDS)
+
     def forget_strangers(self) -> None:
         """Take out of the books what no Webhook stands for any more. For the start, when all were placed."""
         here = {(placed.dispatcher, placed.uid) for placed in self._placed.values()}
@@ -102,12 +125,18 @@ class Webhooks:
         self._enter(place, fleet, verdict.route, keys)
 
     def _enter(self, place: Place, fleet: Fleet, route: Route, keys: Keys) -> None:
+        before = self._placed.get(place)
         change = fleet.book.put(route, keys)
-        self._placed[place] = _Placed(fleet.name, route.uid, full=change is Change.FULL)
+        if change.refused and route.state is not RouteState.ACTIVE and route.uid in fleet.book:
+            change = fleet.book.stop(route)
+        no_room = _no_room(fleet.book, change, keys) if change.refused else None
+        self._placed[place] = _Placed(fleet.name, route.uid, no_room)
+        self._context.add({fleet.key_of(number) for number in fleet.book.settle(route.uid)})
         if change is Change.TAKEN:
             self._changed(fleet, route.uid)
-        elif change is Change.FULL:
-            self._context.queue.add_later(Key("Webhook", *place), FULL_SECONDS)
+        if no_room is not None:
+            self._context.queue.add_later(Key("Room", "", fleet.name), FULL_SECONDS)
+            _say_no_room(fleet.name, route, before.no_room if before is not None else None, no_room)
 
     def _changed(self, fleet: Fleet, uid: str) -> None:
         self._since[uid] = time.monotonic()
@@ -137,8 +166,8 @@ class Webhooks:
             return
         self._since.pop(placed.uid, None)
         fleet = self._context.fleets.get(placed.dispatcher)
-        if fleet is not None and fleet.book.remove(placed.uid):
-            self._context.queue.add(fleet.shard_key(placed.uid))
+        if fleet is not None:
+            self._context.add({fleet.key_of(number) for number in fleet.book.remove(placed.uid)})
 
     def _programmed(self, place: Place, seen: Seen[Webhook], verdict: Verdict) -> Condition:
         placed = self._placed.get(place)
@@ -149,11 +178,11 @@ class Webhooks:
         if placed is None or fleet is None:
             return Condition("Programmed", "False", "NoSenders", "the Dispatcher has no route book yet")
         unknown = seen.uid not in self._since and not fleet.book.awaited(seen.uid)
-        if unknown and not placed.full and not programmed_before(seen):
+        if unknown and placed.no_room is None and not programmed_before(seen):
             # Written by an operator before this one, which did not live to see the senders load it.
             fleet.book.await_senders(seen.uid)
             self._changed(fleet, seen.uid)
-        return fleet.programmed(seen.uid, full=placed.full)
+        return fleet.programmed(seen.uid, placed.no_room)
 
     def _should_wait(self, seen: Seen[Webhook], programmed: Condition) -> bool:
         """Whether the senders are likely to have loaded the change in a moment."""
@@ -170,7 +199,8 @@ class Webhooks:
     def _delivering(self, place: Place, seen: Seen[Webhook], ready: Condition) -> Condition:
         placed = self._placed.get(place)
         fleet = self._context.fleets.get(placed.dispatcher) if placed else None
-        in_force = fleet is None or not (fleet.book.awaited(seen.uid) or seen.uid in fleet.unread)
+        old = placed is not None and placed.no_room is not None and placed.no_room.called
+        in_force = fleet is None or not (fleet.book.awaited(seen.uid) or seen.uid in fleet.unread or old)
         found = delivering(ready, fleet.sick.get(seen.uid) if fleet else None, in_force=in_force)
         if found.status != "True" or fleet is None or fleet.heard:
             return found
@@ -185,3 +215,19 @@ class Webhooks:
         keys = signing_keys(self._keys((seen.namespace, seen.name)), now)
         status = status_of(seen, with_stalled(conditions, accepted), now, signingKeys=keys)
         await self._context.write_status(WEBHOOKS, seen, status)
+
+
+def _no_room(book: DesiredBook, change: Change, wanted: Keys) -> NoRoom:
+    route, keys = book.route(wanted.uid), book.keys(wanted.uid)
+    if route is None or keys is None:
+        return NoRoom(change, None)
+    return NoRoom(change, route.state, old_secrets=keys.in_use() != wanted.in_use())
+
+
+def _say_no_room(dispatcher: str, route: Route, before: NoRoom | None, found: NoRoom) -> None:
+    if before is not None and (before.called, before.old_secrets) == (found.called, found.old_secrets):
+        return
+    what = "the version before stays in force" if found.called else "it is not called"
+    if found.called and found.old_secrets:
+        what = "a rotation was not taken: the secrets from before go on signing calls, or are sent"
+    log.warning("no room in the route book", webhook=route.title, dispatcher=dispatcher, why=found.why.value, what=what)

@@ -137,65 +137,12 @@ def test_of_a_half_written_shard_only_the_keys_are_remembered_until_the_webhook_
     assert book.keys(TWO) == entry(TWO, "new")[1]
 
 
-def test_a_route_in_a_shard_that_is_not_its_own_is_left_out() -> None:
+def test_a_route_in_a_shard_that_is_not_its_home_stays_there() -> None:
     book = DesiredBook()
-    book.load(6, encode_shard(6, shard_with([entry(ONE)])))
-    assert (list(book.uids()), len(book)) == ([], 0)
-    assert decode_shard(6, book.files(6)).routes == {}
-
-
-# ---- bounds ----------------------------------------------------------------------------------------------------------
-
-SMALL_BYTES = 4096
-texts = st.text(alphabet=st.sampled_from('aé\n\x7f𝄞"\\'), max_size=400)
-changes = st.lists(
-    st.tuples(st.sampled_from(uids_in(5, 6)), texts, texts.map(lambda text: text[:50]), st.booleans()), max_size=30
-)
-
-
-@given(changes)
-def test_a_file_is_never_longer_than_allowed_and_what_does_not_fit_changes_nothing(
-    changes: list[tuple[str, str, str, bool]],
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(book_module, "MAX_FILE_BYTES", SMALL_BYTES)
-        book, wanted = DesiredBook(), dict[str, Entry]()
-        for uid, text, route_text, gone in changes:
-            if gone:
-                book.remove(uid)
-                wanted.pop(uid, None)
-                continue
-            change = book.put(*entry(uid, text, route_text=route_text))
-            if change is Change.TAKEN:
-                wanted[uid] = entry(uid, text, route_text=route_text)
-            elif change is Change.FULL:
-                others = [each for other, each in wanted.items() if other != uid]
-                tried = shard_with([*others, entry(uid, text, route_text=route_text)])
-                assert max(map(len, encode_shard(5, tried).values())) >= SMALL_BYTES
-            assert change is not Change.NONE or wanted[uid] == entry(uid, text, route_text=route_text)
-            assert max(map(len, book.files(5).values())) <= SMALL_BYTES
-        assert {uid: (book.route(uid), book.keys(uid)) for uid in book.uids()} == wanted
-
-
-def test_the_bound_is_used_but_for_a_small_rest() -> None:
-    book = DesiredBook()
-    free = MAX_FILE_BYTES
-    for number, uid in enumerate(uids_in(5, 200)):
-        free = MAX_FILE_BYTES - len(book.files(5)[keys_file(5)])
-        if book.put(*entry(uid, str(number) * 5000)) is Change.FULL:
-            break
-    assert 0 <= free < 20_000
-    assert len(book) > 50
-
-
-def test_a_full_shard_keeps_what_was_there_and_takes_it_again_when_there_is_room() -> None:
-    large = "x" * (MAX_FILE_BYTES - 2000)
-    book = book_with(entry(ONE, large), entry(TWO, "small"))
-    before = book.files(5)
-    assert book.put(*entry(TWO, large)) is Change.FULL
-    assert book.files(5) == before
-    assert book.put(*entry(ONE, "smaller")) is Change.TAKEN
-    assert book.put(*entry(TWO, large)) is Change.TAKEN
+    files = encode_shard(6, shard_with([entry(ONE)]))
+    book.load(6, files)
+    assert book.put(*entry(ONE)) is Change.NONE
+    assert (book.place(ONE), list(book.uids()), book.files(6)) == (6, [ONE], files)
 
 
 # ---- what senders serve ----------------------------------------------------------------------------------------------
@@ -363,4 +310,4 @@ def test_a_type_that_no_longer_fits_lets_a_smaller_one_in() -> None:
 
 def test_the_representation_of_a_book_shows_no_secret() -> None:
     book = book_with((route(ONE), secret_keys(ONE)))
-    assert CANARY not in repr([book, book._left, *(shard.entries for shard in book._shards.values())])
+    assert CANARY not in repr([book, book._remembered, *(shard.entries for shard in book._shards.values())])

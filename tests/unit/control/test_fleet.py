@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from doubles.books import CANARY, route, secret_keys
 from hookline.bookfiles import digest_of
-from hookline.control.fleet import Fleet
+from hookline.control.book import Change
+from hookline.control.fleet import Fleet, NoRoom
 from hookline.control.observed import Key
 from hookline.control.senders import Report
 from hookline.control.status import Sick
 from hookline.retry import Reason
-from hookline.routes import BOOK_SHARDS, index_file, shard_of
+from hookline.routes import BOOK_SHARDS, RouteState, index_file, shard_of
 
 SHARD = shard_of("u1", BOOK_SHARDS)
 SICK = Sick("2026-01-01T00:00:00Z", Reason.TIMEOUT, None)
@@ -36,7 +39,7 @@ BEHIND = Report({}, {})
 def test_a_webhook_is_programmed_when_every_ready_sender_serves_it() -> None:
     found = fleet()
     assert found.take_reports({"a": up_to_date(found), "b": up_to_date(found)}) == {"u1"}
-    condition = found.programmed("u1", full=False)
+    condition = found.programmed("u1")
     assert (condition.type, condition.status, condition.reason) == ("Programmed", "True", "Programmed")
     assert found.take_reports({"a": up_to_date(found), "b": up_to_date(found)}) == set()
 
@@ -45,7 +48,7 @@ def test_one_sender_that_is_behind_or_silent_keeps_it_pending() -> None:
     for other in (BEHIND, None):
         found = fleet()
         assert found.take_reports({"a": up_to_date(found), "b": other}) == set()
-        condition = found.programmed("u1", full=False)
+        condition = found.programmed("u1")
         assert (condition.status, condition.reason) == ("False", "Pending")
         assert "of 2 senders" in condition.message
 
@@ -53,7 +56,7 @@ def test_one_sender_that_is_behind_or_silent_keeps_it_pending() -> None:
 def test_without_a_ready_sender_the_condition_says_whom_to_ask() -> None:
     found = fleet()
     assert found.take_reports({}) == set()
-    condition = found.programmed("u1", full=False)
+    condition = found.programmed("u1")
     assert (condition.status, condition.reason) == ("False", "NoSenders")
     assert "administrators" in condition.message
 
@@ -62,28 +65,47 @@ def test_what_was_served_once_stays_programmed_when_senders_go() -> None:
     found = fleet()
     found.take_reports({"a": up_to_date(found)})
     found.take_reports({})
-    assert found.programmed("u1", full=False).status == "True"
+    assert found.programmed("u1").status == "True"
 
 
-def test_a_full_shard_says_so_whatever_senders_serve() -> None:
-    found = fleet()
-    found.take_reports({"a": up_to_date(found)})
-    condition = found.programmed("u1", full=True)
-    assert (condition.status, condition.reason) == ("False", "BookFull")
+@pytest.mark.parametrize(
+    ("found", "reason", "words"),
+    [
+        (NoRoom(Change.FULL, None), "BookFull", ("is not called", "another Dispatcher")),
+        (NoRoom(Change.SHARE, RouteState.DISABLED), "BookFull", ("is not called", "share", "delete some")),
+        (NoRoom(Change.SHARE, RouteState.ACTIVE), "BookFull", ("before stays in force", "share")),
+        (NoRoom(Change.FULL, RouteState.HELD, old_secrets=True), "BookFull", ("is not called", "deliveries wait")),
+        (
+            NoRoom(Change.FULL, RouteState.ACTIVE, old_secrets=True),
+            "RotationRefused",
+            ("signing key goes on signing calls", "hookline.dev/allow-webhooks", "has no room"),
+        ),
+    ],
+)
+def test_what_found_no_room_says_so_whatever_senders_serve_and_what_is_in_force(
+    found: NoRoom, reason: str, words: tuple[str, ...]
+) -> None:
+    its = fleet()
+    its.take_reports({"a": up_to_date(its)})
+    condition = its.programmed("u1", found)
+    assert (condition.status, condition.reason) == ("False", reason)
+    assert all(each in condition.message for each in words)
+    # An Event's note is cut there.
+    assert len(condition.message) < 1024
 
 
 def test_a_webhook_that_one_sender_does_not_understand_says_so_until_no_sender_of_that_version_is_left() -> None:
     found = fleet()
     old = replace(up_to_date(found), unread={"u1": "it needs filter"})
     assert found.take_reports({"a": up_to_date(found), "b": old}) == {"u1"}
-    condition = found.programmed("u1", full=False)
+    condition = found.programmed("u1")
     assert (condition.status, condition.reason) == ("False", "SenderTooOld")
     assert "it needs filter" in condition.message
     assert found.take_reports({"a": up_to_date(found), "b": old}) == set()
     # One that does not answer now has not changed its version.
     assert found.take_reports({"a": up_to_date(found), "b": None}) == set()
     assert found.take_reports({"a": up_to_date(found)}) == {"u1"}
-    assert found.programmed("u1", full=False).status == "True"
+    assert found.programmed("u1").status == "True"
 
 
 def test_an_endpoint_turns_sick_and_well_once_each() -> None:

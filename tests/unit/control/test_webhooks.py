@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from hookline.bookfiles import digest_of
-from hookline.control import book as book_module
+from doubles.books import route as route_of
+from hookline.bookfiles import digest_of, encode_shard, routes_file
 from hookline.control import webhooks as webhooks_module
+from hookline.control.book import Change, DesiredBook
 from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Forbidden
 from hookline.control.context import Context, Identity
 from hookline.control.fleet import Fleet
@@ -24,7 +26,17 @@ from hookline.control.senders import Report
 from hookline.control.status import Sick
 from hookline.control.webhooks import FULL_SECONDS, PATIENCE_SECONDS, Webhooks
 from hookline.retry import Reason
-from hookline.routes import MAX_RETIRED_KEYS, ROTATION_SECONDS, Keys, Route, RouteState, index_file
+from hookline.routes import (
+    BOOK_SHARDS,
+    MAX_RETIRED_KEYS,
+    ROTATION_SECONDS,
+    Keys,
+    Route,
+    RouteState,
+    index_file,
+    shard_of,
+    shard_with,
+)
 from hookline.signing import public_key
 from unit.control import clock
 from unit.control.objects import OWN, Manifest, dispatcher, event_type, secret, webhook
@@ -111,6 +123,8 @@ class Stage:
             key = await queue.take()
             if key.work == "Webhook":
                 await self.webhooks.reconcile((key.namespace, key.name))
+            elif key.work == "Room":
+                self.webhooks.try_again(key.name)
             elif key.work == "Shard":
                 self.shards.add(key)
                 fleet = self.context.fleets.get(key.namespace)
@@ -134,6 +148,9 @@ class Stage:
     def conditions(self, place: tuple[str, str] = PLACE) -> dict[str, tuple[str, str]]:
         status = self.api.objects[place].get("status") or {"conditions": []}
         return {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
+
+    def without_room(self, *, before: bool) -> int:
+        return self.webhooks.without_room(called=before)
 
     @property
     def events(self) -> list[Manifest]:
@@ -532,22 +549,175 @@ async def test_routes_that_no_webhook_stands_for_are_forgotten_at_the_start() ->
     assert list(stage.fleet.book.uids()) == ["uid-of-two"]
 
 
-def test_a_webhook_that_does_not_fit_says_so_and_is_tried_again_when_there_may_be_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+# ---- no room ---------------------------------------------------------------------------------------------------------
+
+ROOM_BYTES = 4000
+"""Of a shard here: a Webhook fits beside the one that fills most of it."""
+
+NO_ROOM_BYTES = 2000
+"""Then what is there may stay as it is."""
+
+
+def full_stage() -> Stage:
+    """With one signed Webhook, and another one in each shard of the book."""
+    stage = signed_stage()
+    stage.fleet.book = DesiredBook(ROOM_BYTES)
+    for number in range(BOOK_SHARDS):
+        uids = (f"other-{each}" for each in range(100_000))
+        uid = next(each for each in uids if shard_of(each, BOOK_SHARDS) == number)
+        filler = [(route_of(uid, namespace="greedy"), Keys(uid=uid, ca_pem="x" * 1100))]
+        stage.fleet.book.load(number, encode_shard(number, shard_with(filler)))
+    return stage
+
+
+async def ready_stage() -> Stage:
+    """Ready, and then the room around it was taken."""
+    stage = full_stage()
+    await stage.load()
+    assert stage.conditions() == WELL
+    stage.fleet.book.capacity_bytes = NO_ROOM_BYTES
+    stage.api.writes.clear()
+    return stage
+
+
+LONG_URL = {**SIGNED, "url": f"https://example.com/{'p' * 1900}"}
+
+
+def test_a_new_webhook_that_finds_no_room_says_so_and_is_tried_again_when_there_may_be_some() -> None:
     async def scenario() -> None:
-        stage = Stage()
-        monkeypatch.setattr(book_module, "MAX_FILE_BYTES", 600)
-        stage.put(WEBHOOKS, webhook(spec={"url": f"https://example.com/?{'x' * 700}"}))
+        stage = full_stage()
+        stage.fleet.book.capacity_bytes = NO_ROOM_BYTES
+        stage.put(WEBHOOKS, webhook(spec=SIGNED))
         await stage.load()
         assert stage.conditions()["Programmed"] == ("False", "BookFull")
         assert stage.conditions()["Ready"] == ("False", "BookFull")
-        monkeypatch.setattr(book_module, "MAX_FILE_BYTES", 6000)
+        assert stage.conditions()["Delivering"] == ("False", "BookFull")
+        assert (stage.without_room(before=True), stage.without_room(before=False)) == (0, 1)
+        writes = len(stage.api.writes)
+        stage.fleet.book.capacity_bytes = ROOM_BYTES
         await asyncio.sleep(FULL_SECONDS + 1)
         await stage.load()
-        assert stage.conditions() == UNSIGNED
+        # Nobody made room, and to look at what was refused costs CPU.
+        assert len(stage.api.writes) == writes
+        stage.fleet.book.remove(next(iter(stage.fleet.book.uids())))
+        await asyncio.sleep(FULL_SECONDS + 1)
+        await stage.load()
+        assert stage.conditions() == WELL
+        assert stage.without_room(before=False) == 0
 
     clock.run(scenario())
+
+
+async def test_a_key_is_replaced_also_when_the_book_has_no_room() -> None:
+    stage = await ready_stage()
+    stage.put(SECRETS, secret("keys", {"secret": WHSECS[1].encode()}))
+    await stage.load()
+    assert stage.keys().signing_at(stage.now.timestamp()) == (WHSECS[1], WHSECS[0])
+    assert stage.conditions() == WELL
+
+
+async def test_a_change_that_finds_no_room_leaves_the_version_before_in_force_and_says_so() -> None:
+    stage = await ready_stage()
+    before = (stage.route(), stage.keys())
+    stage.put(WEBHOOKS, webhook(spec=LONG_URL, generation=2))
+    with capture_logs() as logs:
+        for _ in range(3):
+            stage.context.add(stage.context.observed.all_keys())
+            await stage.load()
+    assert (stage.route(), stage.keys()) == before
+    assert stage.conditions()["Ready"] == ("False", "BookFull")
+    assert stage.conditions()["Delivering"] == ("Unknown", "Pending")
+    assert (stage.without_room(before=True), stage.without_room(before=False)) == (1, 0)
+    assert [each["reason"] for each in stage.events] == ["BookFull"]
+    assert [each["event"] for each in logs] == ["no room in the route book"]
+
+
+async def test_a_rotation_that_finds_no_room_is_told_by_condition_event_log_and_metric() -> None:
+    """Also where another change was refused before it, and without the keys."""
+    stage = await ready_stage()
+    stage.put(WEBHOOKS, webhook(spec=LONG_URL, generation=2))
+    await stage.load()
+    with capture_logs() as logs:
+        stage.put(SECRETS, secret("keys", {"secret": WHSECS[1].encode()}))
+        await stage.load()
+    assert stage.keys().signing == WHSECS[0]
+    assert stage.conditions()["Programmed"] == ("False", "RotationRefused")
+    assert stage.conditions()["Ready"] == ("False", "RotationRefused")
+    assert [(each["type"], each["reason"]) for each in stage.events][-1] == ("Warning", "RotationRefused")
+    assert "signing key goes on signing" in stage.events[-1]["note"]
+    assert stage.without_room(before=True) == 1
+    (line,) = logs
+    assert (line["log_level"], line["webhook"]) == ("warning", "team/hook")
+    assert "secrets from before go on" in line["what"]
+    assert "whsec_" not in f"{logs}{stage.api.writes}"
+
+
+async def test_a_webhook_that_was_stopped_and_finds_no_room_to_begin_again_says_that_deliveries_wait() -> None:
+    stage = await ready_stage()
+    stage.delete(SECRETS, secret("keys"))
+    await stage.load()
+    stage.fleet.book.capacity_bytes = 100
+    stage.put(WEBHOOKS, webhook(spec=LONG_URL, generation=2))
+    stage.put(SECRETS, secret("keys", {"secret": WHSECS[1].encode()}))
+    await stage.load()
+    assert stage.conditions()["Ready"] == ("False", "BookFull")
+    assert stage.conditions()["Delivering"] == ("False", "BookFull")
+    assert "deliveries wait" in stage.events[-1]["note"]
+    assert (stage.without_room(before=True), stage.without_room(before=False)) == (0, 1)
+
+
+STOPS: list[Callable[[Stage], None]] = [
+    lambda stage: stage.delete(SECRETS, secret("keys")),
+    lambda stage: stage.put(WEBHOOKS, webhook(spec={**LONG_URL, "enabled": False}, generation=2)),
+    lambda stage: stage.put(WEBHOOKS, webhook(spec={**LONG_URL, "paused": True}, generation=2)),
+    lambda stage: stage.put(WEBHOOKS, webhook(spec={**LONG_URL, "event": "unheard"}, generation=2)),
+    lambda stage: stage.put(WEBHOOKS, webhook(spec={**LONG_URL, "url": "no url"}, generation=2)),
+]
+
+
+@pytest.mark.parametrize("stop", STOPS)
+async def test_what_stops_calls_takes_effect_also_when_the_book_has_no_room(stop: Callable[[Stage], None]) -> None:
+    stage = await ready_stage()
+    stop(stage)
+    await stage.load()
+    assert stage.route().state is not RouteState.ACTIVE
+    assert stage.keys().signing is None
+    assert stage.without_room(before=True) == 0
+    assert stage.conditions()["Ready"][1] != "RotationRefused"
+
+
+async def test_a_webhook_that_moves_to_another_shard_has_both_written_and_is_in_one_when_it_is_served() -> None:
+    stage = signed_stage()
+    stage.fleet.book = DesiredBook(ROOM_BYTES)
+    home = stage.fleet.book.place("uid-of-hook")
+    uid = next(each for each in map(str, range(100_000)) if shard_of(each, BOOK_SHARDS) == home)
+    filler = [(route_of(uid, namespace="greedy"), Keys(uid=uid, ca_pem="x" * 1100))]
+    stage.fleet.book.load(home, encode_shard(home, shard_with(filler)))
+    await stage.load()
+    assert stage.fleet.book.place("uid-of-hook") == home
+    stage.shards.clear()
+    stage.put(WEBHOOKS, webhook(spec={**SIGNED, "headers": [{"name": "X-Long", "value": "v" * 1200}]}, generation=2))
+    await stage.load()
+    await stage.load()
+    assert stage.conditions() == WELL
+    assert stage.fleet.book.place("uid-of-hook") == home + 1
+    assert stage.shards == {stage.fleet.key_of(home), stage.fleet.key_of(home + 1)}
+    assert b"uid-of-hook" not in stage.fleet.book.files(home)[routes_file(home)]
+
+
+def test_a_webhook_that_was_taken_before_there_was_a_bound_stays_until_it_grows() -> None:
+    stage = Stage()
+    headers = [{"name": f"X-{number}", "value": "v" * 4000} for number in range(30)]
+    stage.put(WEBHOOKS, webhook(spec={"headers": headers}))
+    (seen,) = stage.context.observed.webhooks.values()
+    verdict = stage.webhooks.place(seen)
+    assert verdict is not None
+    assert verdict.secrets_resolved.reason == "TooLarge"
+    keys = Keys(uid="uid-of-hook", headers=tuple((each["name"], each["value"]) for each in headers))
+    assert stage.fleet.book.put(route_of("uid-of-hook"), keys) is Change.TAKEN
+    verdict = stage.webhooks.place(seen)
+    assert verdict is not None
+    assert (verdict.ready.status, stage.keys()) == ("True", keys)
 
 
 # ---- neighbours, endpoints, writes -----------------------------------------------------------------------------------
