@@ -22,12 +22,14 @@ import httpx
 import pytest
 import standardwebhooks
 import yaml
+from aiohttp import web
 
 from hookline.catalogue import EVENTS
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.listen import listen
 from hookline.local.calls_shown import call_line, call_record, call_row, shown_url
 from hookline.local.receiver import ReceivedCall, new_secret
+from hookline.local.receiver_folder import ReceiverFolderUnusable, kept_in
 from hookline.local.samples import LISTEN_MARK
 from hookline.signing import Ed25519Key
 from hookline.webhook import Webhook
@@ -72,6 +74,14 @@ class Listening:
         out, err = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for what outlives the command, in place of the user's own."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
 
 
 @asynccontextmanager
@@ -145,12 +155,12 @@ async def test_each_call_is_one_line_and_the_end_is_a_summary(tmp_path: Path) ->
     file = tmp_path / "webhooks.yaml"
     async with listening("--manifests", str(file)) as running:
         await running.greeting(running.stdout)
-        assert f"hookline run {file} --allow-cidr 127.0.0.1/32" in (await running.stdout.readline()).decode()
+        assert f"hookline run {file} --allow-cidr 127.0.0.0/8" in (await running.stdout.readline()).decode()
         reached = Reached.by(file)
         assert reached.url.startswith(f"{running.url}/")
         assert await reached.call(f"?token={CANARY}") == 200
         verified = (await running.stdout.readline()).decode()
-        await reached.call(webhook_id="msg_2")
+        assert await reached.call(webhook_id="msg_2") == 401
         refused = (await running.stdout.readline()).decode()
         code, out, err = await running.end()
 
@@ -216,6 +226,91 @@ async def test_json_is_one_object_a_line_and_alone_on_standard_output(tmp_path: 
     }
     assert (bare["verified"], bare["reason"], bare["attempt"]) == ("no", "no signature", None)
     assert (code, err) == (0, "Calls: 2 (1 verified, 1 not verified)\n")
+
+
+async def test_calls_that_do_not_verify_are_taken_when_told_so_and_do_not_count_as_answers(tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.yaml"
+    async with listening("--answer", "503:1", "--answer", "204", "--manifests", str(file)) as running:
+        await running.greeting(running.stdout)
+        await running.stdout.readline()
+        reached = Reached.by(file)
+        assert [await reached.post("", {"webhook-id": "msg_1"}), await reached.call(), await reached.call()] == [
+            401,
+            503,
+            204,
+        ]
+    async with listening("--take-unverified", "--manifests", str(file)) as running:
+        await running.greeting(running.stdout)
+        await running.stdout.readline()
+        assert await Reached.by(file).post("", {}) == 200
+
+
+async def test_headers_and_body_are_shown_when_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.yaml"
+    async with listening("--headers", "--body", "--manifests", str(file)) as running:
+        await running.greeting(running.stdout)
+        await running.stdout.readline()
+        await Reached.by(file).call(x_own="a\tb")
+        _, out, _ = await running.end()
+    assert "    x-own: a\\tb\n" in out
+    assert f"    {BODY.decode()}\n" in out
+    async with listening("--json", "--headers", "--body", "--manifests", str(file)) as running:
+        await running.greeting(running.stderr)
+        await running.stderr.readline()
+        await Reached.by(file).call()
+        _, out, _ = await running.end()
+    shown = json.loads(out)
+    assert shown["body"] == BODY.decode()
+    assert ["webhook-id", "msg_1"] in shown["headers"]
+
+
+async def test_manifests_of_an_earlier_start_reach_it_and_its_files_are_private(tmp_path: Path, state: Path) -> None:
+    file = tmp_path / "webhooks.yaml"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with listening("--port", str(port), "--manifests", str(file)) as running:
+        await running.greeting(running.stdout)
+        await running.stdout.readline()
+    earlier = Reached.by(file)
+    async with listening("--port", str(port)) as running:
+        await running.greeting(running.stdout)
+        assert await earlier.call() == 200
+    modes = {each.name: each.stat().st_mode & 0o777 for each in (state / "hookline-listen").iterdir()}
+    assert modes == {"ca.crt": 0o600, "ca.key": 0o600, "secret": 0o600}
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "ca.key", "secret"])
+def test_a_damaged_file_is_one_error_that_says_what_to_do(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "kept"
+    kept_in(folder)
+    (folder / name).write_bytes(b"\xff damaged")
+    with pytest.raises(ReceiverFolderUnusable, match="delete that folder"):
+        kept_in(folder)
+
+
+async def test_calls_are_forwarded_as_they_came_and_the_answer_comes_back(tmp_path: Path) -> None:
+    seen: list[tuple[str, str, bytes]] = []
+
+    async def application(request: web.Request) -> web.Response:
+        seen.append((request.path_qs, request.headers["webhook-id"], await request.read()))
+        return web.Response(status=503, headers={"Retry-After": "7"}, text="busy")
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", application)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    file, base = tmp_path / "webhooks.yaml", f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with listening("--forward-to", base, "--manifests", str(file)) as running:
+        assert f"passing on to {base};" in await running.greeting(running.stdout)
+        await running.stdout.readline()
+        reached = Reached.by(file)
+        assert await reached.call("?a=%2F") == 503
+        assert await reached.post("", {}) == 401
+        await runner.cleanup()
+        assert await reached.call() == 502
+    assert seen == [("/identitycreated?a=%2F", "msg_1", BODY)]
 
 
 async def test_a_private_key_goes_into_the_manifests_and_its_public_one_is_enough_to_verify(tmp_path: Path) -> None:

@@ -30,9 +30,14 @@ def help_if_alone(context: typer.Context) -> None:
 
 
 def default_data() -> Path:
-    """Where `hookline run` keeps its data unless told otherwise (XDG Base Directory Specification)."""
+    """Where `hookline run` keeps its data unless told otherwise."""
+    return default_state("hookline")
+
+
+def default_state(name: str) -> Path:
+    """A folder of this user for what outlives a command (XDG Base Directory Specification)."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "hookline"
+    return Path(state) / name
 
 
 def nats_address(nats: str | None, data: Path) -> str:

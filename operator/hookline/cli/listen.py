@@ -26,12 +26,14 @@ import typer
 from pydantic import ValidationError
 
 from hookline import catalogue
-from hookline.cli.common import run_until_signal
+from hookline.cli.common import default_state, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.headers import header_value_problem
 from hookline.local import samples
-from hookline.local.calls_shown import call_line, call_record
-from hookline.local.receiver import ALWAYS_OK, HOST, Answer, ReceivedCall, Receiver, new_secret, parse_answer
+from hookline.local.calls_shown import NO_DETAILS, Details, call_details, call_line, call_record
+from hookline.local.forward import Forwarder
+from hookline.local.receiver import ALWAYS_OK, HOST, Answer, ReceivedCall, Receiver, parse_answer
+from hookline.local.receiver_folder import Kept, ReceiverFolderUnusable, kept_in
 from hookline.local.verification import Verifier
 from hookline.resource import problems_of
 from hookline.signing import PUBLIC_PREFIX, SigningKeyError, split_keys
@@ -49,7 +51,7 @@ SigningSecret = Annotated[
     typer.Option(
         metavar="KEYS",
         help="Key to verify with: whsec_..., whsk_... or whpk_...; several in one argument, with spaces between.",
-        show_default="a new whsec_...",
+        show_default="its own, made once",
     ),
 ]
 HeaderSecret = Annotated[
@@ -87,6 +89,19 @@ Target = Annotated[
         "They hold the secret: FILE can be read by you only.",
     ),
 ]
+Forward = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Pass calls on to an application, such as http://localhost:3000, and answer as it does.",
+    ),
+]
+Unverified = Annotated[
+    bool, typer.Option("--take-unverified", help="Treat a call that does not verify like any other; else it gets 401.")
+]
+Folder = Annotated[
+    Path | None, typer.Option(help="Folder for its CA and its secret.", show_default="~/.local/state/hookline-listen")
+]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object for each call.")]
 
 
@@ -98,11 +113,16 @@ def listen(
     delay_seconds: Delay = 0,
     event: Events = None,
     manifests: Target = None,
+    forward_to: Forward = None,
+    take_unverified: Unverified = False,
+    headers: Annotated[bool, typer.Option("--headers", help="Show the headers of each call, secrets too.")] = False,
+    body: Annotated[bool, typer.Option("--body", help="Show the body of each call.")] = False,
+    data: Folder = None,
     as_json: JsonLines = False,
 ) -> None:
     """Receive calls on this machine over TLS, verify each and print it, until Ctrl-C.
 
-    The receiver makes its own throw-away CA at each start: manifests of an earlier start no longer reach it.
+    The receiver keeps its CA and its secret: manifests of an earlier start reach it, as long as the port is the same.
 
     Example: hookline listen --manifests webhooks.yaml --answer 503:2 --answer 200
     """
@@ -112,21 +132,33 @@ def listen(
         raise WrongInput("--event chooses what the manifests subscribe to; add --manifests FILE or --manifests -")
     if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
         raise WrongInput(f"--delay-seconds: write a number from 0 to {MAX_DELAY_SECONDS}")
+    if answer and forward_to:
+        raise WrongInput("--answer and --forward-to: only one of them can say what to answer")
     answers = [_answer(text) for text in answer or []] or ALWAYS_OK
     header = _header(header_secret)
-    key = _signing_secret(secret, goes_into_manifests=manifests is not None and header is None)
+    kept = _kept(data or default_state("hookline-listen"))
+    key = _signing_secret(secret, goes_into_manifests=manifests is not None and header is None) or kept.secret
     offer = _Offer(manifests, _events(event), header[1] if header else key, header[0] if header else None)
     offer.check()
     receiver_for = partial(
-        Receiver, secret=key, header_secret=header, port=port, answers=answers, delay_seconds=delay_seconds
+        Receiver,
+        secret=key,
+        header_secret=header,
+        port=port,
+        answers=answers,
+        delay_seconds=delay_seconds,
+        ca=kept.ca,
+        refuse_unverified=not take_unverified,
+        forward=_forwarder(forward_to),
     )
+    told = f"answering each delivery with {_told(answers)}" if forward_to is None else f"passing on to {forward_to}"
 
     async def work(stop: asyncio.Event) -> None:
-        report = _Report(as_json, offer.on_stdout, stop)
+        report = _Report(as_json, offer.on_stdout, stop, Details(headers, body))
         receiver = receiver_for(on_call=report.call)
         await _start(receiver, port)
         try:
-            report.say(f"Listening on {receiver.url}, answering each delivery with {_told(answers)}; Ctrl-C ends")
+            report.say(f"Listening on {receiver.url}, {told}; Ctrl-C ends")
             for line in offer.make(receiver):
                 report.say(line)
             await stop.wait()
@@ -144,6 +176,7 @@ class _Report:
     as_json: bool
     stdout_is_taken: bool
     stop: asyncio.Event
+    details: Details = NO_DETAILS
     calls: int = 0
     verified: int = 0
 
@@ -155,9 +188,9 @@ class _Report:
         self.calls += 1
         self.verified += call.is_verified
         if self.as_json:
-            self._print(json.dumps(call_record(call)), sys.stdout)
+            self._print(json.dumps(call_record(call, self.details)), sys.stdout)
         else:
-            self._print(call_line(call), self.human)
+            self._print("\n".join([call_line(call), *call_details(call, self.details)]), self.human)
 
     def say(self, line: str) -> None:
         self._print(line, self.human)
@@ -208,7 +241,7 @@ class _Offer:
             _hand_over(text)
             return [*notes, "The manifests that reach it are on standard output"]
         _write_private(Path(self.target), text)
-        command = f"hookline run {shlex.quote(self.target)} --allow-cidr {HOST}/32"
+        command = f"hookline run {shlex.quote(self.target)} --allow-cidr 127.0.0.0/8"
         return [*notes, f"Wrote the manifests that reach it; use them with: {command}"]
 
 
@@ -224,10 +257,24 @@ def _told(answers: Sequence[Answer]) -> str:
     return ", then ".join([*(f"{answer.times or 1} x {answer.code}" for answer in first), str(last.code)])
 
 
+def _kept(folder: Path) -> Kept:
+    try:
+        return kept_in(folder.absolute())
+    except ReceiverFolderUnusable as error:
+        raise NotAchieved(f"--data: {error}") from None
+
+
+def _forwarder(url: str | None) -> Forwarder | None:
+    try:
+        return Forwarder(url) if url is not None else None
+    except ValueError as error:
+        raise WrongInput(f"--forward-to: {error}") from None
+
+
 def _signing_secret(given: str | None, *, goes_into_manifests: bool) -> str:
     """The keys to verify with, with spaces between them. A public key is enough unless somebody is to sign with it."""
     if given is None:
-        return new_secret()
+        return ""
     words = given.split()
     public = [word for word in words if word.startswith(PUBLIC_PREFIX) and not goes_into_manifests]
     private = " ".join(word for word in words if word not in public)

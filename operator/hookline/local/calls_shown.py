@@ -1,17 +1,30 @@
 """How received calls are shown: as a short row, as a whole line, or as a JSON object.
 
-Decides what of a call is shown. It never shows header values, bodies or the values of a query, and it never prints.
+Decides what of a call is shown. It never shows the values of a query, shows headers and bodies only when they were
+asked for, and never prints.
 What the caller sent is shown in ASCII with escapes, so that it cannot steer a terminal.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC
 
 from hookline.catalogue import EVENTS
 from hookline.local.receiver import ReceivedCall
 
 EVENT_COLUMNS = max(len(event.name) for event in EVENTS)
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is shown of a call beside its line."""
+
+    headers: bool = False
+    body: bool = False
+
+
+NO_DETAILS = Details()
 
 
 def call_row(call: ReceivedCall) -> str:
@@ -35,8 +48,21 @@ def call_line(call: ReceivedCall) -> str:
     return "  ".join(words)
 
 
-def call_record(call: ReceivedCall) -> dict[str, str | int | None]:
+def call_details(call: ReceivedCall, details: Details) -> list[str]:
+    """Lines below that of a call: its headers and its body as they came, as far as they were asked for."""
+    lines = [f"    {_shown(name)}: {_shown(value)}" for name, value in call.headers.items()] if details.headers else []
+    if details.body:
+        lines += [f"    {_shown(line)}" for line in _text(call.body).splitlines() or [""]]
+    return lines
+
+
+def call_record(call: ReceivedCall, details: Details = NO_DETAILS) -> dict[str, object]:
     """The JSON object of a call. `verified` is how it was (`signature`, `header`) or `no`, with the `reason`."""
+    more: dict[str, object] = {}
+    if details.headers:
+        more["headers"] = [[_ascii_safe(name), _ascii_safe(value)] for name, value in call.headers.items()]
+    if details.body:
+        more["body"] = _text(call.body)
     return {
         "time": _iso(call),
         "event": call.event_type,
@@ -48,6 +74,7 @@ def call_record(call: ReceivedCall) -> dict[str, str | int | None]:
         "verified": call.verified,
         "reason": call.reason,
         "bodyBytes": len(call.body),
+        **more,
     }
 
 
@@ -59,6 +86,15 @@ def shown_url(call: ReceivedCall) -> str:
 def _shown_path(call: ReceivedCall) -> str:
     path, question_mark, _ = call.path_and_query.partition("?")
     return _shown(path) + ("?…" if question_mark else "")
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "backslashreplace")
+
+
+def _ascii_safe(text: str) -> str:
+    """Without half surrogate pairs, by which aiohttp says that a header is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _shown(text: str) -> str:

@@ -1,7 +1,7 @@
 """A real TLS receiver to try Hookline on: it verifies each call and answers as it was told.
 
 Decides whether a call is verified and which status it gets. It never listens beyond 127.0.0.1, never stores or prints
-a call (`on_call` does), and never answers otherwise because a call was not verified.
+a call (`on_call` does).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import trustme
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from hookline.local.forward import Forwarder
 from hookline.local.verification import Verifier
 
 HOST = "127.0.0.1"
@@ -81,12 +82,13 @@ class ReceivedCall:
 
 
 class Receiver:
-    """An HTTPS server on 127.0.0.1 with a certificate from its own CA, which lives as long as this object.
+    """An HTTPS server on 127.0.0.1 with a certificate from `ca`, or from one that lives as long as this object.
 
     `secret` holds the signing keys (`whsec_...`, `whsk_...` or `whpk_...`), with whitespace between them;
     `header_secret` a header's name and the value expected in it, for Webhooks of the scheme `Header`. `answers` is
-    applied to each webhook-id by itself. `on_call` is called in the event loop once for each POST, before the answer is
-    sent and before `delay_seconds` pass.
+    applied to each webhook-id by itself. With `refuse_unverified` a call that does not verify gets 401. `forward`
+    passes a call on, and its answer is the answer. `on_call` is called in the event loop once for each POST, before the
+    answer is sent and before `delay_seconds` pass.
     """
 
     def __init__(
@@ -98,6 +100,9 @@ class Receiver:
         port: int = 0,
         answers: Sequence[Answer] = ALWAYS_OK,
         delay_seconds: float = 0,
+        ca: trustme.CA | None = None,
+        refuse_unverified: bool = False,
+        forward: Forwarder | None = None,
     ) -> None:
         self._signatures = Verifier(secret.split())
         self._header_secret = header_secret
@@ -106,7 +111,9 @@ class Receiver:
         self._delay_seconds = delay_seconds
         self._on_call = on_call
         self._calls_by_id: Counter[str] = Counter()
-        self._ca = trustme.CA(organization_name="Hookline throw-away CA")
+        self._ca = ca or trustme.CA(organization_name="Hookline throw-away CA")
+        self._refuse_unverified = refuse_unverified
+        self._forward = forward
         self._runner: web.AppRunner | None = None
         self._url = ""
 
@@ -131,6 +138,8 @@ class Receiver:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._forward is not None:
+            await self._forward.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -166,11 +175,17 @@ class Receiver:
         except web.HTTPRequestEntityTooLarge:
             self._report(request, b"", 413, "no", f"body larger than {MAX_BODY_BYTES} bytes, not read")
             raise
-        code = self._next_code(request.headers.get("webhook-id", ""))
-        self._report(request, body, code, *self._verify(request.headers, body))
+        verified, reason = self._verify(request.headers, body)
+        if self._refuse_unverified and verified == "no":
+            answer = web.Response(status=401, text=f"{reason}\n")
+        elif self._forward is not None:
+            answer = await self._forward.answer(request, body)
+        else:
+            answer = web.Response(status=self._next_code(request.headers.get("webhook-id", "")))
+        self._report(request, body, answer.status, verified, reason)
         if self._delay_seconds:
             await asyncio.sleep(self._delay_seconds)
-        return web.Response(status=code)
+        return answer
 
     def _next_code(self, webhook_id: str) -> int:
         earlier = self._calls_by_id[webhook_id]

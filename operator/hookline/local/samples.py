@@ -35,6 +35,10 @@ The label lends this Secret to Webhooks of its namespace; without it, it is not 
 The value is an example: do not keep real ones in version control."""
 
 
+LISTEN_SCHEDULE_SECONDS = (1, 2, 5, 10)
+"""Whoever tries failures wants to see how they end."""
+
+
 def webhook(
     name: str,
     *,
@@ -47,6 +51,7 @@ def webhook(
     header_name: str | None = None,
     headers: Sequence[Manifest] = (),
     ca_secret_name: str | None = None,
+    schedule_seconds: Sequence[int] = (),
 ) -> Manifest:
     """A Webhook. With `header_name` the secret goes as it is into that header; otherwise it signs each call.
 
@@ -64,6 +69,8 @@ def webhook(
         spec["headers"] = list(headers)
     if ca_secret_name:
         spec["tls"] = {"caSecretRef": {"name": ca_secret_name}}
+    if schedule_seconds:
+        spec["retry"] = {"scheduleSeconds": list(schedule_seconds)}
     return {"apiVersion": API_VERSION, "kind": "Webhook", "metadata": _metadata(name, namespace), "spec": spec}
 
 
@@ -120,6 +127,7 @@ def listen_manifests(
             secret_name=secret_name,
             header_name=header_name,
             ca_secret_name=ca_name,
+            schedule_seconds=LISTEN_SCHEDULE_SECONDS,
         )
         for event in events
     )

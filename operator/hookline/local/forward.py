@@ -1,0 +1,52 @@
+"""Passes received calls on to an application on this machine, byte for byte, and its answers back."""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+FORWARD_SECONDS = 60.0
+
+_NOT_PASSED_ON = frozenset({"connection", "keep-alive", "te", "transfer-encoding", "upgrade", "host", "content-length"})
+"""Headers of one connection (RFC 9110, 7.6.1), and those that the client writes for itself."""
+
+_PASSED_BACK = ("Content-Type", "Content-Encoding", "Retry-After")
+
+
+class Forwarder:
+    """Forwards to `base`, such as http://localhost:3000, under the path that was called. `aclose` ends it."""
+
+    def __init__(self, base: str) -> None:
+        """Raises ValueError that says what to write."""
+        self._base = _checked(base)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def answer(self, request: web.Request, body: bytes) -> web.Response:
+        """What the application answered; 502 with the reason when it did not."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=FORWARD_SECONDS)
+            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+        url = URL(f"{self._base}{request.raw_path}", encoded=True)
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON]
+        try:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answered:
+                back = {name: answered.headers[name] for name in _PASSED_BACK if name in answered.headers}
+                return web.Response(status=answered.status, body=await answered.read(), headers=back)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return web.Response(status=502, text=f"{self._base} did not answer ({type(error).__name__})\n")
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def _checked(base: str) -> str:
+    problem = "write an address such as http://localhost:3000"
+    try:
+        url = URL(base)
+    except ValueError:
+        raise ValueError(problem) from None
+    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment or url.user:
+        raise ValueError(problem)
+    return str(url).rstrip("/")
