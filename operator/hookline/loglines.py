@@ -11,7 +11,12 @@ def line_for_people(time: str, level: str, text: str, facts: Mapping[str, object
     """One line, which cannot steer the terminal whatever the facts hold. Facts without a value are left out."""
     shown = ", ".join(_fact(name, value) for name, value in facts.items() if value is not None and value != "")
     line = f"{time}  {_BEFORE.get(level, '')}{text}{': ' if shown else ''}{shown}"
-    return line if line.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    return printable(line)
+
+
+def printable(text: str) -> str:
+    """With escapes in place of what could steer a terminal."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def duration(seconds: float) -> str:

@@ -27,7 +27,7 @@ from aiohttp import web
 from hookline.catalogue import EVENTS
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.listen import listen
-from hookline.local.calls_shown import call_line, call_record, call_row, shown_url
+from hookline.local.calls_shown import Details, call_details, call_line, call_record, call_row, shown_url
 from hookline.local.receiver import ReceivedCall, new_secret
 from hookline.local.receiver_folder import ReceiverFolderUnusable, kept_in
 from hookline.local.samples import LISTEN_MARK
@@ -556,4 +556,6 @@ def test_what_a_caller_sends_cannot_steer_the_terminal() -> None:
     assert r"\x1b[2J[red]\udcff" in call_row(hostile)
     assert call_row(hostile).isprintable()
     assert call_line(hostile).isprintable()
+    body = call(body="Zoë\n\x1b[2J".encode())
+    assert call_details(body, Details(body=True)) == ["    Zoë", r"    \x1b[2J"]
     json.dumps(call_record(hostile)).encode("ascii")

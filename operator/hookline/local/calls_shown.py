@@ -2,7 +2,7 @@
 
 Decides what of a call is shown. It never shows the values of a query, shows headers and bodies only when they were
 asked for, and never prints.
-What the caller sent is shown in ASCII with escapes, so that it cannot steer a terminal.
+What the caller sent is shown with escapes, so that it cannot steer a terminal; all but the body in ASCII.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC
 
 from hookline.catalogue import EVENTS
 from hookline.local.receiver import ReceivedCall
+from hookline.loglines import printable
 
 EVENT_COLUMNS = max(len(event.name) for event in EVENTS)
 
@@ -52,7 +53,7 @@ def call_details(call: ReceivedCall, details: Details) -> list[str]:
     """Lines below that of a call: its headers and its body as they came, as far as they were asked for."""
     lines = [f"    {_shown(name)}: {_shown(value)}" for name, value in call.headers.items()] if details.headers else []
     if details.body:
-        lines += [f"    {_shown(line)}" for line in _text(call.body).splitlines() or [""]]
+        lines += [f"    {printable(line)}" for line in _text(call.body).splitlines() or [""]]
     return lines
 
 
