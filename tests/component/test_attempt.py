@@ -435,6 +435,14 @@ async def test_webhooks_with_different_trust_share_no_connection(
     assert len(receiver.heard) == 1
 
 
+async def test_tenants_share_no_connection(caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial) -> None:
+    async with RawReceiver(tls) as receiver:
+        for tenant in ("team-a", "team-b", "team-a", "team-b"):
+            await outcome_of(caller, replace(call_to(receiver.port, trust), tenant=tenant))
+
+    assert [heard.connection for heard in receiver.heard] == [1, 2, 1, 2]
+
+
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_a_kept_connection_that_ends_under_a_call_is_replaced_at_once(
     caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, end: str

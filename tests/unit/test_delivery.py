@@ -83,7 +83,7 @@ def test_a_call_is_signed_afresh_and_carries_the_users_headers_and_query() -> No
     made = call(Delivery("u1", EVENT, 1, attempt=3), ROUTE, KEYS, now_s=1_700_000_000.9)
     headers = dict(made.headers)
     assert made.url == f"https://example.com/p?t={CANARY}"
-    assert (made.body, made.timeout_seconds) == (EVENT.body, 7)
+    assert (made.body, made.timeout_seconds, made.tenant) == (EVENT.body, 7, ROUTE.namespace)
     assert headers["webhook-timestamp"] == "1700000000"
     assert headers["webhook-signature"] == Webhook(SECRET).sign("evt_1", _at(1_700_000_000), EVENT.body.decode())
     assert (headers["hookline-attempt"], headers["X-A"]) == ("3", CANARY)

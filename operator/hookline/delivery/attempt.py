@@ -81,7 +81,8 @@ _TLS_PROBLEMS = (
 class Call:
     """One POST. `headers` are all headers but Host and Content-Length; a Host among them changes that header only.
 
-    `timeout_seconds` bounds the whole call, from the name lookup to the last byte of the answer.
+    `timeout_seconds` bounds the whole call, from the name lookup to the last byte of the answer. No connection carries
+    calls of two tenants.
     """
 
     url: str = field(repr=False)
@@ -89,6 +90,7 @@ class Call:
     body: bytes = field(repr=False)
     timeout_seconds: float
     tls: TlsMaterial | None = None
+    tenant: str = ""
 
 
 class Caller:
@@ -151,7 +153,8 @@ class Caller:
         progress.authority = target.authority
         head = _head(call, target.host)
         context = await self._contexts.get(call.tls)
-        post = Post(target, head, call.body, context, min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds), progress)
+        connect_seconds = min(CONNECT_TIMEOUT_SECONDS, call.timeout_seconds)
+        post = Post(target, head, call.body, context, connect_seconds, progress, call.tenant)
         if self._transport is None:
             self._transport = AiohttpTransport(self._policy, self._lookup(), self._proxy_credentials)
         return await self._transport.send(post)

@@ -129,7 +129,12 @@ def call(delivery: Delivery, route: Route, keys: Keys, *, now_s: float) -> Call:
     ]
     url = f"{route.url}?{keys.query}" if keys.query else route.url
     return Call(
-        url=url, headers=headers, body=event.body, timeout_seconds=route.timeout_seconds, tls=tls_material(keys)
+        url=url,
+        headers=headers,
+        body=event.body,
+        timeout_seconds=route.timeout_seconds,
+        tls=tls_material(keys),
+        tenant=route.namespace,
     )
 
 

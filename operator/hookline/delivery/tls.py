@@ -46,8 +46,8 @@ class TlsMaterial:
 class TlsContext(ssl.SSLContext):
     """A TLS context that tells the call when its handshake starts: the only place both event loops pass."""
 
-    doors: dict[str, Any]
-    """What the pool knows receivers by, by host and port: kept here so that it ends with its context."""
+    doors: dict[tuple[str, str], Any]
+    """What the pool knows receivers by, by tenant, and host and port: kept here so that it ends with its context."""
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
         current_call.get().phase = Phase.HANDSHAKE

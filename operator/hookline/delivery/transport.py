@@ -74,6 +74,7 @@ class Post:
     connect_timeout_seconds: float
     progress: Progress
     """Written to while the call runs."""
+    tenant: str
 
 
 @functools.lru_cache(maxsize=_TARGETS_KEPT)
@@ -320,21 +321,27 @@ def _is_ready(transport: asyncio.Transport, event: int) -> bool:
 
 
 class _Door(aiohttp.ClientRequest):
-    """What the pool of aiohttp knows a way to a receiver by. Never sent."""
+    """What the pool of aiohttp knows a way to a receiver by, for one tenant. Never sent."""
+
+    tenant = ""
 
     @functools.cached_property
     def connection_key(self) -> ConnectionKey:
-        """The key of the pool, which is made anew each time otherwise."""
-        return super().connection_key
+        """The key of the pool, which is made anew each time otherwise.
+
+        aiohttp knows of no proxy here, so that the field for its headers is free to tell tenants apart.
+        """
+        return super().connection_key._replace(proxy_headers_hash=hash(self.tenant))
 
 
-def _door(target: Target, context: TlsContext) -> _Door:
-    door: _Door | None = context.doors.get(target.authority)
+def _door(target: Target, context: TlsContext, tenant: str) -> _Door:
+    door: _Door | None = context.doors.get((tenant, target.authority))
     if door is None:
         if len(context.doors) >= _TARGETS_KEPT:
             context.doors.clear()
         url = yarl.URL(str(target.origin), encoded=True)
-        door = context.doors[target.authority] = _Door("POST", url, ssl=context)
+        door = context.doors[tenant, target.authority] = _Door("POST", url, ssl=context)
+        door.tenant = tenant
     return door
 
 
@@ -388,7 +395,7 @@ class AiohttpTransport:
         return await self._send(post)
 
     async def _send(self, post: Post) -> Answer:
-        door = _door(post.target, post.tls_context)
+        door = _door(post.target, post.tls_context, post.tenant)
         connection = await self._connector.connect(door, [], _timeouts(post.connect_timeout_seconds))
         try:
             answer = await _exchange(connection, post)
