@@ -29,11 +29,16 @@ class Problem:
     @property
     def field(self) -> str:
         """The path as people write it: spec.headers[0].name"""
-        steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
+        steps = "".join(f"[{step}]" if isinstance(step, int) else f".{_shown(step)}" for step in self.path)
         return steps.removeprefix(".")
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.path else self.message
+
+
+def _shown(name: str) -> str:
+    """A name that somebody wrote: a terminal would obey what some hold, and a log would break off a line."""
+    return name if name.isprintable() else json.dumps(name)
 
 
 class Refused(ValueError):

@@ -75,3 +75,12 @@ def test_keys_are_read_back_and_what_cannot_be_read_is_left_out(tmp_path: Path) 
     assert bookfolder.read_keys(tmp_path) == {uid: secret_keys(uid) for uid in ("u1", "u2")}
     (tmp_path / keys_file(ONE)).write_bytes(b"[")
     assert bookfolder.read_keys(tmp_path) == {"u2": secret_keys("u2")}
+
+
+def test_routes_are_read_back_by_title_and_those_of_a_shard_that_is_not_whole_are_left_out(tmp_path: Path) -> None:
+    assert bookfolder.read_routes(tmp_path / "none") == {}
+    bookfolder.write(a_book(), tmp_path)
+    routes = {each.title: each for each in a_book().routes()}
+    assert bookfolder.read_routes(tmp_path) == routes
+    (tmp_path / keys_file(ONE)).write_bytes(b"[")
+    assert bookfolder.read_routes(tmp_path) == {title: each for title, each in routes.items() if each.uid == "u2"}

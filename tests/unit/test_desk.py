@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from hookline.local import desk
-from hookline.local.desk import Judged, Level
+from hookline.local.desk import Finding, Judged, Level
 from hookline.local.manifests import read
+from hookline.local.run import Manifests
 from hookline.routes import ROTATION_SECONDS, Book, RouteState
 from hookline.signing import public_key
 
@@ -27,7 +28,6 @@ def judged(folder: Path, text: str, *, dispatcher: str = "", before: Book | None
         understood.objects,
         refused=understood.refused,
         dispatcher=dispatcher,
-        namespace_labels=understood.namespace_labels,
         keys_before=keys,
         now_s=now_s,
     )
@@ -36,6 +36,20 @@ def judged(folder: Path, text: str, *, dispatcher: str = "", before: Book | None
 
 def hook(name: str = "one", event: str = "IdentityCreated") -> str:
     return HOOK.format(name=name, event=event)
+
+
+def signed_hook(key: str, *, lent: str = "true") -> str:
+    return f"""
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys, labels: {{hookline.dev/allow-webhooks: "{lent}"}}}}
+stringData: {{secret: "{key}"}}
+---
+apiVersion: hookline.dev/v1alpha1
+kind: Webhook
+metadata: {{name: one}}
+spec: {{url: "https://example.com/", event: IdentityCreated, secretRef: {{name: keys}}}}
+"""
 
 
 def test_kinds_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -108,12 +122,238 @@ def test_the_last_good_version_stays_while_the_new_one_is_wrong(tmp_path: Path) 
     before = desk.understand(*read(file)).objects
     file.write_text(hook().replace("https", "http"))
     wrong = desk.understand(*read(file))
-    assert desk.keep_last_good(wrong, before, []) == before
+    assert desk.keep_last_good(wrong, before) == before
     file.write_text("kind: [")
     broken = desk.understand(*read(file))
-    assert desk.keep_last_good(broken, before, [file]) == before
+    assert desk.keep_last_good(broken, before) == before
     file.write_text("")
-    assert desk.keep_last_good(desk.understand(*read(file)), before, []) == {}
+    assert desk.keep_last_good(desk.understand(*read(file)), before) == {}
+    assert desk.keep_last_good(desk.understand(*read(file)), before, [file]) == before
+
+
+@pytest.mark.parametrize("kind", ["webhook", "WebHook", "WEBHOOK", "Webhoook", "Webhooks", "", "Subscription"])
+def test_a_kind_that_hookline_does_not_have_is_refused_and_names_the_one_that_was_meant(
+    tmp_path: Path, kind: str
+) -> None:
+    found = judged(tmp_path, hook().replace("kind: Webhook", f"kind: {kind}")).findings[0]
+    assert (found.level, found.line, found.field) == (Level.WRONG, 3, "kind")
+    meant = (
+        "did you mean Webhook?" if kind.lower().startswith("web") else "its kinds are Webhook, EventType, Dispatcher"
+    )
+    assert found.message == f"is not a kind of hookline.dev/v1alpha1; {meant}"
+
+
+@pytest.mark.parametrize(
+    ("head", "field", "says"),
+    [
+        ("kind: Webhook", "apiVersion", "must be hookline.dev/v1alpha1; write apiVersion: hookline.dev/v1alpha1"),
+        ("apiVersion: v1\nkind: Webhook", "apiVersion", "must be hookline.dev/v1alpha1; "),
+        ("apiVersion: hookline.io/v1alpha1\nkind: webhook", "kind", "did you mean Webhook?"),
+        ("apiVersion: Hookline.dev/v1alpha1\nkind: Webhook", "apiVersion", "must be hookline.dev/v1alpha1; "),
+        ("apiVersion: hookline.dev/v1\nkind: Webhook", "apiVersion", "v1alpha1"),
+        ("apiVersion: hookline.dev\nkind: Webhook", "apiVersion", "v1alpha1"),
+        ("apiVersion: v1\nkind: secret", "kind", "is not a kind of v1; did you mean Secret?"),
+        ("kind: Secret", "apiVersion", "must be v1; write apiVersion: v1"),
+        ("apiVersion: hookline.dev/v1alpha1\nkind: Secret", "apiVersion", "must be v1; write apiVersion: v1"),
+        ("apiVersion: v1\nkind: namespace", "kind", "did you mean Namespace?"),
+        ("apiVersion: hookline.dev/v1alpha1\nkind: eventtype", "kind", "did you mean EventType?"),
+    ],
+)
+def test_what_the_api_server_would_not_know_is_refused(tmp_path: Path, head: str, field: str, says: str) -> None:
+    found = judged(tmp_path, f"{head}\nmetadata: {{name: a}}\n").findings[0]
+    assert (found.level, found.field) == (Level.WRONG, field)
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["apiVersion: other.dev/v1\nkind: Webhook", "apiVersion: x.io/v1\nkind: Secret", "services: {}", "kind: Service"],
+)
+def test_documents_of_others_are_left_alone(tmp_path: Path, head: str) -> None:
+    assert judged(tmp_path, head).findings[0].message.endswith(desk.LEFT_ALONE)
+
+
+def test_names_that_a_terminal_would_obey_are_shown_escaped(tmp_path: Path) -> None:
+    text = 'apiVersion: hookline.dev/v1alpha1\nkind: "Web\\e[2J"\nmetadata: {name: "a\\nb"}\n---\n'
+    text += hook().replace("spec: {", 'spec: {"\\e[2J": 1, ')
+    assert all(str(each).isprintable() for each in judged(tmp_path, text).findings)
+
+
+@pytest.mark.parametrize(("namespace", "name"), [("a", "b" * 300), ("a" * 64, "b"), ("a/b", "c"), ("", "")])
+def test_a_refused_webhook_whose_names_no_object_can_have_is_in_no_book(
+    tmp_path: Path, namespace: str, name: str
+) -> None:
+    text = f"apiVersion: hookline.dev/v1alpha1\nkind: Webhook\nmetadata: {{namespace: '{namespace}', name: '{name}'}}\n"
+    assert list(judged(tmp_path, text).book.routes()) == []
+
+
+KEYS = ["whsec_" + letter * 43 + "=" for letter in "ABC"]
+
+
+class Files:
+    """What `hookline run` does with manifests, look by look; `restart` forgets all but the book."""
+
+    def __init__(self, folder: Path, *paths: Path) -> None:
+        self.folder, self.paths = folder, paths or (folder,)
+        self.said: list[Finding] = []
+        self.book = Book({})
+        self.restart()
+
+    def restart(self) -> None:
+        self.manifests = Manifests(self.paths)
+
+    def look(self, now_s: float = 1000) -> list[str]:
+        """What is said."""
+        if not self.manifests.changed():
+            return []
+        routes = {each.title: each for each in self.book.routes()}
+        judged = self.manifests.judge(routes, {each.uid: self.book.keys(each.uid) for each in routes.values()}, now_s)
+        said, self.said, self.book = desk.news(self.said, judged.findings), list(judged.findings), judged.book
+        return [str(each).replace(f"{self.folder}/", "") for each in said]
+
+    def states(self) -> dict[str, tuple[RouteState, str | None]]:
+        return {each.name: (each.state, each.event) for each in self.book.routes()}
+
+    def signing(self, now_s: float = 1001) -> tuple[str, ...]:
+        (route,) = self.book.routes()
+        return self.book.keys(route.uid).signing_at(now_s)
+
+
+WELL = (RouteState.ACTIVE, "IdentityCreated")
+WAITS = (RouteState.HELD, "IdentityCreated")
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["file", "folder"])
+def test_a_deleted_file_takes_its_webhooks_out_at_the_second_look(tmp_path: Path, named: bool) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(hook())
+    run = Files(tmp_path, *([file] if named else []))
+    run.look()
+    file.unlink()
+    run.look()
+    assert run.states() == {"one": WELL}, "an editor may be saving it"
+    said = run.look()
+    assert run.states() == {}
+    assert said == (["a.yaml:1: file: is not there: what it held is no longer in force"] if named else [])
+    assert run.look() == []
+    file.write_text(hook())
+    assert any("is delivered" in each for each in run.look())
+    assert run.states() == {"one": WELL}
+
+
+def test_a_file_that_is_away_for_one_look_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(signed_hook(KEYS[0]))
+    run = Files(tmp_path, file)
+    run.look()
+    file.unlink()
+    assert run.look() == []
+    file.write_text(signed_hook(KEYS[1]))
+    run.look()
+    assert run.states() == {"one": WELL}
+    assert run.signing() == (KEYS[1], KEYS[0])
+    file.unlink()
+    run.look()
+    assert run.states() == {"one": WELL}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        signed_hook(KEYS[1]).replace("kind: Webhook", "kind: WebHook"),
+        signed_hook(KEYS[1]).replace("https", "http"),
+        signed_hook(KEYS[1]).replace("kind: Secret", "kind: secret"),
+        signed_hook(KEYS[1]).replace("stringData", "data"),
+        signed_hook(KEYS[1]) + "---\nkind: [",
+        "kind: [",
+    ],
+)
+def test_a_rotation_keeps_its_overlap_whatever_was_wrong_in_between(tmp_path: Path, wrong: str, restart: bool) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(signed_hook(KEYS[0]))
+    run = Files(tmp_path, file)
+    run.look()
+    file.write_text(wrong)
+    if restart:
+        run.restart()
+    said = run.look()
+    assert any(" (" in each and ("in force" in each or "wait" in each) for each in said), said
+    assert run.states() in ({"one": WAITS if restart else WELL}, {"one": WELL})
+    file.write_text(signed_hook(KEYS[2]))
+    said = run.look()
+    assert run.states() == {"one": WELL}
+    assert KEYS[0] in run.signing()
+    assert run.signing()[0] == KEYS[2]
+    assert said, "it says that it is right again"
+
+
+def test_what_stays_in_force_and_that_it_is_right_again_is_said_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(hook())
+    run = Files(tmp_path, file)
+    (ready,) = run.look()
+    file.write_text(hook().replace("https", "http").replace("IdentityCreated", '""'))
+    first, *others = run.look()
+    assert first.endswith(" (the version before stays in force)")
+    assert others
+    assert not any("stays" in each for each in others)
+    file.write_text("\n\n" + hook().replace("https", "http").replace("IdentityCreated", '""'))
+    assert run.look() == [], "lines that moved are no news"
+    file.write_text(hook())
+    assert run.look() == [ready]
+    file.write_text("kind: [")
+    (broken,) = run.look()
+    assert broken.endswith(" (what it held stays in force: Webhook default/one)")
+    file.write_text(hook())
+    assert run.look() == ["a.yaml:1: file: is read again"]
+    run.restart()
+    file.write_text("kind: [")
+    assert run.look()[0].endswith(" (Webhooks that it held wait)")
+    assert run.states() == {"one": WAITS}
+
+
+def test_a_webhook_waits_for_an_event_type_that_cannot_be_read_after_a_restart(tmp_path: Path) -> None:
+    event_type = (
+        "apiVersion: hookline.dev/v1alpha1\nkind: EventType\nmetadata: {name: order}\n"
+        "spec: {event: order, schema: {type: object}}\n---\n"
+    )
+    (tmp_path / "types.yaml").write_text(event_type)
+    (tmp_path / "hooks.yaml").write_text(hook(event="order"))
+    run = Files(tmp_path)
+    run.look()
+    for wrong in (event_type.replace("object", "objct"), "kind: ["):
+        (tmp_path / "types.yaml").write_text(wrong)
+        run.restart()
+        run.look()
+        assert run.states() == {"one": (RouteState.HELD, "order")}
+    (tmp_path / "types.yaml").write_text(event_type)
+    run.look()
+    assert run.states() == {"one": (RouteState.ACTIVE, "order")}
+
+
+def test_labels_of_a_namespace_stay_while_its_file_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: hookline.dev/v1alpha1\nkind: Dispatcher\nmetadata: {name: default}\n"
+        "spec: {servedNamespaces: {from: Selector, selector: {matchLabels: {team: a}}}}\n---\n" + hook()
+    )
+    (tmp_path / "b.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {team: a}}\n")
+    run = Files(tmp_path)
+    run.look()
+    (tmp_path / "b.yaml").write_text("kind: [")
+    run.look()
+    assert run.states() == {"one": WELL}
+
+
+def test_a_secret_that_was_taken_back_signs_nothing_although_another_document_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(signed_hook(KEYS[0]))
+    run = Files(tmp_path, file)
+    run.look()
+    file.write_text(signed_hook(KEYS[0], lent="false") + "---\n" + hook("two").replace("https", "http"))
+    run.look()
+    route = next(each for each in run.book.routes() if each.name == "one")
+    assert run.book.keys(route.uid).signing_keys == ()
 
 
 def test_metadata_of_a_strange_form_is_a_finding_and_no_exception(tmp_path: Path) -> None:
@@ -133,20 +373,6 @@ def test_a_field_of_nested_aliases_is_never_written_out(tmp_path: Path, field: s
     name, value = field.split(": ", 1)
     text = f"zz:\n  l0: &l0 x\n{levels}" + "".join(f"{a}: {b}\n" for a, b in {**fields, name: value}.items())
     assert judged(tmp_path, text).findings
-
-
-def signed_hook(key: str, *, lent: str = "true") -> str:
-    return f"""
-apiVersion: v1
-kind: Secret
-metadata: {{name: keys, labels: {{hookline.dev/allow-webhooks: "{lent}"}}}}
-stringData: {{secret: "{key}"}}
----
-apiVersion: hookline.dev/v1alpha1
-kind: Webhook
-metadata: {{name: one}}
-spec: {{url: "https://example.com/", event: IdentityCreated, secretRef: {{name: keys}}}}
-"""
 
 
 def signing(found: Judged, now_s: float) -> tuple[str, ...]:

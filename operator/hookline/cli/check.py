@@ -51,7 +51,7 @@ def _findings(paths: list[Path], allow_cidrs: list[str]) -> list[Finding]:
         [document for documents, _ in readings for document in documents],
         [each for _, unreadable in readings for each in unreadable],
     )
-    judged = desk.judge(understood.objects, allow_cidrs=allow_cidrs, namespace_labels=understood.namespace_labels)
+    judged = desk.judge(understood.objects, allow_cidrs=allow_cidrs)
     return sorted([*understood.findings, *judged.findings], key=lambda each: (str(each.file), each.line, each.field))
 
 

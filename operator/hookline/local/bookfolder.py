@@ -5,11 +5,12 @@ Decides the order of writing and which files no longer belong. Never decides wha
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
-from hookline.bookfiles import decode_keys, encode, is_secret, keys_file
-from hookline.routes import BOOK_FILE, BOOK_SHARDS, Book, Keys
+from hookline.bookfiles import BookError, decode_keys, decode_shard, encode, is_secret, keys_file, routes_file
+from hookline.routes import BOOK_FILE, BOOK_SHARDS, Book, Keys, Route, index_file
 
 
 def write(book: Book, folder: Path) -> int:
@@ -34,6 +35,17 @@ def read_keys(folder: Path) -> dict[str, Keys]:
             found |= decode_keys(number, {name: (folder / name).read_bytes()})
         except FileNotFoundError:
             continue
+    return found
+
+
+def read_routes(folder: Path) -> dict[str, Route]:
+    """The routes that the folder's book holds, by title. Those of a shard that is not whole are left out."""
+    found: dict[str, Route] = {}
+    for number in range(BOOK_SHARDS):
+        names = (routes_file(number), keys_file(number), index_file(number))
+        files = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+        with contextlib.suppress(BookError):
+            found |= {route.title: route for route in decode_shard(number, files).routes.values()}
     return found
 
 

@@ -7,8 +7,9 @@ before, as in a cluster, where the API server refuses the new one. Reads and wri
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,15 +18,19 @@ from pydantic import ValidationError
 from hookline import schemas
 from hookline.dispatcher import Dispatcher
 from hookline.eventtype import EventType
+from hookline.explain import quoted
 from hookline.local.manifests import Document, Unreadable, text
 from hookline.problems import Path as FieldPath
 from hookline.problems import Problem
-from hookline.resource import API_VERSION, problems_of
-from hookline.routes import Book, DispatcherRecord, Keys, Route, TypeRecord, book_of, rotated
+from hookline.resource import API_VERSION, ObjectMeta, problems_of
+from hookline.routes import Book, DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of, rotated
 from hookline.schemas import Catalogue
 from hookline.secret import Secret, SecretProblem
 from hookline.verdict import Surroundings, Verdict, decide, held, record_of
 from hookline.webhook import Webhook
+
+_MAX_NAME_LENGTH = 253
+_MAX_LISTED = 5
 
 LEFT_ALONE = ": left alone"
 """How a finding about a document ends that is none of ours."""
@@ -33,7 +38,15 @@ LEFT_ALONE = ": left alone"
 Key = tuple[str, str, str]
 """Kind, namespace (empty for EventTypes) and name."""
 
-Object = Webhook | EventType | Dispatcher | Secret
+
+@dataclass(frozen=True)
+class Namespace:
+    """What counts of a Namespace manifest: its labels, by which Dispatchers choose whom they serve."""
+
+    labels: Mapping[str, str]
+
+
+Object = Webhook | EventType | Dispatcher | Secret | Namespace
 
 
 class Level(StrEnum):
@@ -47,6 +60,9 @@ class Level(StrEnum):
     """A cluster would refuse the document."""
 
 
+_BAD = (Level.WAITING, Level.WRONG)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line for the person who wrote a manifest."""
@@ -57,6 +73,18 @@ class Finding:
     level: Level
     message: str
     field: str = ""
+    key: Key | None = None
+    """The object that it is about, if it is about one."""
+
+    @property
+    def about(self) -> Key | Path:
+        """What must be put right when it is bad: an object, or a file as a whole."""
+        return self.key or self.file
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        """The same for the same message: a line that moved is no news."""
+        return self.file, self.subject, self.level, self.field, self.message
 
     def __str__(self) -> str:
         place = f"{self.field}: " if self.field else ""
@@ -78,8 +106,7 @@ class Understood:
     objects: Mapping[Key, Known]
     findings: Sequence[Finding]
     refused: frozenset[Key]
-    namespace_labels: Mapping[str, Mapping[str, str]]
-    """Of each namespace that a document defines, by its name."""
+    unreadable: frozenset[Path]
 
 
 @dataclass(frozen=True)
@@ -99,35 +126,76 @@ _MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher]] = {
 
 def understand(documents: Iterable[Document], unreadable: Iterable[Unreadable] = ()) -> Understood:
     """Read every document as what its kind says. Kinds that are not ours are noted and left alone."""
+    unreadable = list(unreadable)
     objects: dict[Key, Known] = {}
     findings = [Finding(each.file, each.line, "file", Level.WRONG, each.message) for each in unreadable]
     refused: set[Key] = set()
-    labels: dict[str, Mapping[str, str]] = {}
     for document in documents:
-        key = _key(document)
-        if document.kind == "Namespace" and document.data.get("apiVersion") == "v1":
-            labels[key[2]] = _labels(document)
-            continue
-        if not _is_ours(document):
-            findings.append(_said(document, Level.NOTE, f"{document.kind or 'no kind'} is not Hookline's{LEFT_ALONE}"))
+        key, misspelt = _meant(document)
+        if key is None:
+            findings.append(
+                _said(document, Level.NOTE, f"{_shown(document.kind) or 'no kind'} is not Hookline's{LEFT_ALONE}")
+            )
             continue
         if key in objects:
             first = objects[key].document
-            message = f"is defined a second time; the first is at {first.file}:{first.line}, keep one of them"
+            message = f"is defined a second time; the first, at {first.file}:{first.line}, counts. Keep one of them"
             findings.append(_said(document, Level.WRONG, message))
             continue
-        problems = _read_into(objects, key, document)
+        problems = [misspelt] if misspelt else _read_into(objects, key, document)
         if problems:
             refused.add(key)
-            findings += [_said(document, Level.WRONG, each.message, each.path) for each in problems]
-    return Understood(objects, findings, frozenset(refused), labels)
+            findings += [_said(document, Level.WRONG, each.message, each.path, key) for each in problems]
+    refused -= objects.keys()
+    return Understood(objects, findings, frozenset(refused), frozenset(each.file for each in unreadable))
 
 
-def keep_last_good(now: Understood, before: Mapping[Key, Known], broken_files: Iterable[Path]) -> dict[Key, Known]:
-    """Objects in force: those of now, and of before where the new version is refused or its file cannot be read."""
-    broken = set(broken_files)
+def keep_last_good(now: Understood, before: Mapping[Key, Known], gone: Iterable[Path] = ()) -> dict[Key, Known]:
+    """Objects in force: those of now, and of before where the new version is refused or its file cannot be read.
+
+    `gone` are files that may be there again at the next look, such as while an editor saves.
+    """
+    broken = now.unreadable | set(gone)
     kept = {key: known for key, known in before.items() if key in now.refused or known.document.file in broken}
     return {**kept, **now.objects}
+
+
+def missing(path: Path) -> Finding:
+    """Of a file or folder that was named and is not there."""
+    return Finding(path, 1, "file", Level.WAITING, "is not there: what it held is no longer in force")
+
+
+def with_what_stays(now: Understood, in_force: Mapping[Key, Known]) -> list[Finding]:
+    """The findings over the documents, each with what is in force instead: said once for each object and file."""
+    said: set[object] = set()
+    return [_with_what_stays(each, now, in_force, said) for each in now.findings]
+
+
+def _with_what_stays(finding: Finding, now: Understood, in_force: Mapping[Key, Known], said: set[object]) -> Finding:
+    if finding.about in said or not (finding.key is None or finding.key in now.refused):
+        return finding
+    said.add(finding.about)
+    if finding.key is None:
+        kept = [
+            key for key, known in in_force.items() if known.document.file == finding.file and key not in now.objects
+        ]
+        stays = f"what it held stays in force: {_listed(kept)}" if kept else "Webhooks that it held wait"
+    else:
+        known, kind = finding.key in in_force, finding.key[0]
+        waits = "what it had waits" if kind == "Webhook" else "Webhooks that need it wait"
+        stays = "the version before stays in force" if known else waits
+    return replace(finding, message=f"{finding.message} ({stays})")
+
+
+def news(before: Sequence[Finding], now: Sequence[Finding]) -> list[Finding]:
+    """What a person is told after a change: what was not said before, and that what was wrong is right again."""
+    said = {each.said for each in before}
+    mended = {each.about for each in before if each.level in _BAD} - {each.about for each in now if each.level in _BAD}
+    read_again = sorted({each.file for each in now if each.file in mended})
+    return [
+        *(Finding(file, 1, "file", Level.OK, "is read again") for file in read_again),
+        *(each for each in now if each.level is not Level.NOTE and (each.said not in said or each.about in mended)),
+    ]
 
 
 def judge(
@@ -135,19 +203,22 @@ def judge(
     *,
     allow_cidrs: Sequence[str] = (),
     refused: Iterable[Key] = (),
+    blind: bool = False,
     dispatcher: str = "",
-    namespace_labels: Mapping[str, Mapping[str, str]] | None = None,
+    routes_before: Mapping[str, Route] | None = None,
     keys_before: Mapping[str, Keys] | None = None,
     now_s: float = 0.0,
     one_server: bool = True,
 ) -> Judged:
     """Decide every Webhook. With `dispatcher`, the book holds the Webhooks of that Dispatcher only.
 
-    `refused` are Webhooks of which no valid version is known: the deliveries that they had wait. `keys_before`, by uid,
-    are those in force until `now_s` (Unix time): a signing key that is replaced signs on for a while. With `one_server`
-    streams have one copy, whatever the Dispatcher says.
+    `refused` are objects of which no valid version is known, and with `blind` there is a file of which nothing is:
+    Webhooks that they are, or that need them, wait with the route and the keys that they had, in `routes_before` (by
+    title) and `keys_before` (by uid, in force until `now_s`, Unix time). A signing key that is replaced signs on for a
+    while. With `one_server` streams have one copy, whatever the Dispatcher says.
     """
-    before = keys_before or {}
+    before = _Before(routes_before or {}, keys_before or {})
+    refused = frozenset(refused)
     types, findings = _types(objects)
     catalogue = Catalogue([each.spec() for each in types])
     dispatchers = {"default": _default_dispatcher(), **_dispatchers(objects)}
@@ -157,37 +228,98 @@ def judge(
         catalogue=catalogue,
         dispatchers=dispatchers,
         policies=policies,
-        namespace_labels=_all_labels(objects, namespace_labels or {}),
+        namespace_labels=_all_labels(objects),
     )
-    entries: list[tuple[Route, Keys]] = []
+    entries: dict[str, tuple[Route, Keys]] = {}
     for known in objects.values():
         if isinstance(known.value, Webhook):
             verdict = decide(known.value, around)
             mine = dispatcher in ("", known.value.spec.dispatcher)
-            keys = rotated(before.get(verdict.keys.uid), verdict.keys, now_s)
+            keys = rotated(before.keys.get(verdict.keys.uid), verdict.keys, now_s)
             findings.append(_webhook_finding(known, verdict, mine=mine, dispatcher=dispatcher))
             findings += [_said(known.document, Level.OK, line) for line in _public_keys(keys, now_s) if mine]
             if mine:
-                entries.append((verdict.route, keys))
-        elif not isinstance(known.value, EventType):
+                in_doubt = verdict.ready.status != "True" and (blind or _needs(known.value, refused))
+                title = verdict.route.title
+                entries[title] = before.waiting(title) if in_doubt and title in before.routes else (verdict.route, keys)
+        elif not isinstance(known.value, EventType | Namespace):
             findings.append(_said(known.document, Level.OK, _summary(known.value)))
-    entries += [held(namespace, name) for kind, namespace, name in refused if kind == "Webhook"]
+    unknown = {
+        f"{namespace}/{name}" for kind, namespace, name in refused if kind == "Webhook" and _names(namespace, name)
+    }
+    defined = {f"{namespace}/{name}" for kind, namespace, name in objects if kind == "Webhook"}
+    for title in (unknown | before.routes.keys() if blind else unknown) - defined:
+        entries[title] = before.waiting(title)
     record = _record(dispatchers[dispatcher or "default"], allow_cidrs, one_server=one_server)
-    return Judged(book_of(entries, record, types), findings)
+    return Judged(book_of(entries.values(), record, types), findings)
 
 
-def _is_ours(document: Document) -> bool:
-    version = text(document.data.get("apiVersion"))
-    if document.kind == "Secret":
-        return version == "v1"
-    return document.kind in _MODELS and version.split("/")[0] == API_VERSION.split("/")[0]
+@dataclass(frozen=True)
+class _Before:
+    """What was in force before, also before a restart: routes by title, keys by uid."""
+
+    routes: Mapping[str, Route]
+    keys: Mapping[str, Keys] = field(repr=False)
+
+    def waiting(self, title: str) -> tuple[Route, Keys]:
+        """A Webhook that waits as it was. One that was never in force hears nothing either: its event is not known."""
+        route = self.routes.get(title)
+        if route is None or route.uid not in self.keys:
+            return held(*title.split("/", 1))
+        state = RouteState.DISABLED if route.state is RouteState.DISABLED else RouteState.HELD
+        return route.model_copy(update={"state": state}), self.keys[route.uid]
 
 
-def _key(document: Document) -> Key:
+def _names(namespace: str, name: str) -> bool:
+    """Whether a refused document has names that an object may have: with others it never had anything."""
+    try:
+        ObjectMeta.model_validate({"namespace": namespace, "name": name})
+    except ValidationError:
+        return False
+    return True
+
+
+def _needs(webhook: Webhook, refused: frozenset[Key]) -> bool:
+    """Whether a Webhook is not ready perhaps only because of a document that is refused."""
+    spec, namespace = webhook.spec, webhook.metadata.namespace
+    needed = {("Secret", namespace, name) for name in spec.secret_names()} | {("EventType", "", spec.event.lower())}
+    return not refused.isdisjoint(needed) or any(
+        kind == "Dispatcher" and name == spec.dispatcher for kind, _, name in refused
+    )
+
+
+_CORE = ("Secret", "Namespace")
+_KINDS = (*_MODELS, *_CORE)
+_WITHOUT_NAMESPACE = ("EventType", "Namespace")
+_GROUP = API_VERSION.split("/", maxsplit=1)[0]
+
+
+def _meant(document: Document) -> tuple[Key | None, Problem | None]:
+    """The object that a document is or was meant to be, None for those of others, and what is misspelt.
+
+    The API server refuses a kind that it does not know: to pass one over would take out the Webhook that it was.
+    """
+    version, kind = text(document.data.get("apiVersion")), document.kind
+    group, slash, _ = version.partition("/")
+    meant = next((each for each in _KINDS if each.lower() == kind.lower()), "")
+    if group.lower() == _GROUP:
+        meant = meant or next(iter(get_close_matches(kind, _MODELS, n=1)), "")
+    elif not meant or (slash and not (meant in _MODELS and get_close_matches(group, [_GROUP], cutoff=0.75))):
+        return None, None
+    key = _key(document, meant or kind)
+    api = "v1" if meant in _CORE else API_VERSION
+    if not meant or meant != kind:
+        hint = f"did you mean {meant}?" if meant else f"its kinds are {', '.join(_MODELS)}"
+        return key, Problem(("kind",), f"is not a kind of {api}; {hint}")
+    right = version == api if meant in _CORE else group == _GROUP
+    return key, None if right else Problem(("apiVersion",), f"must be {api}; write apiVersion: {api}")
+
+
+def _key(document: Document, kind: str) -> Key:
     metadata = document.data.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    namespace = "" if document.kind == "EventType" else text(metadata.get("namespace")) or "default"
-    return document.kind, namespace, text(metadata.get("name"))
+    namespace = "" if kind in _WITHOUT_NAMESPACE else text(metadata.get("namespace")) or "default"
+    return kind, namespace, text(metadata.get("name"))
 
 
 def _labels(document: Document) -> dict[str, str]:
@@ -196,15 +328,16 @@ def _labels(document: Document) -> dict[str, str]:
     return {text(name): text(value) for name, value in labels.items()} if isinstance(labels, Mapping) else {}
 
 
-def _all_labels(objects: Iterable[Key], defined: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
-    """With the label that every cluster gives to each namespace."""
+def _all_labels(objects: Mapping[Key, Known]) -> dict[str, Mapping[str, str]]:
+    """Of each namespace, with the label that every cluster gives to it."""
+    defined = {key[2]: known.value.labels for key, known in objects.items() if isinstance(known.value, Namespace)}
     namespaces = {namespace for _, namespace, _ in objects if namespace} | defined.keys()
     return {each: {**defined.get(each, {}), "kubernetes.io/metadata.name": each} for each in namespaces}
 
 
 def _read_into(objects: dict[Key, Known], key: Key, document: Document) -> list[Problem]:
     try:
-        value = _object(document)
+        value = _object(document, key[0])
     except ValidationError as error:
         return problems_of(error)
     except SecretProblem as error:
@@ -215,10 +348,12 @@ def _read_into(objects: dict[Key, Known], key: Key, document: Document) -> list[
     return problems
 
 
-def _object(document: Document) -> Object:
-    if document.kind == "Secret":
+def _object(document: Document, kind: str) -> Object:
+    if kind == "Secret":
         return Secret.of_manifest(document.data)
-    return _MODELS[document.kind].model_validate(dict(document.data))
+    if kind == "Namespace":
+        return Namespace(_labels(document))
+    return _MODELS[kind].model_validate(dict(document.data))
 
 
 def _schema_problems(value: EventType) -> list[Problem]:
@@ -226,10 +361,25 @@ def _schema_problems(value: EventType) -> list[Problem]:
     return [Problem(("spec", "schema"), f"{each.place}: {each.message}") for each in found]
 
 
-def _said(document: Document, level: Level, message: str, path: FieldPath = ()) -> Finding:
-    kind, namespace, name = _key(document)
-    subject = f"{kind or 'document'} {f'{namespace}/' if namespace else ''}{name or '(without a name)'}"
-    return Finding(document.file, document.line_of(path), subject, level, message, Problem(path, "").field)
+def _said(document: Document, level: Level, message: str, path: FieldPath = (), key: Key | None = None) -> Finding:
+    key = key or _key(document, document.kind)
+    subject = f"{_titled((document.kind, *key[1:]))}"
+    return Finding(document.file, document.line_of(path), subject, level, message, Problem(path, "").field, key)
+
+
+def _titled(key: Key) -> str:
+    kind, namespace, name = map(_shown, key)
+    return f"{kind or 'document'} {f'{namespace}/' if namespace else ''}{name or '(without a name)'}"
+
+
+def _shown(name: str) -> str:
+    """A name that nobody has checked yet: a terminal would obey what some hold."""
+    return name if name.isprintable() and len(name) <= _MAX_NAME_LENGTH else quoted(name)
+
+
+def _listed(keys: Sequence[Key]) -> str:
+    shown = ", ".join(map(_titled, keys[:_MAX_LISTED]))
+    return shown if len(keys) <= _MAX_LISTED else f"{shown} and {len(keys) - _MAX_LISTED} more"
 
 
 def _webhook_finding(known: Known, verdict: Verdict, *, mine: bool, dispatcher: str) -> Finding:

@@ -21,11 +21,11 @@ from hookline.delivery.background import background
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
 from hookline.local import bookfolder, desk
-from hookline.local.desk import Finding, Key, Known, Level
+from hookline.local.desk import Finding, Key, Known
 from hookline.local.manifests import Document, Unreadable, files_in, read
 from hookline.local.nats_server import NatsServer
 from hookline.owner import ANYBODY, Installation
-from hookline.routes import Keys
+from hookline.routes import Keys, Route
 
 log = structlog.get_logger(__name__)
 
@@ -48,36 +48,59 @@ class Manifests:
         self._allow_cidrs = allow_cidrs
         self._objects: dict[Key, Known] = {}
         self._seen: object = None
+        self._files: set[Path] = set()
+        """Those whose content counts."""
+        self._gone: set[Path] = set()
+        """Of the files, those that were not there at the last look for the first time: perhaps being saved."""
+        self._read_once: set[Path] = set()
+        """Of the files, those of which something is known."""
 
     def changed(self) -> bool:
         """Whether any file differs from when this was last asked."""
         now = [_fingerprint(file) for file in files_in(self._paths)]
-        changed = now != self._seen
+        changed = now != self._seen or bool(self._gone)
         self._seen = now
         return changed
 
-    def judge(self, keys_before: Mapping[str, Keys], now_s: float, *, one_server: bool = True) -> desk.Judged:
-        """Read everything and decide anew. `keys_before` are in force until `now_s` (Unix time)."""
+    def judge(
+        self,
+        routes_before: Mapping[str, Route],
+        keys_before: Mapping[str, Keys],
+        now_s: float,
+        *,
+        one_server: bool = True,
+    ) -> desk.Judged:
+        """Read everything and decide anew.
+
+        `routes_before` (by title) and `keys_before` (by uid, in force until `now_s`, Unix time) are those of the book.
+        A file that is gone counts as deleted at the second look: an editor that saves may take it away for a moment.
+        """
+        files = [file for file in files_in(self._paths) if file.exists()]
+        self._gone = self._files - set(files) - self._gone
+        self._files = set(files) | self._gone
         documents: list[Document] = []
         unreadable: list[Unreadable] = []
-        for file in files_in(self._paths):
+        for file in files:
             good, bad = read(file)
             documents += good
             unreadable += bad
         understood = desk.understand(documents, unreadable)
-        self._objects = desk.keep_last_good(understood, self._objects, {each.file for each in unreadable})
-        unknown = understood.refused - self._objects.keys()
+        self._objects = desk.keep_last_good(understood, self._objects, self._gone)
+        self._read_once = (self._read_once & self._files) | (set(files) - understood.unreadable)
         judged = desk.judge(
             self._objects,
             allow_cidrs=self._allow_cidrs,
-            refused=unknown,
+            refused=understood.refused - self._objects.keys(),
+            blind=not understood.unreadable <= self._read_once,
             dispatcher=DISPATCHER,
-            namespace_labels=understood.namespace_labels,
+            routes_before=routes_before,
             keys_before=keys_before,
             now_s=now_s,
             one_server=one_server,
         )
-        return desk.Judged(judged.book, [*understood.findings, *judged.findings])
+        missing = [desk.missing(path) for path in self._paths if not path.exists() and path not in self._gone]
+        findings = [*missing, *desk.with_what_stays(understood, self._objects), *judged.findings]
+        return desk.Judged(judged.book, findings)
 
 
 class LocalHookline:
@@ -163,8 +186,8 @@ class LocalHookline:
     def _look(self, *, force: bool = False) -> None:
         if not self._manifests.changed() and not force:
             return
-        keys, embedded = bookfolder.read_keys(self._book_folder), self._nats_url is None
-        judged = self._manifests.judge(keys, time.time(), one_server=embedded)
+        routes, keys = bookfolder.read_routes(self._book_folder), bookfolder.read_keys(self._book_folder)
+        judged = self._manifests.judge(routes, keys, time.time(), one_server=self._nats_url is None)
         bookfolder.write(judged.book, self._book_folder)
         self._say(judged.findings)
         if not any(judged.book.routes()):
@@ -172,8 +195,7 @@ class LocalHookline:
 
     def _say(self, findings: Sequence[Finding]) -> None:
         """Only what is new: a person should see what the last change did."""
-        said = [str(each) for each in self._said]
-        new = [each for each in findings if str(each) not in said and each.level is not Level.NOTE]
+        new = desk.news(self._said, findings)
         self._said = list(findings)
         if new:
             self._on_findings(new)
