@@ -120,8 +120,10 @@ class SenderMetrics(Metrics):
     def unparked(self) -> None:
         self._returned.inc()
 
-    def fanned_out(self, deliveries: int) -> None:
+    def fanned_out(self) -> None:
         self._events.inc()
+
+    def made(self, deliveries: int) -> None:
         self._deliveries.inc(deliveries)
 
     def book_loaded(self, webhooks: int, *, unread: int = 0) -> None:

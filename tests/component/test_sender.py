@@ -92,7 +92,14 @@ async def test_it_waits_for_a_book_and_for_nats_and_says_so_once(tmp_path: Path)
             )
             assert await get(command, "/livez") == (200, "ok\n")
             away = {"reason": "NATSUnreachable", "message": "not connected to NATS"}
-            assert await report(command) == {"queue": away, "served": {}, "webhooks": 0, "unread": {}, "sick": []}
+            assert await report(command) == {
+                "queue": away,
+                "served": {},
+                "webhooks": 0,
+                "unread": {},
+                "sick": [],
+                "truncated": False,
+            }
             volume.mkdir()
             torn = keys_file(shard_of(route.uid, BOOK_SHARDS))
             for files in ({}, {**good, torn: b"["}, {**good, "book.json": b'{"format": 99, "shards": []}'}):

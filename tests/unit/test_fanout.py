@@ -78,9 +78,9 @@ class Room:
         pass
 
 
-async def handled(publisher: Slow, *, times: int = 1) -> list[bytes]:
+async def handled(publisher: Slow, *, times: int = 1, metrics: SenderMetrics | None = None) -> list[bytes]:
     """What was said of an event that many Webhooks hear, and that came so many times."""
-    metrics, words = SenderMetrics(outcomes=(), deaths=(), parkings=()), Words()
+    metrics, words = metrics or SenderMetrics(outcomes=(), deaths=(), parkings=()), Words()
     books = RouteBook(Path("nowhere"), metrics)
     books.current = book_of((route(f"u{number}"), Keys(uid=f"u{number}")) for number in range(WEBHOOKS))
     event = next(books.current.routes())
@@ -115,18 +115,29 @@ async def test_what_is_refused_for_one_webhook_reaches_all_others_once_however_o
     assert len(publisher.stored) == len(set(publisher.stored)) == WEBHOOKS - 1
 
 
-async def test_an_event_is_acked_once_the_last_of_its_deliveries_is_no_longer_refused() -> None:
-    class Recovering(Refusing):
-        async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
-            try:
-                return await super().store(subject, body, headers, once=once)
-            except StreamRefused:
-                self.refused = ""
-                raise
+class Recovering(Refusing):
+    """Refuses one delivery once."""
 
+    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+        try:
+            return await super().store(subject, body, headers, once=once)
+        except StreamRefused:
+            self.refused = ""
+            raise
+
+
+async def test_an_event_is_acked_once_the_last_of_its_deliveries_is_no_longer_refused() -> None:
     publisher = Recovering()
     assert await handled(publisher, times=2) == [b"+ACK"]
     assert len(publisher.stored) == len(set(publisher.stored)) == WEBHOOKS
+
+
+async def test_an_event_is_counted_once_however_often_it_comes_and_so_is_each_delivery() -> None:
+    for publisher, times, events, made in ((Refusing(), 3, 0, WEBHOOKS - 1), (Recovering(), 4, 1, WEBHOOKS)):
+        metrics = SenderMetrics()
+        await handled(publisher, times=times, metrics=metrics)
+        assert metrics.registry.get_sample_value("hookline_events_fanned_out_total") == events
+        assert metrics.registry.get_sample_value("hookline_deliveries_made_total") == made
 
 
 async def test_while_nats_is_away_the_rest_of_an_event_is_not_tried() -> None:

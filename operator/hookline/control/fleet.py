@@ -126,8 +126,9 @@ class Fleet:
             unread |= {uid: why for report in answered for uid, why in report.unread.items()}
             changed |= {uid for uid in unread.keys() | self.unread.keys() if unread.get(uid) != self.unread.get(uid)}
             self.unread = unread
-            # Of a pod that does not answer nothing is known: what it found sick stays so.
-            sick = dict(self.sick) if len(answered) < len(reports) else {}
+            # What a pod that does not answer found sick stays so, as does what a report has no room for.
+            partial = len(answered) < len(reports) or any(report.truncated for report in answered)
+            sick = dict(self.sick) if partial else {}
             sick |= {uid: each for report in answered for uid, each in report.sick.items()}
             changed |= {uid for uid in sick.keys() | self.sick.keys() if _differ(sick.get(uid), self.sick.get(uid))}
             # The first word about an endpoint stays: each probe has its own failure.

@@ -55,6 +55,7 @@ class _Report(BaseModel):
 
     served: dict[str, str] = Field(max_length=200)
     sick: tuple[Any, ...] = ()
+    truncated: bool = False
     queue: _QueueProblem | None = None
     unread: dict[str, str] = Field(default={}, max_length=MAX_UNREAD)
 
@@ -75,6 +76,8 @@ class Report:
     """Why it cannot use its queue, reason and message, if that is so."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """Webhooks that it holds because its version does not know what they need, by uid, and why."""
+    truncated: bool = False
+    """Whether there are more sick endpoints than it names."""
 
 
 class Senders:
@@ -106,7 +109,8 @@ class Senders:
             return None
         problem = (report.queue.reason, report.queue.message) if report.queue else None
         sick = {each.uid: _sick(each) for each in report.endpoints()}
-        return Report(report.served, sick, problem, {uid: why[:MAX_WHY] for uid, why in report.unread.items()})
+        unread = {uid: why[:MAX_WHY] for uid, why in report.unread.items()}
+        return Report(report.served, sick, problem, unread, report.truncated)
 
 
 def _sick(found: _SickEndpoint) -> Sick:

@@ -90,8 +90,9 @@ class Fanout:
         # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
         known = self._settlement.knows(taken)
         made = [] if known else self._not_stored_yet(taken, deliveries(event, taken.seq, book, taken.stored_s))
-        if await self._settlement.settle(taken, self._store(taken, event, made)):
-            self._metrics.fanned_out(len(made))
+        if await self._settlement.settle(taken, self._store(taken, event, made)) and not known:
+            self._metrics.made(len(made))
+            self._metrics.fanned_out()
 
     def _not_stored_yet(self, taken: Taken, made: Iterable[_Made]) -> list[_Made]:
         return [each for each in made if not self._stored.has((each[0].uid, taken.seq), taken.stored_ns)]
@@ -127,7 +128,7 @@ class Fanout:
         if failure is not None:
             for uid in stored:
                 self._stored.add((uid, taken.seq), taken.stored_ns)
-            self._metrics.fanned_out(len(stored))
+            self._metrics.made(len(stored))
             raise failure
 
     async def _store_one(self, event: Event, made: _Made) -> None:

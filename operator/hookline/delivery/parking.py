@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -50,6 +53,9 @@ the mean size of those that it holds. Twice the calls that can be under way, so 
 POLL_SECONDS = 1.0
 IDLE_PROBE_SECONDS = 5.0
 """A probe that gets nothing to call, since another sender still holds it, ends."""
+
+AT_ONCE = 16
+"""Shelves that a sender begins to serve at once: each takes a round trip or two, and thousands may be due together."""
 
 OLDEST_IN_A_LOOK = 50
 """Webhooks whose oldest delivery is looked at in one look."""
@@ -238,14 +244,21 @@ class Parking:
         await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})
         self._tidy(book, waiting, states, now_s)
         most = level((self._want(uid, book.route(uid)) for uid in waiting), self._spare())
+        begin: list[Callable[[], Coroutine[Any, Any, None]]] = []
         for uid, count in waiting.items():
             route = book.route(uid)
-            task = await self._task(uid, route, now_s)
+            task = self._task(uid, route, now_s)
             if task is None:
                 continue
             if task is _Task.CALL and route is not None and count > ROOM:
                 self._endpoints.fall_behind(route, "Backlog")
-            await self._serve(uid, task, route, count, most)
+            shelf, room = self._shelves.get(uid), self._room(uid, task, route, most)
+            if shelf is not None and shelf.task is task:
+                shelf.room = room
+                self._pull.resize(shelf.consumer, room)
+            else:
+                begin.append(partial(self._begin, uid, task, route, count, room))
+        await _together(begin)
         await self._look_at_oldest(book, waiting)
 
     def _tidy(self, book: Book, waiting: dict[str, int], states: set[str], now_s: float) -> None:
@@ -266,7 +279,7 @@ class Parking:
                 self._endpoints.catch_up(uid, now_s)
         self._expiries = {uid: each for uid, each in self._expiries.items() if uid in waiting}
 
-    async def _task(self, uid: str, route: Route | None, now_s: float) -> _Task | None:
+    def _task(self, uid: str, route: Route | None, now_s: float) -> _Task | None:
         """What is to be done now with what waits for a Webhook. None: nothing new."""
         if route is None and self._absences.gone(uid):
             return _Task.BURY
@@ -277,7 +290,7 @@ class Parking:
             return _Task.EXPIRE
         if shelf is not None and shelf.task is _Task.PROBE:
             return None
-        if route is not None and self._endpoints.is_due(route, now_s) and await self._endpoints.claim(route):
+        if route is not None and self._endpoints.is_due(route, now_s):
             return _Task.PROBE
         why, due_s = self._expiries.get(uid, ("", float("inf")))
         if why == self._endpoints.why_shelved(route) and self._clock.now_s() >= due_s:
@@ -285,13 +298,11 @@ class Parking:
             return _Task.EXPIRE
         return None
 
-    async def _serve(self, uid: str, task: _Task, route: Route | None, count: int, most: int) -> None:
-        """`most`: the room that any shelf may have now."""
-        shelf = self._shelves.get(uid)
-        room = self._room(uid, task, route, most)
-        if shelf is not None and shelf.task is task:
-            shelf.room = room
-            self._pull.resize(shelf.consumer, room)
+    async def _begin(self, uid: str, task: _Task, route: Route | None, count: int, room: int) -> None:
+        """Serve a shelf, unless another sender makes the probe."""
+        if self._closed:
+            return
+        if task is _Task.PROBE and (route is None or not await self._endpoints.claim(route)):
             return
         self._leave(uid)
         log.info("serving a shelf", webhook=route.title if route else uid, task=task.value, count=count)
@@ -360,3 +371,12 @@ class Parking:
         shelf = self._shelves.pop(uid, None)
         if shelf is not None:
             self._pull.remove(shelf.consumer)
+
+
+async def _together(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Do all of it, some at once. After a failure, which is raised, nothing more is begun."""
+    for start in range(0, len(work), AT_ONCE):
+        batch = (each() for each in work[start : start + AT_ONCE])
+        failures = [each for each in await asyncio.gather(*batch, return_exceptions=True) if each is not None]
+        if failures:
+            raise failures[0]

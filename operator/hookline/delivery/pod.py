@@ -60,8 +60,9 @@ PATIENT_CONNECT_SECONDS = 30.0
 AGAIN_SECONDS = 2.0
 """After a session that failed, before the next."""
 
+MOST_SICK = 15_000
 MOST_UNREAD = 1000
-"""Webhooks of which a report says that this version does not know what they need. The operator reads some 4 MiB."""
+"""Webhooks that a report names. The operator reads up to 4 MiB of it, and each takes some 200 and 500 bytes at most."""
 
 _CLOSED = "NATS ended the connection for good, as it does when credentials expire"
 
@@ -142,6 +143,11 @@ class Pod:
     def report(self) -> dict[str, object]:
         """For the operator: which book is served, what of it is not understood, which endpoints are sick or gone."""
         book, problem = self._books.current, self.queue_problem()
+        sick = [
+            (uid, state)
+            for uid, state in self._endpoints.states()
+            if state.kind is not Kind.BEHIND and self._counts(uid, state)
+        ]
         return {
             "queue": {"reason": problem.reason.value, "message": problem.message[:1024]} if problem else None,
             "served": book.served() if book else {},
@@ -156,9 +162,9 @@ class Pod:
                     "status": state.status,
                     "generation": state.generation,
                 }
-                for uid, state in self._endpoints.states()
-                if state.kind is not Kind.BEHIND and self._counts(uid, state)
+                for uid, state in sick[:MOST_SICK]
             ],
+            "truncated": len(sick) > MOST_SICK,
         }
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -261,7 +261,11 @@ class PullLoop:
         # pull and say what it still owed. One that gave nothing for all its bytes would give nothing again.
         source.oversized = "MaxBytes" in description and headers.get("Nats-Pending-Bytes") == str(PULL_BYTES)
         owed = headers.get("Nats-Pending-Messages")
-        source.asked = max(0, source.asked - int(owed)) if owed else 0
+        if owed is None:
+            # The pull was refused, such as for too many that wait, and so would the next one be. `_watch` asks again.
+            source.asked = 0
+            return
+        source.asked = max(0, source.asked - int(owed))
         self._pull_soon(consumer)
 
     def _gone(self, consumer: str, source: _Source) -> None:

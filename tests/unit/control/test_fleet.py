@@ -108,6 +108,14 @@ def test_a_webhook_that_one_sender_does_not_understand_says_so_until_no_sender_o
     assert found.programmed("u1").status == "True"
 
 
+def test_an_endpoint_that_a_report_has_no_room_for_stays_what_it_was() -> None:
+    found = fleet()
+    found.take_reports({"a": up_to_date(found, {"u1": SICK})})
+    assert found.take_reports({"a": replace(up_to_date(found), truncated=True)}) == set()
+    assert found.sick == {"u1": SICK}
+    assert found.take_reports({"a": up_to_date(found)}) == {"u1"}
+
+
 def test_an_endpoint_turns_sick_and_well_once_each() -> None:
     found = fleet()
     found.take_reports({"a": up_to_date(found)})
