@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,3 +204,25 @@ def public_of(private: str) -> str:
     seed = base64.b64decode(private.removeprefix("whsk_"))
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
     return "whpk_" + base64.b64encode(public.public_bytes_raw()).decode()
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        ((), "for no Webhook"),
+        (("Disabled",), "for no Webhook, 1 disabled"),
+        (("Active",), "for 1 Webhook"),
+        (("Held",), "for 1 Webhook, 1 of them waiting"),
+        (("Active", "Active", "Held", "Disabled"), "for 3 Webhooks, 1 of them waiting, 1 disabled"),
+    ],
+)
+def test_a_book_says_for_how_many_webhooks_an_event_is(states: tuple[str, ...], told: str) -> None:
+    those = [
+        (route(f"u{number}", namespace="team", event="A", state=RouteState(state)), Keys(uid=f"u{number}"))
+        for number, state in enumerate(states)
+    ]
+    others = [
+        (route("x", namespace="other", event="A"), Keys(uid="x")),
+        (route("y", namespace="team", event="B"), Keys(uid="y")),
+    ]
+    assert str(book_of([*those, *others]).audience("team", "A")) == told

@@ -8,9 +8,9 @@ import json
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -22,8 +22,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.events import MAX_BODY_BYTES, Event, valid_tenant
+from hookline.routes import Audience
 from hookline.schemas import BodyProblem, Catalogue, UnknownEvent
 from hookline.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
+from hookline.stream.audience import ask_audience
 from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
 from hookline.stream.publish import Publisher, publish_event
 from hookline.stream.types import read_types
@@ -108,7 +110,7 @@ class _Job:
         try:
             self._catalogue = Catalogue([record.spec() for record in await read_types(client)])
             self._known_type()
-            self._publisher = Publisher(client)
+            self._client, self._publisher = client, Publisher(client)
             if lines:
                 await self._publish_lines(source)
             else:
@@ -129,8 +131,13 @@ class _Job:
             raise WrongInput("; ".join(f"{each.place}: {each.message}" for each in problems) + several)
         event_id = self._id or _new_id()
         new = await self._store(event_id, body)
-        if not self._as_json:
-            typer.echo(f"{'published' if new else 'already there'}  {self._type}  {event_id}  tenant {self._tenant}")
+        audience = await self._ask_audience()
+        if self._as_json:
+            self._say_json(event_id, new, {"webhooks": asdict(audience) if audience else None})
+        else:
+            done = "published" if new else "already there"
+            known = f"  {audience}" if audience else ""
+            typer.echo(f"{done}  {self._type}  {event_id}  tenant {self._tenant}{known}")
 
     async def _publish_lines(self, source: BinaryIO) -> None:
         """Good lines are published whatever the others are; bad ones are named at once and counted at the end.
@@ -151,7 +158,7 @@ class _Job:
                         self._under_way += 1
         except ExceptionGroup as failures:
             raise self._stopped(failures.exceptions[0]) from None
-        self._sum_up()
+        self._sum_up(await self._ask_audience())
 
     def _stopped(self, error: Exception) -> Exception:
         if not isinstance(error, StreamUnavailable | StreamRefused):
@@ -172,7 +179,10 @@ class _Job:
             for each in problems:
                 self._warn(f"line {number}: {each.place}: {each.message}")
             return
-        await self._store(f"{self._id}-{number}" if self._id else _new_id(), line)
+        event_id = f"{self._id}-{number}" if self._id else _new_id()
+        new = await self._store(event_id, line)
+        if self._as_json:
+            self._say_json(event_id, new, {})
 
     async def _store(self, event_id: str, body: bytes) -> bool:
         """Whether the event is new to the queue."""
@@ -181,9 +191,13 @@ class _Job:
         new = await publish_event(self._publisher, event, patience_seconds=self._wait_seconds)
         self._tally.published += new
         self._tally.repeated += not new
-        if self._as_json:
-            typer.echo(json.dumps({"id": event_id, "event": self._type, "tenant": self._tenant, "new": new}))
         return new
+
+    async def _ask_audience(self) -> Audience | None:
+        return await ask_audience(self._client, self._tenant, self._type)
+
+    def _say_json(self, event_id: str, new: bool, more: Mapping[str, object]) -> None:
+        typer.echo(json.dumps({"id": event_id, "event": self._type, "tenant": self._tenant, "new": new, **more}))
 
     def _problems(self, body: bytes) -> list[BodyProblem]:
         """What refuses a body. What its type only warns of is said and left at that."""
@@ -214,10 +228,11 @@ class _Job:
         progress.add_task(self._type, total=None)
         return progress
 
-    def _sum_up(self) -> None:
+    def _sum_up(self, audience: Audience | None) -> None:
         tally = self._tally
         if not self._as_json:
-            typer.echo(f"published {tally.published}, already there {tally.repeated}, refused {tally.refused}")
+            known = f", {audience}" if audience else ""
+            typer.echo(f"published {tally.published}, already there {tally.repeated}, refused {tally.refused}{known}")
         if tally.refused:
             raise WrongInput(f"{tally.refused} lines were refused; the others are published")
 

@@ -29,8 +29,9 @@ from hookline.delivery.tunnel import ProxyCredentials
 from hookline.metrics import SenderMetrics
 from hookline.owner import Installation
 from hookline.queue_problem import QueueProblem, QueueReason
-from hookline.routes import Book, DispatcherRecord
+from hookline.routes import Audience, Book, DispatcherRecord
 from hookline.stream import names
+from hookline.stream.audience import answer_audience
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
@@ -164,6 +165,7 @@ class Session:
             await self._endpoints.load(self._bucket)
             await self._presence.start()
             await self._presence.announce()
+            await answer_audience(self._client, self._audience)
             await self._pull.start()
             self._take_everything()
             await self._say_held("deliveries wait from before")
@@ -243,6 +245,10 @@ class Session:
 
     def _left(self, pod: str) -> None:
         self._members.left(pod, time.monotonic())
+
+    def _audience(self, tenant: str, event_type: str) -> Audience | None:
+        book = self._books.current
+        return book.audience(tenant, event_type) if book is not None else None
 
     async def _announce(self) -> None:
         while True:

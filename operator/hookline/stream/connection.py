@@ -23,6 +23,7 @@ from hookline.natsaddress import Login, parse_nats
 from hookline.private_parts import require
 from hookline.queue_problem import QueueProblem, QueueReason
 from hookline.stream.credentials import Credentials, CredentialsError
+from hookline.stream.names import AUDIENCE_SUBJECT
 from hookline.tasks import Deadline
 
 log = structlog.get_logger(__name__)
@@ -387,6 +388,8 @@ class _Told:
             log.error("a message was not handled: this is a bug", error=type(error).__name__)
 
     def _deny(self, subject: str, what: str) -> None:
+        if subject == AUDIENCE_SUBJECT:
+            return
         if subject not in self._client.denied and len(self._client.denied) < _DENIED_KEPT:
             log.error("NATS does not permit something that is needed", subject=subject, needed=what)
             self._client.denied[subject] = what

@@ -10,8 +10,9 @@ KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well
 KV_INSTALLATION whose all of these are, see stream/ownership
 
-No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks (delivery/absence), and
-hookline.here, by which they count one another (delivery/shares).
+No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks (delivery/absence),
+hookline.here, by which they count one another (delivery/shares), and hookline.audience, by which whoever publishes asks
+a sender for how many Webhooks an event is (stream/audience).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ ANCHOR_SUBJECT = "hookline.deliveries.anchor"
 UNKNOWN_SUBJECT = "hookline.unknown"
 KNOWN_SUBJECT = "hookline.known"
 HERE_SUBJECT = "hookline.here"
+AUDIENCE_SUBJECT = "hookline.audience"
+"""Nobody needs to be permitted to use it: without it a number is not known."""
 
 FANOUT_CONSUMER = "fanout"
 """Of the first owner; see `fanout_consumer`."""
