@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpResponseParser
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hookline.delivery.answers import (
@@ -50,13 +54,12 @@ WHOLE = {
     "a reason in Latin-1": Case(b"HTTP/1.1 200 \xfcber\r\ncontent-length: 2\r\n\r\nok", reusable=True),
     "no body": Case(b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", reusable=True),
     "204 with length 0": Case(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", 204, b"", reusable=True),
-    "chunks": Case(CHUNKED + b"1\r\no\r\n1;a=b\r\nk\r\n0\r\n\r\n", reusable=True),
+    "chunks": Case(CHUNKED + b"1\r\no\r\n01\r\nk\r\n0\r\n\r\n", reusable=True),
     "chunks with trailers": Case(CHUNKED + b"2\r\nok\r\n0\r\nx: y\r\n\r\n", reusable=True),
     "HTTP/1.0 that keeps alive": Case(
         b"HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 2\r\n\r\nok", reusable=True
     ),
     "a body that is no gzip": Case(OK + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\nok", reusable=True),
-    "empty lines before it": Case(b"\r\n\n" + SIZED, reusable=True),
     "informational answers before it": Case(
         b"HTTP/1.1 103 Early Hints\r\ncontent-length: 9\r\n\r\n" * 2 + SIZED, reusable=True
     ),
@@ -79,6 +82,9 @@ WHOLE = {
     "one length twice": Case(OK + b"content-length: 2\r\ncontent-length: 2\r\n\r\nok"),
     "one length twice in a line": Case(OK + b"content-length: 2, 02\r\n\r\nok"),
     "chunks twice": Case(OK + b"transfer-encoding: chunked\r\ntransfer-encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    "chunks and nothing": Case(OK + b"transfer-encoding: chunked,\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    "nothing and chunks": Case(OK + b"transfer-encoding:\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    "an encoding that is none": Case(OK + b"transfer-encoding:\r\ncontent-length: 2\r\n\r\nok"),
     "identity and a length": Case(OK + b"transfer-encoding: identity\r\ncontent-length: 2\r\n\r\nok"),
     "gzip, then chunks": Case(OK + b"transfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
     "chunks of HTTP/1.0": Case(
@@ -93,14 +99,20 @@ WHOLE = {
     # Badly written
     "bare line feeds": Case(b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok"),
     "chunks with bare line feeds": Case(CHUNKED + b"2\nok\n0\n\n"),
+    "chunks with extensions": Case(CHUNKED + b"1\r\no\r\n1;a=b\r\nk\r\n0;\r\n\r\n"),
     "a padded chunk size": Case(CHUNKED + b"02  \r\nok\r\n0\r\n\r\n"),
     "no line after the last chunk": Case(CHUNKED + b"2\r\nok\r\n0\r\n"),
     "a trailer that is none": Case(CHUNKED + b"2\r\nok\r\n0\r\nnonsense\r\n\r\n"),
+    "a trailer that is folded": Case(CHUNKED + b"2\r\nok\r\n0\r\n x: y\r\n\r\n"),
     "a header that is none": Case(OK + b"nonsense\r\ncontent-length: 2\r\n\r\nok"),
     "a bare CR in a header": Case(OK + b"x: a\rcontent-length: 9\r\ncontent-length: 2\r\n\r\nok"),
     "a zero byte in a header": Case(OK + b"x: a\x00b\r\ncontent-length: 2\r\n\r\nok"),
     "a space before the colon": Case(OK + b"Content-Length : 2\r\n\r\nok"),
     "a folded header": Case(OK + b"content-length:\r\n\t2\r\n\r\nok"),
+    "empty lines before it": Case(b"\r\n\n" + SIZED),
+    "an odd informational answer before it": Case(b"HTTP/1.1 103 X\r\nnonsense\r\n\r\n" + SIZED),
+    "an informational answer of HTTP/1.0 before it": Case(b"HTTP/1.0 103 X\r\n\r\n" + SIZED),
+    "an informational answer that hides another": Case(b"HTTP/1.1 103 X\r\n \nHTTP/1.1 410 X\r\n\r\n" + SIZED),
     "two spaces": Case(b"HTTP/1.1  200 OK\r\ncontent-length: 2\r\n\r\nok"),
     "HTTP/1.2": Case(b"HTTP/1.2 200 OK\r\ncontent-length: 2\r\n\r\nok"),
 }
@@ -331,3 +343,46 @@ def test_any_bytes_in_any_pieces_come_to_the_same(said: bytes, piece_bytes: int)
 
     whole, pieces = outcome_of(len(said) or 1), outcome_of(piece_bytes)
     assert whole == pieces
+
+
+STATUS_LINES = (
+    b"HTTP/1.1 200 OK|HTTP/1.1 200|HTTP/1.0 200 OK|HTTP/1.1 204 X|HTTP/1.1 304 X|HTTP/1.1 103 X\r\n\r\nHTTP/1.1 410 X"
+)
+HEADERS = (
+    b"content-length: 2|content-length: 0|content-length:02|content-length : 2|content-length: 2,2|content-length2: 9|"
+    b"transfer-encoding: chunked|transfer-encoding: chunked,|transfer-encoding:|transfer-encoding: chunked, gzip|"
+    b"transfer-encoding: chunked;q=1|connection: close|connection: keep-alive|x: y|x:\r\n y| x: y|x: \xff|: x|x"
+)
+BODIES = (
+    b"|ok|hello|0\r\n\r\n|2\r\nok\r\n0\r\n\r\n|02\r\nok\r\n00\r\nx: y\r\n\r\n|2;a=b\r\nok\r\n0\r\n\r\n|"
+    b"2;\r\nok\r\n0\r\n\r\n|2 \r\nok\r\n0\r\n\r\n|2\nok\n0\n\n|2\r\nok\r\n0\r\nx:y\n\r\n|"
+    b"2\r\nok\r\n0\r\n x: y\r\n\r\n|2\r\nok\r\n0\r\nx\r\n\r\n"
+)
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from([b"", b"", b"\r\n"]),
+    st.sampled_from(STATUS_LINES.split(b"|")),
+    st.lists(st.sampled_from(HEADERS.split(b"|")), max_size=3),
+    st.sampled_from(BODIES.split(b"|")),
+    st.sampled_from([b"", b"", b"\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]),
+)
+def test_what_leaves_a_connection_usable_is_the_same_to_another_parser(
+    before: bytes, line: bytes, headers: list[bytes], body: bytes, after: bytes
+) -> None:
+    said = b"\r\n".join([before + line, *headers, b"", b""]) + body + after
+    reading = Reading()
+    with contextlib.suppress(BadAnswerError):
+        reading.take(said)
+    if not reading.is_reusable:
+        return
+    protocol = BaseProtocol(asyncio.new_event_loop())
+    parser = HttpResponseParser(protocol, protocol._loop, 2**16, read_until_eof=True, auto_decompress=False)
+    answers = [(head, content) for head, content in parser.feed_data(said)[0] if head.code >= 200]
+    protocol._loop.close()
+
+    [(head, content)] = answers
+    assert (head.code, head.should_close) == (reading.status, False)
+    assert content.is_eof()
+    assert content.read_nowait() == reading.body

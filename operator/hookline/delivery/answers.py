@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 
 MAX_HEAD_BYTES = 128 * 1024
 """With the informational answers and empty lines before it."""
@@ -28,20 +29,19 @@ _START = b"HTTP/1."
 _EMPTY_LINES = re.compile(rb"[\r\n]+")
 _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?:[ \t][^\n]*|\r)?\n")
-_SOUND_HEAD = re.compile(
-    rb"HTTP/1\.[01] [0-9]{3}(?: [^\r\n\x00]*+)?\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[^\r\n\x00]*+\r\n)*+\r\n"
-)
+_SOUND_FIELDS = rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[^\r\n\x00]*+\r\n)*+\r\n"
+_SOUND_HEAD = re.compile(rb"HTTP/1\.[01] [0-9]{3}(?: [^\r\n\x00]*+)?\r\n" + _SOUND_FIELDS)
+_SOUND_TRAILERS = re.compile(_SOUND_FIELDS)
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _FIELD = re.compile(
     rb"^(content-length|transfer-encoding|connection|retry-after|date)[ \t]*:([^\n]*)", re.IGNORECASE | re.MULTILINE
 )
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_SIZE = rb"([0-9A-Fa-f]++)([ \t]*+)(?:;[^\r\n]*+)?(\r?\n)"
+_SIZE = rb"([0-9A-Fa-f]++)([ \t]*+(?:;[^\r\n]*+)?)(\r?\n)"
 _SIZE_BEGUN = rb"(?:[0-9A-Fa-f]++[ \t]*+(?:;[^\r\n]*+)?\r?)?"
 _FIRST_SIZE, _FIRST_SIZE_BEGUN = re.compile(b"()" + _SIZE), re.compile(_SIZE_BEGUN)
 _NEXT_SIZE, _NEXT_SIZE_BEGUN = re.compile(rb"(\r?\n)" + _SIZE), re.compile(rb"\r?|\r?\n" + _SIZE_BEGUN)
 _LONGEST_SIZE = 16
-_TRAILERS = re.compile(rb"(?:[^\r\n:]++:[^\r\n]*+\r\n)*+\r\n")
 
 
 class BadAnswerError(Exception):
@@ -96,7 +96,7 @@ class Reading:
         self._head_bytes = 0
         self._informational = 0
         self._fields: dict[bytes, list[bytes]] = {}
-        self._is_sound = False
+        self._is_sound = True
         self._ending = _Ending.UNKNOWN
         self._length = 0
         self._left = 0
@@ -154,6 +154,7 @@ class Reading:
             empty = None if self._searched else _EMPTY_LINES.match(pending)
             if empty is not None:
                 self._cut_off(empty.end())
+                self._is_sound = False
             if not pending.startswith(_START[: len(pending)]):
                 raise BadAnswerError("the answer does not begin with a status line of HTTP/1.x")
             end = _HEAD_END.search(pending, self._searched)
@@ -168,10 +169,12 @@ class Reading:
                 return False
             head, status, minor_version = bytes(pending[: end.end()]), int(line[2]), int(line[1])
             self._cut_off(end.end())
+            self._is_sound = self._is_sound and _SOUND_HEAD.fullmatch(head) is not None
             if status >= 200 or status == 101:
                 self._begin_body(status, minor_version, head)
                 return True
             self._informational += 1
+            self._is_sound = self._is_sound and minor_version > 0
             if self._informational > MAX_INFORMATIONAL:
                 raise BadAnswerError("too many informational answers")
 
@@ -181,7 +184,6 @@ class Reading:
         self._searched = 0
 
     def _begin_body(self, status: int, minor_version: int, head: bytes) -> None:
-        self._is_sound = _SOUND_HEAD.fullmatch(head) is not None
         if not self._is_sound:
             head = _FOLD.sub(b" ", head)
         fields = self._fields
@@ -235,7 +237,7 @@ class Reading:
             self._left = int(line[2], 16)
             if self._left == 0:
                 # All of the body has come. Many forget the empty line that ends the trailers: it is not waited for.
-                self._finish(is_overfull=_TRAILERS.fullmatch(pending, at) is None)
+                self._finish(is_overfull=_SOUND_TRAILERS.fullmatch(pending, at) is None)
                 break
         del pending[:at]
 
@@ -248,21 +250,23 @@ class Reading:
         self.is_over, self.is_overfull = True, is_overfull
 
 
-def _words(values: list[bytes] | tuple[()]) -> list[bytes]:
+def _words(values: Iterable[bytes]) -> list[bytes]:
     return [word for value in values for each in value.lower().split(b",") if (word := each.strip(b" \t"))]
 
 
 def _ending(status: int, minor_version: int, fields: dict[bytes, list[bytes]]) -> tuple[_Ending, int, bool]:
     """What ends a body, its length if that does, and whether all would read it like this (RFC 9112, 6.3)."""
     lengths = [word for value in fields.get(b"content-length", ()) for word in value.split(b",")]
-    codings = _words(fields.get(b"transfer-encoding", ()))
-    is_sound = b"transfer-encoding" not in fields and len(lengths) <= 1
+    encodings = fields.get(b"transfer-encoding", [])
+    codings = _words(encodings)
+    is_sound = not encodings and len(lengths) <= 1
     if status in (101, 204, 304):
         return _Ending.HEAD, 0, is_sound and lengths in ([], [b"0"])
     if codings and codings != [b"identity"]:
         if codings[-1] != b"chunked":
             return _Ending.CONNECTION, 0, False
-        return _Ending.CHUNKS, 0, codings == [b"chunked"] and not lengths and minor_version > 0
+        is_plain = len(encodings) == 1 and encodings[0].lower() == b"chunked"
+        return _Ending.CHUNKS, 0, is_plain and not lengths and minor_version > 0
     if not lengths:
         return _Ending.CONNECTION, 0, False
     spellings = {length.strip(b" \t") for length in set(lengths)}
