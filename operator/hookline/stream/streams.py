@@ -212,6 +212,8 @@ async def ensure_bucket(client: Client, name: str, *, replicas: int = 1, owner: 
         allow_rollup_hdrs=True,
         deny_delete=True,
         allow_direct=True,
+        # For marks of what was removed, see stream/endpoints.
+        allow_msg_ttl=True,
     )
     await _ensure_stream(client, config, owner)
 
