@@ -6,7 +6,7 @@ import gc
 
 
 def collect_seldom() -> None:
-    """Have it look less often, and never again through what there is now. To be called once, when all of that stays.
+    """Run the garbage collector less often, and exempt all objects that exist now. Call once, when all of them stay.
 
     With Python's defaults, looking through what was just made takes 13 % of a sender's CPU in paired runs, since a
     delivery makes many short-lived objects; and now and then it looks through everything, modules and the first route

@@ -183,7 +183,7 @@ def parse_cidrs(texts: Iterable[str]) -> tuple[Network, ...]:
     """The networks that `texts` ("10.1.2.0/24", "fd12::/64", or a single address) name.
 
     Raises ValueError with what to write instead: not a CIDR, bits set outside the mask, an IPv4 network written as
-    IPv6, or a range that can never be opened.
+    IPv6, or a range that can never be allowed.
     """
     return tuple(_parse_cidr(text.strip()) for text in texts)
 
@@ -277,7 +277,7 @@ def _parse_cidr(text: str) -> Network:
         )
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         inner = IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
-        raise ValueError(f"{text!r} is an IPv4 network in IPv6 clothes: write {inner}")
+        raise ValueError(f"{text!r} is an IPv4-mapped network: write {inner}")
     _refuse_forbidden_network(text, network)
     return network
 
@@ -294,4 +294,4 @@ def _network(text: str) -> Network | None:
 def _refuse_forbidden_network(text: str, network: Network) -> None:
     for forbidden, kind in _FORBIDDEN:
         if forbidden.version == network.version and network.subnet_of(forbidden):  # type: ignore[arg-type]
-            raise ValueError(f"{text!r} can not be opened: {kind} is never called; remove it from the list")
+            raise ValueError(f"{text!r} cannot be allowed: {kind} is never called; remove it from the list")

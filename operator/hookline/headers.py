@@ -47,7 +47,7 @@ _FORBIDDEN_NAME = (
     f"{', '.join(FORBIDDEN_PREFIXES)}; write another name, such as X-My-Header"
 )
 VALUE_RULE = TextRule(
-    "must be visible ASCII characters with single-line blanks between them only; write it on one line, in quotes, "
+    "must be visible ASCII characters with blanks between them; write it on one line, in quotes, "
     "without blank at start or end, or leave the header out when it is empty",
     "[!-~]([ \t!-~]*[!-~])?",
     confidential=True,

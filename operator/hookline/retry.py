@@ -135,7 +135,7 @@ class Reason(enum.StrEnum):
     )
     TLS_TIMEOUT = (
         "TLSTimeout",
-        "TCP stood, and the TLS handshake had not ended 10 s after the call began, or when its time was over",
+        "the TLS handshake did not finish within 10 s of the start of the call, or before its timeout",
         Then.AGAIN,
         "the receiver is overloaded, or does not speak TLS on this port",
     )

@@ -1,4 +1,4 @@
-"""How tasks are ended, and how one waits, but not longer."""
+"""How tasks are ended, and how long one waits."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Deadline:
 
 
 async def within(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but not longer."""
+    """Wait for an event, at most so long."""
     with contextlib.suppress(TimeoutError), Deadline(seconds):
         await event.wait()
 

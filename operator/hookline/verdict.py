@@ -208,7 +208,7 @@ def summary(webhook: Webhook, *parts: Condition) -> Condition:
         message = "spec.paused is true: no calls are made, and deliveries wait until it is false"
         return Condition("Ready", "True", "Paused", message)
     unsigned = "" if webhook.spec.secret_ref else ", unsigned: spec.secretRef names no Secret"
-    message = f"every {webhook.spec.event} of {webhook.metadata.namespace} is delivered{unsigned}"
+    message = f"{webhook.spec.event} events in namespace {webhook.metadata.namespace} will be sent{unsigned}"
     return Condition("Ready", "True", "Ready", message)
 
 

@@ -38,7 +38,7 @@ _NO_HEADER_NAME = "must not be set unless scheme is Header; leave it out or writ
 _NOT_HOST = "must not be Host; write another name, such as X-App-Key"
 _ONE_VALUE = "must have exactly one of value and valueFrom; write value, or valueFrom with a secretKeyRef"
 _UNIQUE_NAMES = "must have a name once, whatever its case; write each header name in one entry only"
-_TAKEN_NAME = "must not be named as signature.headerName, which carries the secret; write another name"
+_TAKEN_NAME = "must not have the same name as signature.headerName, which carries the secret; write another name"
 
 
 class Signature(Model):

@@ -227,10 +227,10 @@ async def test_a_credentials_file_opens_the_door_and_a_renewed_one_is_read(tmp_p
     accounts, port, file = Accounts(), free_port(), tmp_path / "user.creds"
     async with nats(tmp_path / "nats", port, **accounts.settings()):
         url = f"nats://127.0.0.1:{port}"
-        with pytest.raises(StreamUnavailable, match="refuses who we say we are"):
+        with pytest.raises(StreamUnavailable, match="rejected the credentials"):
             await connect(url, name="test", connect_seconds=1)
         file.write_text(Accounts().credentials())
-        with pytest.raises(StreamUnavailable, match="refuses who we say we are"):
+        with pytest.raises(StreamUnavailable, match="rejected the credentials"):
             await connect(url, name="test", credentials=file, connect_seconds=1)
         file.write_text(accounts.credentials())
         client = await connect(url, name="test", credentials=file)

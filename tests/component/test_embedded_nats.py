@@ -89,7 +89,7 @@ async def test_a_queue_whose_disk_was_full_takes_events_again_and_delivers_all_t
         (tmp_path / "hooks.yaml").write_text(manifests(receiver))
         words = ("run", tmp_path / "hooks.yaml", "--data", small_disk / "data", "--allow-cidr", "127.0.0.0/8")
         with running(tmp_path / "log", *words) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connect(known_url(small_disk / "data") or "", name="test", connect_seconds=20)
             ids = await publish(client, 5)
             await until(lambda: len(calls) >= 5, seconds=20, what="the first five")
@@ -167,7 +167,7 @@ async def test_deliveries_go_on_at_the_port_to_which_the_queue_moved(tmp_path: P
         (tmp_path / "hooks.yaml").write_text(manifests(receiver))
         words = ("run", tmp_path / "hooks.yaml", "--data", data, "--allow-cidr", "127.0.0.0/8")
         with running(tmp_path / "log", *words) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             url = known_url(data) or ""
             client = await connect(url, name="test", connect_seconds=20)
             ids = await publish(client, 1)

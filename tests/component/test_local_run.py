@@ -69,7 +69,7 @@ async def test_2000_events_survive_three_kills_and_repeats_are_the_same(tmp_path
     async with receiver_of(calls) as receiver:
         files.write_text(manifests(receiver, "one"))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connected(data)
             sent: dict[str, bytes] = {}
 
@@ -85,7 +85,7 @@ async def test_2000_events_survive_three_kills_and_repeats_are_the_same(tmp_path
                 if victim == "hookline":
                     await asyncio.to_thread(command.kill)
                     command.start()
-                    await asyncio.to_thread(command.until_says, "route book in force", times=kill + 1)
+                    await asyncio.to_thread(command.until_says, "configuration loaded", times=kill + 1)
                 else:
                     os.kill(int((data / "nats.pid").read_text()), signal.SIGKILL)
             await asyncio.wait_for(producing, 120)
@@ -117,7 +117,7 @@ async def test_the_schedule_of_the_dispatcher_holds_where_a_webhook_has_none(tmp
         own["spec"] = {**own["spec"], "retry": {"scheduleSeconds": [1]}}  # type: ignore[dict-item]
         files.write_text(manifests(receiver, "none") + "---\n" + to_yaml(("", own), ("", default)))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connected(data)
             await publish(client)
             await until_stored(client, names.DEAD, 2)
@@ -140,7 +140,7 @@ async def test_a_changed_file_takes_effect_within_two_seconds_and_disturbs_no_ot
         mine = folder / "mine.yaml"
         mine.write_text(to_yaml(("", one(receiver, "mine"))))
         with running(tmp_path / "log", "run", folder, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connected(data)
             ids: list[str] = []
             stop = asyncio.Event()
@@ -184,7 +184,7 @@ async def test_an_invalid_webhook_is_named_by_file_line_and_field_and_the_others
         files.write_text(f"{good}---\n{bad}")
         line = next(n for n, text in enumerate(files.read_text().splitlines(), 1) if "http://" in text)
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connected(data)
             await publish(client, 1)
             await until(lambda: len(calls) == 1)
@@ -199,7 +199,7 @@ async def test_a_webhook_edited_into_an_invalid_one_stays_as_it_was(tmp_path: Pa
     async with receiver_of(calls) as receiver:
         files.write_text(manifests(receiver, "one"))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             files.write_text(files.read_text().replace("https://", "http://"))
             command.until_says("REFUSED")
             client = await connected(data)
@@ -236,7 +236,7 @@ async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(
             assert wrong[secret] != right
             (folder / "secret.yaml").write_text(wrong[secret])
         with running(tmp_path / "log", "run", folder, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             assert reason in command.output
             client = await connected(data)
             ids = await publish(client, 5)
@@ -284,9 +284,9 @@ async def test_a_replaced_secret_signs_with_both_keys_also_after_a_restart(tmp_p
         (folder / "hook.yaml").write_text(to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", one(receiver, "one"))))
         (folder / "secret.yaml").write_text(to_yaml(("", lent_secret("signing", SECRET))))
         with running(tmp_path / "log", "run", folder, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             (folder / "secret.yaml").write_text(to_yaml(("", lent_secret("signing", fresh))))
-            command.until_says("route book in force", times=2)
+            command.until_says("configuration loaded", times=2)
             for number in (1, 2):
                 client = await connected(data)
                 await publish(client)
@@ -295,7 +295,7 @@ async def test_a_replaced_secret_signs_with_both_keys_also_after_a_restart(tmp_p
                 await asyncio.to_thread(command.end)
                 if number == 1:
                     command.start()
-                    await asyncio.to_thread(command.until_says, "route book in force", times=3)
+                    await asyncio.to_thread(command.until_says, "configuration loaded", times=3)
     # The receiver knows the old secret only.
     assert [call.verified for call in calls] == ["signature"] * 2
     assert [call.headers["webhook-signature"].count("v1,") for call in calls] == [2, 2]
@@ -307,7 +307,7 @@ async def test_sigterm_lets_calls_end_and_exits_with_zero(tmp_path: Path) -> Non
     async with receiver_of(calls, delay_seconds=1.5) as receiver:
         files.write_text(manifests(receiver, "one"))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connected(data)
             await publish(client, 40)
             await until(lambda: len(calls) >= 10)
@@ -326,7 +326,7 @@ async def test_a_second_run_on_the_same_data_is_refused_in_one_line(tmp_path: Pa
     async with receiver_of([]) as receiver:
         files.write_text(manifests(receiver, "one"))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             second = await asyncio.to_thread(hookline, "run", files, "--data", data)
     assert second.returncode == 1
     assert second.stderr.decode().splitlines()[-1].startswith("hookline: another `hookline run` uses")
@@ -340,7 +340,7 @@ async def test_a_loopback_address_without_the_option_is_refused_with_the_option(
         named = to_yaml(("", one(receiver, "named"))).replace("127.0.0.1", "localhost")
         files.write_text(f"{files.read_text()}---\n{named}")
         with running(tmp_path / "log", "run", files, "--data", data) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connected(data)
             await publish(client, 1)
             command.until_says("EgressRefused")
@@ -374,7 +374,7 @@ async def test_secrets_are_in_no_log_and_no_file_but_the_keys(tmp_path: Path) ->
         both = [{**hook, "spec": spec}, {**unreachable, "spec": down}]
         files.write_text(to_yaml(*(("", document) for document in [*secrets, *both])))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connected(data)
             await publish(client, 1)
             await until(lambda: len(calls) == 2)
@@ -400,7 +400,7 @@ async def test_an_existing_nats_is_used_instead_of_an_embedded_one(tmp_path: Pat
         files.write_text(manifests(receiver, "one"))
         words = ("run", files, "--data", data, "--nats", nats_server.url, *LOOPBACK)
         with running(tmp_path / "log", *words) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             client = await connect(nats_server.url, name="test")
             await until_streams(client)
             await publish(client, 1)
@@ -442,12 +442,12 @@ async def test_a_password_that_was_rotated_and_put_back_brings_deliveries_back(t
             )
             command.start()
             client = await connect(url, name="test")
-            await asyncio.to_thread(command.until_says, "route book in force")
+            await asyncio.to_thread(command.until_says, "configuration loaded")
             ids = await publish(client, 1)
             await until(lambda: len(calls) == 1, what="a delivery")
             await client.close()
         async with nats(tmp_path / "nats", port, **settings("second")):
-            await asyncio.to_thread(command.until_says, "refuses who we say we are", seconds=60)
+            await asyncio.to_thread(command.until_says, "rejected the credentials", seconds=60)
         async with nats(tmp_path / "nats", port, **settings("first%")):
             client = await connect(url, name="test")
             ids += await publish(client, 3)
@@ -473,7 +473,7 @@ async def test_a_server_that_is_told_a_new_password_and_the_old_one_again_is_ser
         async with nats(tmp_path / "nats", port, authorization={"token": "first"}, pid_file=str(pid)):
             url = f"nats://first@127.0.0.1:{port}"
             with running(log, "run", files, "--nats", url, "--data", tmp_path / "data", *LOOPBACK) as command:
-                await asyncio.to_thread(command.until_says, "route book in force")
+                await asyncio.to_thread(command.until_says, "configuration loaded")
                 client = await connect(url, name="test")
                 ids = await publish(client, 1)
                 await until(lambda: len(calls) == 1, what="a delivery")

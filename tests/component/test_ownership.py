@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from doubles.command import hookline, running
+from doubles.frozen import stand_still
 from doubles.local import SECRET, count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall, Receiver
@@ -47,7 +48,7 @@ async def test_a_second_run_on_one_nats_is_refused_and_takes_no_event_of_the_fir
         second = webhooks(tmp_path / "second.yaml", receiver, "IdentityDeleted")
         common = ["--nats", nats_server.url, "--allow-cidr", "127.0.0.0/8"]
         with running(tmp_path / "log", "run", first, "--data", tmp_path / "d1", *common) as command:
-            command.until_says("route book in force")
+            command.until_says("configuration loaded")
             refused = await asyncio.to_thread(hookline, "run", second, "--data", tmp_path / "d2", *common)
             published = await publish(client, 100) + await publish(client, 100, event="IdentityDeleted")
             await until(lambda: ids(calls) == set(published[:100]))
@@ -105,7 +106,7 @@ async def test_a_former_owner_that_was_frozen_during_the_take_over_takes_nothing
             await until_stored(client, names.EVENTS, 0)
             await publish(client, 5)
             await until(lambda: len(stale) == 5)
-            os.kill(frozen.process.pid, signal.SIGSTOP)
+            stand_still(frozen.process.pid)
             try:
                 async with sender(
                     tmp_path / "second", nats_server.url, installation=Installation("ours", "a", "theirs")

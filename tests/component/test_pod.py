@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles.frozen import stand_still
 from doubles.local import (
     SECRET,
     count,
@@ -256,7 +257,7 @@ async def test_a_sender_ends_soon_after_its_grace_while_nats_is_frozen_and_nothi
         ids = await publish(queue, 20)
         async with sender(folder, nats_server.url, grace_seconds=1, patient=True) as running:
             await until(lambda: len(calls) > 1)
-            os.kill(nats_server.pid, signal.SIGSTOP)
+            stand_still(nats_server.pid)
             try:
                 connection = running.pod._client
                 assert connection is not None

@@ -139,7 +139,7 @@ def test_a_torn_shard_keeps_only_that_shard_and_is_worth_a_line_only_when_it_las
     with capture_logs() as logs:
         books.reload()
         assert (title(books, "u1"), title(books, "u2")) == ("hook", "new")
-        assert [each["event"] for each in logs] == ["route book in force"]
+        assert [each["event"] for each in logs] == ["configuration loaded"]
         monkeypatch.setattr(routebook, "PATIENCE_SECONDS", 0.0)
         books.reload()
         books.reload()

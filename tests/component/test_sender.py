@@ -148,7 +148,7 @@ async def test_readiness_and_the_report_tell_the_truth(
     tmp_path: Path, volume: Path, nats_server: NatsServer, client: Client
 ) -> None:
     calls: list[ReceivedCall] = []
-    async with receiver_of(calls, Answer(500, 6), Answer(200)) as receiver:
+    async with receiver_of(calls, Answer(500, 5), Answer(200)) as receiver:
         route, keys = hook("one", receiver, schedule_seconds=(1,) * 9)
         order = TypeRecord(name="order.paid", description="", validation="Enforce", schema_={"type": "object"})
         first = files_of((route, keys))
@@ -172,7 +172,7 @@ async def test_readiness_and_the_report_tell_the_truth(
             assert (sick["uid"], sick["reason"], sick["status"]) == (route.uid, "HTTPStatus", 500)
             assert time.strptime(sick["since"], "%Y-%m-%dT%H:%M:%SZ")
             await until_reported(command, lambda content: not content["sick"])
-            assert len(calls) == 7
+            assert len(calls) == 6
             await nats_server.stop()
             await until_answer(command, "/readyz", lambda _, text: text.startswith("NATSUnreachable: "))
             assert await get(command, "/livez") == (200, "ok\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles.frozen import stand_still
 from doubles.local import count, until, until_stored
 from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer
@@ -67,7 +68,7 @@ async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_said(
     await publisher.store(subject, b"{}")
     monkeypatch.setattr(publish, "ACK_SECONDS", 0.3)
     assert nats_server.pid is not None
-    os.kill(nats_server.pid, signal.SIGSTOP)
+    stand_still(nats_server.pid)
     try:
         with pytest.raises(StreamUnavailable, match="did not confirm"):
             await publisher.store(subject, b"{}")

@@ -24,6 +24,7 @@ from pathlib import Path
 import nats.errors
 
 from doubles.command import RunningCommand, running
+from doubles.frozen import stand_still
 from doubles.local import SECRET, dead_letters, hook, receiver_of, until, write_book
 from doubles.nats_cluster import Cluster, leader_of, nats_cluster, until_ready
 from hookline.events import Event
@@ -228,7 +229,7 @@ async def full_disk_of_run(folder: Path) -> Tally:
             (folder / "hooks.yaml").write_text(to_yaml(*(("", each) for each in documents)))
             words = ["run", str(folder / "hooks.yaml"), "--data", str(data), "--allow-cidr", "127.0.0.0/8"]
             with running(folder / "log", *words) as command:
-                await asyncio.to_thread(command.until_says, "route book in force")
+                await asyncio.to_thread(command.until_says, "configuration loaded")
                 url = known_url(data)
                 assert url is not None
                 async with publishing(url, tally):
@@ -269,7 +270,7 @@ async def taken_over(folder: Path) -> Tally:
         with sender(folder, "book", url, "--installation=first") as first:
             async with publishing(url, tally):
                 await until(lambda: len(tally.arrived) > 20, seconds=60)
-                os.kill(first.process.pid, signal.SIGSTOP)
+                stand_still(first.process.pid)
                 try:
                     with sender(folder, "other", url, "--installation=second", "--take-over-from=first") as second:
                         await asyncio.to_thread(second.until_says, "took over the queue")

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from doubles.frozen import stand_still
 from doubles.nats import free_port
 from hookline.stream.connection import Client
 
@@ -44,7 +45,8 @@ class Server:
         await self.process.wait()
 
     def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        stand_still(self.process.pid)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)

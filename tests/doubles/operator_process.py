@@ -20,6 +20,7 @@ import httpx
 
 from controlplane.processes import pid_file
 from doubles.command import HOOKLINE
+from doubles.frozen import stand_still
 
 START_SECONDS = 30.0
 
@@ -76,7 +77,7 @@ class OperatorProcess:
 
     def freeze(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stand_still(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None

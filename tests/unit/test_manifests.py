@@ -59,7 +59,7 @@ def test_a_field_that_stands_twice_is_refused(tmp_path: Path) -> None:
     found = broken(tmp_path, "kind: A\nspec:\n  url: a\n  url: b\n")
     assert (found.line, found.message) == (
         4,
-        'is not YAML: the field "url" stands twice in one mapping; keep one of them',
+        'is not YAML: duplicate field: "url"; keep one of them',
     )
 
 

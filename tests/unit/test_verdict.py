@@ -61,7 +61,7 @@ def test_a_whole_webhook_is_ready_and_becomes_an_active_route() -> None:
 def test_no_secret_means_no_signature() -> None:
     found = verdict({})
     assert (found.ready.status, found.keys.signing) == ("True", None)
-    assert found.ready.message.endswith("is delivered, unsigned: spec.secretRef names no Secret")
+    assert found.ready.message.endswith("will be sent, unsigned: spec.secretRef names no Secret")
     assert (found.secrets_resolved.status, found.secrets_resolved.reason) == ("True", "Unsigned")
 
 

@@ -52,7 +52,7 @@ class Policy:
 
 
 def _is_of_all(key: Key) -> bool:
-    """Books, senders and types concern many Webhooks: a status that is written before them must be written again."""
+    """Run books, senders and types first: they change many Webhook statuses."""
     return key.work != "Webhook"
 
 

@@ -358,11 +358,11 @@ class Operator:
             except ClusterError as error:
                 wait = queue.retry(key, error.after_seconds if isinstance(error, ClusterUnavailable) else 0.0)
                 level = log.error if isinstance(error, Forbidden) else log.warning
-                level("will be tried again", key=tuple(key), problem=str(error), seconds=round(wait, 1))
+                level("reconcile failed; retrying", key=tuple(key), problem=str(error), seconds=round(wait, 1))
             except Exception as error:  # noqa: BLE001  # one object must not stop the work on all others
                 wait = queue.retry(key)
                 log.error(
-                    "could not be looked at",
+                    "reconcile failed; retrying",
                     key=tuple(key),
                     problem=type(error).__name__,
                     at=_frames(error),

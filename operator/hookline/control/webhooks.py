@@ -109,7 +109,7 @@ class Webhooks:
         self._context.queue.add_later(Key("Room", "", dispatcher), FULL_SECONDS)
 
     def forget_strangers(self) -> None:
-        """Take out of the books what no Webhook stands for any more. For the start, when all were placed."""
+        """Remove routes of deleted Webhooks. Call once at startup, after every Webhook was placed."""
         here = {(placed.dispatcher, placed.uid) for placed in self._placed.values()}
         for fleet in self._context.fleets.values():
             for uid in [uid for uid in fleet.book.uids() if (fleet.name, uid) not in here]:

@@ -87,7 +87,10 @@ class Endpoints:
         return sum(known.state.kind is kind for known in self._known.values())
 
     def attempted(self, route: Route, outcome: Outcome, *, probe: bool = False) -> None:
-        """An attempt ended. Of a sick endpoint a success is word enough, of a failure only a probe's."""
+        """Record an attempt.
+
+        While an endpoint is failing, any success means recovery; only a failed probe counts against it.
+        """
         now_s = time.time()
         turned, state = self.failures.attempted(route, outcome, now_s), self.state_of(route)
         kind = state.kind if state is not None else None

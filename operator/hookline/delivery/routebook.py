@@ -93,7 +93,7 @@ class RouteBook:
         before, self.current, self.policy = self.current, book, book.dispatcher.policy()
         webhooks = webhooks_in(book)
         self._metrics.book_loaded(webhooks, unread=len(book.unread))
-        log.info("route book in force", webhooks=webhooks, shards=len(book.shards), root=book.digest[:12])
+        log.info("configuration loaded", webhooks=webhooks, shards=len(book.shards), root=book.digest[:12])
         self._say_changes(before, book)
         self._say_unread(before, book)
         for listener in self._listeners:

@@ -182,7 +182,7 @@ class Session:
                 self._pull.watched(),
             ):
                 await stop.wait()
-                log.info("draining: calls under way end, nothing more is taken", grace_seconds=grace_seconds)
+                log.info("shutting down: finishing calls in progress", grace_seconds=grace_seconds)
                 await self._drain(grace_seconds)
                 await self._say_held("deliveries wait for the next start")
         finally:

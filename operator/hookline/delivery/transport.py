@@ -321,7 +321,7 @@ def _is_ready(transport: asyncio.Transport, event: int) -> bool:
 
 
 class _Door(aiohttp.ClientRequest):
-    """What the pool of aiohttp knows a way to a receiver by, for one tenant. Never sent."""
+    """aiohttp's pool key for one receiver and one tenant. Never sent."""
 
     tenant = ""
 

@@ -135,6 +135,6 @@ def _refuse_repeats(node: yaml.MappingNode) -> None:
         if not isinstance(key, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(problem="a field's name must be text", problem_mark=key.start_mark)
         if key.value in names:
-            problem = f"the field {quoted(key.value)} stands twice in one mapping; keep one of them"
+            problem = f"duplicate field: {quoted(key.value)}; keep one of them"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         names.add(key.value)

@@ -39,7 +39,7 @@ CLOSE_SECONDS = 2.0
 
 Happened = Callable[[], Awaitable[None]]
 
-_REFUSES = "refuses who we say we are"
+_REFUSES = "rejected the credentials"
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEAD = b"NATS/1.0\r\n"
 """How the headers of a message begin; those of a status have its number before the line ends."""
@@ -58,7 +58,7 @@ class StreamRefused(Exception):
 
 
 class LoginRefused(StreamUnavailable):
-    """NATS does not know who we say we are. It may, later: who manages it changes users and passwords in turn."""
+    """NATS rejected the credentials. It may take them later: its administrators change users and passwords in turn."""
 
 
 class QueueUnusable(StreamRefused):
@@ -168,7 +168,7 @@ class _Client(Client):
             await self._flush_pending()
 
     async def say(self, subject: str, word: bytes) -> None:
-        """As publish, of a subject that a message named to answer at. Raises errors of the library."""
+        """Like publish, for a reply subject. Raises errors of the library."""
         if self.is_connected and not self.is_draining:
             await self._send_publish(subject, "", word, len(word), None)
         else:

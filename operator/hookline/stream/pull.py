@@ -121,7 +121,7 @@ class PullLoop:
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._giving: set[asyncio.Task[None]] = set()
-        """Back what came of a consumer that was removed."""
+        """Tasks that return messages of consumers that were removed."""
         self._looked_s = 0.0
 
     async def start(self) -> None:
