@@ -28,11 +28,12 @@ run: setup ## Try Hookline on this machine (ONCE=1: stop when all 20 events arri
 
 .PHONY: test
 test: setup lint current ## Lint, types, import rules, generated files, all tests
-	@$(BIN)/pytest tests/unit tests/component tests/cluster
+	@$(BIN)/pytest -q -n auto tests/unit
+	@$(BIN)/pytest tests/component tests/cluster
 
 .PHONY: unit
 unit: setup ## The tests of tests/unit alone, quick: no server, no cluster
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n auto tests/unit
 
 .PHONY: e2e
 e2e: setup ## The shipped manifests in a one-node cluster on this machine (root; builds Kubernetes once, about 15 minutes)

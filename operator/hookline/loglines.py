@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 _BEFORE = {"warning": "warning: ", "error": "error: ", "critical": "error: "}
@@ -21,6 +22,8 @@ def printable(text: str) -> str:
 
 def duration(seconds: float) -> str:
     """A time as people say it, its two largest units: 334.2 is `5 min 34 s`."""
+    if not math.isfinite(seconds):
+        return f"{seconds} s"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

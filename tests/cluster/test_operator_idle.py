@@ -18,11 +18,11 @@ from hookline.control.kinds import DISPATCHERS
 
 pytestmark = pytest.mark.timeout(180)
 
-RENEWALS = 15
+RENEWALS = 6
 """Of the Lease: one every two seconds."""
 
 
-async def test_a_second_run_over_an_unchanged_cluster_and_half_a_minute_of_idling_write_only_the_lease(
+async def test_a_second_run_over_an_unchanged_cluster_and_some_idling_write_only_the_lease(
     control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
 ) -> None:
     async with (

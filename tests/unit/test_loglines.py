@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hookline.loglines import duration, line_for_people
@@ -17,6 +19,8 @@ def test_a_line_without_facts_is_its_text() -> None:
     assert line_for_people("12:05:06", "info", "ended", {}) == "12:05:06  ended"
 
 
+@example("", math.inf)
+@example("", math.nan)
 @given(st.text(), st.text() | st.integers() | st.floats() | st.booleans() | st.binary())
 def test_a_line_is_one_line_and_cannot_steer_the_terminal(text: str, value: object) -> None:
     assert line_for_people("12:05:06", "error", text, {"value": value, "seconds": value}).isprintable()
