@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,14 +16,15 @@ from doubles.local import count, until, until_stored
 from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
-from hookline.stream import names, publish
+from hookline.stream import names, publish, streams
 from hookline.stream import pull as pulling
+from hookline.stream.api import ask
 from hookline.stream.clock import Reading, ServerClock
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PULL_BYTES, PullLoop, Taken
-from hookline.stream.streams import Retention, ensure, oldest_parked, open_unpark, parked
+from hookline.stream.streams import Retention, Shelves, ensure, oldest_parked, open_unpark
 from hookline.stream.types import read_types, write_types
 from hookline.tasks import cancel
 
@@ -276,7 +278,7 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
     await publisher.store(names.parked_subject("a"), b"1")
     await publisher.store(names.parked_subject("a"), b"2")
     await publisher.store(names.parked_subject("b"), b"3")
-    assert await parked(queue) == {"a": 2, "b": 1}
+    assert await Shelves(queue).counts() == {"a": 2, "b": 1}
     oldest = await oldest_parked(queue, "a")
     assert oldest is not None
     clock = ServerClock(queue)
@@ -290,6 +292,31 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
     await until(lambda: len(taken) == 2)
     assert [each.body for each in taken] == [b"1", b"2"]
     await pull.stop()
+
+
+async def test_what_is_parked_is_listed_only_after_something_moved_and_never_as_it_was_before(
+    queue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists: list[object] = []
+
+    async def noted(client: Client, what: str, **question: object) -> dict[str, Any]:
+        lists.extend([question["subjects_filter"]] if "subjects_filter" in question else [])
+        return await ask(client, what, **question)
+
+    monkeypatch.setattr(streams, "ask", noted)
+    publisher, shelves = Publisher(queue), Shelves(queue)
+    for steps, counts in ((2, {"a": 2}), (1, {"a": 3})):
+        for _ in range(steps):
+            await publisher.store(names.parked_subject("a"), b"")
+        assert [await shelves.counts() for _ in range(4)] == [counts] * 4
+        # Once for what moved, and once more until it is known to be still.
+        assert len(lists) <= 2
+        lists.clear()
+    await queue.jetstream().purge_stream(names.PARKED, keep=1)
+    assert await shelves.counts() == {"a": 1}
+    await queue.jetstream().delete_stream(names.PARKED)
+    await ensure(queue, Retention())
+    assert await shelves.counts() == {}
 
 
 async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Client) -> None:

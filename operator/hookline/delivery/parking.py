@@ -37,7 +37,7 @@ from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
-from hookline.stream.streams import oldest_parked, open_unpark, parked
+from hookline.stream.streams import Shelves, oldest_parked, open_unpark
 from hookline.tasks import within
 
 log = structlog.get_logger(__name__)
@@ -115,6 +115,7 @@ class Parking:
         self._ask_at_s = 0.0
         self._absences = Absences()
         self._peers = Peers(client, knows=self._knows, on_known=self._absences.known)
+        self._stored = Shelves(client)
         self._shelves: dict[str, _Shelf] = {}
         self._expiries: dict[str, tuple[str, float]] = {}
         """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""
@@ -237,8 +238,8 @@ class Parking:
         book = self._books.current
         if book is None or self._closed:
             return
-        waiting = await parked(self._client)
-        waiting = {uid: count for uid, count in waiting.items() if names.is_uid(uid)}
+        counts = await self._stored.counts()
+        waiting = {uid: count for uid, count in counts.items() if names.is_uid(uid)}
         now_s = time.monotonic()
         states = {uid for uid, _ in self._endpoints.states()}
         await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})

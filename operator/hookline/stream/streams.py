@@ -361,17 +361,45 @@ def _consumer(name: str, filter_subject: str) -> ConsumerConfig:
     )
 
 
-async def parked(client: Client) -> dict[str, int]:
-    """How many deliveries are on the shelf, by uid of their Webhook. Raises StreamUnavailable."""
-    counts: dict[str, int] = {}
-    while True:
-        info = await ask(
-            client, f"STREAM.INFO.{names.PARKED}", subjects_filter=names.parked_subject("*"), offset=len(counts)
-        )
-        subjects = info["state"].get("subjects") or {}
-        counts |= {names.uid_of(subject): count for subject, count in subjects.items()}
-        if not subjects or len(counts) >= info.get("total", 0):
-            return counts
+class Shelves:
+    """How many deliveries are on the shelf, by uid of their Webhook.
+
+    The whole list takes 0.6 MB with 10,000 Webhooks, and mostly nothing has moved since it was asked for.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._counts: dict[str, int] = {}
+        self._read_at: tuple[object, ...] = ()
+        """What the stream was like when they were read."""
+        self._moves = True
+
+    async def counts(self) -> Mapping[str, int]:
+        """Raises StreamUnavailable, QueueUnusable."""
+        if not self._moves and _place_of(await ask(self._client, f"STREAM.INFO.{names.PARKED}")) == self._read_at:
+            return self._counts
+        counts: dict[str, int] = {}
+        read_at: tuple[object, ...] = ()
+        while True:
+            info = await ask(
+                self._client,
+                f"STREAM.INFO.{names.PARKED}",
+                subjects_filter=names.parked_subject("*"),
+                offset=len(counts),
+            )
+            read_at = read_at or _place_of(info)
+            subjects = info["state"].get("subjects") or {}
+            counts |= {names.uid_of(subject): count for subject, count in subjects.items()}
+            if not subjects or len(counts) >= info.get("total", 0):
+                break
+        self._moves, self._counts, self._read_at = read_at != self._read_at, counts, read_at
+        return counts
+
+
+def _place_of(info: Mapping[str, Any]) -> tuple[object, ...]:
+    """Differs after whatever was stored in a stream or taken out of it."""
+    state = info["state"]
+    return info["created"], state["last_seq"], state["messages"]
 
 
 @dataclass(frozen=True, slots=True)
