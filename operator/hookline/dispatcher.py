@@ -13,36 +13,27 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from hookline import natsaddress
-from hookline.egress import DEFAULT_PORTS, PORTS_PATTERN, PROXY_PATTERN, Network, parse_cidrs, parse_ports
+from hookline.egress import (
+    DEFAULT_PORTS,
+    PORTS_PATTERN,
+    PROXY_PATTERN,
+    Network,
+    Opening,
+    parse_cidrs,
+    parse_ports,
+    special_networks,
+)
 from hookline.problems import Problem, Refused
 from hookline.resource import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef, Status
 from hookline.retry import DEFAULT_SCHEDULE_SECONDS
 from hookline.rules import Checked, Distinct, TextRule, cel
 
-_NEVER_OPEN = (
-    "0.0.0.0/8",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "224.0.0.0/4",
-    "::/127",
-    "fe80::/10",
-    "ff00::/8",
-)
+_NEVER_OPEN_NETWORKS = special_networks(Opening.NEVER, Opening.ON_ONE_MACHINE)
+_NEVER_OPEN = tuple(map(str, _NEVER_OPEN_NETWORKS))
 """Unspecified, loopback, link-local (with the metadata services of clouds) and multicast."""
 
-_NEVER_OPEN_NETWORKS = tuple(ip_network(cidr) for cidr in _NEVER_OPEN)
-
-_NEVER_OPEN_ALONE = (
-    "100.100.100.200/32",
-    "168.63.129.16/32",
-    "192.0.0.192/32",
-    "192.88.99.0/24",
-    "240.0.0.0/4",
-    "2001::/23",
-    "fd00:ec2::/32",
-    "fd20:ce::254/128",
-)
-"""The rest of what egress.py never calls. A network may lie around them, because they are taken out of it there."""
+_NEVER_OPEN_ALONE = tuple(map(str, special_networks(Opening.NEVER_ITSELF)))
+"""The rest of what is never called. A network may lie around them, because egress.py takes them out of it."""
 
 _NOT_A_CIDR = "must be a network in CIDR form with no bits set beyond its prefix; write 10.1.2.0/24 or fd12:3456::/48"
 _NEVER_CALLED = (

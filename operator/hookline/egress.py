@@ -20,66 +20,81 @@ from __future__ import annotations
 import re
 import socket
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from enum import Enum
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
 from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> tuple[tuple[Network, str], ...]:
-    return tuple((ip_network(cidr), kind) for cidr, kind in rows)
+class Opening(Enum):
+    """What opens a network that is not public."""
+
+    NEVER = "nothing; no list may touch it"
+    NEVER_ITSELF = "nothing; a network around it may be listed, and does not open it"
+    ON_ONE_MACHINE = "a list on one machine; in a cluster nothing"
+    LISTED = "a list"
 
 
 # The more particular rows come first: the first match names the address.
-_FORBIDDEN = _table(
-    [
-        ("169.254.169.254/32", "the metadata service of a cloud"),
-        ("169.254.170.0/24", "the metadata service of a cloud"),
-        ("100.100.100.200/32", "the metadata service of a cloud"),
-        ("168.63.129.16/32", "the host service of a cloud"),
-        ("192.0.0.192/32", "the metadata service of a cloud"),
-        ("fd00:ec2::/32", "the metadata service of a cloud"),
-        ("fd20:ce::254/128", "the metadata service of a cloud"),
-        ("169.254.0.0/16", "a link-local address"),
-        ("fe80::/10", "a link-local address"),
-        ("0.0.0.0/32", "the unspecified address"),
-        ("::/128", "the unspecified address"),
-        ("0.0.0.0/8", "an address of this host on this network"),
-        ("255.255.255.255/32", "the broadcast address"),
-        ("224.0.0.0/4", "a multicast address"),
-        ("ff00::/8", "a multicast address"),
-        ("240.0.0.0/4", "a reserved address"),
-        ("192.88.99.0/24", "a withdrawn 6to4 relay address"),
-        ("2001::/23", "an IETF protocol address"),
-    ]
+_SPECIAL = tuple(
+    (ip_network(cidr), kind, opening)
+    for cidr, kind, opening in (
+        ("169.254.169.254/32", "the metadata service of a cloud", Opening.NEVER),
+        ("169.254.170.0/24", "the metadata service of a cloud", Opening.NEVER),
+        ("100.100.100.200/32", "the metadata service of a cloud", Opening.NEVER_ITSELF),
+        ("168.63.129.16/32", "the host service of a cloud", Opening.NEVER_ITSELF),
+        ("192.0.0.192/32", "the metadata service of a cloud", Opening.NEVER_ITSELF),
+        ("fd00:ec2::/32", "the metadata service of a cloud", Opening.NEVER_ITSELF),
+        ("fd20:ce::254/128", "the metadata service of a cloud", Opening.NEVER_ITSELF),
+        ("169.254.0.0/16", "a link-local address", Opening.NEVER),
+        ("fe80::/10", "a link-local address", Opening.NEVER),
+        ("0.0.0.0/32", "the unspecified address", Opening.NEVER),
+        ("::/128", "the unspecified address", Opening.NEVER),
+        ("0.0.0.0/8", "an address of this host on this network", Opening.NEVER),
+        ("255.255.255.255/32", "the broadcast address", Opening.NEVER_ITSELF),
+        ("224.0.0.0/4", "a multicast address", Opening.NEVER),
+        ("ff00::/8", "a multicast address", Opening.NEVER),
+        ("240.0.0.0/4", "a reserved address", Opening.NEVER_ITSELF),
+        ("192.88.99.0/24", "a withdrawn 6to4 relay address", Opening.NEVER_ITSELF),
+        ("2001::/23", "an IETF protocol address", Opening.NEVER_ITSELF),
+        ("127.0.0.0/8", "a loopback address", Opening.ON_ONE_MACHINE),
+        ("::1/128", "a loopback address", Opening.ON_ONE_MACHINE),
+        ("10.0.0.0/8", "a private address", Opening.LISTED),
+        ("172.16.0.0/12", "a private address", Opening.LISTED),
+        ("192.168.0.0/16", "a private address", Opening.LISTED),
+        ("fc00::/7", "a private (unique local) address", Opening.LISTED),
+        ("100.64.0.0/10", "a shared (carrier-grade NAT) address", Opening.LISTED),
+        ("192.0.0.0/24", "an IETF protocol address", Opening.LISTED),
+        ("192.0.2.0/24", "a documentation address", Opening.LISTED),
+        ("198.51.100.0/24", "a documentation address", Opening.LISTED),
+        ("203.0.113.0/24", "a documentation address", Opening.LISTED),
+        ("2001:db8::/32", "a documentation address", Opening.LISTED),
+        ("3fff::/20", "a documentation address", Opening.LISTED),
+        ("198.18.0.0/15", "a benchmarking address", Opening.LISTED),
+    )
 )
-_CLOSED = _table(
-    [
-        ("127.0.0.0/8", "a loopback address"),
-        ("::1/128", "a loopback address"),
-        ("10.0.0.0/8", "a private address"),
-        ("172.16.0.0/12", "a private address"),
-        ("192.168.0.0/16", "a private address"),
-        ("fc00::/7", "a private (unique local) address"),
-        ("100.64.0.0/10", "a shared (carrier-grade NAT) address"),
-        ("192.0.0.0/24", "an IETF protocol address"),
-        ("192.0.2.0/24", "a documentation address"),
-        ("198.51.100.0/24", "a documentation address"),
-        ("203.0.113.0/24", "a documentation address"),
-        ("2001:db8::/32", "a documentation address"),
-        ("3fff::/20", "a documentation address"),
-        ("198.18.0.0/15", "a benchmarking address"),
-    ]
-)
+_NEVER = (Opening.NEVER, Opening.NEVER_ITSELF)
+_FORBIDDEN = tuple((network, kind) for network, kind, opening in _SPECIAL if opening in _NEVER)
+_CLOSED = tuple((network, kind) for network, kind, opening in _SPECIAL if opening not in _NEVER)
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
 """What lies outside and is in no table is reserved: IPv4-compatible addresses, the local NAT64 prefix 64:ff9b:1::/48
 (where in it an IPv4 address stands, only its network knows), site-local addresses, and what IANA has not given out."""
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
+_ANY = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 _IDEOGRAPHIC_DOTS = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
 
 
@@ -99,6 +114,78 @@ class Proxy:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The addresses of a network without those of others, as a NetworkPolicy tells them."""
+
+    network: Network
+    without: tuple[Network, ...] = ()
+
+
+def special_networks(*openings: Opening) -> tuple[Network, ...]:
+    """The networks that are not public, with these openings, or with any: each once, in order."""
+    found = [network for network, _, opening in _SPECIAL if opening in (openings or Opening)]
+    v4 = [network for network in found if isinstance(network, IPv4Network)]
+    v6 = [network for network in found if isinstance(network, IPv6Network)]
+    return (*collapse_addresses(v4), *collapse_addresses(v6))
+
+
+def callable_blocks(allow_cidrs: Iterable[Network] = ()) -> Iterator[Block]:
+    """What a policy with these networks lets a sender in a cluster call, for whoever filters by addresses alone.
+
+    Interface ids (ISATAP) are the only thing that a sender looks at and this cannot say.
+    """
+    special = special_networks()
+    v4 = [each for each in special if isinstance(each, IPv4Network)]
+    yield Block(_ANY[0], tuple(v4))
+    yield Block(_NAT64, tuple(map(_by_nat64, v4)))
+    yield Block(_SIX_TO_FOUR, tuple(map(_by_six_to_four, v4)))
+    yield Block(_GLOBAL_UNICAST_V6, _inside(_GLOBAL_UNICAST_V6, (*special, _SIX_TO_FOUR)))
+    never = special_networks(*_NEVER, Opening.ON_ONE_MACHINE)
+    for network in allow_cidrs:
+        without = _inside(network, never)
+        if isinstance(network, IPv4Network):
+            yield Block(network, without)
+            inside = [each for each in without if isinstance(each, IPv4Network)]
+            yield Block(_by_nat64(network), tuple(map(_by_nat64, inside)))
+            yield Block(_by_six_to_four(network), tuple(map(_by_six_to_four, inside)))
+        elif _may_hold_v6(network):
+            yield Block(network, _inside(network, (*never, _SIX_TO_FOUR)))
+
+
+def anywhere() -> tuple[Block, Block]:
+    """Every address but those that nothing opens in a cluster, such as metadata services: where a name may lead."""
+    never = special_networks(*_NEVER, Opening.ON_ONE_MACHINE)
+    v4 = [each for each in never if isinstance(each, IPv4Network)]
+    carried = (*map(_by_nat64, v4), *map(_by_six_to_four, v4))
+    return Block(_ANY[0], _inside(_ANY[0], never)), Block(_ANY[1], _inside(_ANY[1], (*never, *carried)))
+
+
+def _inside(network: Network, others: Iterable[Network]) -> tuple[Network, ...]:
+    return tuple(
+        each
+        for each in others
+        if each.version == network.version and each != network and each.subnet_of(network)  # type: ignore[arg-type]
+    )
+
+
+def _may_hold_v6(network: IPv6Network) -> bool:
+    """Whether listing it opens anything: else it is reserved, or judged by the IPv4 addresses that it leads to."""
+    listed = [each for each in special_networks(Opening.LISTED) if isinstance(each, IPv6Network)]
+    homes = (_GLOBAL_UNICAST_V6, *listed)
+    return any(network.subnet_of(each) for each in homes) and not network.subnet_of(_SIX_TO_FOUR)
+
+
+def _by_nat64(network: IPv4Network) -> IPv6Network:
+    """RFC 6052, 2.2: the IPv4 address is the last 32 bits."""
+    return IPv6Network((int(_NAT64.network_address) | int(network.network_address), 96 + network.prefixlen))
+
+
+def _by_six_to_four(network: IPv4Network) -> IPv6Network:
+    """RFC 3056, 2: the IPv4 address stands behind the first 16 bits."""
+    return IPv6Network((int(_SIX_TO_FOUR.network_address) | int(network.network_address) << 80, 16 + network.prefixlen))
 
 
 def parse_ports(texts: Iterable[str]) -> tuple[range, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, sender_name
+from hookline.control.name_servers import name_servers
 from hookline.control.observed import Key, Place, Seen
 from hookline.control.publish import Publisher
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
@@ -109,7 +111,13 @@ class Reconciler:
 
     async def _apply_workload(self, seen: Seen[Dispatcher], dispatcher: Dispatcher, *, stopped: bool) -> None:
         identity = self._context.identity
-        objects = workload.objects(dispatcher, image=identity.image, namespace_uid=identity.uid, stopped=stopped)
+        objects = workload.objects(
+            dispatcher,
+            image=identity.image,
+            namespace_uid=identity.uid,
+            stopped=stopped,
+            name_servers=await asyncio.to_thread(name_servers),
+        )
         for kind, manifest in objects:
             place = (self._namespace, manifest["metadata"]["name"])
             live = self._context.observed.objects.get((kind.name, place))

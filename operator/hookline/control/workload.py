@@ -6,7 +6,8 @@ volume. A change of the book never changes a pod; a change of the Dispatcher's i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_network
 from typing import Any
 
 from hookline import __version__
@@ -26,7 +27,7 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.dispatcher import Dispatcher, DispatcherSpec, Egress
-from hookline.egress import literal_address, parse_proxy
+from hookline.egress import Address, Block, anywhere, callable_blocks, literal_address, parse_cidrs, parse_proxy
 from hookline.natsaddress import parse_nats
 from hookline.owner import Installation
 from hookline.resource import API_VERSION
@@ -50,24 +51,26 @@ DRAIN_MARGIN_SECONDS = 15
 LAST_LOOK_SECONDS = 2
 """Between the decision to end a pod and its SIGTERM: metrics are read once more, the operator sees it going."""
 
-PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8")
-PRIVATE_V6 = ("fc00::/7", "fe80::/10")
-"""Not for receivers unless the Dispatcher allows it. The second wall: the sender itself checks every address."""
-
 
 def objects(
-    dispatcher: Dispatcher, *, image: str, namespace_uid: str = "", stopped: bool = False
+    dispatcher: Dispatcher,
+    *,
+    image: str,
+    namespace_uid: str = "",
+    stopped: bool = False,
+    name_servers: Sequence[Address] = (),
 ) -> list[tuple[Kind, dict[str, Any]]]:
     """Everything that makes the senders of a Dispatcher, in the order in which it is applied.
 
-    `stopped`: without any pod, since they may not take from the queue.
+    `stopped`: without any pod, since they may not take from the queue. `name_servers`: those that pods of this cluster
+    ask, if they are known.
     """
     deployment = _deployment(dispatcher, image, namespace_uid)
     if stopped:
         deployment["replicas"] = 0
     return [
         (SERVICE_ACCOUNTS, {"metadata": _metadata(dispatcher), "automountServiceAccountToken": False}),
-        (NETWORK_POLICIES, {"metadata": _metadata(dispatcher), "spec": _network_policy(dispatcher)}),
+        (NETWORK_POLICIES, {"metadata": _metadata(dispatcher), "spec": _network_policy(dispatcher, name_servers)}),
         (DISRUPTION_BUDGETS, {"metadata": _metadata(dispatcher), "spec": _disruption_budget(dispatcher)}),
         (DEPLOYMENTS, {"metadata": _metadata(dispatcher), "spec": deployment}),
     ]
@@ -227,8 +230,8 @@ def _sources(name: str) -> list[dict[str, Any]]:
     return sources
 
 
-def _network_policy(dispatcher: Dispatcher) -> dict[str, Any]:
-    nats_ports = sorted({server.port for server in parse_nats(dispatcher.spec.nats.url).servers})
+def _network_policy(dispatcher: Dispatcher, name_servers: Sequence[Address]) -> dict[str, Any]:
+    """The second wall: a sender itself checks every address before it calls it."""
     return {
         "podSelector": _selector(dispatcher),
         "policyTypes": ["Ingress", "Egress"],
@@ -241,29 +244,76 @@ def _network_policy(dispatcher: Dispatcher) -> dict[str, Any]:
                 "ports": [{"protocol": "TCP", "port": PORT}],
             }
         ],
-        "egress": [
-            {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
-            {"ports": [{"protocol": "TCP", "port": port} for port in nats_ports]},
-            _to_receivers(dispatcher.spec.egress),
-        ],
+        "egress": [_to_name_servers(name_servers), *_to_nats(dispatcher), _to_receivers(dispatcher.spec.egress)],
     }
+
+
+def _to_name_servers(addresses: Sequence[Address]) -> dict[str, Any]:
+    """The pods behind the name service, in whatever namespace they are, and the addresses that pods are given.
+
+    A name service of the node (NodeLocal DNSCache) or of a cloud is no pod, and may have any address.
+    """
+    ports = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    to = [{"namespaceSelector": {}}, *map(_peer, map(_single, addresses))]
+    return {"ports": ports, **({"to": to} if addresses else {})}
+
+
+def _to_nats(dispatcher: Dispatcher) -> list[dict[str, Any]]:
+    hosts: dict[int, dict[str, None]] = {}
+    for server in parse_nats(dispatcher.spec.nats.url).servers:
+        hosts.setdefault(server.port, {})[server.host] = None
+    return [
+        {
+            "ports": [{"protocol": "TCP", "port": port}],
+            "to": _distinct(each for host in named for each in _peers_of(host, one_word=_THIS_NAMESPACE)),
+        }
+        for port, named in sorted(hosts.items())
+    ]
 
 
 def _to_receivers(egress: Egress) -> dict[str, Any]:
     """Receivers, or the forward proxy alone where there is one: then nothing else needs to be reached."""
     if egress.proxy is not None:
         proxy = parse_proxy(egress.proxy.url)
-        address = literal_address(proxy.host)
-        block = [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}] if address is not None else []
-        # A policy knows no names: of a proxy with a name only the port can be told.
-        return {"ports": [{"protocol": "TCP", "port": proxy.port}], **({"to": block} if block else {})}
-    return {
-        "to": [
-            {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}},
-            {"ipBlock": {"cidr": "::/0", "except": list(PRIVATE_V6)}},
-            *({"ipBlock": {"cidr": cidr}} for cidr in egress.allow_cidrs),
-        ]
-    }
+        return {"ports": [{"protocol": "TCP", "port": proxy.port}], "to": _peers_of(proxy.host)}
+    return {"to": [_peer(block) for block in callable_blocks(parse_cidrs(egress.allow_cidrs))]}
+
+
+_THIS_NAMESPACE: tuple[dict[str, Any], ...] = ({"podSelector": {}},)
+
+
+def _peers_of(host: str, *, one_word: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Where a host may be, which a policy cannot look up.
+
+    `one_word` is where a name without a dot is, if that is known. NAME.NAMESPACE.svc is a Service of that namespace.
+    Any other may be anywhere, in pods or outside of them, but never at an address that nothing opens.
+    """
+    address = literal_address(host)
+    if address is not None:
+        return [_peer(_single(address))]
+    name = host.removesuffix(".").split(".")
+    if len(name) == 1 and one_word:
+        return list(one_word)
+    if len(name) >= 3 and name[2] == "svc":
+        return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name[1]}}}]
+    return [{"namespaceSelector": {}}, *map(_peer, anywhere())]
+
+
+def _single(address: Address) -> Block:
+    return Block(ip_network(address))
+
+
+def _peer(block: Block) -> dict[str, Any]:
+    without = {"except": list(map(str, block.without))} if block.without else {}
+    return {"ipBlock": {"cidr": str(block.network), **without}}
+
+
+def _distinct(peers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for each in peers:
+        if each not in found:
+            found.append(each)
+    return found
 
 
 def holds(live: Any, wanted: Any) -> bool:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from hookline.control.kinds import (
 from hookline.control.workload import holds, objects, owner
 from hookline.delivery.pod import LAST_SECONDS
 from hookline.dispatcher import MAX_NAME_LENGTH, Dispatcher
-from hookline.egress import EgressPolicy
+from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.routes import BOOK_SHARDS
 from hookline.stream.connection import CLOSE_SECONDS
 from unit.control.objects import OWN, Manifest, a_dispatcher
@@ -247,30 +248,148 @@ def test_a_change_of_the_book_changes_no_pod_and_one_of_the_spec_does() -> None:
     assert made(a_dispatcher(spec={"nats": {"url": "nats://other"}}), DEPLOYMENTS) != same[0]
 
 
-def allowed(dispatcher: Dispatcher, address: str) -> bool:
-    """Whether the network policy lets pods call an address on a port of its own."""
-    for rule in made(dispatcher, NETWORK_POLICIES)["spec"]["egress"]:
-        for block in (each["ipBlock"] for each in rule.get("to", ())):
-            inside = ip_address(address) in ip_network(block["cidr"])
-            if inside and not any(ip_address(address) in ip_network(each) for each in block.get("except", ())):
-                return True
-    return False
+def policy_of(dispatcher: Dispatcher, name_servers: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rules for what pods may call."""
+    servers = [ip_address(each) for each in name_servers]
+    made_of = objects(dispatcher, image=IMAGE, name_servers=servers)
+    (found,) = [manifest for kind, manifest in made_of if kind is NETWORK_POLICIES]
+    rules: list[dict[str, Any]] = found["spec"]["egress"]
+    return rules
 
 
-@given(st.ip_addresses().map(str))
-def test_pods_may_reach_every_address_that_the_sender_may_call(address: str) -> None:
-    if EgressPolicy(()).refusal(address) is None:
-        assert allowed(a_dispatcher(), address)
+def lets_through(rule: Mapping[str, Any], address: str, *, pod: str | None = None) -> bool:
+    """Whether a rule lets pods call an address outside of the cluster, or a pod in a namespace."""
+    if "to" not in rule:
+        return True
+    return any(_is(peer, address, pod) for peer in rule["to"])
+
+
+def _is(peer: Mapping[str, Any], address: str, pod: str | None) -> bool:
+    if "ipBlock" in peer:
+        block, parsed = peer["ipBlock"], ip_address(address)
+        without = block.get("except", ())
+        return pod is None and parsed in ip_network(block["cidr"]) and not any(parsed in ip_network(x) for x in without)
+    namespace = peer.get("namespaceSelector", {"matchLabels": {"kubernetes.io/metadata.name": OWN}}).get("matchLabels")
+    return pod is not None and namespace in (None, {"kubernetes.io/metadata.name": pod})
+
+
+def allowed(policy: Dispatcher | list[dict[str, Any]], address: str, *, port: int = 443) -> bool:
+    """Whether the network policy lets pods call an address."""
+    rules = policy if isinstance(policy, list) else policy_of(policy, ["10.96.0.10"])
+    # What goes out of a socket for an IPv4-mapped address is IPv4.
+    parsed = ip_address(address)
+    address = str(parsed.ipv4_mapped or address) if isinstance(parsed, IPv6Address) else address
+    return any(lets_through(each, address) for each in rules if port in numbers(each) or "ports" not in each)
+
+
+def numbers(rule: Mapping[str, Any]) -> list[int]:
+    return [each["port"] for each in rule.get("ports", ())]
+
+
+LISTS = [[], ["10.1.0.0/16"], ["100.64.0.0/10", "fd00::/8"], ["168.63.0.0/16", "192.0.0.0/24"], ["fd12:3456::/48"],
+         ["2000::/4"], ["2002:a00::/24"], ["4000::/2"], ["198.18.0.0/15", "2001:db8::/32", "10.0.0.0/8"]]  # fmt: skip
+NEAR = [
+    "10.1.2.3", "10.2.0.1", "100.100.100.200", "100.64.0.1", "168.63.129.16", "168.63.1.1", "192.0.0.192", "192.0.0.8",
+    "198.18.0.1", "169.254.169.254", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0", "8.8.8.8", "192.88.99.1",
+    "fd00:ec2::254", "fd20:ce::254", "fd12:3456::1", "fd77::1", "2606:4700::1", "2001::1", "2001:db8::1", "3fff::1",
+    "fe80::1", "ff02::1", "::1", "::", "4001::1", "64:ff9b:1::1", "fec0::1", "2002:a00:1::1", "2002:808:808::1",
+]  # fmt: skip
+
+
+@cache
+def with_list(*listed: str) -> list[dict[str, Any]]:
+    return policy_of(a_dispatcher(spec={"egress": {"allowCidrs": list(listed)}}))
+
+
+def carried(address: str) -> Iterator[str]:
+    """The address, and the IPv6 addresses that lead to it."""
+    yield address
+    if (parsed := ip_address(address)).version == 4:
+        yield f"64:ff9b::{address}"
+        yield f"::ffff:{address}"
+        yield str(IPv6Address(0x2002 << 112 | int(parsed) << 80 | 1))
+
+
+@pytest.mark.parametrize("listed", LISTS, ids=str)
+@given(st.ip_addresses().map(str) | st.sampled_from([each for address in NEAR for each in carried(address)]))
+def test_the_network_policy_and_the_sender_let_through_the_same_addresses(listed: list[str], address: str) -> None:
+    by_sender = EgressPolicy(parse_cidrs(listed)).refusal(address) is None
+    tunnel = int(ip_address(address)) >> 32 & 0xFDFFFFFF == 0x5EFE
+    assert tunnel or allowed(with_list(*listed), address) == by_sender
+
+
+@dispatchers
+def test_what_is_taken_out_of_a_block_lies_in_it_and_is_smaller(dispatcher: Dispatcher) -> None:
+    """Else the API server refuses the policy."""
+    peers = [
+        peer["ipBlock"]
+        for rule in policy_of(dispatcher, ["10.96.0.10", "fd00::a"])
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+    assert len(peers) > 4
+    for block in peers:
+        outer = ip_network(block["cidr"])
+        for inner in map(ip_network, block.get("except", ())):
+            assert inner.version == outer.version
+            assert inner != outer
+            assert inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("port", [53, 4222])
+@pytest.mark.parametrize("address", ["169.254.169.254", "10.1.2.3", "192.168.0.1", "fd12::1", "64:ff9b::a9fe:a9fe"])
+def test_no_port_is_open_to_addresses_that_are_closed(port: int, address: str) -> None:
+    assert not allowed(a_dispatcher(), address, port=port)
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", "openshift-dns", "anything"])
+def test_pods_may_ask_the_name_servers_that_they_are_given_and_those_that_are_pods_of_any_namespace(
+    namespace: str,
+) -> None:
+    servers = ["10.96.0.10", "169.254.20.10", "fd00:10:96::a"]
+    dns, *_ = policy_of(a_dispatcher(), servers)
+    assert {(each["protocol"], each["port"]) for each in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert all(lets_through(dns, each) for each in servers)
+    assert lets_through(dns, "10.244.0.5", pod=namespace)
+    assert not lets_through(dns, "10.96.0.11")
+    assert not lets_through(dns, "8.8.8.8")
+
+
+def test_pods_may_ask_any_name_server_where_theirs_are_not_known() -> None:
+    dns, *_ = policy_of(a_dispatcher())
+    assert "to" not in dns
 
 
 @pytest.mark.parametrize(
-    "address", ["10.1.2.3", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "127.0.0.1", "fd12:3456::1",
-                "fe80::1"],
-)  # fmt: skip
-def test_private_addresses_are_reached_only_where_the_dispatcher_lists_them(address: str) -> None:
-    assert not allowed(a_dispatcher(), address)
-    listed = ip_address(address) in ip_network("10.1.0.0/16") or address.startswith("fd12")
-    assert allowed(a_dispatcher(spec=SPECS[1]), address) == listed
+    ("url", "reached", "kept_out"),
+    [
+        ("nats://nats:4222", [("10.0.0.1", OWN)], [("10.0.0.1", "other"), ("8.8.8.8", None)]),
+        ("nats://nats.team.svc:4222", [("10.0.0.1", "team")], [("10.0.0.1", OWN), ("8.8.8.8", None)]),
+        ("nats://nats.team.svc.cluster.local.", [("10.0.0.1", "team")], [("10.0.0.1", "other")]),
+        (
+            "nats://nats.example.com",
+            [("8.8.8.8", None), ("10.9.8.7", None), ("10.0.0.1", "other")],
+            [("169.254.169.254", None)],
+        ),
+        (
+            "nats://nats.team",
+            [("10.0.0.1", "team"), ("10.9.8.7", None)],
+            [("100.100.100.200", None), ("127.0.0.1", None)],
+        ),
+        ("nats://10.9.8.7", [("10.9.8.7", None)], [("10.9.8.8", None), ("10.0.0.1", OWN)]),
+        ("tls://[fd00::1]:4222", [("fd00::1", None)], [("fd00::2", None), ("64:ff9b::a9fe:a9fe", None)]),
+    ],
+)
+def test_the_port_of_nats_is_open_only_to_where_nats_can_be(
+    url: str, reached: list[tuple[str, str | None]], kept_out: list[tuple[str, str | None]]
+) -> None:
+    (rule,) = [
+        each
+        for each in policy_of(a_dispatcher(spec={"nats": {"url": url}}))
+        if 4222 in [p["port"] for p in each.get("ports", ())]
+    ]
+    assert all(lets_through(rule, address, pod=pod) for address, pod in reached)
+    assert not any(lets_through(rule, address, pod=pod) for address, pod in kept_out)
 
 
 def a_dispatcher_behind(proxy: str) -> Dispatcher:
@@ -281,11 +400,12 @@ def a_dispatcher_behind(proxy: str) -> Dispatcher:
 def test_behind_a_proxy_pods_reach_the_proxy_and_no_receiver() -> None:
     by_address, by_name = (a_dispatcher_behind(proxy) for proxy in ("http://10.9.8.7:3128", "http://proxy.corp:3128"))
 
-    assert allowed(by_address, "10.9.8.7")
+    assert allowed(by_address, "10.9.8.7", port=3128)
     assert not allowed(by_address, "8.8.8.8")
     assert not allowed(by_address, "10.9.8.8")
     assert not allowed(by_name, "8.8.8.8")
-    assert ("TCP", 3128) in ports_of(by_name)
+    assert allowed(by_name, "10.9.8.7", port=3128)
+    assert not allowed(by_name, "169.254.169.254", port=3128)
 
 
 def test_credentials_of_a_proxy_are_mounted_and_in_no_manifest() -> None:
@@ -297,24 +417,14 @@ def test_credentials_of_a_proxy_are_mounted_and_in_no_manifest() -> None:
     assert mounts_of(dispatcher)["proxy-credentials"]["mountPath"] == "/var/run/hookline/proxy"
 
 
-def ports_of(dispatcher: Dispatcher) -> set[tuple[str, int]]:
-    rules = made(dispatcher, NETWORK_POLICIES)["spec"]["egress"]
-    return {(port["protocol"], port["port"]) for rule in rules for port in rule.get("ports", ()) if "to" not in rule}
+def ports_of(dispatcher: Dispatcher) -> list[tuple[str, int]]:
+    return [(each["protocol"], each["port"]) for rule in policy_of(dispatcher) for each in rule.get("ports", ())]
 
 
-def test_pods_may_reach_every_port_of_a_list_of_servers() -> None:
-    url = "nats://a:4223,nats://b,nats://c:4223"
-    assert ports_of(a_dispatcher(spec={"nats": {"url": url}})) == {
-        ("UDP", 53),
-        ("TCP", 53),
-        ("TCP", 4222),
-        ("TCP", 4223),
-    }
-
-
-@pytest.mark.parametrize(("url", "port"), [("nats://nats", 4222), ("nats://nats:4333", 4333), ("tls://[fd00::1]:1", 1)])
-def test_pods_may_reach_names_and_their_nats_wherever_it_is(url: str, port: int) -> None:
-    assert ports_of(a_dispatcher(spec={"nats": {"url": url}})) == {("UDP", 53), ("TCP", 53), ("TCP", port)}
+def test_each_port_of_a_list_of_servers_is_open_to_those_that_have_it() -> None:
+    dispatcher = a_dispatcher(spec={"nats": {"url": "nats://10.0.0.1:4223,nats://10.0.0.2,nats://10.0.0.3:4223"}})
+    assert ports_of(dispatcher) == [("UDP", 53), ("TCP", 53), ("TCP", 4222), ("TCP", 4223)]
+    assert [allowed(dispatcher, f"10.0.0.{host}", port=4223) for host in (1, 2, 3)] == [True, False, True]
 
 
 def test_only_the_operator_and_who_reads_metrics_may_call_the_pods() -> None:
