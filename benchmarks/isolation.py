@@ -24,8 +24,8 @@ from benchmarks.throughput import maximum
 WEBHOOKS = 99
 LEAD_IN_SECONDS = 5.0
 DRIP_TIMEOUT_SECONDS = 3
-"""So that a window also has timeouts in it, an endpoint found sick, probes and retries. The one that hangs does so for
-the whole round."""
+"""So that a window also has timeouts in it, an endpoint found failing, probes and retries. The one that hangs does so
+for the whole round."""
 RATIO = 1.2
 MEMORY = Path("/dev/shm")
 

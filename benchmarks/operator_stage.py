@@ -273,7 +273,7 @@ class Senders:
 
     async def _start(self, name: str) -> None:
         async def report(_: web.Request) -> web.Response:
-            return web.json_response({"served": self._served[name], "sick": []})
+            return web.json_response({"served": self._served[name], "failing": []})
 
         app = web.Application()
         app.router.add_get("/report", report)

@@ -74,8 +74,8 @@ class SenderMetrics(Metrics):
         )
         self._retries = self._counter("hookline_retries", "Failed deliveries stored to be tried again.")
         self._dead = self._counter("hookline_dead_letters", "Deliveries given up, by why.", "reason")
-        self._parked = self._counter("hookline_parked", "Deliveries put on the shelf, by why.", "reason")
-        self._returned = self._counter("hookline_unparked", "Deliveries taken from the shelf to be called.")
+        self._parked = self._counter("hookline_parked", "Deliveries that were parked, by why.", "reason")
+        self._returned = self._counter("hookline_unparked", "Parked deliveries taken to be called.")
         self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all stored.")
         self._deliveries = self._counter("hookline_deliveries_made", "Deliveries that events became.")
         self._held = self._gauge("hookline_deliveries_held", "Deliveries in the hands of this process.")
@@ -86,9 +86,11 @@ class SenderMetrics(Metrics):
             "hookline_route_book_webhooks_not_understood", "Of these, held since this version does not know them."
         )
         self._endpoints = {
-            "Sick": self._gauge("hookline_endpoints_sick", "Webhooks whose calls keep failing, for all senders."),
+            "Failing": self._gauge("hookline_endpoints_failing", "Webhooks whose calls keep failing, for all senders."),
             "Gone": self._gauge("hookline_endpoints_gone", "Webhooks whose receiver answered 410, for all senders."),
-            "Behind": self._gauge("hookline_endpoints_behind", "Webhooks served from the shelf, for all senders."),
+            "Backlogged": self._gauge(
+                "hookline_endpoints_backlogged", "Webhooks whose parked deliveries are called, for all senders."
+            ),
         }
         self._queue_problem = self._gauge("hookline_queue_problem", "1 while the queue cannot be used.", "reason")
         self._oldest = self._gauge("hookline_oldest_waiting_seconds", "Age of a stream's oldest message.", "stream")

@@ -30,7 +30,7 @@ GROUP = "hookline.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 LEND_LABEL = "hookline.dev/allow-webhooks"
-"""A Secret is lent to Webhooks only if its owner gave it this label with the value "true"."""
+"""Webhooks may use a Secret only if its owner gave it this label with the value "true"."""
 
 
 class Model(BaseModel):

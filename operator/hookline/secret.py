@@ -64,9 +64,9 @@ def borrow(secrets: Secrets, namespace: str, name: str, key: str) -> bytes | Ref
     if secret is None or not secret.lent:
         # One answer for both: the operator never asks for Secrets without the label, so it cannot tell them apart.
         return Refusal(
-            "SecretNotLent",
-            f"no Secret {namespace}/{name} is lent to Webhooks; create it with the key {key}, and its owner lends it "
-            f"with: kubectl label secret -n {namespace} {name} {LEND_LABEL}=true",
+            "SecretNotAllowed",
+            f"there is no Secret {namespace}/{name} that Webhooks may use; create it with the key {key}, and its owner "
+            f"allows it with: kubectl label secret -n {namespace} {name} {LEND_LABEL}=true",
         )
     if key not in secret.data:
         there = ", ".join(sorted(secret.data)) or "none"

@@ -119,7 +119,7 @@ def _resolved(webhook: Webhook, refusal: Refusal | None) -> Condition:
             "else's. Write secretRef: {name: …}"
         )
         return Condition("SecretsResolved", "True", "Unsigned", message)
-    return Condition("SecretsResolved", "True", "Resolved", "every Secret that the Webhook names is there and lent")
+    return Condition("SecretsResolved", "True", "Resolved", "every Secret that the Webhook names is there and allowed")
 
 
 def _undecided(webhook: Webhook, problem: str) -> Verdict:

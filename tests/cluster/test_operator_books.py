@@ -130,7 +130,7 @@ async def test_a_webhook_can_borrow_no_part_of_a_book(
     ]
     await hookline.kube("apply", "--server-side", "-f", "-", stdin=json.dumps(thief))
     theirs = Team(hookline, hookline.namespace, team._receiver)
-    await theirs.until("thief", "SecretNotLent", kind="SecretsResolved")
+    await theirs.until("thief", "SecretNotAllowed", kind="SecretsResolved")
     await hookline.kube("delete", "webhook", "thief", "-n", hookline.namespace)
 
 

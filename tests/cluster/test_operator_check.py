@@ -69,7 +69,7 @@ async def test_every_verdict_is_the_same_with_and_without_a_cluster(
         file.write_text(yaml.safe_dump_all([dispatcher, *written]))
         done = await asyncio.to_thread(command, "check", file, "--json")
         assert await told_to_receivers(hookline, team) in done.stdout.decode()
-    assert {each["message"].partition(":")[0] for each in told.values()} > {"Accepted", "SecretNotLent"}
+    assert {each["message"].partition(":")[0] for each in told.values()} > {"Accepted", "SecretNotAllowed"}
     assert told == judged_by_check(json.loads(done.stdout))
 
 

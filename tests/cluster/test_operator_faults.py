@@ -150,7 +150,7 @@ async def heard(team: Team, n: int) -> None:
 
 async def robbed(team: Team, event: str) -> None:
     """The Webhook that lost its Secret waits."""
-    assert (await team.condition("robbed"))["reason"] == "SecretNotLent"
+    assert (await team.condition("robbed"))["reason"] == "SecretNotAllowed"
     assert event in team.missing(team.path("robbed"))
 
 
@@ -384,7 +384,7 @@ async def test_the_cluster_converges_after_refusals_of_the_api_server(
 async def in_force(hookline: Installation, team: Team) -> None:
     """The first change, and that the Secret `lent` is lent no more."""
     await hookline.settled()
-    await team.until("robbed", "SecretNotLent")
+    await team.until("robbed", "SecretNotAllowed")
     await hookline.settled()
     await heard(team, 1)
     (event,) = await team.publish()

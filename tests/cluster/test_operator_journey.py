@@ -161,7 +161,7 @@ async def test_without_its_label_a_secret_signs_nothing_and_what_waited_arrives_
     path = f"/{team.namespace}/orders"
     async with witnessed(team):
         await team.lend("signing", lent=False)
-        refused = await team.until("orders", "SecretNotLent")
+        refused = await team.until("orders", "SecretNotAllowed")
         assert f"kubectl label secret -n {team.namespace} signing" in refused["message"]
         await hookline.settled()
         events = await team.publish(3)
@@ -328,12 +328,12 @@ async def test_a_webhook_that_loses_its_secret_is_told_of_by_an_event(hookline: 
     # A Webhook that is seen before its Secret says so, too.
     before = await events_about_orders(hookline, team, 0)
     await team.delete("secret", "signing")
-    await team.until("orders", "SecretNotLent")
+    await team.until("orders", "SecretNotAllowed")
     told = await events_about_orders(hookline, team, len(before) + 1)
-    assert Counter(told) - Counter(before) == Counter([("Warning", "SecretNotLent")])
+    assert Counter(told) - Counter(before) == Counter([("Warning", "SecretNotAllowed")])
 
 
-async def test_an_endpoint_that_turns_sick_and_well_is_told_of_by_one_event_each_also_by_an_operator_that_starts_anew(
+async def test_an_endpoint_that_fails_and_is_well_again_is_told_of_by_one_event_each_also_by_a_new_operator(
     hookline: Installation, team: Team, receiver: TlsReceiver
 ) -> None:
     path = f"/{team.namespace}/orders"

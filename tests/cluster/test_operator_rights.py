@@ -68,7 +68,7 @@ async def journey(hookline: Installation, team: Team) -> None:
     await hookline.kube("apply", "--server-side", "-f", "-", stdin=json.dumps(EVENT_TYPE))
     try:
         await team.apply(team.authority(), team.webhook("orders", team.path("orders"), event="BadgeLost"))
-        await team.until("orders", "SecretNotLent")
+        await team.until("orders", "SecretNotAllowed")
         secret = new_secret()
         await team.apply(team.signing("signing", secret), team.signing("not-lent", new_secret(), lent=False))
         await team.until("orders", "Ready")
@@ -76,7 +76,7 @@ async def journey(hookline: Installation, team: Team) -> None:
         assert (await team.call(team.path("orders"), event)).verified_by(secret)
         # The second refusal of a Webhook that was well is worth an Event.
         await team.apply(team.webhook("orders", team.path("orders"), event="BadgeLost", secret="not-lent"))
-        await team.until("orders", "SecretNotLent")
+        await team.until("orders", "SecretNotAllowed")
         await hookline.settled()
     finally:
         await hookline.kube("delete", "eventtype", "badgelost")
@@ -165,8 +165,8 @@ async def test_an_editor_reaches_no_other_tenant_no_secret_that_is_not_lent_and_
             alice.webhook("unlent", "/alice", secret="kept"),
         )
         await alice.until("hears", "Ready")
-        await alice.until("foreign", "SecretNotLent")
-        await alice.until("unlent", "SecretNotLent")
+        await alice.until("foreign", "SecretNotAllowed")
+        await alice.until("unlent", "SecretNotAllowed")
         (event,) = await victim.publish()
         (heard,) = await alice.publish()
         await victim.call("/victim", event)

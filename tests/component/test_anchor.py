@@ -24,8 +24,8 @@ async def test_while_a_retry_waits_the_files_of_a_queue_that_runs_empty_do_not_p
     calls: list[ReceivedCall] = []
     failed: list[ReceivedCall] = []
     before_the_first = RENEW_BYTES // len(BODY) + 1
-    async with receiver_of(calls) as well, receiver_of(failed, Answer(500)) as sick:
-        waits = hook("sick", sick, event="DoorOpened", schedule_seconds=(3600,))
+    async with receiver_of(calls) as well, receiver_of(failed, Answer(500)) as failing:
+        waits = hook("failing", failing, event="DoorOpened", schedule_seconds=(3600,))
         write_book(tmp_path / "routebook", hook("well", well), waits)
         async with sender(tmp_path / "routebook", nats_server.url):
             await publish(client, event="DoorOpened")

@@ -312,7 +312,7 @@ def test_check_says_what_a_cluster_would_say(tmp_path: Path) -> None:
     done = hookline("check", file, "--json")
     found = {each["object"]: each for each in json.loads(done.stdout)}
     assert done.returncode == 1
-    assert "SecretNotLent" in found["Webhook default/waits"]["message"]
+    assert "SecretNotAllowed" in found["Webhook default/waits"]["message"]
     assert "--allow-cidr 10.1.2.3/32" in found["Webhook default/private"]["message"]
     assert "IdentityCreated" in found["Webhook default/unheard"]["message"]
     assert found["Webhook default/unheard"]["line"] == 19

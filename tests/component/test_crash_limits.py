@@ -68,7 +68,7 @@ async def test_what_a_full_stream_refuses_is_kept_and_not_tried_in_circles(
     calls_each: int,
 ) -> None:
     monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", ACK_WAIT_SECONDS)
-    # Else the endpoint is sick before the stream is full, and is hardly called any more.
+    # Else the endpoint is failing before the stream is full, and is hardly called any more.
     monkeypatch.setattr(breaker, "OPENS_AFTER", 1000)
     calls: list[ReceivedCall] = []
     async with receiver_of(calls, Answer(500)) as receiver:

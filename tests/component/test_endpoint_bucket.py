@@ -60,11 +60,11 @@ async def test_what_was_written_over_or_removed_is_read_as_it_is_now(queue: Clie
         assert [found[key] for key in list(revisions)[: 2 * BATCH_FROM]] == [None] * 2 * BATCH_FROM
 
 
-async def test_a_mark_of_what_was_removed_goes_and_the_same_endpoint_can_turn_sick_again(
+async def test_a_mark_of_what_was_removed_goes_and_the_same_endpoint_can_turn_failing_again(
     queue: Client, single: list[Entry | None]
 ) -> None:
     bucket = EndpointBucket(queue, mark_seconds=1)
-    revision = await bucket.write("u1", b"sick", revision=0)
+    revision = await bucket.write("u1", b"failing", revision=0)
     assert revision is not None
     mark = await bucket.remove("u1", revision=revision)
     assert mark is not None
@@ -73,7 +73,7 @@ async def test_a_mark_of_what_was_removed_goes_and_the_same_endpoint_can_turn_si
         await bucket.changes()
     # What is not there any more is asked for once.
     assert single == [None]
-    again = await bucket.write("u1", b"sick", revision=mark)
+    again = await bucket.write("u1", b"failing", revision=mark)
     assert again is not None
     # Whoever knows less than what is there still writes over nothing.
     assert await bucket.write("u1", b"old", revision=mark) is None
@@ -86,7 +86,7 @@ async def test_a_bucket_of_a_version_without_times_of_marks_gets_them(client: Cl
     await client.jetstream().delete_stream(STREAM)
     await ask(client, f"STREAM.CREATE.{STREAM}", **{**config, "allow_msg_ttl": False})
     bucket = EndpointBucket(client)
-    revision = await bucket.write("u1", b"sick", revision=0)
+    revision = await bucket.write("u1", b"failing", revision=0)
     await ensure(client, Retention())
     assert revision is not None
     assert await bucket.remove("u1", revision=revision)

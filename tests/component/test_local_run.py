@@ -215,9 +215,9 @@ async def test_a_webhook_edited_into_an_invalid_one_stays_as_it_was(tmp_path: Pa
 @pytest.mark.parametrize(
     ("secret", "reason"),
     [
-        (None, "SecretNotLent"),
+        (None, "SecretNotAllowed"),
         ("key", "SecretKeyMissing"),
-        ("label", "SecretNotLent"),
+        ("label", "SecretNotAllowed"),
     ],
 )
 async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(

@@ -97,7 +97,7 @@ async def test_it_waits_for_a_book_and_for_nats_and_says_so_once(tmp_path: Path)
                 "served": {},
                 "webhooks": 0,
                 "unread": {},
-                "sick": [],
+                "failing": [],
                 "truncated": False,
             }
             volume.mkdir()
@@ -167,11 +167,11 @@ async def test_readiness_and_the_report_tell_the_truth(
             await asyncio.sleep(0.5)
             assert (await report(command))["served"].items() >= digests(first, "index-").items()
             await publish(client)
-            await until_reported(command, lambda content: bool(content["sick"]))
-            (sick,) = (await report(command))["sick"]
-            assert (sick["uid"], sick["reason"], sick["status"]) == (route.uid, "HTTPStatus", 500)
-            assert time.strptime(sick["since"], "%Y-%m-%dT%H:%M:%SZ")
-            await until_reported(command, lambda content: not content["sick"])
+            await until_reported(command, lambda content: bool(content["failing"]))
+            (failing,) = (await report(command))["failing"]
+            assert (failing["uid"], failing["reason"], failing["status"]) == (route.uid, "HTTPStatus", 500)
+            assert time.strptime(failing["since"], "%Y-%m-%dT%H:%M:%SZ")
+            await until_reported(command, lambda content: not content["failing"])
             assert len(calls) == 6
             await nats_server.stop()
             await until_answer(command, "/readyz", lambda _, text: text.startswith("NATSUnreachable: "))
@@ -280,7 +280,7 @@ async def test_secrets_are_in_no_log_no_metric_and_no_report(
         async with sender(tmp_path / "log", volume, nats_server.url) as command:
             await until_ready(command)
             await publish(client)
-            await until_reported(command, lambda content: bool(content["sick"]))
+            await until_reported(command, lambda content: bool(content["failing"]))
             broken = {name: content[:-9] if name.startswith("keys-") else content for name, content in files.items()}
             atomic_write(volume, broken)
             await until(lambda: len(calls) == 6)

@@ -1,4 +1,4 @@
-"""Endpoints that are sick, gone or behind, over a real nats-server and real TLS receivers, with one sender or two."""
+"""Endpoints that are failing, gone or backlogged, over a real nats-server and TLS receivers, with one sender or two."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def kind(running: Running, route: Route) -> str:
 
 
 def reported(running: Running) -> list[dict[str, Any]]:
-    sick = running.pod.report()["sick"]
-    assert isinstance(sick, list)
-    return sick
+    failing = running.pod.report()["failing"]
+    assert isinstance(failing, list)
+    return failing
 
 
 def answers_from_now_on(receiver: Receiver, status: int) -> None:
@@ -82,7 +82,7 @@ def first_calls(calls: list[ReceivedCall]) -> list[str]:
     return list(dict.fromkeys(call.webhook_id for call in calls))
 
 
-async def test_a_sick_endpoint_is_probed_by_one_sender_and_drains_in_publish_order(
+async def test_a_failing_endpoint_is_probed_by_one_sender_and_drains_in_publish_order(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     calls: list[ReceivedCall] = []
@@ -96,7 +96,7 @@ async def test_a_sick_endpoint_is_probed_by_one_sender_and_drains_in_publish_ord
             sender(tmp_path / "book", nats_server.url) as two,
         ):
             await publish(client, 20)
-            await until(lambda: kind(one, route) == kind(two, route) == "Sick")
+            await until(lambda: kind(one, route) == kind(two, route) == "Failing")
             assert [each["uid"] for each in reported(one)] == [each["uid"] for each in reported(two)] == [route.uid]
             ids = await publish_in_order(client, 40)
             await until(lambda: len(probes(one, two)) >= 2)
@@ -139,7 +139,7 @@ async def test_a_delivery_that_its_receiver_never_takes_keeps_no_other_waiting(
             await publish(client, event_id=receiver.refused)
             # It is the first of the shelf, and has attempts left.
             await until_stored(client, names.PARKED, 1)
-            assert kind(running, route) == "Sick"
+            assert kind(running, route) == "Failing"
             ids = await publish_in_order(client, 5)
             await until(lambda: {call.webhook_id for call in calls if call.answered == 200} == set(ids), seconds=40)
             await until_stored(client, names.DEAD, 1, seconds=40)
@@ -190,7 +190,7 @@ async def test_a_hanging_endpoint_holds_up_no_neighbour_of_its_shard(
             ids = await publish(client, 500, event="IdentityDeleted")
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
             await until(lambda: len(hanging) >= 10)
-            assert kind(running, route) == "Behind"
+            assert kind(running, route) == "Backlogged"
             # The receiver knows of a call before its sender counts the answer.
             await until(lambda: counted_as_delivered(running) == 500)
     assert len(calls) == 500
@@ -231,9 +231,9 @@ async def test_twenty_thousand_deliveries_of_a_dead_endpoint_cost_its_neighbour_
                 ids += await publish(client, 5, event="IdentityDeleted")
                 await until(lambda: len(calls) == len(ids), seconds=20)  # noqa: B023
             await loading
-            # A few calls failed before the endpoint counted as sick: they wait for their time.
+            # A few calls failed before the endpoint counted as failing: they wait for their time.
             await until_parked(client, 19_900)
-            assert kind(running, dead) == "Sick"
+            assert kind(running, dead) == "Failing"
     assert len(ids) >= 5
     assert len(running.attempts) < len(ids) + 100
 
@@ -309,18 +309,18 @@ async def test_what_all_know_outlives_senders_and_the_server(
         write_book(tmp_path / "book", (route, keys))
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
             await publish(client, 20)
-            await until(lambda: kind(running, route) == "Sick")
+            await until(lambda: kind(running, route) == "Failing")
             await until(lambda: running.pod._endpoints._unwritten == set())
         called = len(calls)
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600, patient=True) as running:
-            assert kind(running, route) == "Sick"
+            assert kind(running, route) == "Failing"
             await nats_server.stop()
             await nats_server.start()
             await until(lambda: running.pod.unready() is None)
             before = await count(client, names.PARKED)
             await publish(client, 5)
             await until_stored(client, names.PARKED, before + 5)
-            assert kind(running, route) == "Sick"
+            assert kind(running, route) == "Failing"
         assert len(calls) == called
         answers_from_now_on(receiver, 200)
         async with sender(tmp_path / "book", nats_server.url):
@@ -356,8 +356,8 @@ async def _is_known(client: Client, uid: str) -> bool:
     ("answer", "route_state", "reason"),
     [
         (500, RouteState.ACTIVE, "ScheduleSpent"),
-        (410, RouteState.ACTIVE, "ShelfExpired"),
-        (500, RouteState.HELD, "ShelfExpired"),
+        (410, RouteState.ACTIVE, "ParkedExpired"),
+        (500, RouteState.HELD, "ParkedExpired"),
     ],
 )
 async def test_what_waits_too_long_on_the_shelf_becomes_dead_letters(
@@ -376,7 +376,7 @@ async def test_what_waits_too_long_on_the_shelf_becomes_dead_letters(
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
             if route_state is RouteState.ACTIVE:
                 await publish(client, 10)
-                await until(lambda: kind(running, route) in ("Sick", "Gone"))
+                await until(lambda: kind(running, route) in ("Failing", "Gone"))
             ids = await publish(client, 100)
             await until_stored(client, names.DEAD, 110 if route_state is RouteState.ACTIVE else 100, seconds=40)
             await until_stored(client, names.PARKED, 0, seconds=40)
@@ -396,7 +396,7 @@ async def test_an_endpoint_that_fell_behind_is_live_again_once_its_shelf_is_empt
         write_book(tmp_path / "book", (route, keys))
         async with sender(tmp_path / "book", nats_server.url) as running:
             ids = await publish_in_order(client, 200)
-            await until(lambda: kind(running, route) == Kind.BEHIND)
+            await until(lambda: kind(running, route) == Kind.BACKLOGGED)
             await until(lambda: len(calls) == 200, seconds=60)
             await until(lambda: kind(running, route) == "")
             ids += await publish(client)
@@ -441,7 +441,7 @@ async def test_a_webhook_with_a_slow_rate_holds_up_no_other_rate(
         async with sender(tmp_path / "book", nats_server.url) as running:
             await publish(client, 3, event="IdentityDeleted")
             # One was called; one waits an hour for the next call, in the lane that the shelf is served through.
-            await until(lambda: running.pod.metrics.registry.get_sample_value("hookline_endpoints_behind") == 1)
+            await until(lambda: running.pod.metrics.registry.get_sample_value("hookline_endpoints_backlogged") == 1)
             await asyncio.sleep(2)
             ids = await publish(client, 30)
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
@@ -485,17 +485,17 @@ async def test_a_probe_that_waits_for_its_rate_and_is_overtaken_by_another_sende
         async with sender(tmp_path / "book", nats_server.url) as running:
             await publish(client)
             await until(lambda: len(calls) == 1)
-            sick = State(generation=1, kind=Kind.SICK, reason="HTTPStatus", status=500)
+            failing = State(generation=1, kind=Kind.FAILING, reason="HTTPStatus", status=500)
             other = EndpointBucket(client)
-            written = await other.write(route.uid, sick.encoded(), revision=0)
-            await until(lambda: kind(running, route) == "Sick")
+            written = await other.write(route.uid, failing.encoded(), revision=0)
+            await until(lambda: kind(running, route) == "Failing")
             await publish(client, 3)
             assert running.pod._session is not None
             waiting = running.pod._session._sender._lanes._lanes
             await until(lambda: route.uid in waiting and len(waiting[route.uid].waiting) == 1)
             revision = running.pod._endpoints._revisions[route.uid]
             assert revision > (written or 0)
-            overtaking = sick.model_copy(update={"probes": 9, "under_way": True})
+            overtaking = failing.model_copy(update={"probes": 9, "under_way": True})
             assert await other.write(route.uid, overtaking.encoded(), revision=revision)
             await until(lambda: not waiting[route.uid].waiting)
             await asyncio.sleep(2)
@@ -513,7 +513,7 @@ async def test_a_rate_limit_that_is_taken_away_holds_up_nothing_that_waited_for_
         write_book(tmp_path / "book", (route, keys))
         async with sender(tmp_path / "book", nats_server.url) as running:
             ids = await publish(client, 3)
-            await until(lambda: kind(running, route) == Kind.BEHIND)
+            await until(lambda: kind(running, route) == Kind.BACKLOGGED)
             # The next of the shelf waits in its lane.
             await asyncio.sleep(2)
             freed = route.model_copy(update={"generation": 2, "rate_limit": None})
@@ -526,11 +526,11 @@ async def test_a_sender_that_drains_claims_no_probe(tmp_path: Path, nats_server:
     calls: list[ReceivedCall] = []
     async with receiver_of(hanging, delay_seconds=60) as slow, receiver_of(calls) as receiver:
         hangs = hook("hangs", slow, event="IdentityDeleted", timeout_seconds=30)
-        route, keys = hook("sick", receiver)
+        route, keys = hook("failing", receiver)
         write_book(tmp_path / "book", hangs, (route, keys))
         bucket = EndpointBucket(client)
         await ensure(client, Retention())
-        state = State(generation=1, kind=Kind.SICK, reason="HTTPStatus", status=500)
+        state = State(generation=1, kind=Kind.FAILING, reason="HTTPStatus", status=500)
         await bucket.write(route.uid, state.encoded(), revision=0)
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=3, grace_seconds=6) as running:
             await publish(client)

@@ -103,7 +103,7 @@ async def test_a_delivery_of_a_later_format_that_no_sender_came_for_is_kept_in_d
             await until_stored(client, names.PARKED, 0)
     (letter,) = await dead_letters(client)
     assert LATER.items() <= letter.items()
-    assert letter["Hookline-Reason"].startswith("ShelfExpired: ")
+    assert letter["Hookline-Reason"].startswith("ParkedExpired: ")
     assert calls == []
 
 

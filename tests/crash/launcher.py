@@ -1,6 +1,6 @@
 """Runs the command `hookline` as it is, but with less patience and with a wall clock that a file moves.
 
-A sender that was killed loses what it held after 15 s, a Webhook that nobody knows is gone after 120 s, and a sick
+A sender that was killed loses what it held after 15 s, a Webhook that nobody knows is gone after 120 s, and a failing
 endpoint is probed after 5 s: too long to wait for at each of a hundred crashes. Nothing else is changed.
 """
 

@@ -1,7 +1,7 @@
 """What happens in each cell of the kill matrix: everything that a delivery can go through, with one fault in it.
 
 Three Webhooks hear each event. `steady` is called: an eighth of its events fails once, four until their schedule is
-spent, which makes the endpoint a sick one in the end. `held` waits for its Secret at first and is called later.
+spent, which makes the endpoint a failing one in the end. `held` waits for its Secret at first and is called later.
 `deleted` waits, and is deleted before it is ever called. In the middle the sender is asked to end, as in each rollout,
 and is started again.
 """

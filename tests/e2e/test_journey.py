@@ -69,7 +69,7 @@ async def test_a_webhook_from_apply_to_its_deletion_with_every_change_seen_at_th
     # No longer lent: deliveries wait, and arrive once it is lent again.
     installed.ok("label", "secret", "signing", "-n", namespace, "hookline.dev/allow-webhooks-")
     await until(
-        lambda: team.condition("orders", "SecretsResolved").get("reason") == "SecretNotLent", what="SecretNotLent"
+        lambda: team.condition("orders", "SecretsResolved").get("reason") == "SecretNotAllowed", what="SecretNotAllowed"
     )
     held = await publish_until_it_waits(team, receiver, "/v2")
     team.apply(team.secret("signing", {"secret": second}))

@@ -39,7 +39,7 @@ def looked_at(ready: str, reason: str, *, generation: int = 2) -> dict[str, Any]
         ({"observedGeneration": 2, "conditions": []}, "Progressing"),
         (looked_at("True", "Ready"), "Healthy"),
         (looked_at("True", "Disabled"), "Healthy"),
-        (looked_at("False", "SecretNotLent"), "Degraded"),
+        (looked_at("False", "SecretNotAllowed"), "Degraded"),
         (looked_at("False", "InvalidSchema"), "Degraded"),
         (looked_at("False", "Pending"), "Progressing"),
         (looked_at("False", "NoSenders"), "Progressing"),

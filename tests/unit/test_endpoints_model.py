@@ -119,7 +119,7 @@ class World:
             if await sender.look(self.now_s, shelf=True) and more is not None:
                 sender.endpoints.attempted(sender.route, more, probe=True)
         elif what == "behind":
-            sender.endpoints.fall_behind(sender.route, "Slow")
+            sender.endpoints.turn_backlogged(sender.route, "Slow")
         elif what == "book":
             sender.route = route(generation=max(sender.route.generation, more))
             sender.endpoints.failures.keep({sender.route.uid: sender.route}.get)
@@ -204,7 +204,7 @@ class _SlowBucket(Bucket):
 
 @pytest.mark.parametrize(
     ("outcome", "kind"),
-    [(Outcome(Reason.GONE, 410, "", 0.1), Kind.GONE), (WELL, Kind.BEHIND)],
+    [(Outcome(Reason.GONE, 410, "", 0.1), Kind.GONE), (WELL, Kind.BACKLOGGED)],
     ids=["gone", "well again"],
 )
 def test_a_call_that_ends_while_a_probe_is_claimed_is_not_forgotten(outcome: Outcome, kind: Kind) -> None:

@@ -44,7 +44,7 @@ def test_a_sender_counts_what_happens() -> None:
     metrics.book_loaded(7)
     metrics.book_refused()
     metrics.oldest("parked", 90)
-    kinds = {"Sick": lambda: 2, "Gone": lambda: 1, "Behind": lambda: 3}
+    kinds = {"Failing": lambda: 2, "Gone": lambda: 1, "Backlogged": lambda: 3}
     metrics.watch(held=lambda: 4, endpoints=kinds, connected=lambda: True, queue_problems={"NATSInUse": lambda: True})
     for line in (
         'hookline_attempts_total{reason="Timeout"} 1.0',
@@ -59,9 +59,9 @@ def test_a_sender_counts_what_happens() -> None:
         "hookline_deliveries_held 4.0",
         'hookline_queue_problem{reason="NATSInUse"} 1.0',
         'hookline_oldest_waiting_seconds{stream="parked"} 90.0',
-        "hookline_endpoints_sick 2.0",
+        "hookline_endpoints_failing 2.0",
         "hookline_endpoints_gone 1.0",
-        "hookline_endpoints_behind 3.0",
+        "hookline_endpoints_backlogged 3.0",
         "hookline_queue_connected 1.0",
         "hookline_route_book_loads_total 1.0",
         "hookline_route_book_webhooks 7.0",

@@ -6,7 +6,7 @@ from pathlib import Path
 from doubles.books import route
 from hookline.control.senders import MAX_REPORT_BYTES
 from hookline.delivery.breaker import Kind, State
-from hookline.delivery.pod import MOST_SICK, MOST_UNREAD, Pod
+from hookline.delivery.pod import MOST_FAILING, MOST_UNREAD, Pod
 from hookline.retry import Reason
 from hookline.routes import Keys, Shard, book_of
 
@@ -26,18 +26,18 @@ def pod(tmp_path: Path, webhooks: int, *, unread: int = 0) -> Pod:
         )
     found._books.current = type(book)(shards)
     for uid in uids:
-        found._endpoints._set(uid, State(generation=1, kind=Kind.SICK, reason=LONGEST, status=503, since_s=2**33))
+        found._endpoints._set(uid, State(generation=1, kind=Kind.FAILING, reason=LONGEST, status=503, since_s=2**33))
     return found
 
 
-def test_a_report_of_any_number_of_sick_endpoints_is_one_that_the_operator_reads(tmp_path: Path) -> None:
-    report = pod(tmp_path, MOST_SICK + 1, unread=MOST_UNREAD + 1).report()
+def test_a_report_of_any_number_of_failing_endpoints_is_one_that_the_operator_reads(tmp_path: Path) -> None:
+    report = pod(tmp_path, MOST_FAILING + 1, unread=MOST_UNREAD + 1).report()
     assert report["truncated"] is True
     assert len(json.dumps(report)) < MAX_REPORT_BYTES * 0.9
 
 
 def test_a_report_that_names_all_says_so(tmp_path: Path) -> None:
     report = pod(tmp_path, 3).report()
-    sick = report["sick"]
-    assert isinstance(sick, list)
-    assert (len(sick), report["truncated"]) == (3, False)
+    failing = report["failing"]
+    assert isinstance(failing, list)
+    assert (len(failing), report["truncated"]) == (3, False)

@@ -34,7 +34,7 @@ def test_a_secret_without_the_label_gives_nothing_and_says_how_to_lend_it(labels
     metadata = {"name": "keys", "namespace": "team", "labels": labels}
     refusal = lookup(Secret.of_manifest(manifest(metadata=metadata)))
     assert isinstance(refusal, Refusal)
-    assert refusal.reason == "SecretNotLent"
+    assert refusal.reason == "SecretNotAllowed"
     assert f"kubectl label secret -n team keys {LEND_LABEL}=true" in refusal.message
     assert CANARY not in refusal.message
 
@@ -60,7 +60,7 @@ def test_a_secret_of_another_namespace_is_not_found() -> None:
     secret = Secret.of_manifest(manifest())
     refusal = borrow({("team", "keys"): secret}, "other", "keys", "secret")
     assert isinstance(refusal, Refusal)
-    assert refusal.reason == "SecretNotLent"
+    assert refusal.reason == "SecretNotAllowed"
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_disabled_is_ready_and_hears_nothing() -> None:
 @pytest.mark.parametrize(
     ("data", "lent", "reason"),
     [
-        (None, True, "SecretNotLent"),
-        ({"secret": WHSEC.encode()}, False, "SecretNotLent"),
+        (None, True, "SecretNotAllowed"),
+        ({"secret": WHSEC.encode()}, False, "SecretNotAllowed"),
         ({"other": b""}, True, "SecretKeyMissing"),
         ({"secret": CANARY.encode()}, True, "SecretInvalid"),
         ({"secret": b"\xff"}, True, "SecretInvalid"),

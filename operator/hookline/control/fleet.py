@@ -9,7 +9,7 @@ from hookline.control.book import Change, DesiredBook
 from hookline.control.lately import Lately
 from hookline.control.observed import Key
 from hookline.control.senders import Report
-from hookline.control.status import Sick
+from hookline.control.status import Failing
 from hookline.routes import RouteState
 from hookline.verdict import Condition
 
@@ -38,7 +38,7 @@ class Fleet:
 
     name: str
     book: DesiredBook = field(default_factory=DesiredBook)
-    sick: Mapping[str, Sick] = field(default_factory=dict)
+    failing: Mapping[str, Failing] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     """Webhooks that a sender holds because its version does not know what they need, by uid, and why."""
     heard: bool = False
@@ -126,13 +126,14 @@ class Fleet:
             unread |= {uid: why for report in answered for uid, why in report.unread.items()}
             changed |= {uid for uid in unread.keys() | self.unread.keys() if unread.get(uid) != self.unread.get(uid)}
             self.unread = unread
-            # What a pod that does not answer found sick stays so, as does what a report has no room for.
+            # What a pod that does not answer found failing stays so, as does what a report has no room for.
             partial = len(answered) < len(reports) or any(report.truncated for report in answered)
-            sick = dict(self.sick) if partial else {}
-            sick |= {uid: each for report in answered for uid, each in report.sick.items()}
-            changed |= {uid for uid in sick.keys() | self.sick.keys() if _differ(sick.get(uid), self.sick.get(uid))}
+            failing = dict(self.failing) if partial else {}
+            failing |= {uid: each for report in answered for uid, each in report.failing.items()}
+            known = self.failing
+            changed |= {uid for uid in failing.keys() | known.keys() if _differ(failing.get(uid), known.get(uid))}
             # The first word about an endpoint stays: each probe has its own failure.
-            self.sick = {uid: each if uid in changed else self.sick.get(uid, each) for uid, each in sick.items()}
+            self.failing = {uid: each if uid in changed else known.get(uid, each) for uid, each in failing.items()}
         self.late = frozenset(
             pod for pod, report in reports.items() if report is not None and not self.book.is_served_by(report.served)
         )
@@ -146,8 +147,8 @@ class Fleet:
         return changed
 
 
-def _differ(found: Sick | None, known: Sick | None) -> bool:
-    """Whether an endpoint turned sick, gone or well."""
+def _differ(found: Failing | None, known: Failing | None) -> bool:
+    """Whether an endpoint turned failing, gone or well."""
     return (found is None) != (known is None) or (found is not None and known is not None and found.gone != known.gone)
 
 

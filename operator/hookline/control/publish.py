@@ -53,7 +53,7 @@ ASK_LATER_SECONDS = 1.0
 
 IMPATIENT_SECONDS = 10.0
 LOOK_SECONDS = 5.0
-"""Between two questions when nothing is awaited: endpoints turn sick or well."""
+"""Between two questions when nothing is awaited: endpoints turn failing or well."""
 
 
 class Publisher:

@@ -1,4 +1,4 @@
-"""What sender pods say of themselves: which book they serve, and which endpoints are sick.
+"""What sender pods say of themselves: which book they serve, and which endpoints are failing.
 
 Asks their health port inside the cluster, since sender pods have no token with which they could tell the API server.
 What a pod answers is data from outside: read strictly, bounded, and never repeated in full.
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from hookline.control.observed import SenderPod
-from hookline.control.status import Sick
+from hookline.control.status import Failing
 from hookline.control.workload import PORT
 
 ASK_SECONDS = 2.0
@@ -31,12 +31,13 @@ MAX_WHY = 512
 """Characters of its reason that are read."""
 
 
-class _SickEndpoint(BaseModel):
+class _FailingEndpoint(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     uid: str = Field(max_length=128)
     since: str = Field(max_length=40, pattern=r"^[0-9T:.+Z-]+$")
-    kind: Literal["Sick", "Gone"] = "Sick"
+    # "Sick" was the word of before November 2026.
+    kind: Literal["Failing", "Sick", "Gone"] = "Failing"
     # Also one of a newer sender, whose words are not known here.
     reason: str = Field(max_length=64, pattern=r"^[A-Za-z]+$")
     status: int | None = Field(default=None, ge=100, le=999)
@@ -54,30 +55,30 @@ class _Report(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     served: dict[str, str] = Field(max_length=200)
-    sick: tuple[Any, ...] = ()
+    failing: tuple[Any, ...] = Field(default=(), validation_alias=AliasChoices("failing", "sick"))
     truncated: bool = False
     queue: _QueueProblem | None = None
     unread: dict[str, str] = Field(default={}, max_length=MAX_UNREAD)
 
-    def endpoints(self) -> Iterator[_SickEndpoint]:
+    def endpoints(self) -> Iterator[_FailingEndpoint]:
         """Those that are understood: one of which a newer sender says what is not known here must not hide the rest."""
-        for each in self.sick:
+        for each in self.failing:
             with contextlib.suppress(ValidationError):
-                yield _SickEndpoint.model_validate(each)
+                yield _FailingEndpoint.model_validate(each)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One pod's answer: digests of what it serves by file, and its sick endpoints by uid of the Webhook."""
+    """One pod's answer: digests of what it serves by file, and its failing endpoints by uid of the Webhook."""
 
     served: Mapping[str, str]
-    sick: Mapping[str, Sick]
+    failing: Mapping[str, Failing]
     queue: tuple[str, str] | None = None
     """Why it cannot use its queue, reason and message, if that is so."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """Webhooks that it holds because its version does not know what they need, by uid, and why."""
     truncated: bool = False
-    """Whether there are more sick endpoints than it names."""
+    """Whether there are more failing endpoints than it names."""
 
 
 class Senders:
@@ -108,13 +109,13 @@ class Senders:
         except (httpx.HTTPError, httpx.InvalidURL, ValidationError, TimeoutError):
             return None
         problem = (report.queue.reason, report.queue.message) if report.queue else None
-        sick = {each.uid: _sick(each) for each in report.endpoints()}
+        failing = {each.uid: _failing(each) for each in report.endpoints()}
         unread = {uid: why[:MAX_WHY] for uid, why in report.unread.items()}
-        return Report(report.served, sick, problem, unread, report.truncated)
+        return Report(report.served, failing, problem, unread, report.truncated)
 
 
-def _sick(found: _SickEndpoint) -> Sick:
-    return Sick(found.since, found.reason, found.status, gone=found.kind == "Gone")
+def _failing(found: _FailingEndpoint) -> Failing:
+    return Failing(found.since, found.reason, found.status, gone=found.kind == "Gone")
 
 
 async def _content(answer: httpx.Response) -> bytes:

@@ -42,7 +42,7 @@ OURS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Sick:
+class Failing:
     """An endpoint that senders cannot deliver to, or, when it is `gone`, must not."""
 
     since: str
@@ -67,8 +67,8 @@ def _is_condition(found: Object) -> bool:
     return all(isinstance(found.get(word), str) for word in words) and bool(_TIME.fullmatch(found[words[-1]]))
 
 
-def delivering(ready: Condition, sick: Sick | None, *, in_force: bool = True) -> Condition:
-    """The condition Delivering: changes when an endpoint turns sick or well, never per call.
+def delivering(ready: Condition, failing: Failing | None, *, in_force: bool = True) -> Condition:
+    """The condition Delivering: changes when an endpoint turns failing or well, never per call.
 
     `in_force`: whether all senders are known to serve what the Webhook says now.
     """
@@ -80,22 +80,22 @@ def delivering(ready: Condition, sick: Sick | None, *, in_force: bool = True) ->
         return Condition("Delivering", "False", ready.reason, ready.message)
     if ready.status != "True":
         return Condition("Delivering", "False", ready.reason, "no calls are made while the Webhook is not ready")
-    if sick is None:
+    if failing is None:
         return Condition("Delivering", "True", "Delivering", "no trouble with the endpoint is known")
-    if sick.gone:
+    if failing.gone:
         return Condition(
             "Delivering",
             "False",
             GONE,
-            f"the receiver answered 410 at {sick.since}, which asks never to be called again: no calls are made, and "
-            "deliveries wait; correct spec.url, or change anything else in spec to have it called again",
+            f"the receiver answered 410 at {failing.since}, which asks never to be called again: no calls are made, "
+            "and deliveries wait; correct spec.url, or change anything else in spec to have it called again",
         )
-    answer = f" (HTTP {sick.status})" if sick.status else ""
+    answer = f" (HTTP {failing.status})" if failing.status else ""
     return Condition(
         "Delivering",
         "False",
         FAILING,
-        f"calls fail since {sick.since}: {sick.reason}{answer}; deliveries wait, and one is tried now and "
+        f"calls fail since {failing.since}: {failing.reason}{answer}; deliveries wait, and one is tried now and "
         "then; all are sent once a call succeeds",
     )
 

@@ -201,7 +201,7 @@ class Webhooks:
         fleet = self._context.fleets.get(placed.dispatcher) if placed else None
         old = placed is not None and placed.no_room is not None and placed.no_room.called
         in_force = fleet is None or not (fleet.book.awaited(seen.uid) or seen.uid in fleet.unread or old)
-        found = delivering(ready, fleet.sick.get(seen.uid) if fleet else None, in_force=in_force)
+        found = delivering(ready, fleet.failing.get(seen.uid) if fleet else None, in_force=in_force)
         if found.status != "True" or fleet is None or fleet.heard:
             return found
         before = trouble_in(seen)

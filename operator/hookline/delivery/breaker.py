@@ -1,7 +1,7 @@
 """The states of an endpoint beyond well, and what each of them means. Pure: time and jitter are arguments.
 
-Decides when an endpoint counts as sick, when the next probe of it is due, how a state is written for all senders, and
-when something that waits on the shelf is given up. Never calls anybody, never stores anything.
+Decides when an endpoint counts as failing, when the next probe of it is due, how a state is written for all senders,
+and when something that waits on the shelf is given up. Never calls anybody, never stores anything.
 """
 
 from __future__ import annotations
@@ -19,30 +19,35 @@ OPENS_AFTER = 5
 """Failed attempts in a row, without a success between, as one sender sees them."""
 
 PROBE_SECONDS = 5.0
-"""Before the first probe of a sick endpoint. Each further wait is twice as long."""
+"""Before the first probe of a failing endpoint. Each further wait is twice as long."""
 
 LONGEST_PROBE_SECONDS = 300.0
 JITTER_SHARE = 0.2
 
 SHORTEST_PATIENCE_SECONDS = 3600.0
-"""What waits for a sick endpoint does so for at least this long, however short the schedule is."""
+"""What waits for a failing endpoint does so for at least this long, however short the schedule is."""
 
 SLOW = "Slow"
-"""Why an endpoint is behind that takes its deliveries, but not as fast as they come."""
+"""Why an endpoint is backlogged that takes its deliveries, but not as fast as they come."""
 
 SCHEDULE_SPENT = "ScheduleSpent"
-SHELF_EXPIRED = "ShelfExpired"
+PARKED_EXPIRED = "ParkedExpired"
 
 
 class Kind(StrEnum):
     """Why deliveries of a Webhook that may be called wait on the shelf all the same."""
 
-    SICK = "Sick"
+    FAILING = "Failing"
     """Calls fail in a row. One sender probes, all others wait."""
     GONE = "Gone"
     """The receiver answered 410: no more calls until the spec changes."""
-    BEHIND = "Behind"
+    BACKLOGGED = "Backlogged"
     """The endpoint is called, but what came before is still on the shelf: what is new goes behind it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Kind | None:
+        """Words of before November 2026, which senders of that time still write during an upgrade."""
+        return {"Sick": cls.FAILING, "Behind": cls.BACKLOGGED}.get(str(value))
 
 
 class State(BaseModel):
@@ -78,7 +83,7 @@ def read(value: bytes) -> State | None:
         state = State.model_validate_json(value)
     except ValidationError:
         return None
-    return state if state.kind is Kind.BEHIND or state.reason else None
+    return state if state.kind is Kind.BACKLOGGED or state.reason else None
 
 
 def probe_wait_seconds(state: State, *, first_seconds: float = PROBE_SECONDS, jitter: float) -> float:
@@ -108,7 +113,7 @@ def stays_first(outcome: Outcome) -> bool:
     """Whether the delivery that a probe failed with stays the first of the shelf, with none of its attempts used up.
 
     Only if the receiver has seen nothing of it. Else the failure may be the delivery's own, as a body that the receiver
-    cannot take, and the endpoint would stay sick for as long as that one is the first.
+    cannot take, and the endpoint would stay failing for as long as that one is the first.
     """
     return outcome.reason in _UNSEEN
 
@@ -125,12 +130,12 @@ def paused(state: State, outcome: Outcome) -> State:
     return state.model_copy(update=changes)
 
 
-def behind(route: Route, reason: str, now_s: float) -> State:
-    return State(generation=route.generation, kind=Kind.BEHIND, reason=reason, since_s=int(now_s))
+def backlogged(route: Route, reason: str, now_s: float) -> State:
+    return State(generation=route.generation, kind=Kind.BACKLOGGED, reason=reason, since_s=int(now_s))
 
 
 def patience_seconds(route: Route) -> float:
-    """How long a delivery may wait for a sick endpoint, since its event was stored: as long as its schedule lasts."""
+    """How long a delivery may wait for a failing endpoint since its event was stored: as long as its schedule lasts."""
     return max(SHORTEST_PATIENCE_SECONDS, float(sum(route.schedule_seconds)))
 
 
@@ -140,11 +145,11 @@ def spent(route: Route | None, state: State | None, *, event_age_s: float, shelf
     `event_age_s` counts from when its event was stored, `shelf_age_s` from when it came onto the shelf, which keeps
     what it holds for `kept_s`. What can be called is called, however old it is.
     """
-    sick = state is not None and state.kind is Kind.SICK
-    if route is not None and sick and event_age_s > patience_seconds(route):
+    failing = state is not None and state.kind is Kind.FAILING
+    if route is not None and failing and event_age_s > patience_seconds(route):
         return f"{SCHEDULE_SPENT}: the endpoint failed for as long as the schedule lasts"
     if shelf_age_s > kept_s:
-        return f"{SHELF_EXPIRED}: it waited on the shelf for {kept_s:.0f} s, as long as the Dispatcher keeps it"
+        return f"{PARKED_EXPIRED}: it was parked for {kept_s:.0f} s, as long as the Dispatcher keeps it"
     return ""
 
 
@@ -172,7 +177,7 @@ class Failures:
         row = self._rows[route.uid] = replace(row, attempts=row.attempts + 1)
         if outcome.reason is Reason.GONE:
             return _state(Kind.GONE, row, outcome)
-        return _state(Kind.SICK, row, outcome) if row.attempts >= OPENS_AFTER else None
+        return _state(Kind.FAILING, row, outcome) if row.attempts >= OPENS_AFTER else None
 
     def any(self, uid: str) -> bool:
         """Whether the last attempt failed."""
@@ -196,5 +201,5 @@ def _state(kind: Kind, row: _Row, outcome: Outcome) -> State:
         reason=str(outcome.reason),
         status=outcome.status,
         since_s=int(row.since_s),
-        pause_s=pause_seconds(outcome) if kind is Kind.SICK else 0.0,
+        pause_s=pause_seconds(outcome) if kind is Kind.FAILING else 0.0,
     )

@@ -76,7 +76,7 @@ class Endpoints:
 
     def may_call(self, route: Route | None) -> bool:
         """Whether its deliveries are called at all, be it from the shelf."""
-        return self.why_shelved(route) in ("", Kind.BEHIND.value)
+        return self.why_shelved(route) in ("", Kind.BACKLOGGED.value)
 
     def states(self) -> Iterator[tuple[str, State]]:
         """All states, by uid."""
@@ -97,29 +97,29 @@ class Endpoints:
         if kind is Kind.GONE:
             return
         if outcome.reason is Reason.DELIVERED:
-            if kind is Kind.SICK:
-                log.info("an endpoint is well again", webhook=route.title)
-                self._turn(route.uid, breaker.behind(route, "Recovered", now_s))
+            if kind is Kind.FAILING:
+                log.info("an endpoint is healthy again", webhook=route.title)
+                self._turn(route.uid, breaker.backlogged(route, "Recovered", now_s))
         elif turned is not None and turned.kind is Kind.GONE:
             log.warning("an endpoint is gone", webhook=route.title)
             self._turn(route.uid, turned)
-        elif state is not None and kind is Kind.SICK:
+        elif state is not None and kind is Kind.FAILING:
             if probe:
                 self._turn(route.uid, breaker.paused(state, outcome))
         elif turned is not None:
-            log.warning("an endpoint is sick", webhook=route.title, reason=turned.reason, status=turned.status)
+            log.warning("an endpoint is failing", webhook=route.title, reason=turned.reason, status=turned.status)
             self._turn(route.uid, turned)
 
-    def fall_behind(self, route: Route, reason: str) -> None:
+    def turn_backlogged(self, route: Route, reason: str) -> None:
         """What is new goes to the shelf, behind what waits."""
         if not self.why_shelved(route):
-            log.info("an endpoint is behind", webhook=route.title, reason=reason)
-            self._turn(route.uid, breaker.behind(route, reason, time.time()))
+            log.info("an endpoint is backlogged", webhook=route.title, reason=reason)
+            self._turn(route.uid, breaker.backlogged(route, reason, time.time()))
 
     def catch_up(self, uid: str, now_s: float) -> None:
         """Nothing is on the shelf: forget that the endpoint was behind, once that has settled. `now_s` is monotonic."""
         known = self._known.get(uid)
-        if known and known.state.kind is Kind.BEHIND and now_s - known.seen_s > SETTLED_SECONDS:
+        if known and known.state.kind is Kind.BACKLOGGED and now_s - known.seen_s > SETTLED_SECONDS:
             self._turn(uid, None)
 
     def forget(self, uid: str) -> None:
@@ -140,9 +140,9 @@ class Endpoints:
             self.forget(route.uid)
 
     def is_due(self, route: Route, now_s: float) -> bool:
-        """Whether a sick endpoint is to be probed now, by monotonic time."""
+        """Whether a failing endpoint is to be probed now, by monotonic time."""
         known = self._known.get(route.uid)
-        if known is None or self.state_of(route) is None or known.state.kind is not Kind.SICK:
+        if known is None or self.state_of(route) is None or known.state.kind is not Kind.FAILING:
             return False
         wait = breaker.probe_wait_seconds(known.state, first_seconds=self._probe_seconds, jitter=known.jitter)
         # A probe that is under way may last as long as a call may.

@@ -153,7 +153,7 @@ class Parking:
                 await self._look()
             except StreamUnavailable as error:
                 self._absences.forget()
-                log.debug("cannot look at the shelf", problem=str(error))
+                log.debug("cannot look at parked deliveries", problem=str(error))
             await within(self._wake, min(POLL_SECONDS, self._ask_seconds))
 
     async def handle(self, taken: Taken) -> None:
@@ -252,7 +252,7 @@ class Parking:
             if task is None:
                 continue
             if task is _Task.CALL and route is not None and count > ROOM:
-                self._endpoints.fall_behind(route, "Backlog")
+                self._endpoints.turn_backlogged(route, "Backlog")
             shelf, room = self._shelves.get(uid), self._room(uid, task, route, most)
             if shelf is not None and shelf.task is task:
                 shelf.room = room
@@ -306,7 +306,7 @@ class Parking:
         if task is _Task.PROBE and (route is None or not await self._endpoints.claim(route)):
             return
         self._leave(uid)
-        log.info("serving a shelf", webhook=route.title if route else uid, task=task.value, count=count)
+        log.info("serving parked deliveries", webhook=route.title if route else uid, task=task.value, count=count)
         consumer = await open_unpark(self._client, uid)
         self._shelves[uid] = _Shelf(consumer, task, room, time.monotonic())
         self._pull.add(names.PARKED, consumer, room)
@@ -350,7 +350,7 @@ class Parking:
             oldest = await oldest_parked(self._client, uid)
             if oldest is not None:
                 due_s = oldest.stored_s + book.dispatcher.parked_seconds
-                if route is not None and why == Kind.SICK.value:
+                if route is not None and why == Kind.FAILING.value:
                     event_s = deliveries.stored_s(oldest.headers) or oldest.stored_s
                     due_s = min(due_s, event_s + breaker.patience_seconds(route))
                 self._expiries[uid] = (why, due_s + 1)

@@ -1,7 +1,7 @@
 """One sender process, from a route book folder and NATS, nothing else.
 
 The order of its life: a first good book, the connection, then a session that delivers. Says of itself whether it lives,
-whether it is ready, which book it serves and which endpoints are sick.
+whether it is ready, which book it serves and which endpoints are failing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import structlog
 from hookline.collector import collect_seldom
 from hookline.delivery.absence import GONE_SECONDS
 from hookline.delivery.background import background
-from hookline.delivery.breaker import PROBE_SECONDS, SCHEDULE_SPENT, SHELF_EXPIRED, Kind, State
+from hookline.delivery.breaker import PARKED_EXPIRED, PROBE_SECONDS, SCHEDULE_SPENT, Kind, State
 from hookline.delivery.delivery import UNKNOWN_FORMAT, WEBHOOK_GONE
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.routebook import RouteBook, webhooks_in
@@ -60,13 +60,13 @@ PATIENT_CONNECT_SECONDS = 30.0
 AGAIN_SECONDS = 2.0
 """After a session that failed, before the next."""
 
-MOST_SICK = 15_000
+MOST_FAILING = 15_000
 MOST_UNREAD = 1000
 """Webhooks that a report names. The operator reads up to 4 MiB of it, and each takes some 200 and 500 bytes at most."""
 
 _CLOSED = "NATS ended the connection for good, as it does when credentials expire"
 
-_DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, SHELF_EXPIRED, MALFORMED, INTERNAL_ERROR)
+_DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, PARKED_EXPIRED, MALFORMED, INTERNAL_ERROR)
 _PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, UNKNOWN_FORMAT, *map(str, Kind))
 
 
@@ -141,19 +141,19 @@ class Pod:
         return problem is not None and problem.reason is reason
 
     def report(self) -> dict[str, object]:
-        """For the operator: which book is served, what of it is not understood, which endpoints are sick or gone."""
+        """For the operator: which book is served, what of it is not understood, which endpoints are failing or gone."""
         book, problem = self._books.current, self.queue_problem()
-        sick = [
+        failing = [
             (uid, state)
             for uid, state in self._endpoints.states()
-            if state.kind is not Kind.BEHIND and self._counts(uid, state)
+            if state.kind is not Kind.BACKLOGGED and self._counts(uid, state)
         ]
         return {
             "queue": {"reason": problem.reason.value, "message": problem.message[:1024]} if problem else None,
             "served": book.served() if book else {},
             "webhooks": webhooks_in(book) if book else 0,
             "unread": dict(itertools.islice(book.unread.items(), MOST_UNREAD)) if book else {},
-            "sick": [
+            "failing": [
                 {
                     "uid": uid,
                     "kind": state.kind.value,
@@ -162,9 +162,9 @@ class Pod:
                     "status": state.status,
                     "generation": state.generation,
                 }
-                for uid, state in sick[:MOST_SICK]
+                for uid, state in failing[:MOST_FAILING]
             ],
-            "truncated": len(sick) > MOST_SICK,
+            "truncated": len(failing) > MOST_FAILING,
         }
 
     async def run(self, stop: asyncio.Event) -> None:

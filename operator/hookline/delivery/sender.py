@@ -54,9 +54,9 @@ class Attempt:
     outcome: Outcome
     decision: Done | Retry | Dead
     probe: bool = False
-    """Of a sick endpoint."""
+    """Of a failing endpoint."""
     given_back: bool = False
-    """Whether nothing was decided: a probe of a sick endpoint, whose delivery stays on the shelf as it was."""
+    """Whether nothing was decided: a probe of a failing endpoint, whose delivery stays on the shelf as it was."""
     settled: bool = True
     """Whether what was decided is stored and acked. If not, the call will be made again."""
 
@@ -205,7 +205,7 @@ class Sender:
     def _fall_behind(self, job: _Job) -> None:
         route = self._route(job)
         if route is not None:
-            self._endpoints.fall_behind(route, SLOW)
+            self._endpoints.turn_backlogged(route, SLOW)
         self._spawn(self._set_aside(job, route))
 
     def _terms(self, route: Route) -> Terms:
@@ -300,7 +300,7 @@ class Sender:
             await self._give_back(job)
             return
         delivery = job.delivery
-        self._metrics.parked(self._endpoints.why_shelved(route) or Kind.BEHIND.value)
+        self._metrics.parked(self._endpoints.why_shelved(route) or Kind.BACKLOGGED.value)
         once = f"park.{job.taken.place}"
         subject = names.parked_subject(delivery.uid)
         await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))

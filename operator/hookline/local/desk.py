@@ -443,7 +443,7 @@ def _secrets(objects: Mapping[Key, Known]) -> list[Secret]:
 
 def _summary(value: Object) -> str:
     if isinstance(value, Secret):
-        return "lent to Webhooks" if value.lent else "not lent to Webhooks (it has no such label): not used"
+        return "allowed for Webhooks" if value.lent else "not allowed for Webhooks (it has no such label): not used"
     return "Accepted"
 
 

@@ -31,7 +31,7 @@ _LISTEN_NOTE = """; the next start replaces it, because the receiver makes a new
 
 """
 _LENDING = """\
-The label lends this Secret to Webhooks of its namespace; without it, it is not used.
+The label allows Webhooks of its namespace to use this Secret; without it, it is not used.
 The value is an example: do not keep real ones in version control."""
 
 
@@ -75,7 +75,7 @@ def webhook(
 
 
 def lent_secret(name: str, value: str, *, key: str = "secret", namespace: str | None = None) -> Manifest:
-    """A Secret with one key, labelled as lent to Webhooks."""
+    """A Secret with one key, that Webhooks may use."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -10,15 +10,15 @@ from hookline.control.book import Change
 from hookline.control.fleet import Fleet, NoRoom
 from hookline.control.observed import Key
 from hookline.control.senders import Report
-from hookline.control.status import Sick
+from hookline.control.status import Failing
 from hookline.retry import Reason
 from hookline.routes import BOOK_SHARDS, RouteState, index_file, shard_of
 
 SHARD = shard_of("u1", BOOK_SHARDS)
-SICK = Sick("2026-01-01T00:00:00Z", Reason.TIMEOUT, None)
-LATER = Sick("2026-01-02T00:00:00Z", Reason.TIMEOUT, None)
-GONE = Sick("2026-01-03T00:00:00Z", Reason.GONE, 410, gone=True)
-GONE_LATER = Sick("2026-01-04T00:00:00Z", Reason.GONE, 410, gone=True)
+FAILING = Failing("2026-01-01T00:00:00Z", Reason.TIMEOUT, None)
+LATER = Failing("2026-01-02T00:00:00Z", Reason.TIMEOUT, None)
+GONE = Failing("2026-01-03T00:00:00Z", Reason.GONE, 410, gone=True)
+GONE_LATER = Failing("2026-01-04T00:00:00Z", Reason.GONE, 410, gone=True)
 
 
 def fleet() -> Fleet:
@@ -29,8 +29,8 @@ def fleet() -> Fleet:
     return found
 
 
-def up_to_date(fleet: Fleet, sick: dict[str, Sick] | None = None) -> Report:
-    return Report({index_file(SHARD): digest_of(fleet.book.files(SHARD)[index_file(SHARD)])}, sick or {})
+def up_to_date(fleet: Fleet, failing: dict[str, Failing] | None = None) -> Report:
+    return Report({index_file(SHARD): digest_of(fleet.book.files(SHARD)[index_file(SHARD)])}, failing or {})
 
 
 BEHIND = Report({}, {})
@@ -110,39 +110,39 @@ def test_a_webhook_that_one_sender_does_not_understand_says_so_until_no_sender_o
 
 def test_an_endpoint_that_a_report_has_no_room_for_stays_what_it_was() -> None:
     found = fleet()
-    found.take_reports({"a": up_to_date(found, {"u1": SICK})})
+    found.take_reports({"a": up_to_date(found, {"u1": FAILING})})
     assert found.take_reports({"a": replace(up_to_date(found), truncated=True)}) == set()
-    assert found.sick == {"u1": SICK}
+    assert found.failing == {"u1": FAILING}
     assert found.take_reports({"a": up_to_date(found)}) == {"u1"}
 
 
-def test_an_endpoint_turns_sick_and_well_once_each() -> None:
+def test_an_endpoint_turns_failing_and_well_once_each() -> None:
     found = fleet()
     found.take_reports({"a": up_to_date(found)})
-    assert found.take_reports({"a": up_to_date(found, {"u1": SICK}), "b": up_to_date(found)}) == {"u1"}
+    assert found.take_reports({"a": up_to_date(found, {"u1": FAILING}), "b": up_to_date(found)}) == {"u1"}
     assert found.take_reports({"a": up_to_date(found, {"u1": LATER}), "b": up_to_date(found)}) == set()
-    assert found.sick == {"u1": SICK}
+    assert found.failing == {"u1": FAILING}
     assert found.take_reports({"a": up_to_date(found), "b": up_to_date(found)}) == {"u1"}
-    assert found.sick == {}
+    assert found.failing == {}
 
 
-def test_a_sick_endpoint_that_is_gone_and_well_again_turns_once_each() -> None:
+def test_a_failing_endpoint_that_is_gone_and_well_again_turns_once_each() -> None:
     found = fleet()
     found.take_reports({"a": up_to_date(found), "b": up_to_date(found)})
     turns = [
         found.take_reports({"a": up_to_date(found, said), "b": up_to_date(found, said)})
-        for said in ({"u1": SICK}, {"u1": SICK}, {"u1": GONE}, {"u1": GONE}, {}, {})
+        for said in ({"u1": FAILING}, {"u1": FAILING}, {"u1": GONE}, {"u1": GONE}, {}, {})
     ]
     assert turns == [{"u1"}, set(), {"u1"}, set(), {"u1"}, set()]
-    assert found.sick == {}
+    assert found.failing == {}
 
 
-def test_gone_stays_what_it_was_first_and_a_silent_sender_makes_it_neither_sick_nor_well() -> None:
+def test_gone_stays_what_it_was_first_and_a_silent_sender_makes_it_neither_failing_nor_well() -> None:
     found = fleet()
     found.take_reports({"a": up_to_date(found, {"u1": GONE}), "b": up_to_date(found, {"u1": GONE})})
     assert found.take_reports({"a": None, "b": up_to_date(found)}) == set()
     assert found.take_reports({"a": up_to_date(found, {"u1": GONE_LATER}), "b": None}) == set()
-    assert found.sick == {"u1": GONE}
+    assert found.failing == {"u1": GONE}
 
 
 def test_what_is_doubted_is_looked_at_once_when_all_senders_are_heard() -> None:
@@ -156,11 +156,11 @@ def test_what_is_doubted_is_looked_at_once_when_all_senders_are_heard() -> None:
 
 def test_a_sender_that_does_not_answer_makes_no_endpoint_well() -> None:
     found = fleet()
-    found.take_reports({"a": up_to_date(found, {"u1": SICK}), "b": up_to_date(found)})
+    found.take_reports({"a": up_to_date(found, {"u1": FAILING}), "b": up_to_date(found)})
     assert found.take_reports({"a": None, "b": up_to_date(found)}) == set()
     assert found.take_reports({"a": None}) == set()
     assert found.take_reports({}) == set()
-    assert found.sick == {"u1": SICK}
+    assert found.failing == {"u1": FAILING}
     assert found.take_reports({"b": up_to_date(found)}) == {"u1"}
 
 

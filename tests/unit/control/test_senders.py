@@ -14,11 +14,11 @@ from aiohttp import web
 from hookline.control import senders as senders_module
 from hookline.control.observed import SenderPod
 from hookline.control.senders import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
-from hookline.control.status import Sick
+from hookline.control.status import Failing
 from hookline.retry import Reason
 
-GOOD = {"served": {"book.json": "ab", "index-05.json": "cd"}, "webhooks": 3, "sick": []}
-SICK = {"uid": "u1", "since": "2026-01-01T00:00:00Z", "reason": "HTTPStatus", "status": 503}
+GOOD = {"served": {"book.json": "ab", "index-05.json": "cd"}, "webhooks": 3, "failing": []}
+FAILING = {"uid": "u1", "since": "2026-01-01T00:00:00Z", "reason": "HTTPStatus", "status": 503}
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,11 +57,18 @@ async def asked(answer: Answer) -> Report | None:
         return (await senders.ask([sender_pod()]))["one"]
 
 
-async def test_a_pod_says_what_it_serves_and_which_endpoints_are_sick() -> None:
-    report = await asked(with_text(json.dumps({**GOOD, "sick": [SICK]})))
+async def test_a_pod_says_what_it_serves_and_which_endpoints_are_failing() -> None:
+    report = await asked(with_text(json.dumps({**GOOD, "failing": [FAILING]})))
     assert report == Report(
-        {"book.json": "ab", "index-05.json": "cd"}, {"u1": Sick("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 503)}
+        {"book.json": "ab", "index-05.json": "cd"}, {"u1": Failing("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 503)}
     )
+
+
+async def test_a_pod_of_an_earlier_version_says_which_endpoints_are_failing() -> None:
+    earlier = {"served": {}, "webhooks": 3, "sick": [{**FAILING, "kind": "Sick"}]}
+    report = await asked(with_text(json.dumps(earlier)))
+    assert report is not None
+    assert report.failing == {"u1": Failing("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 503)}
 
 
 @pytest.mark.parametrize("reason", ["NATSInUse", "AWordOfANewerSender"])
@@ -76,11 +83,11 @@ async def test_a_queue_problem_of_another_shape_is_no_report(queue: object) -> N
     assert await asked(with_text(json.dumps({**GOOD, "queue": queue}))) is None
 
 
-async def test_an_endpoint_that_is_gone_is_told_from_one_that_is_sick() -> None:
-    gone = {**SICK, "uid": "u2", "kind": "Gone", "reason": "Gone", "status": 410}
-    report = await asked(with_text(json.dumps({**GOOD, "sick": [{**SICK, "kind": "Sick"}, gone]})))
+async def test_an_endpoint_that_is_gone_is_told_from_one_that_is_failing() -> None:
+    gone = {**FAILING, "uid": "u2", "kind": "Gone", "reason": "Gone", "status": 410}
+    report = await asked(with_text(json.dumps({**GOOD, "failing": [{**FAILING, "kind": "Failing"}, gone]})))
     assert report is not None
-    assert {uid: (each.reason, each.gone) for uid, each in report.sick.items()} == {
+    assert {uid: (each.reason, each.gone) for uid, each in report.failing.items()} == {
         "u1": (Reason.HTTP_STATUS, False),
         "u2": (Reason.GONE, True),
     }
@@ -131,7 +138,7 @@ def report_with(**changes: Any) -> str:
         report_with(served=None),
         report_with(served={"a": 1}),
         report_with(served={str(number): "" for number in range(201)}),
-        report_with(sick={}),
+        report_with(failing={}),
         report_with(unread=[]),
         report_with(unread={str(number): "" for number in range(MAX_UNREAD + 1)}),
     ],
@@ -144,26 +151,26 @@ async def test_what_is_no_report_is_none(text: str) -> None:
     "other",
     [
         1,
-        {**SICK, "kind": "Throttled"},
-        {**SICK, "reason": "canary of somebody"},
-        {**SICK, "since": "<script>"},
-        {**SICK, "since": "2026\n"},
-        {**SICK, "status": "x"},
-        {**SICK, "uid": "u" * 129},
+        {**FAILING, "kind": "Throttled"},
+        {**FAILING, "reason": "canary of somebody"},
+        {**FAILING, "since": "<script>"},
+        {**FAILING, "since": "2026\n"},
+        {**FAILING, "status": "x"},
+        {**FAILING, "uid": "u" * 129},
         {"uid": "u2"},
     ],
 )
 async def test_an_endpoint_that_is_not_understood_hides_nothing_else(other: object) -> None:
-    report = await asked(with_text(report_with(sick=[other, SICK])))
+    report = await asked(with_text(report_with(failing=[other, FAILING])))
     assert report is not None
-    assert (list(report.sick), report.served) == (["u1"], GOOD["served"])
+    assert (list(report.failing), report.served) == (["u1"], GOOD["served"])
 
 
 async def test_a_newer_sender_is_understood_as_far_as_its_words_are_known() -> None:
-    newer = {**SICK, "reason": "QuantumFailure", "shade": "deep"}
-    report = await asked(with_text(report_with(sick=[newer], mood={"good": True})))
+    newer = {**FAILING, "reason": "QuantumFailure", "shade": "deep"}
+    report = await asked(with_text(report_with(failing=[newer], mood={"good": True})))
     assert report is not None
-    assert report.sick["u1"].reason == "QuantumFailure"
+    assert report.failing["u1"].reason == "QuantumFailure"
 
 
 async def test_a_pod_says_which_webhooks_it_does_not_understand() -> None:
@@ -199,10 +206,10 @@ async def test_a_report_has_a_bounded_length_and_is_not_unpacked() -> None:
 
 
 async def test_a_large_fleet_s_report_is_taken() -> None:
-    sick = [{**SICK, "uid": f"{number:036}"} for number in range(10_000)]
-    report = await asked(with_text(report_with(sick=sick)))
+    failing = [{**FAILING, "uid": f"{number:036}"} for number in range(10_000)]
+    report = await asked(with_text(report_with(failing=failing)))
     assert report is not None
-    assert len(report.sick) == 10_000
+    assert len(report.failing) == 10_000
 
 
 async def test_a_pod_that_answers_drop_by_drop_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

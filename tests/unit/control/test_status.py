@@ -13,7 +13,7 @@ from hookline.control.observed import Observed, Seen
 from hookline.control.status import (
     MESSAGE_LENGTH,
     NOTE_BYTES,
-    Sick,
+    Failing,
     delivering,
     events_of,
     manifest_of,
@@ -36,12 +36,12 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TYPES = ["Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering"]
 
 READY = Condition("Ready", "True", "Ready", "all is well")
-NOT_READY = Condition("Ready", "False", "SecretNotLent", "label it")
+NOT_READY = Condition("Ready", "False", "SecretNotAllowed", "label it")
 PENDING = Condition("Ready", "Unknown", "Pending", "")
 
 WELL = delivering(READY, None)
-FAILING = delivering(READY, Sick("2026-01-01T00:00:00Z", "HTTPStatus", 503))
-GONE = delivering(READY, Sick("2026-01-01T00:00:00Z", "Gone", 410, gone=True))
+FAILING = delivering(READY, Failing("2026-01-01T00:00:00Z", "HTTPStatus", 503))
+GONE = delivering(READY, Failing("2026-01-01T00:00:00Z", "Gone", 410, gone=True))
 IDLE = delivering(NOT_READY, None)
 
 conditions = st.lists(
@@ -178,14 +178,14 @@ def test_a_status_shows_public_keys_and_until_when_a_replaced_one_counts() -> No
 
 def test_an_endpoint_is_delivered_to_until_senders_say_otherwise() -> None:
     assert (delivering(READY, None).status, delivering(READY, None).reason) == ("True", "Delivering")
-    failing = delivering(READY, Sick("2026-01-01T00:00:00Z", "HTTPStatus", 503))
+    failing = delivering(READY, Failing("2026-01-01T00:00:00Z", "HTTPStatus", 503))
     assert (failing.status, failing.reason) == ("False", "EndpointFailing")
     assert "HTTPStatus (HTTP 503)" in failing.message
-    assert "HTTP" not in delivering(READY, Sick("2026-01-01T00:00:00Z", "Timeout", None)).message
+    assert "HTTP" not in delivering(READY, Failing("2026-01-01T00:00:00Z", "Timeout", None)).message
 
 
 def test_a_gone_endpoint_is_not_called_and_its_owner_is_told_what_has_it_called_again() -> None:
-    gone = delivering(READY, Sick("2026-01-01T00:00:00Z", "Gone", 410, gone=True))
+    gone = delivering(READY, Failing("2026-01-01T00:00:00Z", "Gone", 410, gone=True))
     assert (gone.status, gone.reason) == ("False", "EndpointGone")
     assert "410 at 2026-01-01T00:00:00Z" in gone.message
     assert "correct spec.url" in gone.message
@@ -193,8 +193,8 @@ def test_a_gone_endpoint_is_not_called_and_its_owner_is_told_what_has_it_called_
 
 @pytest.mark.parametrize("ready", [NOT_READY, PENDING, Condition("Ready", "True", "Disabled", "")])
 def test_what_is_not_called_delivers_nothing_whatever_its_endpoint_is_like(ready: Condition) -> None:
-    for sick in (None, Sick("2026-01-01T00:00:00Z", "Timeout", None)):
-        found = delivering(ready, sick)
+    for failing in (None, Failing("2026-01-01T00:00:00Z", "Timeout", None)):
+        found = delivering(ready, failing)
         assert (found.status, found.reason) == ("False", ready.reason)
 
 
@@ -222,7 +222,7 @@ def told(
 def test_a_transition_of_ready_makes_one_event_that_says_why() -> None:
     event = told(READY, NOT_READY)
     assert event is not None
-    assert (event["type"], event["reason"], event["note"]) == ("Warning", "SecretNotLent", "label it")
+    assert (event["type"], event["reason"], event["note"]) == ("Warning", "SecretNotAllowed", "label it")
     assert event["eventTime"] == "2026-01-02T03:04:05.678901Z"
     assert event["regarding"] == {
         "apiVersion": "hookline.dev/v1alpha1",
@@ -269,7 +269,7 @@ def test_only_transitions_are_told_and_what_is_well_from_the_start_is_none(
         (WELL, FAILING, ("Warning", "EndpointFailing")),
         (None, FAILING, ("Warning", "EndpointFailing")),
         (FAILING, FAILING, None),
-        (FAILING, delivering(READY, Sick("2026-01-01T00:00:00Z", "Timeout", None)), None),
+        (FAILING, delivering(READY, Failing("2026-01-01T00:00:00Z", "Timeout", None)), None),
         (FAILING, GONE, ("Warning", "EndpointGone")),
         (WELL, GONE, ("Warning", "EndpointGone")),
         (GONE, GONE, None),
@@ -283,7 +283,7 @@ def test_only_transitions_are_told_and_what_is_well_from_the_start_is_none(
         (IDLE, FAILING, ("Warning", "EndpointFailing")),
     ],
 )
-def test_an_endpoint_that_turns_sick_gone_or_well_is_told_once(
+def test_an_endpoint_that_turns_failing_gone_or_well_is_told_once(
     before: Condition | None, now: Condition, told_as: tuple[str, str] | None
 ) -> None:
     event = told(before, now)
@@ -335,7 +335,7 @@ def test_a_status_is_applied_to_exactly_the_object_and_version_that_was_seen() -
 def test_status_and_reason_of_a_condition_are_read_from_a_status() -> None:
     assert word_in({}, "Ready") == ("", "")
     status = status_of(seen_with(None), [FAILING, NOT_READY], NOW)
-    assert word_in(status, "Ready") == ("False", "SecretNotLent")
+    assert word_in(status, "Ready") == ("False", "SecretNotAllowed")
     assert word_in(status, "Delivering") == ("False", "EndpointFailing")
 
 

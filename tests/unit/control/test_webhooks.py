@@ -23,7 +23,7 @@ from hookline.control.fleet import Fleet
 from hookline.control.kinds import DISPATCHERS, EVENT_TYPES, SECRETS, WEBHOOKS, Kind
 from hookline.control.observed import Key
 from hookline.control.senders import Report
-from hookline.control.status import Sick
+from hookline.control.status import Failing
 from hookline.control.webhooks import FULL_SECONDS, PATIENCE_SECONDS, Webhooks
 from hookline.retry import Reason
 from hookline.routes import (
@@ -45,8 +45,8 @@ CANARY = "canary-c41d"
 WHSECS = [f"whsec_{letter * 43}=" for letter in "ABCDEFGH"]
 SIGNED = {"secretRef": {"name": "keys"}}
 PLACE = ("team", "hook")
-SICK = {"uid-of-hook": Sick("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 500)}
-GONE = {"uid-of-hook": Sick("2026-01-01T00:00:00Z", Reason.GONE, 410, gone=True)}
+FAILING = {"uid-of-hook": Failing("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 500)}
+GONE = {"uid-of-hook": Failing("2026-01-01T00:00:00Z", Reason.GONE, 410, gone=True)}
 
 
 class Api(Cluster):
@@ -131,7 +131,7 @@ class Stage:
                 assert fleet is None or fleet.book.files(int(key.name))
             queue.done(key)
 
-    async def load(self, *, sick: dict[str, Sick] | None = None) -> None:
+    async def load(self, *, failing: dict[str, Failing] | None = None) -> None:
         """Every sender loads what was written, and says so."""
         await self.work()
         for fleet in self.context.fleets.values():
@@ -139,7 +139,7 @@ class Stage:
                 index_file(number): digest_of(fleet.book.files(number)[index_file(number)])
                 for number in fleet.book.shards()
             }
-            for uid in fleet.take_reports({"one": Report(served, sick or {})}):
+            for uid in fleet.take_reports({"one": Report(served, failing or {})}):
                 route = fleet.book.route(uid)
                 assert route is not None
                 self.context.queue.add(Key("Webhook", route.namespace, route.name))
@@ -281,18 +281,18 @@ async def test_a_secret_that_comes_late_goes_and_comes_back_takes_effect_each_ti
     stage = Stage()
     stage.put(WEBHOOKS, webhook(spec=SIGNED))
     await stage.load()
-    assert stage.conditions()["SecretsResolved"] == ("False", "SecretNotLent")
-    assert stage.conditions()["Programmed"] == ("False", "SecretNotLent")
-    assert stage.conditions()["Ready"] == ("False", "SecretNotLent")
+    assert stage.conditions()["SecretsResolved"] == ("False", "SecretNotAllowed")
+    assert stage.conditions()["Programmed"] == ("False", "SecretNotAllowed")
+    assert stage.conditions()["Ready"] == ("False", "SecretNotAllowed")
     assert (stage.route().state, stage.route().event) == (RouteState.HELD, "IdentityCreated")
     stage.put(SECRETS, secret("keys", {"secret": WHSECS[0].encode()}))
     await stage.load()
     assert stage.conditions() == WELL
     stage.delete(SECRETS, secret("keys"))
     await stage.load()
-    assert stage.conditions()["SecretsResolved"] == ("False", "SecretNotLent")
+    assert stage.conditions()["SecretsResolved"] == ("False", "SecretNotAllowed")
     assert (stage.route().state, stage.keys()) == (RouteState.HELD, Keys(uid="uid-of-hook"))
-    assert [each["reason"] for each in stage.events] == ["SecretNotLent", "Pending", "Ready", "SecretNotLent"]
+    assert [each["reason"] for each in stage.events] == ["SecretNotAllowed", "Pending", "Ready", "SecretNotAllowed"]
 
 
 async def test_a_rotated_key_signs_beside_its_successor_for_a_day_and_then_leaves_the_book() -> None:
@@ -744,15 +744,15 @@ async def test_a_webhook_never_disturbs_another_one(change: Callable[[Stage], No
     assert (stage.route(), stage.keys(), stage.api.objects[PLACE]) == before
 
 
-async def test_a_sick_endpoint_delivers_no_more_but_its_webhook_is_ready() -> None:
+async def test_a_failing_endpoint_delivers_no_more_but_its_webhook_is_ready() -> None:
     stage = signed_stage()
     await stage.load()
     stage.api.writes.clear()
     for _ in range(2):
-        await stage.load(sick=SICK)
+        await stage.load(failing=FAILING)
         assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointFailing")}
     for _ in range(2):
-        await stage.load(sick=GONE)
+        await stage.load(failing=GONE)
         assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointGone")}
     for _ in range(2):
         await stage.load()
@@ -773,12 +773,12 @@ def restarted(stage: Stage) -> Stage:
 
 
 @pytest.mark.parametrize("answers", [None, {}, {"one": None}, {"one": Report({}, {}), "two": None}])
-async def test_an_operator_that_has_not_heard_all_senders_calls_no_sick_endpoint_well(
+async def test_an_operator_that_has_not_heard_all_senders_calls_no_failing_endpoint_well(
     answers: dict[str, Report | None] | None,
 ) -> None:
     stage = signed_stage()
-    await stage.load(sick=SICK)
-    await stage.load(sick=SICK)
+    await stage.load(failing=FAILING)
+    await stage.load(failing=FAILING)
     stage = restarted(stage)
     await stage.work()
     if answers is not None:
@@ -786,15 +786,15 @@ async def test_an_operator_that_has_not_heard_all_senders_calls_no_sick_endpoint
     stage.context.queue.add(Key("Webhook", *PLACE))
     await stage.work()
     assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointFailing")}
-    await stage.load(sick=SICK)
+    await stage.load(failing=FAILING)
     assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointFailing")}
     assert stage.events == []
 
 
 async def test_an_endpoint_that_got_well_while_no_operator_was_there_is_told_once_when_senders_are_heard() -> None:
     stage = signed_stage()
-    await stage.load(sick=SICK)
-    await stage.load(sick=SICK)
+    await stage.load(failing=FAILING)
+    await stage.load(failing=FAILING)
     stage = restarted(stage)
     for _ in range(2):
         await stage.load()
@@ -804,8 +804,8 @@ async def test_an_endpoint_that_got_well_while_no_operator_was_there_is_told_onc
 
 async def test_a_changed_spec_of_a_gone_endpoint_is_well_for_an_operator_that_just_began() -> None:
     stage = signed_stage()
-    await stage.load(sick=GONE)
-    await stage.load(sick=GONE)
+    await stage.load(failing=GONE)
+    await stage.load(failing=GONE)
     stage = restarted(stage)
     stage.put(WEBHOOKS, webhook(spec={**SIGNED, "url": "https://example.com/new"}, generation=2))
     await stage.load()
