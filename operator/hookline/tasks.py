@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 AGAIN_SECONDS = 0.5
@@ -24,6 +24,15 @@ async def cancel(tasks: Iterable[asyncio.Task[Any]], *, again_seconds: float = A
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=again_seconds)
+
+
+async def together(work: Sequence[Callable[[], Coroutine[Any, Any, None]]], *, at_once: int) -> None:
+    """Do all of it, so many at once. After a failure, which is raised, nothing more is begun."""
+    for start in range(0, len(work), at_once):
+        batch = (each() for each in work[start : start + at_once])
+        failures = [each for each in await asyncio.gather(*batch, return_exceptions=True) if each is not None]
+        if failures:
+            raise failures[0]
 
 
 class Deadline:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from hookline.delivery.background import background
-from hookline.tasks import Deadline, cancel
+from hookline.tasks import Deadline, cancel, together
 
 
 async def deaf() -> None:
@@ -102,3 +103,33 @@ async def test_the_inner_one_of_two_deadlines_is_the_one_that_is_late() -> None:
         with pytest.raises(TimeoutError):
             await sleeps_until(Deadline(0))
         await asyncio.sleep(0)
+
+
+class Work:
+    """Takes a moment each, and fails from the `fails`-th on."""
+
+    def __init__(self, fails: int = 10_000) -> None:
+        self._fails = fails
+        self.begun = self.now = self.most = 0
+
+    async def do(self, number: int) -> None:
+        self.begun += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        if number >= self._fails:
+            raise OSError("away")
+
+
+async def test_much_work_is_done_so_much_at_once() -> None:
+    work = Work()
+    await together([partial(work.do, number) for number in range(161)], at_once=16)
+    assert (work.begun, work.most) == (161, 16)
+
+
+async def test_after_a_failure_no_more_work_is_begun() -> None:
+    work = Work(fails=16)
+    with pytest.raises(OSError, match="away"):
+        await together([partial(work.do, number) for number in range(160)], at_once=16)
+    assert work.begun == 32

@@ -13,7 +13,6 @@ import typer
 
 from hookline.cli.common import DATA_HELP, checked_cidrs, checked_nats, default_data, existing, run_until_signal
 from hookline.cli.errors import WrongInput
-from hookline.collector import collect_seldom
 from hookline.delivery.sender import Attempt
 from hookline.heap import map_large_blocks
 from hookline.local.desk import Finding, Level
@@ -68,7 +67,6 @@ def run(
         sync_interval=sync_interval,
         grace_seconds=grace_seconds,
     )
-    collect_seldom()
     run_until_signal(hookline.run)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -38,7 +38,7 @@ from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import Shelves, oldest_parked, open_unpark
-from hookline.tasks import within
+from hookline.tasks import together, within
 
 log = structlog.get_logger(__name__)
 
@@ -259,7 +259,7 @@ class Parking:
                 self._pull.resize(shelf.consumer, room)
             else:
                 begin.append(partial(self._begin, uid, task, route, count, room))
-        await _together(begin)
+        await together(begin, at_once=AT_ONCE)
         await self._look_at_oldest(book, waiting)
 
     def _tidy(self, book: Book, waiting: dict[str, int], states: set[str], now_s: float) -> None:
@@ -372,12 +372,3 @@ class Parking:
         shelf = self._shelves.pop(uid, None)
         if shelf is not None:
             self._pull.remove(shelf.consumer)
-
-
-async def _together(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
-    """Do all of it, some at once. After a failure, which is raised, nothing more is begun."""
-    for start in range(0, len(work), AT_ONCE):
-        batch = (each() for each in work[start : start + AT_ONCE])
-        failures = [each for each in await asyncio.gather(*batch, return_exceptions=True) if each is not None]
-        if failures:
-            raise failures[0]
