@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import socket
 import ssl
 import struct
@@ -155,6 +156,24 @@ async def test_a_kept_connection_in_which_all_is_lost_leaves_time_for_a_new_one(
 
     assert [outcome.reason for outcome in outcomes] == [Reason.DELIVERED] * 2
     assert [heard.connection for heard in receiver.heard] == [1, 2]
+
+
+@pytest.mark.parametrize("fault", ["no such option", "no descriptor left"])
+async def test_a_kept_connection_is_used_though_the_kernel_will_not_watch_it(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    if fault == "no such option":
+        monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+    else:
+        monkeypatch.setattr("asyncio.trsock.TransportSocket.setsockopt", refuse)
+    async with RawReceiver(tls) as receiver:
+        for _ in range(2):
+            assert (await caller.call(call_to(receiver.port, trust))).reason is Reason.DELIVERED
+
+    assert [heard.connection for heard in receiver.heard] == [1, 1]
 
 
 def drop_all_that_comes(connection: socket.socket) -> None:

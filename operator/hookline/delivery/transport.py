@@ -13,6 +13,7 @@ a policy that became stricter holds at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 import select
@@ -164,13 +165,14 @@ class _Answers(ResponseHandler):
         self._wake()
 
     def bound_unacknowledged(self, seconds: float) -> None:
-        """Have the kernel end the connection once what was sent in it has gone unacknowledged for so long."""
+        """Have the kernel (that of Linux) end the connection once what was sent has gone unacknowledged for so long."""
         milliseconds = int(seconds * 1000)
-        if self.transport is None or milliseconds == self._unacknowledged_ms:
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if self.transport is None or option is None or milliseconds == self._unacknowledged_ms:
             return
         self._unacknowledged_ms = milliseconds
-        connection = self.transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        with contextlib.suppress(OSError):  # uvloop needs a free descriptor for this
+            self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, milliseconds)
 
     async def more(self) -> None:
         """Returns once more of the answer has come. Raises what ended it instead."""
