@@ -1,6 +1,6 @@
 """`make generate`: writes the files that come from the code, or with --check says which differ.
 
-The only module that writes into the source tree: crds/, schemas/, manifests/samples/, and tables in docs/.
+The only module that writes into the source tree: crds/, schemas/, manifests/samples/, and pages and tables in docs/.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hookline import bookfiles, catalogue, crds, retry
+from hookline import bookfiles, catalogue, crds, fieldreference, retry
 from hookline.local import samples
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,7 @@ def generated() -> dict[Path, str]:
         **{Path("schemas") / name: text for name, text in catalogue.schema_files().items()},
         **{Path("schemas") / name: text for name, text in bookfiles.contracts().items()},
         **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
+        Path("docs/fields.md"): fieldreference.page(crds.crd(kind) for kind in crds.KINDS),
         OUTCOMES: _with_table(OUTCOMES, retry.table()),
     }
 

@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[str, str]] = {
     "write hookline-endpoints": ("found out anew by whoever calls it next", "all senders know it"),
     "pull *": ("another sender asks", "what was sent to the dead sender comes again after the ack wait"),
     "store delivery": (
-        "the event, or what waited on the shelf, comes again after the ack wait; no delivery is stored twice",
+        "the event, or what was parked, comes again after the ack wait; no delivery is stored twice",
         "the same: the repeat is recognized by its name",
     ),
     "store parked": (

@@ -1,6 +1,6 @@
 """Taking messages: one inbox subscription for any number of consumers, robust against a server that comes and goes.
 
-Rests on facts that were measured (docs/queue.md):
+Rests on facts that were measured (docs/queue-internals.md):
 - a message carries the stream's subject, and its consumer's name is in the reply; a status carries the inbox subject;
 - a standing pull dies without a word with the server or the connection, and the client's own fetch() then sleeps out
   its whole timeout: so pulls are asked for again after a reconnect, and when two heartbeats were missed.

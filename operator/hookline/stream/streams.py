@@ -1,6 +1,6 @@
 """Which streams and consumers there are, and how they are set. Creates what is missing, changes what differs.
 
-The reasons for each setting are in docs/queue.md.
+The reasons for each setting are in docs/queue-internals.md.
 """
 
 from __future__ import annotations
