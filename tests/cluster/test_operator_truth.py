@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
@@ -15,6 +18,8 @@ from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, NETWORK_POLICIES, sender_name
+
+DOCS = Path(__file__).parents[2] / "docs" / "kubernetes.md"
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -65,9 +70,39 @@ async def apply(hookline: Installation, manifest: Object) -> None:
     await hookline.kube("apply", "--server-side", "-n", hookline.namespace, "-f", "-", stdin=json.dumps(manifest))
 
 
+async def fill(hookline: Installation, quota: Object, namespace: str) -> None:
+    """Say that all of a quota is used, as the controller for quotas would, which does not run here."""
+    full = json.dumps({"status": {"hard": quota["spec"]["hard"], "used": quota["spec"]["hard"]}})
+    words = ("patch", "resourcequota", quota["metadata"]["name"], "-n", namespace, "--subresource=status")
+    await hookline.kube(*words, "--type=merge", "-p", full)
+
+
+def documented_quota() -> Object:
+    """The example that docs/kubernetes.md has for the quota of a team."""
+    (text,) = re.findall(r"```yaml\n(apiVersion: v1\nkind: ResourceQuota\n.*?)```", DOCS.read_text(), re.DOTALL)
+    quota: Object = yaml.safe_load(text)
+    return quota
+
+
 async def patch_dispatcher(hookline: Installation, spec: Object) -> None:
     words = ("patch", "dispatcher", "default", "-n", hookline.namespace, "--type=merge", "-p")
     await hookline.kube(*words, json.dumps({"spec": spec}))
+
+
+async def test_the_documented_quota_refuses_one_webhook_more_to_whoever_applies_it(
+    hookline: Installation, operator: OperatorProcess, team: Team
+) -> None:
+    quota = documented_quota()
+    quota["metadata"]["namespace"] = team.namespace
+    await hookline.kube("apply", "-n", team.namespace, "-f", "-", stdin=json.dumps(quota))
+    await fill(hookline, quota, team.namespace)
+    with pytest.raises(RuntimeError, match=r"exceeded quota: webhooks, .*count/webhooks\.hookline\.dev=1"):
+        await team.apply(team.webhook("one-more", team.path("one-more")))
+    # What is there can be changed, and is delivered.
+    await team.apply(team.webhook("hook", team.path("after")))
+    await team.until("hook", "Ready")
+    (event,) = await team.publish()
+    assert await team.call(team.path("after"), event)
 
 
 async def test_a_quota_that_keeps_the_book_from_being_written_is_said_and_what_was_there_goes_on(
@@ -80,10 +115,7 @@ async def test_a_quota_that_keeps_the_book_from_being_written_is_said_and_what_w
         "spec": {"hard": {"configmaps": "1", "secrets": "1"}},
     }
     await apply(hookline, quota)
-    # As the controller for quotas would, which does not run here.
-    full = json.dumps({"status": {"hard": quota["spec"]["hard"], "used": quota["spec"]["hard"]}})
-    words = ("patch", "resourcequota", "tight", "-n", hookline.namespace, "--subresource=status", "--type=merge")
-    await hookline.kube(*words, "-p", full)
+    await fill(hookline, quota, hookline.namespace)
     try:
         # In other shards than the first one, so that objects must be made.
         for number in range(8):

@@ -80,7 +80,8 @@ class LoopbackKubelet(StandInKubelet):
 
 def _with_loopback(root: Object) -> Object:
     dispatcher = json.loads(root["data"][DISPATCHER_FILE])
-    dispatcher["allow_cidrs"] += ["127.0.0.0/8", "::1/128"]
+    # What is default is not written.
+    dispatcher["allow_cidrs"] = [*dispatcher.get("allow_cidrs", []), "127.0.0.0/8", "::1/128"]
     text = json.dumps(dispatcher)
     book = json.loads(root["data"][BOOK_FILE]) | {"dispatcher": digest_of(text.encode())}
     return {**root, "data": {**root["data"], DISPATCHER_FILE: text, BOOK_FILE: json.dumps(book)}}
