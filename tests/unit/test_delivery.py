@@ -107,7 +107,7 @@ def test_each_attempt_is_signed_for_its_own_time_by_every_key() -> None:
 
 
 def test_a_dead_letter_has_what_a_replay_needs_and_no_secret_that_a_receiver_echoed() -> None:
-    outcome = Outcome(Reason.HTTP_STATUS, 500, "answered\r\n500", 0.1, answer=f"you sent {CANARY}".encode())
+    outcome = Outcome(Reason.HTTP_STATUS, 500, "answered\r\n500", 0.1, answer=f"you gave {CANARY}".encode())
     letter = dead_letter(
         Delivery("u1", EVENT, 9, 3), "ScheduleSpent", route=ROUTE, keys=KEYS, outcome=outcome, failed_at="now"
     )
@@ -115,15 +115,15 @@ def test_a_dead_letter_has_what_a_replay_needs_and_no_secret_that_a_receiver_ech
     assert letter.headers["Hookline-Webhook"] == "default/hook"
     assert letter.headers["Hookline-Status"] == "500"
     assert "\n" not in "".join(letter.headers.values())
-    assert base64.b64decode(letter.headers["Hookline-Answer"]) == b"you sent [redacted]"
+    assert base64.b64decode(letter.headers["Hookline-Answer"]) == b"you gave [redacted]"
 
 
 def test_a_dead_letter_has_no_beginning_of_a_secret_where_an_answer_breaks_off() -> None:
-    begun = f"you sent {CANARY}"[:-3].encode()
+    begun = f"you gave {CANARY}"[:-3].encode()
     outcome = Outcome(Reason.CONNECTION_RESET, 200, "broke", 0.1, answer=begun, answer_is_cut=True)
     letter = dead_letter(Delivery("u1", EVENT, 9), "X", route=ROUTE, keys=KEYS, outcome=outcome, failed_at="now")
 
-    assert base64.b64decode(letter.headers["Hookline-Answer"]) == b"you sent [redacted]"
+    assert base64.b64decode(letter.headers["Hookline-Answer"]) == b"you gave [redacted]"
 
 
 def test_a_retry_waits_under_a_name_of_its_own_that_a_repeat_shares() -> None:

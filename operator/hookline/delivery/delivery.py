@@ -11,11 +11,11 @@ from hookline import __version__, events, signing
 from hookline.delivery.answers import MAX_BODY_BYTES_KEPT
 from hookline.delivery.attempt import Call, TlsMaterial
 from hookline.events import Event
+from hookline.redaction import redact
 from hookline.retry import Outcome
 from hookline.routes import Keys, Route
 from hookline.stream import names
 from hookline.stream.clock import stamp
-from hookline.telemetry import redact
 
 SEQ_HEADER = "Hookline-Event-Seq"
 ATTEMPT_HEADER = "Hookline-Attempt"

@@ -1,0 +1,149 @@
+"""Takes secrets out of what a stranger sent us and we must show: an answer may echo the call.
+
+Decides which spellings of a secret count. Case and everything but letters and digits are passed over, so that a secret
+is known in upper case, with blanks between its letters, or broken into lines; base64, hexadecimal and what URLs, JSON
+and HTML make of it are known too, and of all of these every part of PART characters. It cannot know what else a
+receiver may do with a secret: encrypt it, turn it round, cut it into smaller parts. SECURITY.md says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from urllib.parse import quote, unquote_plus
+
+MARK = b"[redacted]"
+
+PART = 8
+"""Letters and digits of a secret that are taken out wherever they follow one another. A secret with fewer of them is
+known as it is written, and in the spellings of URLs, JSON and HTML."""
+
+_BETWEEN_PARTS = re.compile(r"[\s&=;,]+")
+_LETTERS = re.compile(rb"([A-Za-z0-9])")
+# As well as letters and digits themselves: those that stand behind codes, and what stands for no letter at all.
+_LETTERS_AND_CODES = re.compile(
+    rb"%(?P<url>[0-9A-Fa-f]{2})|\\u00(?P<json>[0-9A-Fa-f]{2})|\\x(?P<c>[0-9A-Fa-f]{2})"
+    rb"|&#[xX]0*(?P<html>[0-9A-Fa-f]{2});|&#0*(?P<decimal>[0-9]{2,3});|&[A-Za-z]+;|\\[bfnrt]|(?P<letter>[A-Za-z0-9])"
+)
+
+_Span = tuple[int, int]
+_Letter = tuple[int, int, int]
+"""A letter or digit in lower case, and where it begins and ends in a text."""
+
+
+def redact(text: bytes, secrets: Iterable[str], *, cut: bool = False) -> bytes:
+    """`text` with a mark in place of each secret, each part of one and each spelling of these.
+
+    `cut` says that the text goes on: it may end in the middle of a secret.
+    """
+    known, parts = _known(tuple(sorted(set(secrets))))
+    spans = [*_occurrences(text, known), *_parts_in(text, parts)]
+    if cut and (begun := _begun(text, known)):
+        spans.append((len(text) - begun, len(text)))
+    return _with_marks(text, spans)
+
+
+@lru_cache(maxsize=8)
+def _known(secrets: tuple[str, ...]) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """What is looked for as it is, and what is looked for among letters and digits alone."""
+    words = {word for secret in secrets for word in _words(secret)}
+    spelled = {spelling.encode(errors="replace") for word in words for spelling in _spellings(word)}
+    forms = {form for word in words for form in _forms(word)}
+    bare = {bytes(letter for letter, _, _ in letters) for form in forms for letters in _readings(form)}
+    return frozenset(spelled), frozenset(each[at : at + PART] for each in bare for at in range(len(each) - PART + 1))
+
+
+def _words(secret: str) -> Iterator[str]:
+    """The secret, and its longer words: the token without its scheme, one parameter of a query, a decoded login."""
+    words = [secret, *(word for word in _BETWEEN_PARTS.split(secret) if len(word) >= PART)]
+    yield from words
+    for word in words:
+        login = _decoded(word)
+        yield from (part for part in (login, login.partition(":")[2]) if len(part) >= PART)
+
+
+def _decoded(word: str) -> str:
+    """What a word is in base64, as in `Authorization: Basic …`; empty when it is not text."""
+    try:
+        text = base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""
+    return text if text.isprintable() else ""
+
+
+def _spellings(word: str) -> set[str]:
+    """As a receiver may echo it: with a URL's escapes or without, as JSON (PHP escapes slashes too) or HTML have it."""
+    plain = {word, unquote_plus(word)}
+    quoted = {json.dumps(each)[1:-1] for each in plain}
+    escaped = {html.escape(each) for each in plain} | {quote(each, safe="") for each in plain}
+    return plain | quoted | {each.replace("/", r"\/") for each in quoted} | escaped
+
+
+def _forms(word: str) -> Iterator[bytes]:
+    """Of which letters and digits count alone: the word, its hexadecimal, and its base64 inside of a longer text."""
+    for text in {word, unquote_plus(word)}:
+        content = text.encode(errors="replace")
+        yield content
+        yield content.hex().encode()
+        for before in range(3):
+            # Only the characters that hold nothing but bits of the secret, whatever stands around it.
+            first, end = -(-before * 8 // 6), (before + len(content)) * 8 // 6
+            yield base64.b64encode(bytes(before) + content)[first:end]
+
+
+def _readings(text: bytes) -> Iterator[list[_Letter]]:
+    """Its letters and digits: as they stand there, and as whoever reads escapes has them."""
+    yield [(found[0].lower()[0], *found.span()) for found in _LETTERS.finditer(text)]
+    if b"%" in text or b"\\" in text or b"&" in text:
+        letters = ((_letter(found), *found.span()) for found in _LETTERS_AND_CODES.finditer(text))
+        yield [(letter[0], start, end) for letter, start, end in letters if letter.isalnum()]
+
+
+def _letter(found: re.Match[bytes]) -> bytes:
+    """What a letter or a code stands for; nothing for an escape of something else."""
+    kind = found.lastgroup
+    if kind is None:
+        return b""
+    value = found[kind]
+    if kind == "letter":
+        return value.lower()
+    number = int(value) if kind == "decimal" else int(value, 16)
+    return bytes([number]).lower() if number < 128 else b""
+
+
+def _occurrences(text: bytes, known: Iterable[bytes]) -> Iterator[_Span]:
+    for each in known:
+        at = text.find(each) if each else -1
+        while at >= 0:
+            yield at, at + len(each)
+            at = text.find(each, at + 1)
+
+
+def _parts_in(text: bytes, parts: frozenset[bytes]) -> Iterator[_Span]:
+    for letters in _readings(text):
+        bare = bytes(letter for letter, _, _ in letters)
+        for at in range(len(bare) - PART + 1):
+            if bare[at : at + PART] in parts:
+                yield letters[at][1], letters[at + PART - 1][2]
+
+
+def _begun(text: bytes, secrets: Iterable[bytes]) -> int:
+    """How many bytes at the end of `text` are the beginning of a secret."""
+    sizes = ((secret, size) for secret in secrets for size in range(1, min(len(secret), len(text) + 1)))
+    return max((size for secret, size in sizes if text.endswith(secret[:size])), default=0)
+
+
+def _with_marks(text: bytes, spans: Iterable[_Span]) -> bytes:
+    """One mark for spans that touch: a secret of one letter would make the text ten times as long."""
+    pieces: list[bytes] = []
+    done = 0
+    for start, end in sorted(spans):
+        if start > done or not pieces:
+            pieces += [text[done:start], MARK]
+        done = max(done, end)
+    return b"".join([*pieces, text[done:]])
