@@ -444,18 +444,21 @@ def files_of(config_map: Object | None, secret: Object | None) -> dict[str, byte
 
 
 def fitting(types: Iterable[TypeRecord]) -> tuple[list[TypeRecord], list[TypeRecord]]:
-    """Event types that fit into the root, in the order of their names, and those that do not."""
+    """Event types that fit into the root, in the order of their names, and those that do not.
+
+    Whoever comes first has room first: a type that is heard must not go because another one was added.
+    """
     inside: list[TypeRecord] = []
     outside: list[TypeRecord] = []
     size = 0
-    for record in sorted(types, key=lambda each: each.name):
+    for record in types:
         length = len(encode_record(record)) + 1
         if size + length > MAX_FILE_BYTES * 3 // 4:
             outside.append(record)
         else:
             inside.append(record)
             size += length
-    return inside, outside
+    return sorted(inside, key=lambda each: each.name), outside
 
 
 def _metadata(namespace: str, dispatcher: str, name: str) -> dict[str, Any]:

@@ -365,7 +365,7 @@ def _seen(model: type[R], manifest: Object) -> Seen[R]:
         name=metadata["name"],
         uid=metadata["uid"],
         generation=metadata.get("generation", 1),
-        created=metadata.get("creationTimestamp", ""),
+        created=str(metadata.get("creationTimestamp") or ""),
         status=status if isinstance(status := manifest.get("status"), Mapping) else {},
         value=value,
         problem=problem,

@@ -14,10 +14,13 @@ from hookline.verdict import Condition
 
 
 def judged(types: Iterable[Seen[EventType]]) -> tuple[dict[str, Condition], list[TypeRecord]]:
-    """The condition Accepted of each EventType, by name of the object, and the types that may be used."""
+    """The condition Accepted of each EventType, by name of the object, and the types that may be used.
+
+    When there is no room for all of them, there is for the older ones.
+    """
     conditions: dict[str, Condition] = {}
     usable: dict[str, TypeRecord] = {}
-    for seen in types:
+    for seen in sorted(types, key=lambda each: (each.created, each.name)):
         problem = _problem(seen)
         if problem is not None:
             conditions[seen.name] = Condition("Accepted", "False", *problem)

@@ -60,3 +60,12 @@ def test_schemas_that_are_too_large_together_are_named_and_left_out() -> None:
     assert [each.name for each in records] == ["A", "C"]
     assert (conditions["b"].status, conditions["b"].reason) == ("False", "BookFull")
     assert conditions["a"].status == conditions["c"].status == "True"
+
+
+def test_a_new_type_never_takes_the_room_of_an_older_one_whatever_they_are_called() -> None:
+    large = {"description": "x" * (MAX_FILE_BYTES // 2)}
+    older = seen_event_type("B", large, creationTimestamp="2026-01-01T00:00:00Z")
+    newer = seen_event_type("A", large, creationTimestamp="2026-01-02T00:00:00Z")
+    conditions, records = judged([newer, older])
+    assert [each.name for each in records] == ["B"]
+    assert (conditions["a"].reason, conditions["b"].status) == ("BookFull", "True")
