@@ -104,16 +104,19 @@ def _certificates(value: bytes) -> list[x509.Certificate]:
             "it holds no whole PEM certificate; write blocks from -----BEGIN CERTIFICATE----- to "
             "-----END CERTIFICATE-----, and of a file in DER what `openssl x509 -inform DER -in FILE` prints"
         )
-    return [_certificate(body, number) for number, body in enumerate(found, start=1)]
+    # OpenSSL is the stricter reader of some, such as of object identifiers.
+    openssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return [_certificate(body, number, openssl) for number, body in enumerate(found, start=1)]
 
 
-def _certificate(body: str, number: int) -> x509.Certificate:
+def _certificate(body: str, number: int, openssl: ssl.SSLContext) -> x509.Certificate:
     try:
         with warnings.catch_warnings(action="ignore"):  # of what standards forbid and OpenSSL takes
             found = x509.load_der_x509_certificate(_der(body))
-            # Parsed when they are asked for. OpenSSL, which is slower, refuses none of which these can be read.
+            # Parsed when they are asked for.
             _ = found.issuer, found.subject, found.extensions
-    except _UNREADABLE:
+        openssl.load_verify_locations(cadata=found.public_bytes(Encoding.DER))
+    except (*_UNREADABLE, ssl.SSLError):
         raise CertificateProblem(f"its certificate {number} cannot be read; copy it anew from its file") from None
     return found
 

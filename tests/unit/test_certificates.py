@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import os
 import ssl
 
@@ -213,3 +215,12 @@ def test_a_small_rsa_key_which_openssl_would_not_show_is_refused() -> None:
     key = rsa_key(1024)
     with pytest.raises(CertificateProblem, match="1024 bits"):
         client_key(pem_of(key), client_chain(certificate(key)))
+
+
+def test_what_is_taken_as_an_authority_openssl_takes_whatever_byte_of_it_is_damaged() -> None:
+    der = ssl.PEM_cert_to_DER_cert(trustme.CA().cert_pem.bytes().decode())
+    for place, byte in itertools.product(range(len(der)), (0x04, 0x17, 0xFF)):
+        damaged = der[:place] + bytes([byte]) + der[place + 1 :]
+        with contextlib.suppress(CertificateProblem):
+            for each in authorities(ssl.DER_cert_to_PEM_cert(damaged).encode()):
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=each)
