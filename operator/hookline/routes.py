@@ -277,12 +277,11 @@ class Book:
     @cached_property
     def unread(self) -> Mapping[str, str]:
         """Webhooks that this version holds because it does not know what their records say, by uid, and why."""
-        places = self._places
         return {
             uid: why
             for number, shard in self.shards.items()
             for uid, why in shard.unread.items()
-            if places[uid] == number
+            if self._moving.get(uid, number) == number
         }
 
     def route(self, uid: str) -> Route | None:
@@ -294,23 +293,31 @@ class Book:
         return self._keys.get(uid) or Keys(uid=uid)
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        """The shard of each Webhook. One that moves is in two: what counts is where it moved to."""
-        found: dict[str, int] = {}
+    def _moving(self) -> dict[str, int]:
+        """Of Webhooks that are in two shards, because they move: the shard to which, where the newer form is."""
+        uids = [uid for shard in self.shards.values() for uid in shard.routes]
+        if len(set(uids)) == len(uids):
+            return {}
+        numbers: dict[str, list[int]] = {}
         for number, shard in self.shards.items():
-            twice = found.keys() & shard.routes.keys()
-            farther = {uid: max(found[uid], number, key=lambda each: distance(uid, each)) for uid in twice}
-            found |= dict.fromkeys(shard.routes, number) | farther
-        return found
+            for uid in shard.routes:
+                numbers.setdefault(uid, []).append(number)
+        return {
+            uid: max(found, key=lambda number: distance(uid, number))
+            for uid, found in numbers.items()
+            if len(found) > 1
+        }
 
     @cached_property
     def _routes(self) -> dict[str, Route]:
         """By uid: a delivery asks five times, and the way over the shard takes 6 us of its CPU in a profile."""
-        return {uid: self.shards[number].routes[uid] for uid, number in self._places.items()}
+        found = {uid: route for shard in self.shards.values() for uid, route in shard.routes.items()}
+        return found | {uid: self.shards[number].routes[uid] for uid, number in self._moving.items()}
 
     @cached_property
     def _keys(self) -> dict[str, Keys]:
-        return {uid: self.shards[number].keys[uid] for uid, number in self._places.items()}
+        found = {uid: keys for shard in self.shards.values() for uid, keys in shard.keys.items()}
+        return found | {uid: self.shards[number].keys[uid] for uid, number in self._moving.items()}
 
     def all_keys(self) -> Iterator[Keys]:
         """The keys of every Webhook."""
