@@ -9,8 +9,6 @@ import shlex
 import sys
 import tempfile
 import time
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +18,12 @@ from rich.console import Console
 from hookline.catalogue import EVENTS, sample_of, to_text
 from hookline.cli.common import run_until_signal
 from hookline.cli.errors import NotAchieved
-from hookline.events import Event
 from hookline.local.calls_shown import call_row
 from hookline.local.receiver import ReceivedCall, Receiver, new_secret
 from hookline.local.run import LocalHookline, Manifests
 from hookline.local.samples import demo_manifests
+from hookline.stream.admission import Admission
 from hookline.stream.connection import connect
-from hookline.stream.publish import Publisher, publish_event
 from hookline.telemetry import set_up_logs
 
 ALL_ARRIVE_SECONDS = 60.0
@@ -136,15 +133,10 @@ async def _publish_samples(url: str) -> frozenset[str]:
     """One event of each type; their ids."""
     client = await connect(url, name="hookline-demo")
     try:
-        publisher = Publisher(client)
-        ids: list[str] = []
-        for each in EVENTS:
-            event_id = f"evt_{uuid.uuid4().hex}"
-            body = to_text(sample_of(each)).encode()
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            await publish_event(publisher, Event(event_id, "default", each.name, now, body), patience_seconds=10)
-            ids.append(event_id)
-        return frozenset(ids)
+        admission = await Admission.at(client)
+        bodies = {each.name: to_text(sample_of(each)).encode() for each in EVENTS}
+        stored = [await admission.store("default", name, body, patience_seconds=10) for name, body in bodies.items()]
+        return frozenset(each.id for each in stored)
     finally:
         await client.close()
 

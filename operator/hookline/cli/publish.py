@@ -7,11 +7,9 @@ import contextlib
 import json
 import sys
 import threading
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -21,14 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.events import MAX_BODY_BYTES, Event, valid_tenant
+from hookline.delivery.background import background
+from hookline.events import MAX_BODY_BYTES, valid_tenant
 from hookline.routes import Audience
-from hookline.schemas import BodyProblem, Catalogue, UnknownEvent
+from hookline.schemas import BodyProblem, UnknownEvent
 from hookline.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
+from hookline.stream.admission import Admission, Admitted
 from hookline.stream.audience import ask_audience
 from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
-from hookline.stream.publish import Publisher, publish_event
-from hookline.stream.types import read_types
 from hookline.strictjson import begins_only
 from hookline.strictjson import read as read_json
 from hookline.telemetry import set_up_logs
@@ -108,11 +106,11 @@ class _Job:
     async def run(self, source: BinaryIO, url: str, *, lines: bool) -> None:
         client = await connect(url, name="hookline-publish", connect_seconds=self._wait_seconds)
         try:
-            self._catalogue = Catalogue([record.spec() for record in await read_types(client)])
+            self._client, self._admission = client, await Admission.at(client)
             self._known_type()
-            self._client, self._publisher = client, Publisher(client)
             if lines:
-                await self._publish_lines(source)
+                async with background(self._admission.follow()):
+                    await self._publish_lines(source)
             else:
                 await self._publish_one(source.read(MAX_BODY_BYTES + 1))
         finally:
@@ -120,7 +118,7 @@ class _Job:
 
     def _known_type(self) -> None:
         try:
-            self._catalogue.get(self._type)
+            self._admission.catalogue.get(self._type)
         except UnknownEvent as error:
             raise WrongInput(str(error)) from None
 
@@ -129,15 +127,14 @@ class _Job:
         if problems:
             several = "; for one event for each line, add --lines" if _is_lines(body) else ""
             raise WrongInput("; ".join(f"{each.place}: {each.message}" for each in problems) + several)
-        event_id = self._id or _new_id()
-        new = await self._store(event_id, body)
+        stored = await self._store(self._id or "", body)
         audience = await self._ask_audience()
         if self._as_json:
-            self._say_json(event_id, new, {"webhooks": asdict(audience) if audience else None})
+            self._say_json(stored, {"webhooks": asdict(audience) if audience else None})
         else:
-            done = "published" if new else "already there"
+            done = "published" if stored.new else "already there"
             known = f"  {audience}" if audience else ""
-            typer.echo(f"{done}  {self._type}  {event_id}  tenant {self._tenant}{known}")
+            typer.echo(f"{done}  {self._type}  {stored.id}  tenant {self._tenant}{known}")
 
     async def _publish_lines(self, source: BinaryIO) -> None:
         """Good lines are published whatever the others are; bad ones are named at once and counted at the end.
@@ -179,33 +176,32 @@ class _Job:
             for each in problems:
                 self._warn(f"line {number}: {each.place}: {each.message}")
             return
-        event_id = f"{self._id}-{number}" if self._id else _new_id()
-        new = await self._store(event_id, line)
+        stored = await self._store(f"{self._id}-{number}" if self._id else "", line)
         if self._as_json:
-            self._say_json(event_id, new, {})
+            self._say_json(stored, {})
 
-    async def _store(self, event_id: str, body: bytes) -> bool:
-        """Whether the event is new to the queue."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = Event(event_id, self._tenant, self._type, now, body)
-        new = await publish_event(self._publisher, event, patience_seconds=self._wait_seconds)
-        self._tally.published += new
-        self._tally.repeated += not new
-        return new
+    async def _store(self, event_id: str, body: bytes) -> Admitted:
+        stored = await self._admission.store(
+            self._tenant, self._type, body, event_id, patience_seconds=self._wait_seconds
+        )
+        self._tally.published += stored.new
+        self._tally.repeated += not stored.new
+        return stored
 
     async def _ask_audience(self) -> Audience | None:
         return await ask_audience(self._client, self._tenant, self._type)
 
-    def _say_json(self, event_id: str, new: bool, more: Mapping[str, object]) -> None:
-        typer.echo(json.dumps({"id": event_id, "event": self._type, "tenant": self._tenant, "new": new, **more}))
+    def _say_json(self, stored: Admitted, more: Mapping[str, object]) -> None:
+        said = {"id": stored.id, "event": self._type, "tenant": self._tenant, "new": stored.new, **more}
+        typer.echo(json.dumps(said))
 
-    def _problems(self, body: bytes) -> list[BodyProblem]:
+    def _problems(self, body: bytes) -> tuple[BodyProblem, ...]:
         """What refuses a body. What its type only warns of is said and left at that."""
-        problems = self._catalogue.check(self._type, body)
-        for each in problems:
-            if not each.refuses:
-                self._warn(f"warning: {each.place}: {each.message}")
-        return [each for each in problems if each.refuses]
+        self._known_type()
+        judged = self._admission.judge(self._type, body)
+        for each in judged.warnings:
+            self._warn(f"warning: {each.place}: {each.message}")
+        return judged.refusals
 
     def _warn(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -247,10 +243,6 @@ def _is_lines(body: bytes) -> bool:
     """Whether a body looks like several events, one on each line."""
     first, _, rest = body.lstrip().partition(b"\n")
     return bool(rest.strip()) and not read_json(first)[1]
-
-
-def _new_id() -> str:
-    return f"evt_{uuid.uuid4().hex}"
 
 
 def _opened(name: str) -> AbstractContextManager[BinaryIO]:

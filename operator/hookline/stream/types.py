@@ -29,6 +29,12 @@ async def read_types(client: Client) -> list[TypeRecord]:
     return [record for record in found.values() if record is not None]
 
 
+async def types_version(client: Client) -> tuple[str, int] | None:
+    """Another one whenever a type was changed; None without a bucket. Raises StreamUnavailable, QueueUnusable."""
+    info = await api(client, f"STREAM.INFO.KV_{names.TYPES_BUCKET}")
+    return (info["created"], info["state"]["last_seq"]) if "error" not in info else None
+
+
 async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
     """Make the bucket, which is there, hold exactly these; writes nothing that is there already.
 

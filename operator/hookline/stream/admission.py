@@ -1,0 +1,90 @@
+"""How an event comes in: its type is known, its body fits the schema, and it is stored under an id.
+
+The one door for whoever publishes: `hookline publish`, the demo, and programs to come. Decides what is refused and what
+an event is given; what a schema asks for is decided in schemas, when something counts as stored in publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from nats.aio.client import Client
+
+from hookline.events import Event
+from hookline.schemas import BodyProblem, Catalogue
+from hookline.stream.connection import QueueUnusable, StreamUnavailable
+from hookline.stream.publish import Publisher, publish_event
+from hookline.stream.types import read_types, types_version
+
+FOLLOW_SECONDS = 2.0
+"""Between two looks for changed event types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is wrong with a body: what refuses it, and what its type only warns of."""
+
+    refusals: tuple[BodyProblem, ...]
+    warnings: tuple[BodyProblem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An event that is stored. `new` is False when it was there already."""
+
+    id: str
+    new: bool
+
+
+class Admission:
+    """The door to the queue of one connection."""
+
+    def __init__(self, client: Client, catalogue: Catalogue, version: object) -> None:
+        self._client = client
+        self._publisher = Publisher(client)
+        self._version = version
+        self.catalogue = catalogue
+
+    @classmethod
+    async def at(cls, client: Client) -> Self:
+        """With the event types that there are now. Raises StreamUnavailable, QueueUnusable."""
+        version = await types_version(client)
+        return cls(client, await _catalogue(client), version)
+
+    async def follow(self) -> None:
+        """Take up changes of event types, for ever. While NATS is away the last known ones count."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            with contextlib.suppress(StreamUnavailable, QueueUnusable):
+                version = await types_version(self._client)
+                if version != self._version:
+                    self.catalogue = await _catalogue(self._client)
+                    self._version = version
+
+    def judge(self, event_type: str, body: bytes) -> Judged:
+        """Raises UnknownEvent, and nothing else."""
+        problems = self.catalogue.check(event_type, body)
+        return Judged(
+            tuple(each for each in problems if each.refuses), tuple(each for each in problems if not each.refuses)
+        )
+
+    async def store(
+        self, tenant: str, event_type: str, body: bytes, event_id: str = "", *, patience_seconds: float
+    ) -> Admitted:
+        """Store what was judged; without an id it is given one. Tries again while NATS is away.
+
+        Raises StreamUnavailable after `patience_seconds`, StreamRefused at once.
+        """
+        event_id = event_id or f"evt_{uuid.uuid4().hex}"
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        event = Event(event_id, tenant, event_type, now, body)
+        return Admitted(event_id, await publish_event(self._publisher, event, patience_seconds=patience_seconds))
+
+
+async def _catalogue(client: Client) -> Catalogue:
+    return Catalogue([record.spec() for record in await read_types(client)])

@@ -1,0 +1,56 @@
+"""The door for events, over a real nats-server."""
+
+from __future__ import annotations
+
+import pytest
+
+from doubles.local import count, until
+from hookline.catalogue import EVENTS, sample_of, to_text
+from hookline.delivery.background import background
+from hookline.local.nats_server import NatsServer
+from hookline.routes import TypeRecord
+from hookline.schemas import UnknownEvent
+from hookline.stream import admission, names
+from hookline.stream.admission import Admission, Admitted
+from hookline.stream.connection import Client
+from hookline.stream.types import write_types
+
+ORDER = TypeRecord(name="order.created", description="", validation="Enforce", schema_={"type": "object"})
+SAMPLE = to_text(sample_of(EVENTS[0])).encode()
+
+
+async def test_an_event_is_stored_once_under_its_id_and_one_without_is_given_one(queue: Client) -> None:
+    door = await Admission.at(queue)
+    assert await door.store("default", EVENTS[0].name, SAMPLE, "one", patience_seconds=5) == Admitted("one", new=True)
+    assert await door.store("default", EVENTS[0].name, SAMPLE, "one", patience_seconds=5) == Admitted("one", new=False)
+    first, second = [await door.store("default", EVENTS[0].name, SAMPLE, patience_seconds=5) for _ in range(2)]
+    assert first.id != second.id
+    assert await count(queue, names.EVENTS) == 3
+
+
+async def test_what_refuses_a_body_is_told_from_what_its_type_only_warns_of(queue: Client) -> None:
+    await write_types(queue, (ORDER, ORDER.model_copy(update={"name": "order.paid", "validation": "Warn"})))
+    door = await Admission.at(queue)
+    assert door.judge("order.created", b"{}") == admission.Judged((), ())
+    assert len(door.judge("order.created", b"[]").refusals) == 1
+    assert door.judge("order.paid", b"[]").refusals == ()
+    assert len(door.judge("order.paid", b"[]").warnings) == 1
+    with pytest.raises(UnknownEvent):
+        door.judge("order.craeted", b"{}")
+
+
+async def test_changed_event_types_are_taken_up_and_the_last_known_ones_count_while_nats_is_away(
+    nats_server: NatsServer, queue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "FOLLOW_SECONDS", 0.05)
+    door = await Admission.at(queue)
+    async with background(door.follow()):
+        assert "order.created" not in door.catalogue.names()
+        await write_types(queue, (ORDER,))
+        await until(lambda: "order.created" in door.catalogue.names())
+        await nats_server.stop()
+        assert door.judge("order.created", b"{}").refusals == ()
+        await nats_server.start()
+        await until(lambda: queue.is_connected)
+        await write_types(queue, ())
+        await until(lambda: "order.created" not in door.catalogue.names())
