@@ -158,6 +158,16 @@ def decode_keys(number: int, files: Mapping[str, bytes]) -> dict[str, Keys]:
         return {}
 
 
+def decode_types(content: bytes) -> list[TypeRecord]:
+    """The event types of a root that may not be whole, as far as they can be read."""
+    found: list[TypeRecord] = []
+    with contextlib.suppress(BookError):
+        for entry in _entries(content, TYPES_FILE):
+            with contextlib.suppress(BookError):
+                found.append(_read(TypeRecord, entry, TYPES_FILE))
+    return found
+
+
 def contracts() -> dict[str, str]:
     """JSON Schemas of the files, for whoever writes or reads a route book: path below schemas/ to text."""
     models: dict[str, type[Record]] = {

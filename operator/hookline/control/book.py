@@ -14,9 +14,11 @@ from typing import Any
 
 from hookline.bookfiles import (
     MAX_FILE_BYTES,
+    TYPES_FILE,
     BookError,
     decode_keys,
     decode_shard,
+    decode_types,
     digest_of,
     encode_record,
     encode_root,
@@ -433,6 +435,14 @@ def shards_of(root: Object | None) -> frozenset[int]:
         return frozenset(each for each in named if type(each) is int and 0 <= each < BOOK_SHARDS)
     except (ValueError, KeyError, TypeError, RecursionError):
         return frozenset()
+
+
+def types_of(root: Object | None) -> list[TypeRecord]:
+    """The event types that a root in the cluster holds, as far as they can be read."""
+    try:
+        return decode_types((root or {})["data"][TYPES_FILE].encode())
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
+        return []
 
 
 def files_of(config_map: Object | None, secret: Object | None) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import structlog
 
 from hookline.control import dispatchers, types
+from hookline.control.book import types_of
 from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import EVENTS, Kind
-from hookline.control.observed import Key, Observed, Seen
+from hookline.control.kinds import CONFIG_MAPS, EVENTS, Kind, root_name
+from hookline.control.observed import Key, Observed, Place, Seen
 from hookline.control.status import events_of, manifest_of, says_the_same
 from hookline.control.work import WorkQueue
 from hookline.dispatcher import Dispatcher
@@ -115,7 +116,7 @@ class Context:
     def _policy_now(self) -> Policy:
         own = [each for place, each in self.observed.dispatchers.items() if place[0] == self.identity.namespace]
         accepted = dispatchers.judged(own)
-        conditions, records = types.judged(self.observed.event_types.values())
+        conditions, records = types.judged(self.observed.event_types.values(), self._types_before)
         working = {
             each.name: each.value for each in own if each.value is not None and accepted[each.name].status == "True"
         }
@@ -128,6 +129,18 @@ class Context:
             size_before=self._size_before,
         )
         return Policy(around, accepted, conditions, records)
+
+    def _types_before(self) -> list[TypeRecord]:
+        """Event types in force: those of the roots in the cluster, and what was decided since."""
+        roots = (self.observed.objects.get((CONFIG_MAPS.name, place)) for place in self._roots())
+        return [
+            *(each for root in roots for each in types_of(root)),
+            *(self._policy[1].records if self._policy else ()),
+        ]
+
+    def _roots(self) -> Iterable[Place]:
+        names = (name for namespace, name in self.observed.dispatchers if namespace == self.identity.namespace)
+        return ((self.identity.namespace, root_name(name)) for name in names)
 
     def _size_before(self, uid: str) -> int:
         found = (fleet.book.keys(uid) for fleet in self.fleets.values())

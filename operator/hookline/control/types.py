@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from hookline.control.book import fitting
@@ -13,17 +13,27 @@ from hookline.schemas import check_schema
 from hookline.verdict import Condition
 
 
-def judged(types: Iterable[Seen[EventType]]) -> tuple[dict[str, Condition], list[TypeRecord]]:
+def judged(
+    types: Iterable[Seen[EventType]], before: Callable[[], Iterable[TypeRecord]] = tuple
+) -> tuple[dict[str, Condition], list[TypeRecord]]:
     """The condition Accepted of each EventType, by name of the object, and the types that may be used.
 
-    When there is no room for all of them, there is for the older ones.
+    Of one that is wrong now, or of a later version, the form that it had `before` stays in force: publishers and
+    Webhooks go on. It is asked for only if there is one. When there is no room for all, there is for the older ones.
     """
     conditions: dict[str, Condition] = {}
     usable: dict[str, TypeRecord] = {}
+    in_force: dict[str, TypeRecord] | None = None
     for seen in sorted(types, key=lambda each: (each.created, each.name)):
         problem = _problem(seen)
         if problem is not None:
-            conditions[seen.name] = Condition("Accepted", "False", *problem)
+            if in_force is None:
+                in_force = {each.name.lower(): each for each in before()}
+            reason, words = problem
+            if seen.name in in_force:
+                usable[seen.name] = in_force[seen.name]
+                words += "; the version before stays in force"
+            conditions[seen.name] = Condition("Accepted", "False", reason, words)
             continue
         usable[seen.name] = _record(seen)
         conditions[seen.name] = Condition("Accepted", "True", "Accepted", "the schema is a JSON Schema")

@@ -7,6 +7,7 @@ import pytest
 from hookline.bookfiles import MAX_FILE_BYTES
 from hookline.control import types
 from hookline.control.types import judged
+from hookline.routes import TypeRecord
 from unit.control.objects import seen_event_type
 
 
@@ -35,6 +36,22 @@ def test_one_whose_spec_is_not_valid_says_so() -> None:
     conditions, records = judged([seen])
     assert (conditions["order"].reason, conditions["order"].message) == ("InvalidSpec", seen.problem)
     assert records == []
+
+
+@pytest.mark.parametrize("wrong", [{"type": "strnig"}, "no schema"])
+def test_of_one_that_is_wrong_now_the_version_before_stays_in_force_and_it_says_so(wrong: object) -> None:
+    _, before = judged([seen_event_type("Order", {"title": "good"}), seen_event_type("Deleted")])
+    conditions, records = judged([seen_event_type("Order", wrong, uid=f"now {wrong}")], lambda: before)
+    assert [(each.name, each.schema_) for each in records] == [("Order", {"title": "good"})]
+    assert conditions["order"].status == "False"
+    assert conditions["order"].message.endswith("; the version before stays in force")
+
+
+def test_the_version_before_is_asked_for_only_when_something_is_wrong() -> None:
+    def before() -> list[TypeRecord]:
+        raise AssertionError("all is well")
+
+    assert len(judged([seen_event_type("Order")], before)[1]) == 1
 
 
 def test_a_schema_is_checked_again_only_when_its_spec_changed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from structlog.testing import capture_logs
 from doubles.books import route as route_of
 from hookline.bookfiles import digest_of, encode_shard, routes_file
 from hookline.control import webhooks as webhooks_module
-from hookline.control.book import Change, DesiredBook
+from hookline.control.book import Change, DesiredBook, root_manifest
 from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Forbidden
 from hookline.control.context import Context, Identity
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import DISPATCHERS, EVENT_TYPES, SECRETS, WEBHOOKS, Kind
+from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, EVENT_TYPES, SECRETS, WEBHOOKS, Kind
 from hookline.control.observed import Key
 from hookline.control.senders import Report
 from hookline.control.status import Failing
@@ -30,6 +30,7 @@ from hookline.routes import (
     BOOK_SHARDS,
     MAX_RETIRED_KEYS,
     ROTATION_SECONDS,
+    DispatcherRecord,
     Keys,
     Route,
     RouteState,
@@ -423,6 +424,23 @@ async def test_a_webhook_on_an_unknown_event_is_in_no_book_and_heals_when_the_ty
     stage.put(EVENT_TYPES, event_type("order.created"))
     await stage.load()
     assert stage.conditions() == UNSIGNED
+
+
+async def test_a_webhook_goes_on_while_its_event_type_is_wrong_or_of_a_later_version() -> None:
+    """Also for an operator that begins anew, and finds the type in the book only."""
+    before, anew = Stage(), Stage()
+    for stage in (before, anew):
+        stage.put(WEBHOOKS, webhook(spec={"event": "order.created"}))
+    before.put(EVENT_TYPES, event_type("order.created"))
+    await before.load()
+    anew.put(CONFIG_MAPS, root_manifest(OWN, "default", [], DispatcherRecord(), before.context.policy().records))
+    for stage in (before, anew):
+        later = event_type("order.created", generation=2)
+        later["spec"]["fieldOfALaterVersion"] = 1
+        stage.put(EVENT_TYPES, later)
+        await stage.load()
+        assert stage.conditions()["Accepted"] == ("True", "Accepted")
+        assert (stage.route().state, stage.route().event) == (RouteState.ACTIVE, "order.created")
 
 
 async def test_a_webhook_that_was_accepted_once_stays_in_the_book_and_waits() -> None:
