@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from doubles.keys import certificate, pem_of
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
-from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 

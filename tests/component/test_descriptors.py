@@ -12,7 +12,8 @@ import trustme
 
 from doubles.raw_receiver import OK, Line, RawReceiver
 from hookline.delivery import transport
-from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.descriptors import raised_limit
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Reason

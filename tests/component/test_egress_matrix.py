@@ -26,7 +26,8 @@ from doubles.egress_cases import (
 from doubles.name_server import HANGS, Answer, NameServer
 from doubles.raw_receiver import Line, RawReceiver
 from hookline.delivery import lookup
-from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.lookup import NameServers
 from hookline.egress import DEFAULT_PORTS, EgressPolicy, parse_cidrs, policy_of
 from hookline.retry import Reason

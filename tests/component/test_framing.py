@@ -14,7 +14,8 @@ import trustme
 
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, Script, answering
-from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from doubles.raw_receiver import Line, RawReceiver
 from hookline.delivery.answers import MAX_BODY_BYTES_KEPT
-from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 

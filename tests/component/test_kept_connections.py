@@ -15,7 +15,8 @@ import trustme
 from aiohttp.connector import AddrInfoType
 
 from doubles.raw_receiver import OK, Line, RawReceiver
-from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.transport import _Connector
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason

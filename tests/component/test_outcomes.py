@@ -150,16 +150,18 @@ async def sees_the_same_word_everywhere(
         assert await asyncio.to_thread(command.end) == 0
     lines = [json.loads(line) for line in command.output.splitlines()]
     logged = {line["webhook"]: line["reason"] for line in lines if "webhook" in line and "reason" in line}
-    letters = {letter["Hookline-Webhook"]: letter for letter in await dead_letters(client)}
+    letters = {letter.webhook: letter for letter in await dead_letters(client)}
     for reason in reasons:
         title = f"default/{reason.lower()}"
         assert logged.get(title) == reason, title
         assert f'hookline_attempts_total{{reason="{reason}"}} 1.0' in told, reason
         assert (title in letters) == (reason.then is not Then.DONE)
         if title in letters:
-            assert letters[title]["Hookline-Outcome"] == reason
-            assert letters[title]["Hookline-Detail"]
-            assert letters[title]["Hookline-Reason"].startswith("Gone" if reason.then is Then.DEAD else "ScheduleSpent")
+            last = letters[title].last_attempt
+            assert last is not None
+            assert last.outcome == reason
+            assert last.detail
+            assert letters[title].word == ("Gone" if reason.then is Then.DEAD else "ScheduleSpent")
     assert 'hookline_attempts_total{reason="InternalError"} 0.0' in told
 
 

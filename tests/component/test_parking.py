@@ -108,8 +108,8 @@ async def test_a_webhook_that_nobody_knows_is_gone_after_a_while_and_not_before(
             assert time.monotonic() - started > 2.7
             await until_stored(client, names.PARKED, 0)
     letters = await dead_letters(client)
-    assert sorted(letter["Hookline-Event-Id"] for letter in letters) == sorted(ids)
-    assert {letter["Hookline-Reason"] for letter in letters} == {"WebhookGone: the Webhook was deleted"}
+    assert sorted(letter.event_id for letter in letters) == sorted(ids)
+    assert {letter.reason for letter in letters} == {"WebhookGone: the Webhook was deleted"}
 
 
 async def test_a_sender_that_starts_anew_begins_to_ask_anew(

@@ -109,10 +109,10 @@ async def test_a_delivery_that_always_fails_ends_in_dead_with_its_last_answer(
             await until(lambda: len(calls) == 3)
             await asyncio.sleep(0.3)
     (letter,) = await dead_letters(client)
-    assert letter["Hookline-Event-Id"] == event_id
-    assert (letter["Hookline-Attempt"], letter["Hookline-Status"]) == ("3", "500")
-    assert letter["Hookline-Webhook"] == "default/one"
-    assert letter["Hookline-Reason"].startswith("ScheduleSpent")
+    assert letter.delivery is not None
+    assert letter.last_attempt is not None
+    assert (letter.event_id, letter.delivery.attempt, letter.last_attempt.status) == (event_id, 3, 500)
+    assert (letter.webhook, letter.word) == ("default/one", "ScheduleSpent")
     assert await count(client, names.DELIVERIES) == 0
 
 
@@ -125,7 +125,7 @@ async def test_410_ends_in_dead_at_once(folder: Path, nats_server: NatsServer, c
             await until(lambda: len(calls) == 1)
             await asyncio.sleep(1.5)
     assert len(calls) == 1
-    assert (await dead_letters(client))[0]["Hookline-Reason"].startswith("Gone")
+    assert (await dead_letters(client))[0].word == "Gone"
 
 
 async def test_each_webhook_of_the_tenant_and_type_is_called_and_no_other(
@@ -199,7 +199,7 @@ async def test_deliveries_of_a_deleted_webhook_become_dead_letters(
             write_book(folder, hook("two", receiver))
             await until_stored(client, names.DEAD, 2)
             await until_stored(client, names.PARKED, 0)
-    reasons = sorted(letter["Hookline-Reason"].split(":")[0] for letter in await dead_letters(client))
+    reasons = sorted(letter.word for letter in await dead_letters(client))
     assert reasons == ["ScheduleSpent", "WebhookGone"]
     assert len([c for c in calls if c.path_and_query == "/one"]) == 1
 

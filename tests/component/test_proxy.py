@@ -14,7 +14,8 @@ import trustme
 from doubles.connect_proxy import ConnectProxy
 from doubles.name_server import NameServer
 from doubles.raw_receiver import Line, RawReceiver, full_backlog
-from hookline.delivery.attempt import Call, Caller, TlsMaterial
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.lookup import NameServers
 from hookline.delivery.tunnel import ProxyCredentials
 from hookline.egress import DEFAULT_PORTS, EgressPolicy, policy_of

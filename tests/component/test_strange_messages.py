@@ -60,7 +60,7 @@ async def test_a_delivery_that_cannot_be_signed_or_counted_is_kept_in_dead_and_n
             await client.jetstream().publish(names.delivery_subject(route.uid), b"{}", headers={**GOOD, **changes})
             await until_stored(client, names.DELIVERIES, 0)
             (letter,) = await dead_letters(client)
-    assert letter["Hookline-Reason"].startswith("Malformed: ")
+    assert letter.word == "Malformed"
     assert calls == []
 
 
@@ -76,7 +76,7 @@ async def test_a_parked_message_of_another_version_is_kept_in_dead(
             await until_stored(client, names.DEAD, 1)
             await until_stored(client, names.PARKED, 0)
             (letter,) = await dead_letters(client)
-    assert letter["Hookline-New-Id"] == "7"
+    assert letter.headers["Hookline-New-Id"] == "7"
     assert calls == []
 
 

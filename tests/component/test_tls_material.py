@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from doubles.keys import block, rsa_numbers, rsa_pem
 from doubles.raw_receiver import RawReceiver, answering
 from hookline.delivery import tls
-from hookline.delivery.attempt import Call, Caller
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.progress import InvalidCallError
-from hookline.delivery.tls import TlsContexts, TlsMaterial, tls_context
+from hookline.delivery.tls import TlsContexts, tls_context
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Reason
 

@@ -102,8 +102,8 @@ async def test_a_delivery_of_a_later_format_that_no_sender_came_for_is_kept_in_d
             await until_stored(client, names.DEAD, 1, seconds=40)
             await until_stored(client, names.PARKED, 0)
     (letter,) = await dead_letters(client)
-    assert LATER.items() <= letter.items()
-    assert letter["Hookline-Reason"].startswith("ParkedExpired: ")
+    assert LATER.items() <= letter.headers.items()
+    assert letter.word == "ParkedExpired"
     assert calls == []
 
 

@@ -115,7 +115,7 @@ async def settled(tally: Tally, client: Client | None = None) -> None:
     async def look() -> bool:
         if tally.lost and client is not None:
             with contextlib.suppress(Exception):
-                tally.dead |= {each.get("Hookline-Event-Id", "") for each in await dead_letters(client)}
+                tally.dead |= {each.event_id for each in await dead_letters(client)}
         return not tally.lost
 
     for _ in range(int(SETTLED_SECONDS)):

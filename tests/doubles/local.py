@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nats.js.errors import NotFoundError
 
-from hookline.delivery.delivery import Delivery
+from hookline.delivery.delivery import DeadLetter, Delivery, read_dead_letter
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
 from hookline.events import Event
@@ -187,9 +187,9 @@ async def _count_if_there(client: Client, stream: str) -> int | None:
         return None
 
 
-async def dead_letters(client: Client) -> list[dict[str, str]]:
-    """Headers of all dead letters."""
+async def dead_letters(client: Client) -> list[DeadLetter]:
     js = client.jetstream()
     info = await js.stream_info(names.DEAD)
     sequences: Sequence[int] = range(info.state.first_seq, info.state.last_seq + 1)
-    return [dict((await js.get_msg(names.DEAD, seq)).headers or {}) for seq in sequences]
+    messages = [await js.get_msg(names.DEAD, seq) for seq in sequences]
+    return [read_dead_letter(each.subject or "", each.headers or {}, each.data or b"") for each in messages]

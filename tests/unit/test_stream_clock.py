@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.stream.clock import Reading, better, reading, stamp
+from hookline.stream.clock import Reading, better, reading
 
 AHEAD_S = 1_700_000_000.0
 """The server's clock less ours."""
@@ -52,7 +50,3 @@ def test_after_any_answers_the_time_is_right_to_within_what_they_took_also_when_
     allowed = 2 * max(there + back for there, back in answers) if set_by else narrowest
     assert known.most_s <= AHEAD_S + set_by + allowed + 1e-6
     assert known.least_s >= AHEAD_S + set_by - allowed - 1e-6
-
-
-def test_a_stamp_is_rfc_3339_in_utc_to_the_millisecond() -> None:
-    assert stamp(datetime(2026, 1, 2, 3, 4, 5, 678999, tzinfo=UTC).timestamp()) == "2026-01-02T03:04:05.678Z"

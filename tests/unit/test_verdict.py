@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles.resource_cases import webhook
-from hookline.delivery.delivery import tls_material
+from hookline.delivery.call import tls_material
 from hookline.delivery.tls import tls_context
 from hookline.dispatcher import Dispatcher
 from hookline.egress import policy_of

@@ -15,23 +15,21 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 
 import aiohttp
 
 from hookline.delivery.answers import BadAnswerError
+from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress
-from hookline.delivery.tls import TlsContexts, TlsMaterial
+from hookline.delivery.tls import TlsContexts
 from hookline.delivery.transport import AiohttpTransport, Answer, Post, target_of
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.wall import EgressRefusedError
 from hookline.egress import EgressPolicy
 from hookline.retry import Outcome, Reason, parse_retry_after
 from hookline.tasks import Deadline
-
-__all__ = ["Call", "Caller", "TlsMaterial"]
 
 # Name lookup, TCP, the way through a proxy and TLS, together: an endpoint that is down holds a lane for so long and not
 # for a whole call. Hook0 gives them 5 s of its 15.
@@ -75,22 +73,6 @@ _TLS_PROBLEMS = (
     ("ALERT_HANDSHAKE_FAILURE", "the receiver refused the handshake; it may demand a client certificate"),
     ("ALERT", "the receiver refused the handshake or the client certificate"),
 )
-
-
-@dataclass(slots=True)  # not frozen, though nothing changes it: made for each call, at a quarter of the cost
-class Call:
-    """One POST. `headers` are all headers but Host and Content-Length; a Host among them changes that header only.
-
-    `timeout_seconds` bounds the whole call, from the name lookup to the last byte of the answer. No connection carries
-    calls of two tenants.
-    """
-
-    url: str = field(repr=False)
-    headers: Sequence[tuple[str, str]] = field(repr=False)
-    body: bytes = field(repr=False)
-    timeout_seconds: float
-    tls: TlsMaterial | None = None
-    tenant: str = ""
 
 
 class Caller:

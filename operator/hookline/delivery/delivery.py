@@ -1,21 +1,23 @@
-"""What a delivery is: one event for one Webhook, as a stored message, as a call and as a dead letter. Pure."""
+"""What deliveries and dead letters are as messages: written and read here, and nowhere else.
+
+Pure: it needs neither NATS nor an HTTP client. What is read, anybody on this NATS may have written.
+"""
 
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hookline import __version__, events, signing
+from hookline import events, signing
 from hookline.delivery.answers import MAX_BODY_BYTES_KEPT
-from hookline.delivery.attempt import Call, TlsMaterial
-from hookline.events import Event
+from hookline.events import Event, stamp
 from hookline.redaction import redact
 from hookline.retry import Outcome
 from hookline.routes import Keys, Route
 from hookline.stream import names
-from hookline.stream.clock import stamp
 
 SEQ_HEADER = "Hookline-Event-Seq"
 ATTEMPT_HEADER = "Hookline-Attempt"
@@ -26,7 +28,20 @@ FORMAT = "1"
 """Of stored deliveries. One that does not say is of this format, and this version writes it so. A header of a later
 version is passed over; one that must not be is of another format (docs/upgrades.md)."""
 UNKNOWN_FORMAT = "UnknownFormat"
-"""Why a delivery is on the shelf that only another version can read."""
+"""Why a delivery is parked that only another version can read."""
+
+REASON_HEADER = "Hookline-Reason"
+"""Why it was given up: a word, mostly with a colon and a sentence behind it."""
+FAILED_AT_HEADER = "Hookline-Failed-At"
+WEBHOOK_HEADER = "Hookline-Webhook"
+"""Namespace and name, if the Webhook was known."""
+OUTCOME_HEADER = "Hookline-Outcome"
+STATUS_HEADER = "Hookline-Status"
+DETAIL_HEADER = "Hookline-Detail"
+ANSWER_HEADER = "Hookline-Answer"
+"""These four are of the last attempt, if there was one. The answer is in Base64."""
+FOUND_AT_HEADER = "Hookline-Subject"
+"""Where a message was found that could not be handled, and is kept as it was."""
 
 WEBHOOK_GONE = "WebhookGone"
 DELETED = f"{WEBHOOK_GONE}: the Webhook was deleted"
@@ -36,7 +51,7 @@ _LONGEST_TEXT = 1024
 _LONGEST_TIME = 12
 """Digits: a longer one is no time, and no number that floats can take."""
 
-USER_AGENT = f"Hookline/{__version__}"
+_STATUS_DIGITS = 3
 
 
 @dataclass(slots=True)  # not frozen, though nothing changes it: made for each call, at a quarter of the cost
@@ -109,38 +124,9 @@ def event_of(subject: str, headers: Mapping[str, str], body: bytes, *, seq: int,
     return Event(event_id, tenant, event_type, headers.get(events.TIME_HEADER) or stamp(stored_s), body)
 
 
-def call(delivery: Delivery, route: Route, keys: Keys, *, now_s: float) -> Call:
-    """The HTTP call of one attempt at `now_s`, Unix time. A fresh timestamp and signature each time."""
-    event = delivery.event
-    signed = signing.standard_headers(
-        message_id=event.id,
-        timestamp_s=int(now_s),
-        body=event.body,
-        keys=[signing.key_of(key) for key in keys.signing_at(now_s)],
-    )
-    headers = [
-        ("content-type", "application/json"),
-        ("user-agent", USER_AGENT),
-        *signed.items(),
-        ("hookline-event-type", event.type),
-        ("hookline-tenant", event.tenant),
-        ("hookline-attempt", str(delivery.attempt)),
-        *keys.headers,
-    ]
-    url = f"{route.url}?{keys.query}" if keys.query else route.url
-    return Call(
-        url=url,
-        headers=headers,
-        body=event.body,
-        timeout_seconds=route.timeout_seconds,
-        tls=tls_material(keys),
-        tenant=route.namespace,
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A delivery given up, with what is needed to understand and to replay it."""
+class Message:
+    """A message to be stored. `once` is its name, by which NATS knows a repeat."""
 
     subject: str
     headers: dict[str, str]
@@ -150,39 +136,124 @@ class DeadLetter:
 
 def dead_letter(
     delivery: Delivery, reason: str, *, route: Route | None, keys: Keys | None, outcome: Outcome | None, failed_at: str
-) -> DeadLetter:
-    """`outcome` is the last attempt's, if there was one. Its answer is kept, but no secret that a receiver echoed."""
-    headers = {**delivery.headers(), "Hookline-Reason": _one_line(reason), "Hookline-Failed-At": failed_at}
+) -> Message:
+    """A delivery given up, with what is needed to understand and to replay it.
+
+    `outcome` is the last attempt's, if there was one. Its answer is kept, but no secret that a receiver echoed.
+    """
+    headers = {**delivery.headers(), REASON_HEADER: _one_line(reason), FAILED_AT_HEADER: failed_at}
     if route is not None:
-        headers["Hookline-Webhook"] = route.title
+        headers[WEBHOOK_HEADER] = route.title
     if outcome is not None:
         cut = outcome.answer_is_cut or len(outcome.answer) >= MAX_BODY_BYTES_KEPT
         # Marks are longer than a short secret: what is kept must not grow.
         answer = redact(outcome.answer, keys.secrets() if keys else [], cut=cut)[:MAX_BODY_BYTES_KEPT]
         headers |= {
-            "Hookline-Outcome": str(outcome.reason),
-            "Hookline-Status": str(outcome.status or ""),
-            "Hookline-Detail": _one_line(outcome.detail),
-            "Hookline-Answer": base64.b64encode(answer).decode(),
+            OUTCOME_HEADER: str(outcome.reason),
+            STATUS_HEADER: str(outcome.status or ""),
+            DETAIL_HEADER: _one_line(outcome.detail),
+            ANSWER_HEADER: base64.b64encode(answer).decode(),
         }
     tenant, uid = delivery.event.tenant, delivery.uid
-    return DeadLetter(names.dead_subject(tenant, uid), headers, delivery.event.body, f"dead.{delivery.once}")
+    return Message(names.dead_subject(tenant, uid), headers, delivery.event.body, f"dead.{delivery.once}")
 
 
 def unread_letter(
     subject: str, headers: Mapping[str, str], body: bytes, reason: str, *, failed_at: str, place: str
-) -> DeadLetter:
-    """The dead letter of a message that is no delivery of this version: all of it is kept, and where it was found.
+) -> Message:
+    """The dead letter of a message that could not be handled: all of it is kept, and where it was found.
 
     `place` names the message.
     """
     kept = as_stored(headers)
-    kept |= {"Hookline-Reason": _one_line(reason), "Hookline-Failed-At": failed_at, "Hookline-Subject": subject}
+    kept |= {REASON_HEADER: _one_line(reason), FAILED_AT_HEADER: failed_at, FOUND_AT_HEADER: subject}
     tenant, uid = headers.get(events.TENANT_HEADER, ""), subject.rpartition(".")[2]
     dead = names.dead_subject(
         tenant if events.valid_tenant(tenant) else names.UNREAD, uid if names.is_uid(uid) else names.UNREAD
     )
-    return DeadLetter(dead, kept, body, f"dead.{place}")
+    return Message(dead, kept, body, f"dead.{place}")
+
+
+@dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """How the last attempt of a dead letter ended."""
+
+    outcome: str
+    """A word of retry.Reason, or one that only another version knows."""
+    status: int | None
+    detail: str
+    answer: bytes = field(repr=False)
+    """The beginning of the receiver's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What a message in DEAD says. What it does not say is empty."""
+
+    tenant: str
+    uid: str
+    """Of the Webhook."""
+    webhook: str
+    """Its namespace and name, if it was known."""
+    event_id: str
+    delivery: Delivery | None
+    """What is to be replayed; None of a message that is no delivery, or one that this version cannot read."""
+    reason: str
+    """Why it was given up: a word, mostly with a colon and a sentence behind it."""
+    failed_at: str
+    last_attempt: LastAttempt | None
+    """None if it was given up without one, such as after its Webhook was deleted."""
+    found_at: str
+    """The subject of a message that could not be handled and is kept as it was; empty of a delivery given up."""
+    headers: Mapping[str, str] = field(repr=False)
+    """All, also those that only another version knows."""
+    body: bytes = field(repr=False)
+
+    @property
+    def word(self) -> str:
+        """The reason without its sentence."""
+        return self.reason.partition(":")[0]
+
+
+def read_dead_letter(subject: str, headers: Mapping[str, str], body: bytes) -> DeadLetter:
+    """What a message in DEAD says. Never raises, whatever the message holds."""
+    tenant, uid = names.of_dead(subject)
+    found_at = headers.get(FOUND_AT_HEADER, "")
+    if names.stream_of(found_at) == names.EVENTS:
+        # Its last token is one of the event's type.
+        uid = ""
+    return DeadLetter(
+        tenant=tenant,
+        uid=uid,
+        webhook=headers.get(WEBHOOK_HEADER, ""),
+        event_id=headers.get(events.ID_HEADER, ""),
+        delivery=_read_if_any(subject, headers, body) if uid else None,
+        reason=headers.get(REASON_HEADER, ""),
+        failed_at=headers.get(FAILED_AT_HEADER, ""),
+        last_attempt=_last_attempt(headers),
+        found_at=found_at,
+        headers=headers,
+        body=body,
+    )
+
+
+def _read_if_any(subject: str, headers: Mapping[str, str], body: bytes) -> Delivery | None:
+    try:
+        return read(subject, headers, body)
+    except (MalformedDelivery, UnknownFormat):
+        return None
+
+
+def _last_attempt(headers: Mapping[str, str]) -> LastAttempt | None:
+    outcome, status = headers.get(OUTCOME_HEADER, ""), headers.get(STATUS_HEADER, "")
+    if not outcome:
+        return None
+    try:
+        answer = base64.b64decode(headers.get(ANSWER_HEADER, ""), validate=True)
+    except (ValueError, binascii.Error):
+        answer = b""
+    known = len(status) == _STATUS_DIGITS and status.isascii() and status.isdigit()
+    return LastAttempt(outcome, int(status) if known else None, headers.get(DETAIL_HEADER, ""), answer)
 
 
 def as_stored(headers: Mapping[str, str]) -> dict[str, str]:
@@ -193,17 +264,6 @@ def as_stored(headers: Mapping[str, str]) -> dict[str, str]:
 def later_token(delivery: Delivery) -> str:
     """One token of a subject, the same for the same delivery and attempt: a repeat after a crash replaces itself."""
     return hashlib.sha256(f"{delivery.once}.{delivery.attempt}".encode()).hexdigest()[:32]
-
-
-def tls_material(keys: Keys) -> TlsMaterial | None:
-    """What the TLS Secrets of a Webhook hold, if it names any."""
-    if keys.ca_pem is None and keys.client_cert_pem is None:
-        return None
-
-    def encoded(text: str | None) -> bytes | None:
-        return None if text is None else text.encode()
-
-    return TlsMaterial(encoded(keys.ca_pem), encoded(keys.client_cert_pem), encoded(keys.client_key_pem))
 
 
 def _one_line(text: str) -> str:

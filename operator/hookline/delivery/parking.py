@@ -29,10 +29,11 @@ from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.delivery.shares import Members, level
+from hookline.events import stamp
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
 from hookline.stream import names
-from hookline.stream.clock import ServerClock, stamp
+from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher

@@ -19,6 +19,7 @@ from hookline.delivery import breaker
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.attempt import Caller
 from hookline.delivery.breaker import SLOW, Kind
+from hookline.delivery.call import call_of
 from hookline.delivery.delivery import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lanes import Lanes, Terms
@@ -26,11 +27,12 @@ from hookline.delivery.routebook import RouteBook
 from hookline.delivery.settled import MessageKey
 from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.delivery.shares import Members
+from hookline.events import stamp
 from hookline.metrics import SenderMetrics
 from hookline.retry import Dead, Done, Outcome, Retry
 from hookline.routes import Keys, Route
 from hookline.stream import names
-from hookline.stream.clock import ServerClock, stamp
+from hookline.stream.clock import ServerClock
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
@@ -262,7 +264,7 @@ class Sender:
     async def _attempt(self, job: _Job, route: Route) -> None:
         delivery, now_s = job.delivery, time.time()
         keys = self._keys(route)
-        outcome = await self._caller.call(deliveries.call(delivery, route, keys, now_s=now_s))
+        outcome = await self._caller.call(call_of(delivery.event, delivery.attempt, route, keys, now_s=now_s))
         decision = retry.decide(
             outcome,
             attempt=delivery.attempt,

@@ -17,7 +17,7 @@ import structlog
 from hookline.delivery import fanout, sender
 from hookline.delivery.attempt import Caller
 from hookline.delivery.background import background
-from hookline.delivery.delivery import tls_material
+from hookline.delivery.call import tls_material
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
 from hookline.delivery.parking import Parking

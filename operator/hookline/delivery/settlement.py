@@ -13,8 +13,9 @@ import structlog
 
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.settled import Settled
+from hookline.events import stamp
 from hookline.metrics import SenderMetrics
-from hookline.stream.clock import ServerClock, stamp
+from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Taken

@@ -15,12 +15,12 @@ import ssl
 import tempfile
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hookline import certificates
 from hookline.certificates import CertificateProblem
+from hookline.delivery.call import TlsMaterial
 from hookline.delivery.progress import InvalidCallError, Phase, current_call
 
 MOST_CONTEXT_BYTES = 128 * 1024 * 1024
@@ -32,15 +32,6 @@ _SYSTEM_BYTES = 1024 * 1024
 _CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 """Those of Python less DHE, for TLS 1.2: there the receiver chooses the group, and one of 10,000 bits takes 2 s in
 which no other call moves. Those of TLS 1.3 stay as they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsMaterial:
-    """What a Webhook's TLS Secrets hold, as PEM. `ca_pem` replaces the system's authorities for this Webhook."""
-
-    ca_pem: bytes | None = field(default=None, repr=False)
-    client_cert_pem: bytes | None = field(default=None, repr=False)
-    client_key_pem: bytes | None = field(default=None, repr=False)
 
 
 class TlsContext(ssl.SSLContext):

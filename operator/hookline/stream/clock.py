@@ -8,10 +8,9 @@ a sender whose wall clock is wrong, or jumps, is on time all the same. Never rea
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from nats.aio.client import Client
@@ -101,15 +100,3 @@ class ServerClock:
     def reconnected(self) -> None:
         """Perhaps to another server: ask soon."""
         self._wake.set()
-
-
-def stamp(unix_s: float) -> str:
-    """A time as NATS writes it and as it stands in headers: RFC 3339 in UTC, with milliseconds."""
-    seconds, milliseconds = divmod(int(unix_s * 1000), 1000)
-    return f"{_to_the_second(seconds)}.{milliseconds:03}Z"
-
-
-@functools.lru_cache(maxsize=64)
-def _to_the_second(unix_s: int) -> str:
-    # Remembered, since an event without a time gets one: 1.6 us each otherwise.
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")

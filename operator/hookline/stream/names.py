@@ -105,6 +105,13 @@ def dead_subject(tenant: str, uid: str) -> str:
     return f"{_PREFIX}.dead.{tenant}.{uid}"
 
 
+def of_dead(subject: str) -> tuple[str, str]:
+    """Tenant and Webhook of a dead letter's subject; empty what it does not name. Anybody may have written there."""
+    prefix = f"{_PREFIX}.dead."
+    tenant, _, uid = subject.removeprefix(prefix).partition(".") if subject.startswith(prefix) else ("", "", "")
+    return "" if tenant == UNREAD else tenant, "" if uid == UNREAD or not is_uid(uid) else uid
+
+
 def fanout_consumer(term: int = 1) -> str:
     """The consumer of events. Each owner of the streams has another one, so that a former owner finds his gone."""
     return _of_term(FANOUT_CONSUMER, term)

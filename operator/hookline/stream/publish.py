@@ -14,10 +14,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from hookline.events import Event, max_event_bytes, to_headers
+from hookline.events import Event, max_event_bytes, stamp, to_headers
 from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
-from hookline.stream.clock import stamp
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
 from hookline.stream.writes import Writes
 
