@@ -293,24 +293,31 @@ async def test_calls_are_forwarded_as_they_came_and_the_answer_comes_back(tmp_pa
     seen: list[tuple[str, str, bytes]] = []
 
     async def application(request: web.Request) -> web.Response:
+        assert "Cookie" not in request.headers
         seen.append((request.path_qs, request.headers["webhook-id"], await request.read()))
-        return web.Response(status=503, headers={"Retry-After": "7"}, text="busy")
+        return web.Response(status=503, headers={"Retry-After": "7", "Set-Cookie": "a=b"}, text="busy")
 
     app = web.Application()
     app.router.add_post("/{path:.*}", application)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    file, base = tmp_path / "webhooks.yaml", f"http://127.0.0.1:{runner.addresses[0][1]}"
+    file, base = tmp_path / "webhooks.yaml", f"http://localhost:{runner.addresses[0][1]}"
     async with listening("--forward-to", base, "--manifests", str(file)) as running:
         assert f"passing on to {base};" in await running.greeting(running.stdout)
         await running.stdout.readline()
         reached = Reached.by(file)
         assert await reached.call("?a=%2F") == 503
         assert await reached.post("", {}) == 401
+        assert await reached.call("?a=%2F") == 503
+    async with listening("--forward-to", f"{base}/hooks", "--manifests", str(file)) as running:
+        await running.greeting(running.stdout)
+        await running.stdout.readline()
+        reached = Reached.by(file)
+        assert await reached.call("?a=%2F") == 503
         await runner.cleanup()
         assert await reached.call() == 502
-    assert seen == [("/identitycreated?a=%2F", "msg_1", BODY)]
+    assert seen == [("/identitycreated?a=%2F", "msg_1", BODY)] * 2 + [("/hooks?a=%2F", "msg_1", BODY)]
 
 
 async def test_a_private_key_goes_into_the_manifests_and_its_public_one_is_enough_to_verify(tmp_path: Path) -> None:

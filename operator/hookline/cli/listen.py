@@ -93,7 +93,8 @@ Forward = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Pass calls on to an application, such as http://localhost:3000, and answer as it does.",
+        help="Pass calls on to an application, such as http://localhost:3000, and answer as it does. A path in it "
+        "replaces the path that was called.",
     ),
 ]
 Unverified = Annotated[

@@ -15,38 +15,42 @@ _PASSED_BACK = ("Content-Type", "Content-Encoding", "Retry-After")
 
 
 class Forwarder:
-    """Forwards to `base`, such as http://localhost:3000, under the path that was called. `aclose` ends it."""
+    """Forwards to `target`: to its path if it has one, else to the path that was called. `aclose` ends it."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, target: str) -> None:
         """Raises ValueError that says what to write."""
-        self._base = _checked(base)
+        self._target = _checked(target)
         self._session: aiohttp.ClientSession | None = None
 
     async def answer(self, request: web.Request, body: bytes) -> web.Response:
         """What the application answered; 502 with the reason when it did not."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=FORWARD_SECONDS)
-            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
-        url = URL(f"{self._base}{request.raw_path}", encoded=True)
+            # What one answer sets as a cookie must not go with the next call.
+            cookies = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False, cookie_jar=cookies)
+        path, question_mark, query = request.raw_path.partition("?")
+        own = self._target.raw_path.rstrip("/")
+        url = URL(f"{self._target.origin()}{own or path}{question_mark}{query}", encoded=True)
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON]
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answered:
                 back = {name: answered.headers[name] for name in _PASSED_BACK if name in answered.headers}
                 return web.Response(status=answered.status, body=await answered.read(), headers=back)
         except (aiohttp.ClientError, TimeoutError) as error:
-            return web.Response(status=502, text=f"{self._base} did not answer ({type(error).__name__})\n")
+            return web.Response(status=502, text=f"{self._target} did not answer ({type(error).__name__})\n")
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
 
 
-def _checked(base: str) -> str:
+def _checked(target: str) -> URL:
     problem = "write an address such as http://localhost:3000"
     try:
-        url = URL(base)
+        url = URL(target)
     except ValueError:
         raise ValueError(problem) from None
     if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment or url.user:
         raise ValueError(problem)
-    return str(url).rstrip("/")
+    return url
