@@ -105,7 +105,7 @@ class RouteBook:
             return
         found = list(changes(before, now))
         for each in found[:CHANGES_SAID]:
-            log.info("webhook changed", webhook=each.webhook, what=each.what)
+            log.info("webhook changed", webhook=each.webhook, change=each.what)
         if len(found) > CHANGES_SAID:
             log.info("more webhooks changed", count=len(found) - CHANGES_SAID)
 
