@@ -6,13 +6,18 @@ The only module that writes into the source tree: crds/, schemas/, manifests/sam
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from hookline import bookfiles, catalogue, crds, fieldreference, retry
 from hookline.local import samples
+from hookline.queue_problem import QueueReason
+from hookline.reasons import DispatcherReason, EventTypeReason, WebhookReason, table
 
 ROOT = Path(__file__).parents[2]
-OUTCOMES = Path("docs/outcomes.md")
+OUTCOMES, CONDITIONS = Path("docs/outcomes.md"), Path("docs/conditions.md")
+CONDITION_REASONS = (WebhookReason, DispatcherReason, QueueReason, EventTypeReason)
+"""The tables of docs/conditions.md, in their order."""
 
 _BEGIN, _END = "<!-- made by `make generate` -->\n", "<!-- end -->"
 
@@ -25,7 +30,8 @@ def generated() -> dict[Path, str]:
         **{Path("schemas") / name: text for name, text in bookfiles.contracts().items()},
         **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
         Path("docs/fields.md"): fieldreference.page(crds.crd(kind) for kind in crds.KINDS),
-        OUTCOMES: _with_table(OUTCOMES, retry.table()),
+        OUTCOMES: _with_tables(OUTCOMES, [retry.table()]),
+        CONDITIONS: _with_tables(CONDITIONS, map(table, CONDITION_REASONS)),
     }
 
 
@@ -54,11 +60,11 @@ def main() -> None:
         sys.stdout.write(f"{path}\n")
 
 
-def _with_table(path: Path, table: str) -> str:
-    """The page as it is, with the table in its place."""
-    page = (ROOT / path).read_text(encoding="utf-8")
-    begin, end = page.index(_BEGIN) + len(_BEGIN), page.index(_END)
-    return f"{page[:begin]}{table}\n{page[end:]}"
+def _with_tables(path: Path, tables: Iterable[str]) -> str:
+    """The page as it is, with each table in its place."""
+    first, *rest = (ROOT / path).read_text(encoding="utf-8").split(_BEGIN)
+    parts = [f"{table}\n{part[part.index(_END) :]}" for table, part in zip(tables, rest, strict=True)]
+    return _BEGIN.join([first, *parts])
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from hookline.reasons import WebhookReason
 from hookline.resource import LEND_LABEL, ObjectMeta, Problem
 
 
@@ -48,9 +49,9 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a Secret gives nothing: a reason of the closed list in docs/conditions.md, and what to do."""
+    """Why a Secret gives nothing: a reason, and what to do."""
 
-    reason: str
+    reason: WebhookReason
     message: str
 
 
@@ -64,13 +65,15 @@ def borrow(secrets: Secrets, namespace: str, name: str, key: str) -> bytes | Ref
     if secret is None or not secret.lent:
         # One answer for both: the operator never asks for Secrets without the label, so it cannot tell them apart.
         return Refusal(
-            "SecretNotAllowed",
+            WebhookReason.SECRET_NOT_ALLOWED,
             f"there is no Secret {namespace}/{name} that Webhooks may use; create it with the key {key}, and its owner "
             f"allows it with: kubectl label secret -n {namespace} {name} {LEND_LABEL}=true",
         )
     if key not in secret.data:
         there = ", ".join(sorted(secret.data)) or "none"
-        return Refusal("SecretKeyMissing", f"Secret {namespace}/{name} has no key {key}; its keys are: {there}")
+        return Refusal(
+            WebhookReason.SECRET_KEY_MISSING, f"Secret {namespace}/{name} has no key {key}; its keys are: {there}"
+        )
     return secret.data[key]
 
 

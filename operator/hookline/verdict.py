@@ -1,7 +1,7 @@
 """What a cluster says of a Webhook, and the route that it becomes.
 
 One pure decision for the operator, `hookline run` and `hookline check`: the conditions Accepted and SecretsResolved,
-their summary Ready, and the route with its keys. Every reason is in docs/conditions.md.
+their summary Ready, and the route with its keys. Reasons and what they mean: reasons.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hookline.certificates import CertificateProblem
 from hookline.dispatcher import Dispatcher, DispatcherSpec
 from hookline.egress import HTTPS_PORT, EgressPolicy, literal_address
 from hookline.headers import header_value_problem
+from hookline.reasons import WebhookReason
 from hookline.resource import SecretKeyRef
 from hookline.routes import MAX_KEYS_BYTES, DispatcherRecord, Keys, Route, RouteHead, RouteState, held_route
 from hookline.schemas import Catalogue, UnknownEvent
@@ -27,8 +28,6 @@ from hookline.url import split_query
 from hookline.webhook import CaSecretRef, Webhook
 
 Status = Literal["True", "False", "Unknown"]
-
-DISPATCHER_NOT_FOUND = "DispatcherNotFound"
 
 _UIDS = uuid.UUID("6f1b3c1e-6a0f-4c43-9d55-7f2f5a6c9d10")
 
@@ -118,19 +117,20 @@ def _resolved(webhook: Webhook, refusal: Refusal | None) -> Condition:
             "calls are not signed, because spec.secretRef names no Secret: receivers cannot tell them from anybody "
             "else's. Write secretRef: {name: …}"
         )
-        return Condition("SecretsResolved", "True", "Unsigned", message)
-    return Condition("SecretsResolved", "True", "Resolved", "every Secret that the Webhook names is there and allowed")
+        return Condition("SecretsResolved", "True", WebhookReason.UNSIGNED, message)
+    message = "every Secret that the Webhook names is there and allowed"
+    return Condition("SecretsResolved", "True", WebhookReason.RESOLVED, message)
 
 
 def _undecided(webhook: Webhook, problem: str) -> Verdict:
     """What it had waits, and what is new for it too."""
     message = f"a fault in Hookline kept it from being decided ({problem}): please report it; its deliveries wait"
-    accepted = Condition("Accepted", "False", "InternalError", message)
-    unknown = Condition("SecretsResolved", "Unknown", "InternalError", message)
+    accepted = Condition("Accepted", "False", WebhookReason.INTERNAL_ERROR, message)
+    unknown = Condition("SecretsResolved", "Unknown", WebhookReason.INTERNAL_ERROR, message)
     route, keys = held(webhook.metadata.namespace, webhook.metadata.name)
     uid = {"uid": _uid(webhook)}
     route = route.model_copy(update={**uid, "generation": webhook.metadata.generation, "event": webhook.spec.event})
-    ready = Condition("Ready", "False", "InternalError", message)
+    ready = Condition("Ready", "False", WebhookReason.INTERNAL_ERROR, message)
     return Verdict(accepted, unknown, ready, route, keys.model_copy(update=uid))
 
 
@@ -149,33 +149,33 @@ def _generation(webhook: Webhook) -> int:
 def _accepted(webhook: Webhook, around: Surroundings) -> Condition:
     problem = _not_accepted(webhook, around)
     if problem is None:
-        return Condition("Accepted", "True", "Accepted", "the spec is valid")
+        return Condition("Accepted", "True", WebhookReason.ACCEPTED, "the spec is valid")
     return Condition("Accepted", "False", *problem)
 
 
-def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[str, str] | None:
+def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[WebhookReason, str] | None:
     spec = webhook.spec
     dispatcher = around.dispatchers.get(spec.dispatcher)
     if dispatcher is None:
-        return DISPATCHER_NOT_FOUND, f"spec.dispatcher: {_no_dispatcher(spec.dispatcher, around)}"
+        return WebhookReason.DISPATCHER_NOT_FOUND, f"spec.dispatcher: {_no_dispatcher(spec.dispatcher, around)}"
     namespace = webhook.metadata.namespace
     if not dispatcher.serves(namespace, around.namespace_labels.get(namespace, {})):
         message = (
             f"spec.dispatcher: the Dispatcher {spec.dispatcher} does not serve the namespace {namespace}; name another "
             "one, or ask its administrators to take the namespace into spec.servedNamespaces"
         )
-        return "NamespaceNotServed", message
+        return WebhookReason.NAMESPACE_NOT_SERVED, message
     try:
         around.catalogue.get(spec.event)
     except UnknownEvent as error:
-        return "UnknownEvent", f"spec.event: {error}"
+        return WebhookReason.UNKNOWN_EVENT, f"spec.event: {error}"
     refusal = _refusal(spec.url, around.policies[spec.dispatcher])
     if refusal is not None:
-        return "URLNotAllowed", f"spec.url: {refusal}"
+        return WebhookReason.URL_NOT_ALLOWED, f"spec.url: {refusal}"
     largest = dispatcher.spec.max_timeout_seconds
     if spec.timeout_seconds is not None and spec.timeout_seconds > largest:
         return (
-            "TimeoutTooLong",
+            WebhookReason.TIMEOUT_TOO_LONG,
             f"spec.timeoutSeconds: the Dispatcher allows at most {largest}; write {largest} or less",
         )
     return None
@@ -203,20 +203,20 @@ def summary(webhook: Webhook, *parts: Condition) -> Condition:
             return Condition("Ready", "False", part.reason, part.message)
     if not webhook.spec.enabled:
         message = "spec.enabled is false: no calls are made, and events of this time are not kept for later"
-        return Condition("Ready", "True", "Disabled", message)
+        return Condition("Ready", "True", WebhookReason.DISABLED, message)
     if webhook.spec.paused:
         message = "spec.paused is true: no calls are made, and deliveries wait until it is false"
-        return Condition("Ready", "True", "Paused", message)
+        return Condition("Ready", "True", WebhookReason.PAUSED, message)
     unsigned = "" if webhook.spec.secret_ref else ", unsigned: spec.secretRef names no Secret"
     message = f"{webhook.spec.event} events in namespace {webhook.metadata.namespace} will be sent{unsigned}"
-    return Condition("Ready", "True", "Ready", message)
+    return Condition("Ready", "True", WebhookReason.READY, message)
 
 
 def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved: Condition) -> Route:
     spec = webhook.spec
     defaults = around.dispatchers[spec.dispatcher].spec if spec.dispatcher in around.dispatchers else DispatcherSpec()
     # While its Dispatcher does not work, events wait for it instead of being nobody's.
-    hears = accepted.status == "True" or accepted.reason == DISPATCHER_NOT_FOUND
+    hears = accepted.status == "True" or accepted.reason == WebhookReason.DISPATCHER_NOT_FOUND
     if not spec.enabled:
         state = RouteState.DISABLED
     elif spec.paused:
@@ -268,7 +268,7 @@ def _judge_size(keys: Keys, around: Surroundings) -> None:
         f"headers, certificates and the URL's query take {size_bytes:,} bytes together, and at most {MAX_KEYS_BYTES:,} "
         "are taken; write fewer or shorter headers, and only the CA certificates that are needed"
     )
-    raise _Refused(Refusal("TooLarge", message))
+    raise _Refused(Refusal(WebhookReason.TOO_LARGE, message))
 
 
 class _Borrower:
@@ -356,4 +356,4 @@ class _Borrower:
 
     def _invalid(self, ref: SecretKeyRef | CaSecretRef, why: str) -> _Refused:
         where = f"Secret {self._namespace}/{ref.name}, key {ref.key}"
-        return _Refused(Refusal("SecretInvalid", f"{where}: {why}"))
+        return _Refused(Refusal(WebhookReason.SECRET_INVALID, f"{where}: {why}"))

@@ -9,6 +9,7 @@ from hookline.control.observed import Seen
 from hookline.control.status import says_of_this, word_in
 from hookline.dispatcher import Dispatcher
 from hookline.natsaddress import Server, parse_nats
+from hookline.reasons import DispatcherReason
 from hookline.verdict import Condition, record_of
 
 Object = Mapping[str, Any]
@@ -43,12 +44,12 @@ def _judged(seen: Seen[Dispatcher], users: _Users) -> Condition:
         return _accepted(seen, users)
     except Exception as error:  # noqa: BLE001  # whatever stands in a Dispatcher
         problem = f"the spec cannot be used ({type(error).__name__}); compare it with the field reference in crds/"
-        return Condition("Accepted", "False", "InvalidSpec", problem)
+        return Condition("Accepted", "False", DispatcherReason.INVALID_SPEC, problem)
 
 
 def _accepted(seen: Seen[Dispatcher], users: _Users) -> Condition:
     if seen.value is None:
-        return Condition("Accepted", "False", "InvalidSpec", seen.problem)
+        return Condition("Accepted", "False", DispatcherReason.INVALID_SPEC, seen.problem)
     nats = seen.value.spec.nats
     credentials = nats.credentials_secret_ref
     account = f"{credentials.name}/{credentials.key}" if credentials else ""
@@ -58,12 +59,12 @@ def _accepted(seen: Seen[Dispatcher], users: _Users) -> Condition:
         return Condition(
             "Accepted",
             "False",
-            "NATSInUse",
+            DispatcherReason.NATS_IN_USE,
             f"spec.nats: the Dispatcher {first} uses this NATS account; give each Dispatcher a NATS, or an account "
             "with credentials, of its own",
         )
     users |= dict.fromkeys(places, seen.name)
-    return Condition("Accepted", "True", "Accepted", "the spec is valid")
+    return Condition("Accepted", "True", DispatcherReason.ACCEPTED, "the spec is valid")
 
 
 def available(deployment: Object | None, wanted: int) -> Condition:
@@ -74,12 +75,14 @@ def available(deployment: Object | None, wanted: int) -> Condition:
         return Condition(
             "Available",
             "False",
-            "NoSenders",
+            DispatcherReason.NO_SENDERS,
             "no sender pod is ready; look at: kubectl get pods -l hookline.dev/dispatcher, and at their logs",
         )
     if ready < wanted:
-        return Condition("Available", "True", "SomeSenders", f"{ready} of {wanted} sender pods are ready")
-    return Condition("Available", "True", "AllSenders", f"all {wanted} sender pods are ready")
+        return Condition(
+            "Available", "True", DispatcherReason.SOME_SENDERS, f"{ready} of {wanted} sender pods are ready"
+        )
+    return Condition("Available", "True", DispatcherReason.ALL_SENDERS, f"all {wanted} sender pods are ready")
 
 
 def rolled_out(deployment: Object | None, wanted: int, *, refusal: str = "", waiting: str = "") -> Condition:
@@ -89,9 +92,9 @@ def rolled_out(deployment: Object | None, wanted: int, *, refusal: str = "", wai
     """
     if refusal:
         message = f"the sender pods cannot be set up, and those from before stay: {refusal}"
-        return Condition("RolledOut", "False", "Refused", message)
+        return Condition("RolledOut", "False", DispatcherReason.REFUSED, message)
     if deployment is None:
-        return Condition("RolledOut", "False", "RollingOut", "there is no Deployment of senders yet")
+        return Condition("RolledOut", "False", DispatcherReason.ROLLING_OUT, "there is no Deployment of senders yet")
     status = deployment.get("status") or {}
     found = {each.get("type"): each for each in status.get("conditions") or [] if isinstance(each, Mapping)}
     progressing, failure = found.get("Progressing", {}), found.get("ReplicaFailure", {})
@@ -100,19 +103,29 @@ def rolled_out(deployment: Object | None, wanted: int, *, refusal: str = "", wai
     current = observed and updated >= wanted and there <= updated
     if failure.get("status") == "True":
         return Condition(
-            "RolledOut", "False", "RolloutStuck", f"pods cannot be made: {failure.get('message', '')}"[:500]
+            "RolledOut",
+            "False",
+            DispatcherReason.ROLLOUT_STUCK,
+            f"pods cannot be made: {failure.get('message', '')}"[:500],
         )
     if current:
-        return Condition("RolledOut", "True", "RolledOut", "the sender pods are those of this generation")
+        return Condition(
+            "RolledOut", "True", DispatcherReason.ROLLED_OUT, "the sender pods are those of this generation"
+        )
     of_this = f"{updated if observed else 0} of {wanted} sender pods are of this generation"
     says = f"; a pod waits: {waiting}" if waiting else ""
     if (deployment.get("spec") or {}).get("paused"):
         return Condition(
-            "RolledOut", "False", "RolloutPaused", f"{of_this}: the Deployment is paused; resume its rollout"
+            "RolledOut",
+            "False",
+            DispatcherReason.ROLLOUT_PAUSED,
+            f"{of_this}: the Deployment is paused; resume its rollout",
         )
     if progressing.get("reason") == "ProgressDeadlineExceeded":
-        return Condition("RolledOut", "False", "RolloutStuck", f"{of_this}, and it does not go on{says}")
-    return Condition("RolledOut", "False", "RollingOut", f"{of_this}{says}")
+        return Condition(
+            "RolledOut", "False", DispatcherReason.ROLLOUT_STUCK, f"{of_this}, and it does not go on{says}"
+        )
+    return Condition("RolledOut", "False", DispatcherReason.ROLLING_OUT, f"{of_this}{says}")
 
 
 def ready(*parts: Condition) -> Condition:
@@ -120,4 +133,4 @@ def ready(*parts: Condition) -> Condition:
     for part in parts:
         if part.status != "True":
             return Condition("Ready", "False", part.reason, part.message)
-    return Condition("Ready", "True", "Ready", parts[-1].message)
+    return Condition("Ready", "True", DispatcherReason.READY, parts[-1].message)

@@ -10,10 +10,13 @@ from hookline.control.lately import Lately
 from hookline.control.observed import Key
 from hookline.control.senders import Report
 from hookline.control.status import Failing
+from hookline.reasons import DispatcherReason, WebhookReason
 from hookline.routes import RouteState
 from hookline.verdict import Condition
 
-_UNHEARD = Condition("QueueReady", "Unknown", "NoSenders", "no sender has said yet whether it can use its queue")
+_UNHEARD = Condition(
+    "QueueReady", "Unknown", DispatcherReason.NO_SENDERS, "no sender has said yet whether it can use its queue"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,12 @@ class Fleet:
     def written(self) -> Condition:
         """The condition BookWritten."""
         if self.held_back:
-            return Condition("BookWritten", "False", "LosesMost", self.held_back)
+            return Condition("BookWritten", "False", DispatcherReason.LOSES_MOST, self.held_back)
         if self.refused:
-            return Condition("BookWritten", "False", "BookRefused", _refused(next(iter(self.refused.values()))))
-        return Condition("BookWritten", "True", "Written", "the route book holds what the Webhooks say")
+            return Condition(
+                "BookWritten", "False", DispatcherReason.BOOK_REFUSED, _refused(next(iter(self.refused.values())))
+            )
+        return Condition("BookWritten", "True", DispatcherReason.WRITTEN, "the route book holds what the Webhooks say")
 
     def shard_key(self, uid: str) -> Key:
         """The shard that a Webhook falls into, as something to look at."""
@@ -83,20 +88,20 @@ class Fleet:
         if not self.book.awaited(uid):
             why = self.unread.get(uid)
             if why is not None:
-                return Condition("Programmed", "False", "SenderTooOld", _too_old(self.name, why))
-            return Condition("Programmed", "True", "Programmed", "every ready sender has this version")
+                return Condition("Programmed", "False", WebhookReason.SENDER_TOO_OLD, _too_old(self.name, why))
+            return Condition("Programmed", "True", WebhookReason.PROGRAMMED, "every ready sender has this version")
         refusal = self.refused.get(self.book.place(uid))
         if refusal is not None:
-            return Condition("Programmed", "False", "BookRefused", _refused(refusal))
+            return Condition("Programmed", "False", WebhookReason.BOOK_REFUSED, _refused(refusal))
         if self.asked == 0:
             return Condition(
                 "Programmed",
                 "False",
-                "NoSenders",
+                WebhookReason.NO_SENDERS,
                 f"written, but no sender of the Dispatcher {self.name} is ready; ask its administrators to look at it",
             )
         message = f"written; waiting for {self.behind} of {self.asked} senders to load it"
-        return Condition("Programmed", "False", "Pending", message)
+        return Condition("Programmed", "False", WebhookReason.PENDING, message)
 
     @property
     def queue_unheard(self) -> bool:
@@ -111,7 +116,9 @@ class Fleet:
         before = self.queue
         problems = sorted(report.queue for report in answered if report.queue is not None)
         if len(problems) < len(answered):
-            self.queue = Condition("QueueReady", "True", "QueueReady", "senders take from the queue and store in it")
+            self.queue = Condition(
+                "QueueReady", "True", DispatcherReason.QUEUE_READY, "senders take from the queue and store in it"
+            )
         else:
             self.queue = Condition("QueueReady", "False", *problems[0])
         return self.queue != before
@@ -173,12 +180,12 @@ def _no_room(dispatcher: str, found: NoRoom) -> Condition:
             "(so do its headers, client key and query of the URL). If one of these leaked, take the label "
             "hookline.dev/allow-webhooks off its Secret, which stops the calls"
         )
-        return Condition("Programmed", "False", "RotationRefused", f"{effect}; {why}")
+        return Condition("Programmed", "False", WebhookReason.ROTATION_REFUSED, f"{effect}; {why}")
     effect = {
         RouteState.ACTIVE: "the version before stays in force",
         RouteState.HELD: "the Webhook is not called, and deliveries wait",
     }.get(found.before or RouteState.DISABLED, "the Webhook is not called, and events of this time are not kept for it")
-    return Condition("Programmed", "False", "BookFull", f"{effect}; {why}")
+    return Condition("Programmed", "False", WebhookReason.BOOK_FULL, f"{effect}; {why}")
 
 
 def _refused(words: str) -> str:

@@ -18,6 +18,7 @@ from hookline.control.publish import Publisher
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.dispatcher import Dispatcher
+from hookline.reasons import EventTypeReason
 from hookline.verdict import Condition
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,8 @@ class Reconciler:
             return
         accepted = self._context.policy().types[seen.name]
         event = seen.value.spec.event if seen.value else seen.name
-        ready = dispatchers.ready(accepted, Condition("", "True", "", f"events of type {event} may be published"))
+        well = Condition("Ready", "True", EventTypeReason.READY, f"events of type {event} may be published")
+        ready = dispatchers.ready(accepted, well)
         await self._write(EVENT_TYPES, seen, [accepted, ready], accepted)
 
     async def _dispatcher(self, name: str) -> None:

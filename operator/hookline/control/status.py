@@ -1,7 +1,7 @@
 """Statuses: which conditions an object has, whether they differ from those it shows, and which Event tells of it.
 
 Pure. A status that says the same is not written again; the time of a transition is kept until its status changes.
-Every reason is in docs/conditions.md.
+Reasons and what they mean: reasons.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from hookline.control.kinds import Kind
 from hookline.control.observed import Seen
+from hookline.reasons import WebhookReason
 from hookline.resource import API_VERSION, GROUP
 from hookline.routes import Keys, PublicKey
 from hookline.verdict import Condition
@@ -28,9 +29,7 @@ NOTE_BYTES = 1024
 """The API server takes no longer note of an Event."""
 
 
-FAILING = "EndpointFailing"
-GONE = "EndpointGone"
-_TROUBLES = (FAILING, GONE)
+_TROUBLES = (WebhookReason.ENDPOINT_FAILING, WebhookReason.ENDPOINT_GONE)
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 
@@ -74,19 +73,22 @@ def delivering(ready: Condition, failing: Failing | None, *, in_force: bool = Tr
     """
     if ready.status != "True" and not in_force:
         return Condition(
-            "Delivering", "Unknown", "Pending", "the version before may be called until every sender has this one"
+            "Delivering",
+            "Unknown",
+            WebhookReason.PENDING,
+            "the version before may be called until every sender has this one",
         )
-    if ready.status == "True" and ready.reason in ("Disabled", "Paused"):
+    if ready.status == "True" and ready.reason in (WebhookReason.DISABLED, WebhookReason.PAUSED):
         return Condition("Delivering", "False", ready.reason, ready.message)
     if ready.status != "True":
         return Condition("Delivering", "False", ready.reason, "no calls are made while the Webhook is not ready")
     if failing is None:
-        return Condition("Delivering", "True", "Delivering", "no trouble with the endpoint is known")
+        return Condition("Delivering", "True", WebhookReason.DELIVERING, "no trouble with the endpoint is known")
     if failing.gone:
         return Condition(
             "Delivering",
             "False",
-            GONE,
+            WebhookReason.ENDPOINT_GONE,
             f"the receiver answered 410 at {failing.since}, which asks never to be called again: no calls are made, "
             "and deliveries wait; correct spec.url, or change anything else in spec to have it called again",
         )
@@ -94,7 +96,7 @@ def delivering(ready: Condition, failing: Failing | None, *, in_force: bool = Tr
     return Condition(
         "Delivering",
         "False",
-        FAILING,
+        WebhookReason.ENDPOINT_FAILING,
         f"calls fail since {failing.since}: {failing.reason}{answer}; deliveries wait, and one is tried now and "
         "then; all are sent once a call succeeds",
     )

@@ -8,6 +8,7 @@ from functools import lru_cache
 from hookline.control.book import fitting
 from hookline.control.observed import Seen
 from hookline.eventtype import EventType
+from hookline.reasons import EventTypeReason
 from hookline.routes import TypeRecord
 from hookline.schemas import check_schema
 from hookline.verdict import Condition
@@ -36,27 +37,27 @@ def judged(
             conditions[seen.name] = Condition("Accepted", "False", reason, words)
             continue
         usable[seen.name] = _record(seen)
-        conditions[seen.name] = Condition("Accepted", "True", "Accepted", "the schema is a JSON Schema")
+        conditions[seen.name] = Condition("Accepted", "True", EventTypeReason.ACCEPTED, "the schema is a JSON Schema")
     inside, outside = fitting(usable.values())
     for record in outside:
         conditions[record.name.lower()] = Condition(
             "Accepted",
             "False",
-            "BookFull",
+            EventTypeReason.BOOK_FULL,
             "spec.schema: all schemas together are too large for a ConfigMap (about 700 KiB); shorten some of them",
         )
     return conditions, inside
 
 
-def _problem(seen: Seen[EventType]) -> tuple[str, str] | None:
+def _problem(seen: Seen[EventType]) -> tuple[EventTypeReason, str] | None:
     """Never raises: what is wrong with one must not stop the decision about every other object."""
     if seen.value is None:
-        return "InvalidSpec", seen.problem
+        return EventTypeReason.INVALID_SPEC, seen.problem
     try:
         problem = _schema_problem(_Once(seen))
     except Exception as error:  # noqa: BLE001  # whatever stands in a schema
         problem = f"spec.schema: it cannot be checked ({type(error).__name__}); write a simpler one"
-    return ("InvalidSchema", problem) if problem else None
+    return (EventTypeReason.INVALID_SCHEMA, problem) if problem else None
 
 
 class _Once:

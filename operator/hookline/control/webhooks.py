@@ -20,6 +20,7 @@ from hookline.control.status import (
     trouble_in,
     with_stalled,
 )
+from hookline.reasons import WebhookReason
 from hookline.routes import Keys, Route, RouteState, rotated
 from hookline.verdict import Condition, Verdict, decide, summary
 from hookline.webhook import Webhook
@@ -60,7 +61,7 @@ class Webhooks:
             return
         verdict = self.place(seen)
         if verdict is None:
-            invalid = Condition("Accepted", "False", "InvalidSpec", seen.problem)
+            invalid = Condition("Accepted", "False", WebhookReason.INVALID_SPEC, seen.problem)
             await self._write(seen, [invalid, Condition("Ready", "False", invalid.reason, invalid.message)], invalid)
             return
         assert seen.value is not None
@@ -176,7 +177,7 @@ class Webhooks:
             if part.status != "True":
                 return Condition("Programmed", "False", part.reason, f"deliveries wait: {part.type} is False")
         if placed is None or fleet is None:
-            return Condition("Programmed", "False", "NoSenders", "the Dispatcher has no route book yet")
+            return Condition("Programmed", "False", WebhookReason.NO_SENDERS, "the Dispatcher has no route book yet")
         unknown = seen.uid not in self._since and not fleet.book.awaited(seen.uid)
         if unknown and placed.no_room is None and not programmed_before(seen):
             # Written by an operator before this one, which did not live to see the senders load it.
@@ -187,7 +188,7 @@ class Webhooks:
     def _should_wait(self, seen: Seen[Webhook], programmed: Condition) -> bool:
         """Whether the senders are likely to have loaded the change in a moment."""
         since = self._since.get(seen.uid)
-        pending = programmed.status != "True" and programmed.reason in ("Pending", "NoSenders")
+        pending = programmed.status != "True" and programmed.reason in (WebhookReason.PENDING, WebhookReason.NO_SENDERS)
         return pending and since is not None and time.monotonic() - since < PATIENCE_SECONDS
 
     def _keys(self, place: Place) -> Keys | None:
