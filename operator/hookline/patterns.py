@@ -12,11 +12,17 @@ from functools import lru_cache
 
 from regress import Regex, RegressError
 
+MAX_PATTERN_CHARACTERS = 8192
+"""An address by RFC 822 takes 6,400. Alternatives are read one inside of the other: 100,000 overflow the stack of
+native code, which ends the process, and 30,000 take seconds, as their time grows with the square."""
+
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def problem(pattern: str) -> str | None:
     """What keeps a regular expression from being used, as the end of a sentence; None if nothing does."""
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        return f"has more than {MAX_PATTERN_CHARACTERS} characters; write a shorter one, or a list of texts as enum"
     try:
         _compiled(pattern)
     except RegressError as error:

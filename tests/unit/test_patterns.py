@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hookline.patterns import matches, problem
+from hookline.patterns import MAX_PATTERN_CHARACTERS, matches, problem
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,13 @@ def test_what_other_languages_write_is_a_problem_and_no_other_pattern(pattern: s
 @pytest.mark.parametrize("pattern", ["(" * 50_000, "(" * 5_000 + ")" * 5_000, "[" * 50_000, "a|" * 50_000 + "(", "\\"])
 def test_no_pattern_ends_the_process(pattern: str) -> None:
     assert problem(pattern)
+
+
+def test_a_pattern_is_bounded_since_a_long_one_ends_the_process_though_it_is_right() -> None:
+    longest = "a|" * (MAX_PATTERN_CHARACTERS // 2)
+    assert problem(longest) is None
+    assert matches(f"^(?:{longest[:-6]})$", "a")
+    assert "8192 characters" in (problem(f"{longest}a") or "")
 
 
 def test_half_a_surrogate_pair_in_a_pattern_is_a_problem() -> None:
