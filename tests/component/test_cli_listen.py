@@ -320,6 +320,27 @@ async def test_calls_are_forwarded_as_they_came_and_the_answer_comes_back(tmp_pa
     assert seen == [("/identitycreated?a=%2F", "msg_1", BODY)] * 2 + [("/hooks?a=%2F", "msg_1", BODY)]
 
 
+async def test_whatever_the_application_answers_and_the_caller_asks_for_there_is_an_answer_and_a_line() -> None:
+    async def application(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 202 OK\r\nContent-Type: \x01\r\nRetry-After: \xff\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(application, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with listening("--forward-to", base, "--take-unverified") as running:
+            await running.greeting(running.stdout)
+            await running.stdout.readline()
+            port = int(running.url.rpartition(":")[2])
+            for target, status in (("/a", 202), ("http://elsewhere.example/a", 502)):
+                unchecked = ssl._create_unverified_context()
+                calls, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unchecked)
+                writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+                assert (await calls.readline()).startswith(f"HTTP/1.1 {status} ".encode())
+                writer.close()
+                assert f"answered {status}" in (await running.stdout.readline()).decode()
+
+
 async def test_a_private_key_goes_into_the_manifests_and_its_public_one_is_enough_to_verify(tmp_path: Path) -> None:
     file = tmp_path / "webhooks.yaml"
     secret = new_secret()

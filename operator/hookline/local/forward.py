@@ -35,9 +35,11 @@ class Forwarder:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON]
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answered:
-                back = {name: answered.headers[name] for name in _PASSED_BACK if name in answered.headers}
+                back = {name: answered.headers.get(name, "") for name in _PASSED_BACK}
+                # What is no header to whoever writes the answer would cut it off.
+                back = {name: value for name, value in back.items() if value and value.isprintable()}
                 return web.Response(status=answered.status, body=await answered.read(), headers=back)
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: the path makes no URL
             return web.Response(status=502, text=f"{self._target} did not answer ({type(error).__name__})\n")
 
     async def aclose(self) -> None:
