@@ -142,9 +142,9 @@ def test_a_state_of_an_earlier_version_is_read_by_the_words_of_now(word: bytes, 
     assert state.kind is kind
 
 
-def why(state: State | None, *, event_age_s: float = 0, shelf_age_s: float = 0, schedule: tuple[int, ...] = ()) -> str:
+def why(state: State | None, *, event_age_s: float = 0, parked_age_s: float = 0, schedule: tuple[int, ...] = ()) -> str:
     known = route(schedule_seconds=schedule)
-    reason = spent(known, state, event_age_s=event_age_s, shelf_age_s=shelf_age_s, kept_s=604_800)
+    reason = spent(known, state, event_age_s=event_age_s, parked_age_s=parked_age_s, kept_s=604_800)
     return reason.partition(":")[0]
 
 
@@ -161,8 +161,8 @@ def test_a_short_schedule_does_not_give_up_what_never_had_its_chance() -> None:
 
 @pytest.mark.parametrize("state", [None, FAILING.model_copy(update={"kind": Kind.GONE})])
 def test_what_waits_for_anything_else_is_given_up_when_the_shelf_keeps_it_no_longer(state: State | None) -> None:
-    assert why(state, event_age_s=10**9, shelf_age_s=604_800) == ""
-    assert why(state, event_age_s=10**9, shelf_age_s=604_801) == "ParkedExpired"
+    assert why(state, event_age_s=10**9, parked_age_s=604_800) == ""
+    assert why(state, event_age_s=10**9, parked_age_s=604_801) == "ParkedExpired"
 
 
 def test_a_pause_counts_on_the_statuses_on_which_it_counts_for_retries() -> None:

@@ -86,6 +86,11 @@ def read(value: bytes) -> State | None:
     return state if state.kind is Kind.BACKLOGGED or state.reason else None
 
 
+def may_call(why: str) -> bool:
+    """Whether deliveries are called at all that are parked for this reason; empty: they are not parked."""
+    return why in ("", Kind.BACKLOGGED)
+
+
 def probe_wait_seconds(state: State, *, first_seconds: float = PROBE_SECONDS, jitter: float) -> float:
     """How long after a state was written its next probe is due. `jitter` in [0, 1) makes it up to 20 % later."""
     longest = max(first_seconds, LONGEST_PROBE_SECONDS)
@@ -139,16 +144,16 @@ def patience_seconds(route: Route) -> float:
     return max(SHORTEST_PATIENCE_SECONDS, float(sum(route.schedule_seconds)))
 
 
-def spent(route: Route | None, state: State | None, *, event_age_s: float, shelf_age_s: float, kept_s: float) -> str:
-    """Why a delivery that waits on the shelf is given up; empty while it may wait.
+def spent(route: Route | None, state: State | None, *, event_age_s: float, parked_age_s: float, kept_s: float) -> str:
+    """Why a parked delivery is given up; empty while it may wait.
 
-    `event_age_s` counts from when its event was stored, `shelf_age_s` from when it came onto the shelf, which keeps
-    what it holds for `kept_s`. What can be called is called, however old it is.
+    `event_age_s` counts from when its event was stored, `parked_age_s` from when it was parked, and what is
+    parked is kept for `kept_s`. What can be called is called, however old it is.
     """
     failing = state is not None and state.kind is Kind.FAILING
     if route is not None and failing and event_age_s > patience_seconds(route):
         return f"{SCHEDULE_SPENT}: the endpoint failed for as long as the schedule lasts"
-    if shelf_age_s > kept_s:
+    if parked_age_s > kept_s:
         return f"{PARKED_EXPIRED}: it was parked for {kept_s:.0f} s, as long as the Dispatcher keeps it"
     return ""
 

@@ -76,7 +76,7 @@ class Endpoints:
 
     def may_call(self, route: Route | None) -> bool:
         """Whether its deliveries are called at all, be it from the shelf."""
-        return self.why_shelved(route) in ("", Kind.BACKLOGGED.value)
+        return breaker.may_call(self.why_shelved(route))
 
     def states(self) -> Iterator[tuple[str, State]]:
         """All states, by uid."""

@@ -1,9 +1,6 @@
-"""The shelf: deliveries that wait, each Webhook's in the order in which they came, called directly from here.
+"""Parked deliveries: taken in the order in which they came, each Webhook's from a consumer that all senders share.
 
-Looks at it every second and says for each Webhook what is to be done with what waits: call it, probe with the first of
-it, give it up, or let it wait. All senders share one consumer for each Webhook while its shelf is served. What a
-Webhook takes from the shelf at once grows from one call, so that an endpoint that just came back is not run over, and
-all together take no more than memory has room for, however many came back at once.
+Looks at what is parked every second and carries out what parking_plan decides for each Webhook. Never decides it.
 """
 
 from __future__ import annotations
@@ -12,23 +9,22 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import Any
 
 import structlog
 
-from hookline.delivery import breaker
+from hookline.delivery import breaker, parking_plan
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.absence import QUESTIONS, Absences
-from hookline.delivery.breaker import SLOW, Kind
+from hookline.delivery.breaker import SLOW
 from hookline.delivery.delivery import Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
-from hookline.delivery.lanes import PLACES
+from hookline.delivery.parking_plan import Parked, Serving, Step, Task
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import MALFORMED, Settlement
-from hookline.delivery.shares import Members, level
+from hookline.delivery.shares import Members
 from hookline.events import stamp
 from hookline.metrics import SenderMetrics
 from hookline.routes import Book, Route
@@ -43,46 +39,22 @@ from hookline.tasks import together, within
 
 log = structlog.get_logger(__name__)
 
-ROOM = 64
-"""Messages of one Webhook's shelf in the hands of one sender, at most."""
-
-SPARE_ROOM = 2 * PLACES
-SPARE_BYTES = 64 * 2**20
-"""Messages of all shelves in the hands of one sender beyond one of each: so many, or as many as come to these bytes at
-the mean size of those that it holds. Twice the calls that can be under way, so that the next ones are at hand."""
-
 POLL_SECONDS = 1.0
-IDLE_PROBE_SECONDS = 5.0
-"""A probe that gets nothing to call, since another sender still holds it, ends."""
 
 AT_ONCE = 16
-"""Shelves that a sender begins to serve at once: each takes a round trip or two, and thousands may be due together."""
+"""Webhooks that a sender begins to serve at once: each takes a round trip or two, and thousands may be due together."""
 
 OLDEST_IN_A_LOOK = 50
 """Webhooks whose oldest delivery is looked at in one look."""
 
 
-class _Task(Enum):
-    CALL = "call"
-    PROBE = "probe"
-    BURY = "bury"
-    """The Webhook was deleted."""
-    EXPIRE = "expire"
-
-
 @dataclass(slots=True)
-class _Shelf:
-    """The shelf of one Webhook while it is served."""
-
-    consumer: str
-    task: _Task
-    room: int
-    since_s: float
-    in_hand: bool = False
+class _Served(Serving):
+    consumer: str = ""
 
 
 class Parking:
-    """Serves the shelf; what is to be called is handed to `sender`.
+    """Serves what is parked; what is to be called is handed to `sender`.
 
     `gone_seconds`: after how long a Webhook that nobody knows counts as deleted.
     """
@@ -117,7 +89,7 @@ class Parking:
         self._absences = Absences()
         self._peers = Peers(client, knows=self._knows, on_known=self._absences.known)
         self._stored = Shelves(client)
-        self._shelves: dict[str, _Shelf] = {}
+        self._served: dict[str, _Served] = {}
         self._expiries: dict[str, tuple[str, float]] = {}
         """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""
         self._wake = asyncio.Event()
@@ -128,25 +100,25 @@ class Parking:
         self._closed = True
 
     def owns(self, taken: Taken) -> bool:
-        """Whether a message is from the shelf."""
+        """Whether a message is a parked one."""
         return names.is_unpark(taken.consumer)
 
     def lost(self, consumer: str) -> bool:
-        """The queue has no such consumer any more; whether it was one of the shelf's. The next look makes it anew."""
-        uids = [uid for uid, each in self._shelves.items() if each.consumer == consumer]
+        """The queue has no such consumer any more; whether it was one of these. The next look makes it anew."""
+        uids = [uid for uid, each in self._served.items() if each.consumer == consumer]
         for uid in uids:
             self._leave(uid)
         return bool(uids)
 
     def probed(self, uid: str) -> None:
         """The probe of an endpoint ended, one way or the other."""
-        shelf = self._shelves.get(uid)
-        if shelf is not None and shelf.task is _Task.PROBE:
+        served = self._served.get(uid)
+        if served is not None and served.task is Task.PROBE:
             self._leave(uid)
             self._wake.set()
 
     async def watch(self) -> None:
-        """Look at the shelf every second: a book may change, or another sender may park something late."""
+        """Look at what is parked every second: a book may change, or another sender may park something late."""
         await self._peers.start()
         while True:
             self._wake.clear()
@@ -158,7 +130,7 @@ class Parking:
             await within(self._wake, min(POLL_SECONDS, self._ask_seconds))
 
     async def handle(self, taken: Taken) -> None:
-        """One delivery of the shelf. Left there when it is to wait after all."""
+        """One parked delivery. It stays so when it is to wait after all."""
         if not await self._is_passed_on(taken):
             self._pull.release(taken)
 
@@ -172,8 +144,8 @@ class Parking:
 
     async def _handle(self, taken: Taken) -> bool:
         uid, book = names.uid_of(taken.subject), self._books.current
-        shelf = self._shelves.get(uid)
-        if book is None or shelf is None:
+        served = self._served.get(uid)
+        if book is None or served is None:
             await taken.give_back()
             return False
         route = book.route(uid)
@@ -183,49 +155,55 @@ class Parking:
             await self._settlement.set_apart(taken, MALFORMED, str(error))
             return False
         except UnknownFormat as error:
-            await self._leave_to_others(taken, route, shelf, str(error))
+            await self._leave_to_others(taken, route, served.task, str(error))
             return False
-        reason = self._why_dead(taken, route, shelf)
+        reason = self._why_dead(taken, route, served.task)
         if reason:
             await self._settlement.settle(taken, self._bury(delivery, reason, route))
             return False
-        if shelf.task is _Task.PROBE and not shelf.in_hand:
-            shelf.in_hand = self._sender.take(taken, probe=True)
+        return await self._take(taken, route, served)
+
+    async def _take(self, taken: Taken, route: Route | None, served: _Served) -> bool:
+        step = parking_plan.step(served, self._endpoints.why_shelved(route))
+        if step is Step.PROBE:
+            served.in_hand = self._sender.take(taken, probe=True)
             return True
-        if shelf.task is _Task.CALL and self._endpoints.may_call(route):
+        if step is Step.CALL:
             self._metrics.unparked()
             self._sender.take(taken)
             return True
-        if shelf.task is not _Task.PROBE:
-            self._leave(uid)
+        if step is Step.STOP:
+            self._leave(names.uid_of(taken.subject))
         await taken.give_back()
         return False
 
-    async def _leave_to_others(self, taken: Taken, route: Route | None, shelf: _Shelf, problem: str) -> None:
+    async def _leave_to_others(self, taken: Taken, route: Route | None, task: Task, problem: str) -> None:
         """Not answered, it comes again after the ack wait, perhaps to a sender that can read it. Not for ever."""
-        reason = self._why_dead(taken, route, shelf) if shelf.task is _Task.BURY else self._spent(taken, route)
+        reason = self._why_dead(taken, route, task) if task is Task.BURY else self._spent(taken, route)
         if reason:
             await self._settlement.set_apart(taken, reason.partition(":")[0], problem)
-        elif shelf.task is _Task.EXPIRE:
+        elif task is Task.EXPIRE:
             self._leave(names.uid_of(taken.subject))
 
-    def _why_dead(self, taken: Taken, route: Route | None, shelf: _Shelf) -> str:
-        if shelf.task is _Task.CALL:
+    def _why_dead(self, taken: Taken, route: Route | None, task: Task) -> str:
+        if task is Task.CALL:
             return ""
-        if shelf.task is _Task.BURY:
-            gone = route is None and self._absences.gone(names.uid_of(taken.subject))
-            return deliveries.DELETED if gone else ""
+        if task is Task.BURY:
+            return deliveries.DELETED if self._is_gone(names.uid_of(taken.subject), route) else ""
         return self._spent(taken, route)
 
+    def _is_gone(self, uid: str, route: Route | None) -> bool:
+        return route is None and self._absences.gone(uid)
+
     def _spent(self, taken: Taken, route: Route | None) -> str:
-        shelf_s, event_s = taken.stored_s, deliveries.stored_s(taken.headers) or taken.stored_s
+        parked_s, event_s = taken.stored_s, deliveries.stored_s(taken.headers) or taken.stored_s
         book, now_s = self._books.current, self._clock.now_s()
         assert book is not None, "nothing is taken before there is a route book"
         return breaker.spent(
             route,
             self._endpoints.state_of(route) if route else None,
             event_age_s=now_s - event_s,
-            shelf_age_s=now_s - shelf_s,
+            parked_age_s=now_s - parked_s,
             kept_s=book.dispatcher.parked_seconds,
         )
 
@@ -245,31 +223,28 @@ class Parking:
         states = {uid for uid, _ in self._endpoints.states()}
         await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})
         self._tidy(book, waiting, states, now_s)
-        most = level((self._want(uid, book.route(uid)) for uid in waiting), self._spare())
-        begin: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        for uid, count in waiting.items():
+        parked = {uid: self._known_of(uid, book.route(uid), count, now_s) for uid, count in waiting.items()}
+        plan = parking_plan.plan(parked, self._served, held_bytes=self._sender.shelved_bytes(), now_s=now_s)
+        for uid in plan.leave:
+            self._leave(uid)
+        for uid in plan.backlogged:
             route = book.route(uid)
-            task = self._task(uid, route, now_s)
-            if task is None:
-                continue
-            if task is _Task.CALL and route is not None and count > ROOM:
-                self._endpoints.turn_backlogged(route, "Backlog")
-            shelf, room = self._shelves.get(uid), self._room(uid, task, route, most)
-            if shelf is not None and shelf.task is task:
-                shelf.room = room
-                self._pull.resize(shelf.consumer, room)
-            else:
-                begin.append(partial(self._begin, uid, task, route, count, room))
+            assert route is not None, "what no route is for is not called"
+            self._endpoints.turn_backlogged(route, "Backlog")
+        for uid, room in plan.resize:
+            served = self._served[uid]
+            served.room = room
+            self._pull.resize(served.consumer, room)
+        begin: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        for uid, task, room in plan.begin:
+            if task is Task.EXPIRE:
+                self._expiries.pop(uid, None)
+            begin.append(partial(self._begin, uid, task, book.route(uid), waiting[uid], room))
         await together(begin, at_once=AT_ONCE)
         await self._look_at_oldest(book, waiting)
 
     def _tidy(self, book: Book, waiting: dict[str, int], states: set[str], now_s: float) -> None:
-        """Leave shelves that are empty or to be left alone, and forget states that say nothing more."""
-        for uid, shelf in list(self._shelves.items()):
-            idle = shelf.task is _Task.PROBE and not shelf.in_hand and now_s - shelf.since_s > IDLE_PROBE_SECONDS
-            stopped = shelf.task is _Task.CALL and not self._endpoints.may_call(book.route(uid))
-            if uid not in waiting or idle or stopped:
-                self._leave(uid)
+        """Forget what says nothing more."""
         for uid in states:
             route = book.route(uid)
             if route is None:
@@ -281,61 +256,38 @@ class Parking:
                 self._endpoints.catch_up(uid, now_s)
         self._expiries = {uid: each for uid, each in self._expiries.items() if uid in waiting}
 
-    def _task(self, uid: str, route: Route | None, now_s: float) -> _Task | None:
-        """What is to be done now with what waits for a Webhook. None: nothing new."""
-        if route is None and self._absences.gone(uid):
-            return _Task.BURY
-        if self._endpoints.may_call(route):
-            return _Task.CALL
-        shelf = self._shelves.get(uid)
-        if shelf is not None and shelf.task is _Task.EXPIRE:
-            return _Task.EXPIRE
-        if shelf is not None and shelf.task is _Task.PROBE:
-            return None
-        if route is not None and self._endpoints.is_due(route, now_s):
-            return _Task.PROBE
-        why, due_s = self._expiries.get(uid, ("", float("inf")))
-        if why == self._endpoints.why_shelved(route) and self._clock.now_s() >= due_s:
-            del self._expiries[uid]
-            return _Task.EXPIRE
-        return None
+    def _known_of(self, uid: str, route: Route | None, count: int, now_s: float) -> Parked:
+        why = self._endpoints.why_shelved(route)
+        if route is None or not breaker.may_call(why):
+            since, due_s = self._expiries.get(uid, ("", float("inf")))
+            return Parked(
+                count,
+                why,
+                gone=self._is_gone(uid, route),
+                probe_due=route is not None and self._endpoints.is_due(route, now_s),
+                expiry_due=since == why and self._clock.now_s() >= due_s,
+            )
+        state = self._endpoints.state_of(route)
+        return Parked(
+            count,
+            why,
+            slow=state is not None and state.reason == SLOW,
+            failed_last=self._endpoints.failures.any(uid),
+            at_once=self._members.share(route.max_concurrency, uid),
+            per_second=self._members.rate(route.per_second) if route.per_second else 0.0,
+        )
 
-    async def _begin(self, uid: str, task: _Task, route: Route | None, count: int, room: int) -> None:
-        """Serve a shelf, unless another sender makes the probe."""
+    async def _begin(self, uid: str, task: Task, route: Route | None, count: int, room: int) -> None:
+        """Serve a Webhook, unless another sender makes the probe."""
         if self._closed:
             return
-        if task is _Task.PROBE and (route is None or not await self._endpoints.claim(route)):
+        if task is Task.PROBE and (route is None or not await self._endpoints.claim(route)):
             return
         self._leave(uid)
         log.info("serving parked deliveries", webhook=route.title if route else uid, task=task.value, count=count)
         consumer = await open_unpark(self._client, uid)
-        self._shelves[uid] = _Shelf(consumer, task, room, time.monotonic())
+        self._served[uid] = _Served(task, room, time.monotonic(), consumer=consumer)
         self._pull.add(names.PARKED, consumer, room)
-
-    def _want(self, uid: str, route: Route | None) -> int:
-        """The room that a shelf could use if it were the only one. One that begins to be given up counts from the next
-        look on: until then it has 1."""
-        if route is None or not self._endpoints.may_call(route):
-            shelf = self._shelves.get(uid)
-            return ROOM if shelf is not None and shelf.task in (_Task.BURY, _Task.EXPIRE) else 1
-        want = min(ROOM, self._members.share(route.max_concurrency, route.uid))
-        return min(want, int(self._members.rate(route.per_second)) + 1) if route.per_second else want
-
-    def _spare(self) -> int:
-        """The room of all shelves together beyond one message of each."""
-        sizes = self._sender.shelved_bytes()
-        return min(SPARE_ROOM, SPARE_BYTES * len(sizes) // max(1, sum(sizes))) if sizes else SPARE_ROOM
-
-    def _room(self, uid: str, task: _Task, route: Route | None, most: int) -> int:
-        shelf, most = self._shelves.get(uid), min(most, self._want(uid, route))
-        state = self._endpoints.state_of(route) if route else None
-        if task is _Task.CALL and state is not None and state.reason == SLOW:
-            # It never failed: no reason to begin slowly.
-            return most
-        if task is _Task.PROBE or shelf is None or shelf.task is not task:
-            return 1
-        failing = task is _Task.CALL and self._endpoints.failures.any(uid)
-        return min(most, shelf.room if failing else shelf.room * 2)
 
     async def _look_at_oldest(self, book: Book, waiting: dict[str, int]) -> None:
         """Find out when what waits is to be given up. What is behind the oldest is younger."""
@@ -343,18 +295,17 @@ class Parking:
         for uid in waiting:
             route = book.route(uid)
             why = self._endpoints.why_shelved(route)
-            if uid in self._shelves or self._expiries.get(uid, ("", 0.0))[0] == why:
+            if uid in self._served or self._expiries.get(uid, ("", 0.0))[0] == why:
                 continue
             if looked == OLDEST_IN_A_LOOK:
                 return
             looked += 1
             oldest = await oldest_parked(self._client, uid)
             if oldest is not None:
-                due_s = oldest.stored_s + book.dispatcher.parked_seconds
-                if route is not None and why == Kind.FAILING.value:
-                    event_s = deliveries.stored_s(oldest.headers) or oldest.stored_s
-                    due_s = min(due_s, event_s + breaker.patience_seconds(route))
-                self._expiries[uid] = (why, due_s + 1)
+                parked_s, kept_s = oldest.stored_s, book.dispatcher.parked_seconds
+                event_s = deliveries.stored_s(oldest.headers) or parked_s
+                due_s = parking_plan.due_s(route, why, parked_s=parked_s, event_s=event_s, kept_s=kept_s)
+                self._expiries[uid] = (why, due_s)
 
     async def _ask_for(self, unknown: set[str]) -> None:
         """Ask the others, now and then. Not while our own book is unfinished: then it is no wonder."""
@@ -370,6 +321,6 @@ class Parking:
         return book is not None and book.route(uid) is not None
 
     def _leave(self, uid: str) -> None:
-        shelf = self._shelves.pop(uid, None)
-        if shelf is not None:
-            self._pull.remove(shelf.consumer)
+        served = self._served.pop(uid, None)
+        if served is not None:
+            self._pull.remove(served.consumer)
