@@ -176,12 +176,16 @@ class LocalHookline:
             self._pod.move_to(url)
 
     async def _watch(self) -> None:
+        unfinished = False
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                self._look()
+                self._look(force=unfinished)
+                unfinished = False
             except OSError as error:
-                log.warning("cannot look at the manifests", problem=str(error))
+                if not unfinished:
+                    log.warning("the manifests are not in force as they are now; trying again", problem=str(error))
+                unfinished = True
 
     def _look(self, *, force: bool = False) -> None:
         if not self._manifests.changed() and not force:
