@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,13 @@ class Fault:
     events: int = EVENTS
     senders: int = 1
     call_seconds: float = 0.01
+    retries: int = 8
+
+    def smaller(self, events: int) -> Fault:
+        """The same with fewer events and retries. A bound that counts each event counts fewer."""
+        counts_events = self.bound >= self.events
+        bound = self.bound * events // self.events if counts_events else self.bound
+        return replace(self, events=events, retries=3, bound=bound)
 
     def plan(self) -> Plan:
         """Retries long enough to outlast the fault: what arrives is told from what is given up."""
@@ -43,7 +50,7 @@ class Fault:
             passages=Passages(),
             fault=self.disturb,
             events=self.events,
-            schedule_seconds=(1,) * 8,
+            schedule_seconds=(1,) * self.retries,
             timeout_seconds=self.timeout_seconds,
             rollout=False,
             senders=self.senders,

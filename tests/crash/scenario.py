@@ -124,8 +124,8 @@ async def run(folder: Path, plan: Plan) -> Result:
             disturbing = asyncio.create_task(plan.fault(Parties(receiver, server, wire, road, client, sender)))
             events = await publish(client, plan.events)
             if plan.rollout:
-                # Slow calls are under way, and others wait for their place.
                 await until(lambda: len(receiver.calls) >= MAX_CONCURRENCY, what="the first calls")
+                await until_others_wait(client)
                 sender.terminate()
             await until_fanned_out(client)
             books.second()
@@ -233,6 +233,18 @@ async def publish(client: Client, count: int) -> dict[str, int]:
 
     await asyncio.gather(*(one(*each) for each in events.items()))
     return events
+
+
+async def until_others_wait(client: Client) -> None:
+    """Slow calls are under way, and the sender has others in hand that wait for their place: it gives them back."""
+
+    async def done() -> bool:
+        consumers = await client.jetstream().consumers_info(names.DELIVERIES)
+        in_hand = sum(each.num_ack_pending or 0 for each in consumers)
+        # On a machine that is slower than the slow calls all of them may be over.
+        return in_hand > MAX_CONCURRENCY or not (await client.jetstream().stream_info(names.DELIVERIES)).state.messages
+
+    await until_true(done, "deliveries that wait for their place")
 
 
 async def until_fanned_out(client: Client) -> None:
