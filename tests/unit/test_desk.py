@@ -96,6 +96,19 @@ def test_a_webhook_of_another_dispatcher_is_noted_and_not_in_the_book(tmp_path: 
     assert len(list(judged(tmp_path, text).book.routes())) == 1
 
 
+def test_which_nats_dispatchers_name_counts_for_check_and_not_for_a_run_that_uses_none_of_them(tmp_path: Path) -> None:
+    fleets = "".join(
+        f"apiVersion: hookline.dev/v1alpha1\nkind: Dispatcher\nmetadata: {{name: {name}}}\n---\n"
+        for name in ("a", "default")
+    )
+    checked, run = (judged(tmp_path, fleets + hook(), dispatcher=name) for name in ("", "default"))
+    assert [each.level for each in checked.findings] == [Level.OK, Level.WAITING, Level.WAITING]
+    assert "NATSInUse: the Dispatcher a " in checked.findings[1].message
+    assert (checked.findings[1].field, checked.findings[1].line) == ("spec.nats", 5)
+    assert [each.level for each in run.findings] == [Level.OK] * 3
+    assert [each.state for each in run.book.routes()] == [RouteState.ACTIVE]
+
+
 def test_a_dispatcher_serves_the_namespaces_that_the_documents_label(tmp_path: Path) -> None:
     fleet = (
         "apiVersion: hookline.dev/v1alpha1\nkind: Dispatcher\nmetadata: {name: default}\n"

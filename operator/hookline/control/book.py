@@ -453,24 +453,6 @@ def files_of(config_map: Object | None, secret: Object | None) -> dict[str, byte
     return files
 
 
-def fitting(types: Iterable[TypeRecord]) -> tuple[list[TypeRecord], list[TypeRecord]]:
-    """Event types that fit into the root, in the order of their names, and those that do not.
-
-    Whoever comes first has room first: a type that is heard must not go because another one was added.
-    """
-    inside: list[TypeRecord] = []
-    outside: list[TypeRecord] = []
-    size = 0
-    for record in types:
-        length = len(encode_record(record)) + 1
-        if size + length > MAX_FILE_BYTES * 3 // 4:
-            outside.append(record)
-        else:
-            inside.append(record)
-            size += length
-    return sorted(inside, key=lambda each: each.name), outside
-
-
 def _metadata(namespace: str, dispatcher: str, name: str) -> dict[str, Any]:
     labels = {**labels_of(dispatcher, "route-book"), BOOK_LABEL: dispatcher}
     return {"namespace": namespace, "name": name, "labels": labels}

@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hookline.acceptance import Rejected, accept_dispatchers
 from hookline.control.observed import Seen
 from hookline.control.status import says_of_this, word_in
 from hookline.dispatcher import Dispatcher
-from hookline.natsaddress import Server, parse_nats
 from hookline.reasons import DispatcherReason
-from hookline.verdict import Condition, record_of
+from hookline.verdict import Condition
 
 Object = Mapping[str, Any]
-_Users = dict[tuple[Server, str], str]
-"""Which Dispatcher has an account of a server."""
 
 
 def judged(dispatchers: Iterable[Seen[Dispatcher]]) -> dict[str, Condition]:
     """The condition Accepted of each Dispatcher, by name.
 
-    Two on one NATS would take each other's events, because streams and consumers have one name: the one that uses it
-    keeps it, of those that are new to it the oldest.
+    Of two on one NATS the one that uses it keeps it, of those that are new to it the oldest.
     """
-    conditions: dict[str, Condition] = {}
-    users: _Users = {}
-    for seen in sorted(dispatchers, key=_rank):
-        conditions[seen.name] = _judged(seen, users)
-    return conditions
+    return accept_dispatchers({seen.name: _read(seen) for seen in sorted(dispatchers, key=_rank)})
 
 
 def _rank(seen: Seen[Dispatcher]) -> tuple[int, str, str]:
@@ -36,35 +29,8 @@ def _rank(seen: Seen[Dispatcher]) -> tuple[int, str, str]:
     return 0 if says_of_this(seen, "Accepted") else 1 if was_accepted else 2, seen.created, seen.name
 
 
-def _judged(seen: Seen[Dispatcher], users: _Users) -> Condition:
-    """Never raises: what is wrong with one must not stop the decision about every other object."""
-    try:
-        if seen.value is not None:
-            record_of(seen.value).policy()
-        return _accepted(seen, users)
-    except Exception as error:  # noqa: BLE001  # whatever stands in a Dispatcher
-        problem = f"the spec cannot be used ({type(error).__name__}); compare it with the field reference in crds/"
-        return Condition("Accepted", "False", DispatcherReason.INVALID_SPEC, problem)
-
-
-def _accepted(seen: Seen[Dispatcher], users: _Users) -> Condition:
-    if seen.value is None:
-        return Condition("Accepted", "False", DispatcherReason.INVALID_SPEC, seen.problem)
-    nats = seen.value.spec.nats
-    credentials = nats.credentials_secret_ref
-    account = f"{credentials.name}/{credentials.key}" if credentials else ""
-    places = [(server, account) for server in parse_nats(nats.url).servers]
-    first = next((users[place] for place in places if place in users), None)
-    if first is not None:
-        return Condition(
-            "Accepted",
-            "False",
-            DispatcherReason.NATS_IN_USE,
-            f"spec.nats: the Dispatcher {first} uses this NATS account; give each Dispatcher a NATS, or an account "
-            "with credentials, of its own",
-        )
-    users |= dict.fromkeys(places, seen.name)
-    return Condition("Accepted", "True", DispatcherReason.ACCEPTED, "the spec is valid")
+def _read(seen: Seen[Dispatcher]) -> Dispatcher | Rejected:
+    return Rejected(DispatcherReason.INVALID_SPEC, seen.problem) if seen.value is None else seen.value
 
 
 def available(deployment: Object | None, wanted: int) -> Condition:

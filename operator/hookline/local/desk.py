@@ -15,18 +15,19 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from hookline import schemas
+from hookline.acceptance import accept_dispatchers, accept_types, schema_problems
 from hookline.dispatcher import Dispatcher
 from hookline.eventtype import EventType
 from hookline.explain import quoted
 from hookline.local.manifests import Document, Unreadable, text
 from hookline.problems import Path as FieldPath
 from hookline.problems import Problem
+from hookline.reasons import EventTypeReason
 from hookline.resource import API_VERSION, ObjectMeta, problems_of
 from hookline.routes import Book, DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of, rotated
 from hookline.schemas import Catalogue
 from hookline.secret import Secret, SecretProblem
-from hookline.verdict import Surroundings, Verdict, decide, held, record_of
+from hookline.verdict import Condition, Surroundings, Verdict, decide, held, record_of
 from hookline.webhook import Webhook
 
 _MAX_NAME_LENGTH = 253
@@ -215,13 +216,15 @@ def judge(
     `refused` are objects of which no valid version is known, and with `blind` there is a file of which nothing is:
     Webhooks that they are, or that need them, wait with the route and the keys that they had, in `routes_before` (by
     title) and `keys_before` (by uid, in force until `now_s`, Unix time). A signing key that is replaced signs on for a
-    while. With `one_server` streams have one copy, whatever the Dispatcher says.
+    while. With `one_server` streams have one copy, whatever the Dispatcher says. Without `dispatcher`, which NATS each
+    Dispatcher uses is judged too, as in a cluster.
     """
     before = _Before(routes_before or {}, keys_before or {})
     refused = frozenset(refused)
-    types, findings = _types(objects)
+    findings: list[Finding] = []
+    types = _types(objects, findings)
     catalogue = Catalogue([each.spec() for each in types])
-    dispatchers = {"default": _default_dispatcher(), **_dispatchers(objects)}
+    dispatchers = _dispatchers(objects, findings, may_share_nats=bool(dispatcher))
     policies = {name: _record(each, allow_cidrs, one_server=one_server).policy() for name, each in dispatchers.items()}
     around = Surroundings(
         secrets={(each.namespace, each.name): each for each in _secrets(objects)},
@@ -242,7 +245,7 @@ def judge(
                 in_doubt = verdict.ready.status != "True" and (blind or _needs(known.value, refused))
                 title = verdict.route.title
                 entries[title] = before.waiting(title) if in_doubt and title in before.routes else (verdict.route, keys)
-        elif not isinstance(known.value, EventType | Namespace):
+        elif isinstance(known.value, Secret):
             findings.append(_said(known.document, Level.OK, _summary(known.value)))
     unknown = {
         f"{namespace}/{name}" for kind, namespace, name in refused if kind == "Webhook" and _names(namespace, name)
@@ -250,7 +253,8 @@ def judge(
     defined = {f"{namespace}/{name}" for kind, namespace, name in objects if kind == "Webhook"}
     for title in (unknown | before.routes.keys() if blind else unknown) - defined:
         entries[title] = before.waiting(title)
-    record = _record(dispatchers[dispatcher or "default"], allow_cidrs, one_server=one_server)
+    sender = dispatchers.get(dispatcher or "default") or _default_dispatcher()
+    record = _record(sender, allow_cidrs, one_server=one_server)
     return Judged(book_of(entries.values(), record, types), findings)
 
 
@@ -357,8 +361,7 @@ def _object(document: Document, kind: str) -> Object:
 
 
 def _schema_problems(value: EventType) -> list[Problem]:
-    found = schemas.check_schema(value.spec.schema_)
-    return [Problem(("spec", "schema"), f"{each.place}: {each.message}") for each in found]
+    return [Problem(each.path, f"{EventTypeReason.INVALID_SCHEMA}: {each.message}") for each in schema_problems(value)]
 
 
 def _said(document: Document, level: Level, message: str, path: FieldPath = (), key: Key | None = None) -> Finding:
@@ -391,12 +394,16 @@ def _webhook_finding(known: Known, verdict: Verdict, *, mine: bool, dispatcher: 
         return _said(known.document, Level.NOTE, message, ("spec", "dispatcher"))
     if ready.status == "True":
         return _said(known.document, Level.OK, f"{ready.reason}: {ready.message}")
-    path: FieldPath = ("spec", *_field_in(ready.message)) if verdict.accepted.status != "True" else ("spec",)
-    if len(path) == 1:
+    if verdict.accepted.status == "True":
         return _said(known.document, Level.WAITING, f"{ready.reason}: {ready.message}")
-    # The finding names the field itself.
-    message = ready.message.removeprefix(f"spec.{path[1]}: ")
-    return _said(known.document, Level.WAITING, f"{ready.reason}: {message}", path)
+    return _not_accepted(known, verdict.accepted)
+
+
+def _not_accepted(known: Known, accepted: Condition) -> Finding:
+    """The finding names the field itself."""
+    field_path = _field_in(accepted.message)
+    message = accepted.message.removeprefix(f"{Problem(field_path, '').field}: ")
+    return _said(known.document, Level.WAITING, f"{accepted.reason}: {message}", field_path)
 
 
 def _public_keys(keys: Keys, now_s: float) -> list[str]:
@@ -415,36 +422,48 @@ def _stamp(unix_s: int) -> str:
 def _field_in(message: str) -> FieldPath:
     """The field that a condition's message begins with, as in `spec.url: …`."""
     name, found, _ = message.removeprefix("spec.").partition(":")
-    return (name,) if found and message.startswith("spec.") else ()
+    return ("spec", name) if found and message.startswith("spec.") else ()
 
 
-def _types(objects: Mapping[Key, Known]) -> tuple[list[TypeRecord], list[Finding]]:
-    types: list[TypeRecord] = []
-    findings: list[Finding] = []
-    for known in objects.values():
-        if isinstance(known.value, EventType):
-            spec = known.value.spec
-            types.append(
-                TypeRecord(
-                    name=spec.event, description=spec.description, validation=spec.validation, schema_=spec.schema_
-                )
-            )
-            findings.append(_said(known.document, Level.OK, f"Accepted: events of type {spec.event} may be published"))
-    return types, findings
+def _types(objects: Mapping[Key, Known], findings: list[Finding]) -> list[TypeRecord]:
+    """Those that may be used; what is said of each goes to the findings. By name, as of objects made at one time."""
+    there = {key[2]: (known, known.value) for key, known in objects.items() if isinstance(known.value, EventType)}
+    accepted, types = accept_types({name: there[name][1] for name in sorted(there)})
+    for name, (known, value) in there.items():
+        fine = f"Accepted: events of type {value.spec.event} may be published"
+        findings.append(_accepted_finding(known, accepted[name], fine))
+    return types
 
 
-def _dispatchers(objects: Mapping[Key, Known]) -> dict[str, Dispatcher]:
-    return {each.value.metadata.name: each.value for each in objects.values() if isinstance(each.value, Dispatcher)}
+def _dispatchers(
+    objects: Mapping[Key, Known], findings: list[Finding], *, may_share_nats: bool
+) -> dict[str, Dispatcher]:
+    """Those that work, by name; what is said of each goes to the findings.
+
+    Each namespace is that of an installation of its own. Without a `default` there is the one that installing makes.
+    """
+    there = {key: (known, known.value) for key, known in objects.items() if isinstance(known.value, Dispatcher)}
+    accepted: dict[Key, Condition] = {}
+    for namespace in {key[1] for key in there}:
+        keys = {key[2]: key for key in sorted(there) if key[1] == namespace}
+        dispatchers = {name: there[key][1] for name, key in keys.items()}
+        conditions = accept_dispatchers(dispatchers, may_share_nats=may_share_nats)
+        accepted |= {keys[name]: condition for name, condition in conditions.items()}
+    findings += [_accepted_finding(known, accepted[key], "Accepted") for key, (known, _) in there.items()]
+    working = {key[2]: value for key, (_, value) in there.items() if accepted[key].status == "True"}
+    return working if any(key[2] == "default" for key in there) else {"default": _default_dispatcher(), **working}
+
+
+def _accepted_finding(known: Known, accepted: Condition, fine: str) -> Finding:
+    return _said(known.document, Level.OK, fine) if accepted.status == "True" else _not_accepted(known, accepted)
 
 
 def _secrets(objects: Mapping[Key, Known]) -> list[Secret]:
     return [each.value for each in objects.values() if isinstance(each.value, Secret)]
 
 
-def _summary(value: Object) -> str:
-    if isinstance(value, Secret):
-        return "allowed for Webhooks" if value.lent else "not allowed for Webhooks (it has no such label): not used"
-    return "Accepted"
+def _summary(secret: Secret) -> str:
+    return "allowed for Webhooks" if secret.lent else "not allowed for Webhooks (it has no such label): not used"
 
 
 def _default_dispatcher() -> Dispatcher:

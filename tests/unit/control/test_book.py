@@ -4,13 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from doubles.books import CANARY, entries, route, secret_keys
 from hookline.bookfiles import (
-    MAX_FILE_BYTES,
     decode,
     decode_shard,
     digest_of,
@@ -19,12 +17,10 @@ from hookline.bookfiles import (
     keys_file,
     routes_file,
 )
-from hookline.control import book as book_module
 from hookline.control.book import (
     Change,
     DesiredBook,
     files_of,
-    fitting,
     keys_manifest,
     root_manifest,
     routes_manifest,
@@ -280,32 +276,6 @@ def test_the_root_names_shards_dispatcher_and_types() -> None:
 
 def all_shards(numbers: list[int]) -> dict[str, bytes]:
     return {name: content for number in numbers for name, content in encode_shard(number, shard_with([])).items()}
-
-
-@given(
-    st.lists(
-        st.tuples(st.text("abc", min_size=1, max_size=5), st.text("aé", max_size=300)), unique_by=lambda each: each[0]
-    )
-)
-def test_types_that_fit_stay_within_their_bound_and_the_others_are_named(found: list[tuple[str, str]]) -> None:
-    records = [
-        TypeRecord(name=name, description="", validation="Warn", schema_={"title": text}) for name, text in found
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(book_module, "MAX_FILE_BYTES", 2000)
-        inside, outside = fitting(records)
-    assert sorted(each.name for each in (*inside, *outside)) == sorted(name for name, _ in found)
-    assert [each.name for each in inside] == sorted(each.name for each in inside)
-    assert max(map(len, encode_root([], DispatcherRecord(), inside).values())) <= 2000
-    assert sum(map(len, encode_root([], DispatcherRecord(), inside).values())) <= 2000 or not inside
-
-
-def test_a_type_that_no_longer_fits_lets_a_smaller_one_in() -> None:
-    large, small = {"title": "x" * (MAX_FILE_BYTES // 3)}, {"title": "x"}
-    named = [("a", large), ("b", large), ("c", large), ("d", small)]
-    records = [TypeRecord(name=name, description="", validation="Warn", schema_=schema) for name, schema in named]
-    inside, outside = fitting(records)
-    assert ([each.name for each in inside], [each.name for each in outside]) == (["a", "b", "d"], ["c"])
 
 
 def test_the_representation_of_a_book_shows_no_secret() -> None:

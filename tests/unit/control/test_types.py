@@ -7,6 +7,8 @@ import pytest
 from hookline.bookfiles import MAX_FILE_BYTES
 from hookline.control import types
 from hookline.control.types import judged
+from hookline.eventtype import EventType
+from hookline.problems import Problem
 from hookline.routes import TypeRecord
 from unit.control.objects import seen_event_type
 
@@ -57,11 +59,11 @@ def test_the_version_before_is_asked_for_only_when_something_is_wrong() -> None:
 def test_a_schema_is_checked_again_only_when_its_spec_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[Any] = []
 
-    def check(schema: Any) -> tuple[()]:
-        checked.append(schema)
-        return ()
+    def check(value: EventType) -> list[Problem]:
+        checked.append(value)
+        return []
 
-    monkeypatch.setattr(types, "check_schema", check)
+    monkeypatch.setattr(types, "schema_problems", check)
     for generation, version in ((1, 1), (1, 2), (2, 3)):
         judged([seen_event_type("Order", {"title": "x"}, uid="once", generation=generation, version=version)])
     assert len(checked) == 2
