@@ -139,7 +139,7 @@ class Reading:
             data = bytes(self._pending)
             self._pending.clear()
         self._take_body(data)
-        if not self.is_over and (self._body_bytes > MAX_BODY_BYTES_READ or self._framing_bytes > MAX_FRAMING_BYTES):
+        if not self.is_over and self._is_too_long(len(self._pending)):
             self.is_over = self.is_overfull = True
 
     def end(self) -> None:
@@ -212,16 +212,19 @@ class Reading:
         else:
             raise BadAnswerError("the Content-Length of the answer is no number, or several different ones")
 
+    def _is_too_long(self, begun_bytes: int = 0) -> bool:
+        """Whether the rest is not read. `begun_bytes` of a line with the size of a chunk have come."""
+        return self._body_bytes > MAX_BODY_BYTES_READ or self._framing_bytes + begun_bytes > MAX_FRAMING_BYTES
+
     def _take_chunks(self, data: bytes) -> None:
         pending, at = self._pending, 0
         pending += data
-        self._framing_bytes += len(data)
-        while True:
+        # One read of a socket may give 256 KiB, which are 43,000 chunks.
+        while not self._is_too_long():
             size = min(self._left, len(pending) - at)
             if size:
                 self._keep(pending[at : at + size])
                 self._left -= size
-                self._framing_bytes -= size
                 at += size
             if self._left:
                 break
@@ -233,6 +236,7 @@ class Reading:
                 raise BadAnswerError("the chunks of the answer cannot be read")
             if line[3] or line[4] != b"\r\n" or line[1] == b"\n":
                 self._is_sound = False
+            self._framing_bytes += line.end() - at
             at = line.end()
             self._left = int(line[2], 16)
             if self._left == 0:
