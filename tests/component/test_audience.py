@@ -60,12 +60,21 @@ async def test_a_publisher_that_may_not_ask_publishes_without_a_word(tmp_path: P
 
 
 async def test_an_answer_that_is_none_counts_as_no_answer(client: Client) -> None:
-    answers = iter([b"", b"[]", b"{}", b'{"called": -1, "waiting": 0, "disabled": 0}', b'{"called": true}', b"5"])
+    said = [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"called": -1, "waiting": 0, "disabled": 0}',
+        b'{"called": true}',
+        b"5",
+        b"[" * 100_000,
+    ]
+    answers = iter(said)
 
     async def answer(message: object) -> None:
         await client.publish(message.reply, next(answers))  # type: ignore[attr-defined]
 
     await client.subscribe(names.AUDIENCE_SUBJECT, cb=answer)
-    for _ in range(6):
+    for _ in said:
         assert await ask_audience(client, "default", "A") is None
     assert next(answers, None) is None

@@ -45,7 +45,7 @@ async def ask_audience(client: Client, tenant: str, event_type: str) -> Audience
         answer = await client.request(names.AUDIENCE_SUBJECT, f"{tenant}.{event_type}".encode(), timeout=ANSWER_SECONDS)
         content = json.loads(answer.data)
         counts = [content[name] for name in ("called", "waiting", "disabled")]
-    except (nats.errors.Error, TimeoutError, ValueError, KeyError, TypeError):
+    except (nats.errors.Error, TimeoutError, ValueError, KeyError, TypeError, RecursionError):
         return None
     # Anybody on this NATS may have sent it.
     return Audience(*counts) if all(type(each) is int and each >= 0 for each in counts) else None

@@ -87,7 +87,7 @@ class Presence:
         try:
             content = json.loads(message.data)
             pod, leaving = content["pod"], bool(content["leaving"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         if not isinstance(pod, str) or pod == self._me or len(pod) > MAX_POD_LENGTH:
             return
@@ -111,6 +111,6 @@ def _uids(message: Msg) -> list[str]:
     """Anybody on this NATS may have sent it."""
     try:
         content = json.loads(message.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [each for each in content if isinstance(each, str)] if isinstance(content, list) else []
