@@ -43,7 +43,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "metrics": ("prometheus_client/", "hookline/metrics.py"),
     "signatures": ("hookline/signing.py", "hmac.py"),
     "lanes, breaker and shares": tuple(
-        f"hookline/delivery/{name}.py" for name in ("lanes", "breaker", "endpoints", "shares", "parking", "settled")
+        f"hookline/delivery/{name}.py"
+        for name in ("lanes", "breaker", "endpoints", "shares", "parking", "parking_plan", "settled")
     ),
     "fan-out": ("hookline/delivery/fanout.py",),
     "a delivery and its route": ("hookline/delivery/", "hookline/"),

@@ -81,7 +81,7 @@ class Sender:
 
     async def share(self) -> None:
         with contextlib.suppress(StreamUnavailable):
-            await self.endpoints._share(self.bucket)
+            await self.endpoints._share(self.bucket, lambda _: None)
 
     async def look(self, now_s: float, *, shelf: bool) -> bool:
         """Whether a probe begins."""
@@ -194,7 +194,7 @@ def _at_once(work: Coroutine[Any, Any, None]) -> None:
 class _SlowBucket(Bucket):
     """Something happens while a write is under way."""
 
-    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
     async def write(self, key: str, value: bytes | None, *, revision: int) -> int | None:
         written = await super().write(key, value, revision=revision)

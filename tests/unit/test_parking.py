@@ -49,8 +49,10 @@ class World:
     words: list[bytes] = field(default_factory=list)
     taken: list[bool] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
+    shelved: list[str] = field(default_factory=list)
     claims: int = 0
     takes: Callable[[], bool] = lambda: True
+    ended: Callable[[], None] = lambda: None
 
     current = SimpleNamespace(
         route=lambda uid: ROUTE if uid == ROUTE.uid else None, dispatcher=SimpleNamespace(parked_seconds=604_800)
@@ -72,9 +74,17 @@ class World:
         self.released.append(taken.seq)
 
     # A sender
-    def take(self, _: Taken, *, probe: bool = False) -> bool:
-        self.taken.append(probe)
+    def take(self, _: Taken, *, on_probed: Callable[[], None] | None = None) -> bool:
+        self.taken.append(on_probed is not None)
+        self.ended = on_probed or self.ended
         return self.takes()
+
+    def shelve_waiting(self, uid: str) -> None:
+        self.shelved.append(uid)
+
+    def turn_backlogged(self, _: Route, reason: str) -> bool:
+        assert reason == "Backlog"
+        return True
 
     def shelved_bytes(self) -> tuple[int, ...]:
         return ()
@@ -164,6 +174,8 @@ async def test_a_probe_takes_one_delivery_and_leaves_the_others() -> None:
     parking = world.parking()
     async with looking(world, parking):
         assert world.served == {"unpark-u1": 1}
+        # A probe of before that still waits for its rate makes way.
+        assert (world.claims, world.shelved) == (1, ["u1"])
         await parking.handle(taken(world, 1))
         await parking.handle(taken(world, 2))
     assert (world.taken, world.words, world.released) == ([True], [b"-NAK"], [2])
@@ -185,9 +197,16 @@ async def test_a_delivery_that_was_settled_before_is_acked_again_and_not_made_ag
     settlement = Settlement(me, SenderMetrics(), me)
     sender = Sender(me, me, settlement, me, me, me, me, SenderMetrics(), me)
     await settlement.settle(taken(world, 1))
-    assert not sender.take(taken(world, 1), probe=True)
+    assert not sender.take(taken(world, 1), on_probed=lambda: None)
     await sender.drain(1)
     assert (world.words, world.released, sender.held) == ([b"+ACK", b"+ACK"], [1], 0)
+
+
+async def test_what_waits_in_a_lane_is_parked_too_once_much_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hookline.delivery.parking_plan.ROOM", 2)
+    world = World(state=None)
+    async with looking(world, world.parking()):
+        assert (world.served, world.shelved) == ({"unpark-u1": 1}, ["u1"])
 
 
 async def test_what_is_called_may_be_called_no_more_a_moment_later() -> None:
@@ -225,9 +244,10 @@ async def test_a_probe_that_ended_makes_way_at_once() -> None:
     world = World()
     parking = world.parking()
     async with looking(world, parking):
+        await parking.handle(taken(world, 1))
         world.state = None
-        parking.probed("u1")
+        world.ended()
         for _ in range(20):
             await asyncio.sleep(0)
-        await parking.handle(taken(world, 1))
-    assert world.taken == [False]
+        await parking.handle(taken(world, 2))
+    assert world.taken == [True, False]

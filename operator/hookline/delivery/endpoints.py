@@ -47,7 +47,7 @@ class _Known:
 class Endpoints:
     """Lives as long as the process; `follow` has it share what it knows over one connection.
 
-    `on_shelved` is called with the uid of a Webhook whose deliveries wait on the shelf from now on.
+    It calls nobody of itself: whoever turns a state is told, by what is returned, whether what waits is to be parked.
     """
 
     def __init__(self, *, probe_seconds: float = PROBE_SECONDS) -> None:
@@ -58,7 +58,6 @@ class Endpoints:
         self._bucket: EndpointBucket | None = None
         self._wake = asyncio.Event()
         self.failures = Failures()
-        self.on_shelved: Callable[[str], None] = lambda _: None
 
     def state_of(self, route: Route) -> State | None:
         """The state that counts for this generation of the Webhook."""
@@ -86,35 +85,43 @@ class Endpoints:
     def count(self, kind: Kind) -> int:
         return sum(known.state.kind is kind for known in self._known.values())
 
-    def attempted(self, route: Route, outcome: Outcome, *, probe: bool = False) -> None:
-        """Record an attempt.
+    def attempted(self, route: Route, outcome: Outcome, *, probe: bool = False) -> bool:
+        """Record an attempt; whether the endpoint has another state since, for which deliveries are parked.
 
         While an endpoint is failing, any success means recovery; only a failed probe counts against it.
         """
+        state = self._state_after(route, outcome, probe=probe)
+        if state is not None:
+            self._turn(route.uid, state)
+        return state is not None
+
+    def _state_after(self, route: Route, outcome: Outcome, *, probe: bool) -> State | None:
+        """The state that an endpoint turns to with this attempt, if it does."""
         now_s = time.time()
         turned, state = self.failures.attempted(route, outcome, now_s), self.state_of(route)
         kind = state.kind if state is not None else None
         if kind is Kind.GONE:
-            return
+            return None
         if outcome.reason is Reason.DELIVERED:
-            if kind is Kind.FAILING:
-                log.info("an endpoint is healthy again", webhook=route.title)
-                self._turn(route.uid, breaker.backlogged(route, "Recovered", now_s))
-        elif turned is not None and turned.kind is Kind.GONE:
+            if kind is not Kind.FAILING:
+                return None
+            log.info("an endpoint is healthy again", webhook=route.title)
+            return breaker.backlogged(route, "Recovered", now_s)
+        if turned is not None and turned.kind is Kind.GONE:
             log.warning("an endpoint is gone", webhook=route.title)
-            self._turn(route.uid, turned)
         elif state is not None and kind is Kind.FAILING:
-            if probe:
-                self._turn(route.uid, breaker.paused(state, outcome))
+            return breaker.paused(state, outcome) if probe else None
         elif turned is not None:
             log.warning("an endpoint is failing", webhook=route.title, reason=turned.reason, status=turned.status)
-            self._turn(route.uid, turned)
+        return turned
 
-    def turn_backlogged(self, route: Route, reason: str) -> None:
-        """What is new goes to the shelf, behind what waits."""
-        if not self.why_shelved(route):
-            log.info("an endpoint is backlogged", webhook=route.title, reason=reason)
-            self._turn(route.uid, breaker.backlogged(route, reason, time.time()))
+    def turn_backlogged(self, route: Route, reason: str) -> bool:
+        """What is new is parked behind what waits; whether that is new."""
+        if self.why_shelved(route):
+            return False
+        log.info("an endpoint is backlogged", webhook=route.title, reason=reason)
+        self._turn(route.uid, breaker.backlogged(route, reason, time.time()))
+        return True
 
     def catch_up(self, uid: str, now_s: float) -> None:
         """Nothing is on the shelf: forget that the endpoint was behind, once that has settled. `now_s` is monotonic."""
@@ -166,15 +173,18 @@ class Endpoints:
         self._learn(uid, state, revision)
         return True
 
-    async def follow(self, bucket: EndpointBucket) -> None:
-        """Share states over one connection until cancelled."""
+    async def follow(self, bucket: EndpointBucket, on_parked: Callable[[str], None]) -> None:
+        """Share states over one connection until cancelled.
+
+        `on_parked` is called with the uid of each Webhook for which another sender wrote a state.
+        """
         self._bucket = bucket
         try:
             await bucket.listen(self._wake.set)
             while True:
                 self._wake.clear()
                 try:
-                    await self._share(bucket)
+                    await self._share(bucket, on_parked)
                 except StreamUnavailable as error:
                     log.debug("states of endpoints cannot be shared now", problem=str(error))
                     await asyncio.sleep(LOOK_SECONDS)
@@ -186,8 +196,9 @@ class Endpoints:
         """Take in what the others know, before anything is called. Raises StreamUnavailable."""
         self._take_in(*await bucket.changes())
 
-    async def _share(self, bucket: EndpointBucket) -> None:
-        self._take_in(*await bucket.changes())
+    async def _share(self, bucket: EndpointBucket, on_parked: Callable[[str], None]) -> None:
+        for uid in self._take_in(*await bucket.changes()):
+            on_parked(uid)
         for uid in list(self._unwritten):
             await self._write(bucket, uid)
 
@@ -206,7 +217,9 @@ class Endpoints:
         elif written:
             self._revisions[uid] = max(written, self._revisions.get(uid, 0))
 
-    def _take_in(self, anew: bool, entries: list[Entry]) -> None:
+    def _take_in(self, anew: bool, entries: list[Entry]) -> list[str]:
+        """The uids of those that have a state since."""
+        taken_in: list[str] = []
         if anew:
             # Perhaps the bucket was lost. What nobody else wrote since is written again.
             self._revisions.clear()
@@ -217,6 +230,9 @@ class Endpoints:
             self._unwritten.discard(entry.key)
             state = breaker.read(entry.value) if entry.value is not None else None
             self._learn(entry.key, state, entry.revision)
+            if state is not None:
+                taken_in.append(entry.key)
+        return taken_in
 
     def _learn(self, uid: str, state: State | None, revision: int) -> None:
         self._revisions[uid] = max(revision, self._revisions.get(uid, 0))
@@ -232,4 +248,3 @@ class Endpoints:
             self._known.pop(uid, None)
             return
         self._known[uid] = _Known(state, time.monotonic(), random.random())
-        self.on_shelved(uid)

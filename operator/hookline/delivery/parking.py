@@ -110,7 +110,7 @@ class Parking:
             self._leave(uid)
         return bool(uids)
 
-    def probed(self, uid: str) -> None:
+    def _probed(self, uid: str) -> None:
         """The probe of an endpoint ended, one way or the other."""
         served = self._served.get(uid)
         if served is not None and served.task is Task.PROBE:
@@ -166,7 +166,8 @@ class Parking:
     async def _take(self, taken: Taken, route: Route | None, served: _Served) -> bool:
         step = parking_plan.step(served, self._endpoints.why_shelved(route))
         if step is Step.PROBE:
-            served.in_hand = self._sender.take(taken, probe=True)
+            ended = partial(self._probed, names.uid_of(taken.subject))
+            served.in_hand = self._sender.take(taken, on_probed=ended)
             return True
         if step is Step.CALL:
             self._metrics.unparked()
@@ -230,7 +231,8 @@ class Parking:
         for uid in plan.backlogged:
             route = book.route(uid)
             assert route is not None, "what no route is for is not called"
-            self._endpoints.turn_backlogged(route, "Backlog")
+            if self._endpoints.turn_backlogged(route, "Backlog"):
+                self._sender.shelve_waiting(uid)
         for uid, room in plan.resize:
             served = self._served[uid]
             served.room = room
@@ -281,8 +283,10 @@ class Parking:
         """Serve a Webhook, unless another sender makes the probe."""
         if self._closed:
             return
-        if task is Task.PROBE and (route is None or not await self._endpoints.claim(route)):
-            return
+        if task is Task.PROBE:
+            if route is None or not await self._endpoints.claim(route):
+                return
+            self._sender.shelve_waiting(uid)
         self._leave(uid)
         log.info("serving parked deliveries", webhook=route.title if route else uid, task=task.value, count=count)
         consumer = await open_unpark(self._client, uid)

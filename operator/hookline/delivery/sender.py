@@ -68,7 +68,12 @@ class _Job:
     taken: Taken
     place: MessageKey
     delivery: Delivery
-    probe: bool = False
+    on_probed: Callable[[], None] | None = None
+    """Of a probe: to be called when it ended, also if it was not made after all."""
+
+    @property
+    def probe(self) -> bool:
+        return self.on_probed is not None
 
     @property
     def shelved(self) -> bool:
@@ -77,10 +82,7 @@ class _Job:
 
 
 class Sender:
-    """All deliveries in the hands of this process, of shards or, when parking hands them over, of the shelf.
-
-    `on_probed` is called with the uid of a Webhook whose probe ended, also one that was not made after all.
-    """
+    """All deliveries in the hands of this process: of shards, and parked ones that parking hands over."""
 
     def __init__(
         self,
@@ -110,18 +112,19 @@ class Sender:
         self._held: dict[MessageKey, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pacing: asyncio.TimerHandle | None = None
-        self.on_probed: Callable[[str], None] = lambda _: None
-        endpoints.on_shelved = self.shelve_waiting
 
-    def take(self, taken: Taken, *, probe: bool = False) -> bool:
-        """A message: run it, let it wait, or put it aside; False when there is nothing left to be done about it."""
+    def take(self, taken: Taken, *, on_probed: Callable[[], None] | None = None) -> bool:
+        """A message: run it, let it wait, or put it aside; False when there is nothing left to be done about it.
+
+        One with `on_probed` is a probe. It is called when the probe ended, also if it was not made after all.
+        """
         place = taken.consumer, taken.seq
         if place in self._held:
             # Delivered again while we are still at it (a server's crash forgets acks): one of us is enough.
             self._pull.release(taken)
             return False
         try:
-            job = _Job(taken, place, deliveries.read(taken.subject, taken.headers, taken.body), probe)
+            job = _Job(taken, place, deliveries.read(taken.subject, taken.headers, taken.body), on_probed)
         except MalformedDelivery as error:
             self._spawn(self._set_apart(taken, str(error)))
             return False
@@ -206,8 +209,8 @@ class Sender:
 
     def _fall_behind(self, job: _Job) -> None:
         route = self._route(job)
-        if route is not None:
-            self._endpoints.turn_backlogged(route, SLOW)
+        if route is not None and self._endpoints.turn_backlogged(route, SLOW):
+            self.shelve_waiting(route.uid)
         self._spawn(self._set_aside(job, route))
 
     def _terms(self, route: Route) -> Terms:
@@ -271,7 +274,8 @@ class Sender:
             schedule_seconds=route.schedule_seconds,
             jitter=random.random(),
         )
-        self._endpoints.attempted(route, outcome, probe=job.probe)
+        if self._endpoints.attempted(route, outcome, probe=job.probe):
+            self.shelve_waiting(route.uid)
         attempt = Attempt(delivery, route, outcome, decision, probe=job.probe)
         if job.probe and breaker.stays_first(outcome):
             attempt.given_back = True
@@ -353,9 +357,9 @@ class Sender:
 
     def _let_go(self, job: _Job) -> None:
         if self._held.pop(job.place, None) is not None:
-            if job.probe:
+            if job.on_probed is not None:
                 # Before there is room for another message: one would be given back, and come again, and again.
-                self.on_probed(job.delivery.uid)
+                job.on_probed()
             self._pull.release(job.taken)
 
     def _route(self, job: _Job) -> Route | None:

@@ -123,7 +123,6 @@ class Session:
             self._clock,
             gone_seconds=gone_seconds,
         )
-        self._sender.on_probed = self._parking.probed
         self._handling: set[asyncio.Task[None]] = set()
         self._root = ""
 
@@ -173,7 +172,7 @@ class Session:
             async with background(
                 self._sender.keep_alive(),
                 self._parking.watch(),
-                self._endpoints.follow(self._bucket),
+                self._endpoints.follow(self._bucket, self._sender.shelve_waiting),
                 self._announce(),
                 self._clock.follow(),
                 self._follow_changes(),

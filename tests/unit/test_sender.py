@@ -1,0 +1,85 @@
+"""What a sender does with what it holds when the state of an endpoint turns, with all others played."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hookline.delivery.call import Call
+from hookline.delivery.delivery import Delivery
+from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.sender import Sender
+from hookline.delivery.settlement import Settlement
+from hookline.events import Event
+from hookline.metrics import SenderMetrics
+from hookline.retry import Outcome, Reason
+from hookline.routes import Keys, Route, RouteState
+from hookline.stream import names
+from hookline.stream.pull import Taken
+
+ROUTE = Route(
+    uid="u1",
+    namespace="default",
+    name="hook",
+    generation=1,
+    state=RouteState.ACTIVE,
+    event="IdentityCreated",
+    url="https://example.com/p",
+    timeout_seconds=7,
+    schedule_seconds=(),
+    max_concurrency=10,
+    rate_limit=(1, 3600),
+)
+EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00:00", b"{}")
+
+
+class World:
+    """Books, queue and receiver of one Webhook that may be called once an hour. The receiver answers 410."""
+
+    current = SimpleNamespace(route=lambda _: ROUTE, keys=lambda uid: Keys(uid=uid))
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+        self.calls = 0
+
+    async def call(self, _: Call) -> Outcome:
+        self.calls += 1
+        return Outcome(Reason.GONE, 410, "gone", 0.1)
+
+    async def store(self, subject: str, *_: object, once: str) -> bool:
+        assert once
+        self.stored.append(subject)
+        return True
+
+    async def publish(self, *_: object) -> None:
+        pass
+
+    def release(self, _: Taken) -> None:
+        pass
+
+    def share(self, limit: int, _: str) -> int:
+        return limit
+
+    def rate(self, per_second: float) -> float:
+        return per_second
+
+    def now_s(self) -> float:
+        return 1_700_000_000.0
+
+
+def taken(world: World, seq: int) -> Taken:
+    headers = Delivery("u1", EVENT, seq).headers()
+    return Taken("shard-01", names.delivery_subject("u1"), headers, b"{}", seq, 11, 1, cast(Any, world), "$JS.ACK.x")
+
+
+async def test_what_waits_for_its_rate_is_parked_as_soon_as_its_endpoint_is_gone() -> None:
+    world, endpoints = World(), Endpoints()
+    me = cast(Any, world)
+    sender = Sender(me, me, Settlement(me, SenderMetrics(), me), me, me, endpoints, me, SenderMetrics(), me)
+    for seq in (1, 2, 3):
+        sender.take(taken(world, seq))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (world.calls, sender.held) == (1, 0)
+    assert world.stored == ["hookline.dead.default.u1", *["hookline.parked.u1"] * 2]
