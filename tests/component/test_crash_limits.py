@@ -20,7 +20,7 @@ from hookline.stream import names, streams
 from hookline.stream.connection import Client, StreamRefused
 from hookline.stream.streams import Retention, ensure
 
-ACK_WAIT_SECONDS = 3.0
+ACK_WAIT_SECONDS = 1.5
 
 
 async def _limit(client: Client, stream: str, messages: int) -> None:
@@ -126,7 +126,10 @@ async def until_tried(client: Client, wanted: int) -> None:
         await asyncio.sleep(0.1)
 
 
-async def test_a_full_disk_is_refused_and_what_was_acknowledged_arrives_once_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_is_refused_and_what_was_acknowledged_arrives_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", ACK_WAIT_SECONDS)
     calls: list[ReceivedCall] = []
     async with (
         NatsProcess(tmp_path / "nats", max_file_store=1_000_000) as server,

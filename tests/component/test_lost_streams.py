@@ -11,7 +11,7 @@ from hookline.delivery import session
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routes import RouteState
-from hookline.stream import names
+from hookline.stream import names, streams
 from hookline.stream.connection import Client
 
 
@@ -69,8 +69,10 @@ async def test_what_is_put_on_the_shelf_after_deliveries_were_made_anew_is_not_t
 
 
 async def test_a_stream_that_nobody_takes_from_is_made_anew_when_something_is_to_be_stored_in_it(
-    tmp_path: Path, nats_server: NatsServer, client: Client
+    tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What could not be stored the first time comes again after this.
+    monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", 2.0)
     calls: list[ReceivedCall] = []
     async with receiver_of(calls, Answer(500)) as receiver:
         dying = hook("one", receiver, schedule_seconds=())
@@ -80,7 +82,6 @@ async def test_a_stream_that_nobody_takes_from_is_made_anew_when_something_is_to
             for stream in (names.DEAD, names.PARKED):
                 await client.jetstream().delete_stream(stream)
             await publish(client)
-            # What could not be stored the first time comes again after the ack wait.
             await until_stored(client, names.DEAD, 1, seconds=60)
             await until_stored(client, names.PARKED, 1, seconds=60)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from crash.scenario import until_fanned_out
 from doubles.frozen import stand_still
 from doubles.local import (
     SECRET,
@@ -32,13 +33,20 @@ from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.routes import Keys, RouteState
 from hookline.signing import Ed25519Key
-from hookline.stream import names
+from hookline.stream import names, streams
 from hookline.stream.connection import CLOSE_SECONDS, Client
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "routebook"
+
+
+async def until_nothing_is_left(client: Client) -> None:
+    """Each event has become its deliveries, and each of them has ended: no call can follow."""
+    await until_fanned_out(client)
+    await until_stored(client, names.PARKED, 0)
+    await until_stored(client, names.DELIVERIES, 0)
 
 
 async def test_an_event_arrives_as_a_signed_post_with_its_body_byte_for_byte(
@@ -69,7 +77,7 @@ async def test_503_503_200_makes_three_attempts_with_one_id_rising_timestamps_an
         async with sender(folder, nats_server.url):
             (event_id,) = await publish(client)
             await until(lambda: len(calls) == 3)
-            await asyncio.sleep(1.5)
+            await until_nothing_is_left(client)
     assert [call.webhook_id for call in calls] == [event_id] * 3
     assert [call.verified for call in calls] == ["signature"] * 3
     assert [call.attempt for call in calls] == [1, 2, 3]
@@ -107,7 +115,7 @@ async def test_a_delivery_that_always_fails_ends_in_dead_with_its_last_answer(
         async with sender(folder, nats_server.url):
             (event_id,) = await publish(client)
             await until(lambda: len(calls) == 3)
-            await asyncio.sleep(0.3)
+            await until_nothing_is_left(client)
     (letter,) = await dead_letters(client)
     assert letter.delivery is not None
     assert letter.last_attempt is not None
@@ -123,7 +131,7 @@ async def test_410_ends_in_dead_at_once(folder: Path, nats_server: NatsServer, c
         async with sender(folder, nats_server.url):
             await publish(client)
             await until(lambda: len(calls) == 1)
-            await asyncio.sleep(1.5)
+            await until_nothing_is_left(client)
     assert len(calls) == 1
     assert (await dead_letters(client))[0].word == "Gone"
 
@@ -144,7 +152,7 @@ async def test_each_webhook_of_the_tenant_and_type_is_called_and_no_other(
         async with sender(folder, nats_server.url):
             await publish(client)
             await until(lambda: len(calls) == 2)
-            await asyncio.sleep(0.5)
+            await until_nothing_is_left(client)
     assert sorted(call.path_and_query for call in calls) == ["/one", "/two"]
 
 
@@ -183,7 +191,7 @@ async def test_a_retry_of_a_webhook_disabled_meanwhile_waits_until_it_is_enabled
             assert len(calls) == 1
             write_book(folder, (route, keys))
             await until(lambda: len(calls) == 2)
-            await asyncio.sleep(1)
+            await until_nothing_is_left(client)
     assert [call.attempt for call in calls] == [1, 2]
 
 
@@ -248,13 +256,16 @@ async def test_draining_lets_calls_end_and_takes_nothing_more(
 
 
 async def test_a_sender_ends_soon_after_its_grace_while_nats_is_frozen_and_nothing_is_lost(
-    folder: Path, nats_server: NatsServer, queue: Client
+    folder: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What the first sender held comes again after this.
+    monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", 3.0)
+    await streams.ensure(client, streams.Retention())
     calls: list[ReceivedCall] = []
     assert nats_server.pid is not None
     async with receiver_of(calls, delay_seconds=0.2) as receiver:
         write_book(folder, hook("one", receiver, max_concurrency=2))
-        ids = await publish(queue, 20)
+        ids = await publish(client, 20)
         async with sender(folder, nats_server.url, grace_seconds=1, patient=True) as running:
             await until(lambda: len(calls) > 1)
             stand_still(nats_server.pid)
