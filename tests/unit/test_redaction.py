@@ -154,4 +154,4 @@ def test_what_is_kept_to_know_the_largest_webhooks_secrets_is_bounded_by_their_l
     secrets = tuple("".join(chosen.choices(string.ascii_letters + string.digits, k=4096)) for _ in range(23))
     kept_bytes = sum(sys.getsizeof(each) for kept in _known(secrets) for each in kept)
     assert kept_bytes < 20 * sum(map(len, secrets))
-    assert redact(f"you sent {secrets[22][100:120]}".encode(), secrets) == b"you sent [redacted]"
+    assert redact(f"you sent {secrets[22][:20]}".encode(), secrets) == b"you sent [redacted]"
