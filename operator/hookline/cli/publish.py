@@ -230,7 +230,8 @@ class _Job:
             known = f", {audience}" if audience else ""
             typer.echo(f"published {tally.published}, already there {tally.repeated}, refused {tally.refused}{known}")
         if tally.refused:
-            raise WrongInput(f"{tally.refused} lines were refused; the others are published")
+            lines = "1 line was" if tally.refused == 1 else f"{tally.refused} lines were"
+            raise WrongInput(f"{lines} refused; the others are published")
 
 
 _SEVERAL_LINES = (
