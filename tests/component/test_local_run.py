@@ -240,7 +240,7 @@ async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(
             assert reason in command.output
             client = await connected(data)
             ids = await publish(client, 5)
-            await asyncio.sleep(1.5)
+            await until_stored(client, names.PARKED, 5)
             assert calls == []
             (folder / "secret.yaml").write_text(right)
             await until(lambda: len(calls) == 5)
