@@ -26,6 +26,7 @@ from doubles.local import count, dead_letters, until
 from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from hookline import __version__
 from hookline.control.cluster import connected
 from hookline.control.context import Identity
 from hookline.control.kinds import (
@@ -34,6 +35,7 @@ from hookline.control.kinds import (
     DISPATCHERS,
     DISRUPTION_BUDGETS,
     LEASES,
+    NAMESPACES,
     NETWORK_POLICIES,
     SERVICE_ACCOUNTS,
     root_name,
@@ -468,11 +470,17 @@ async def test_what_went_while_watches_are_cut_for_good_is_served_no_more_after_
     hookline: Installation, operator: OperatorProcess, team: Team
 ) -> None:
     """In this process, to have the comparison every two seconds and not every two minutes."""
+    assert hookline.kubelet is not None
+    pods = set(hookline.kubelet.pods)
     await operator.end()
     hookline.proxy.cut_watches()
     stop = asyncio.Event()
     async with connected(hookline.kubeconfig("watchless")) as (cluster, access):
-        identity = Identity("watchless", hookline.namespace, "hookline:test")
+        # What the operators before it were: else it rolls out senders of another installation, which NATS refuses.
+        namespace = await hookline.admin.get(NAMESPACES, None, hookline.namespace)
+        assert namespace is not None
+        uid = namespace["metadata"]["uid"]
+        identity = Identity("watchless", hookline.namespace, f"hookline:{__version__}", None, uid)
         watchless = Operator(cluster, lambda: access, identity, lease=ACCOUNT, resync_seconds=2)
         running = asyncio.create_task(watchless.run(stop))
         try:
@@ -480,6 +488,7 @@ async def test_what_went_while_watches_are_cut_for_good_is_served_no_more_after_
             await change(team, 1)
             await team.lend("lent", lent=False)
             await in_force(hookline, team)
+            assert set(hookline.kubelet.pods) == pods, "the same senders"
         finally:
             stop.set()
             await running
