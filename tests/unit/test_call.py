@@ -6,25 +6,15 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook
 
+from doubles.books import route
 from doubles.local import SECRET
 from hookline.delivery.call import USER_AGENT, call_of
 from hookline.events import Event
-from hookline.routes import Keys, Route, RouteState
+from hookline.routes import Keys
 
 CANARY = "canary-call"
 EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00:00", b'{"a": 1}')
-ROUTE = Route(
-    uid="u1",
-    namespace="default",
-    name="hook",
-    generation=1,
-    state=RouteState.ACTIVE,
-    event="IdentityCreated",
-    url="https://example.com/p",
-    timeout_seconds=7,
-    schedule_seconds=(),
-    max_concurrency=1,
-)
+ROUTE = route(url="https://example.com/p", timeout_seconds=7, schedule_seconds=(), max_concurrency=1)
 KEYS = Keys(uid="u1", query=f"t={CANARY}", signing=SECRET, headers=(("X-A", CANARY),))
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from doubles.books import route
 from doubles.local import SECRET
 from hookline import events
 from hookline.delivery import delivery as deliveries
@@ -20,23 +21,12 @@ from hookline.delivery.delivery import (
 )
 from hookline.events import Event
 from hookline.retry import Outcome, Reason
-from hookline.routes import Keys, Route, RouteState
+from hookline.routes import Keys
 from hookline.stream import names
 
 CANARY = "canary-dead"
 EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00:00", b'{"a": 1}')
-ROUTE = Route(
-    uid="u1",
-    namespace="default",
-    name="hook",
-    generation=1,
-    state=RouteState.ACTIVE,
-    event="IdentityCreated",
-    url="https://example.com/p",
-    timeout_seconds=7,
-    schedule_seconds=(),
-    max_concurrency=1,
-)
+ROUTE = route(url="https://example.com/p", timeout_seconds=7, schedule_seconds=(), max_concurrency=1)
 KEYS = Keys(uid="u1", query=f"t={CANARY}", signing=SECRET, headers=(("X-A", CANARY),))
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from doubles.books import route
 from hookline.delivery.breaker import Kind, State
 from hookline.delivery.delivery import Delivery
 from hookline.delivery.parking import Parking
@@ -18,23 +19,12 @@ from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import Settlement
 from hookline.events import Event
 from hookline.metrics import SenderMetrics
-from hookline.routes import Route, RouteState
+from hookline.routes import Route
 from hookline.stream import names
 from hookline.stream.pull import Taken
 from hookline.tasks import cancel
 
-ROUTE = Route(
-    uid="u1",
-    namespace="default",
-    name="hook",
-    generation=1,
-    state=RouteState.ACTIVE,
-    event="IdentityCreated",
-    url="https://example.com/p",
-    timeout_seconds=7,
-    schedule_seconds=(),
-    max_concurrency=10,
-)
+ROUTE = route(schedule_seconds=())
 EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00:00", b"{}")
 NOW_NS = 1_700_000_000 * 10**9
 FAILING = State(generation=1, kind=Kind.FAILING, reason="HTTPStatus")

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+from doubles.books import route
 from hookline.delivery.call import Call
 from hookline.delivery.delivery import Delivery
 from hookline.delivery.endpoints import Endpoints
@@ -14,23 +15,11 @@ from hookline.delivery.settlement import Settlement
 from hookline.events import Event
 from hookline.metrics import SenderMetrics
 from hookline.retry import Outcome, Reason
-from hookline.routes import Keys, Route, RouteState
+from hookline.routes import Keys
 from hookline.stream import names
 from hookline.stream.pull import Taken
 
-ROUTE = Route(
-    uid="u1",
-    namespace="default",
-    name="hook",
-    generation=1,
-    state=RouteState.ACTIVE,
-    event="IdentityCreated",
-    url="https://example.com/p",
-    timeout_seconds=7,
-    schedule_seconds=(),
-    max_concurrency=10,
-    rate_limit=(1, 3600),
-)
+ROUTE = route(schedule_seconds=(), rate_limit=(1, 3600))
 EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00:00", b"{}")
 
 
