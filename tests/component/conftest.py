@@ -1,15 +1,48 @@
-"""A real nats-server for each test that asks for one."""
+"""A real nats-server, and a receiver's certificate, for each test that asks for one."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trustme
 
+from hookline.delivery.attempt import Caller
+from hookline.delivery.call import TlsMaterial
+from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.local.nats_server import NatsServer
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
+
+LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def tls(ca: trustme.CA) -> ssl.SSLContext:
+    """Of a receiver on 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def trust(ca: trustme.CA) -> TlsMaterial:
+    return TlsMaterial(ca_pem=ca.cert_pem.bytes())
+
+
+@pytest.fixture
+async def caller() -> AsyncIterator[Caller]:
+    """Makes calls to this machine."""
+    caller = Caller(lambda: LOCAL)
+    yield caller
+    await caller.aclose()
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import trustme
 
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, Script, answering
@@ -21,30 +20,6 @@ from hookline.retry import Outcome, Reason
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def tls(ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def trust(ca: trustme.CA) -> TlsMaterial:
-    return TlsMaterial(ca_pem=ca.cert_pem.bytes())
-
-
-@pytest.fixture
-async def caller() -> AsyncIterator[Caller]:
-    caller = Caller(lambda: LOCAL)
-    yield caller
-    await caller.aclose()
 
 
 def call_to(receiver: RawReceiver, trust: TlsMaterial, *, timeout_seconds: float = 20) -> Call:

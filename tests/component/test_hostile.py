@@ -10,7 +10,6 @@ import contextlib
 import gzip
 import ssl
 import tracemalloc
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -27,30 +26,6 @@ from hookline.retry import Outcome, Reason
 
 MIB = 1024 * 1024
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
-
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls(ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def trust(ca: trustme.CA) -> TlsMaterial:
-    return TlsMaterial(ca_pem=ca.cert_pem.bytes())
-
-
-@pytest.fixture
-async def caller() -> AsyncIterator[Caller]:
-    caller = Caller(lambda: LOCAL)
-    yield caller
-    await caller.aclose()
 
 
 def call_to(port: int, trust: TlsMaterial, *, timeout_seconds: float = 20, body: bytes = b"{}") -> Call:

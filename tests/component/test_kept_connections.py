@@ -8,10 +8,8 @@ import errno
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
 
 import pytest
-import trustme
 from aiohttp.connector import AddrInfoType
 
 from doubles.raw_receiver import OK, Line, RawReceiver
@@ -24,30 +22,6 @@ from hookline.retry import Outcome, Reason
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 IDLE = b"HTTP/1.0 408 Request Time-out\r\nConnection: close\r\n\r\n<html>too late</html>"
 SO_ATTACH_FILTER = 26
-
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def tls(ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def trust(ca: trustme.CA) -> TlsMaterial:
-    return TlsMaterial(ca_pem=ca.cert_pem.bytes())
-
-
-@pytest.fixture
-async def caller() -> AsyncIterator[Caller]:
-    caller = Caller(lambda: LOCAL)
-    yield caller
-    await caller.aclose()
 
 
 def call_to(port: int, trust: TlsMaterial, *, timeout_seconds: float = 20) -> Call:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doubles.books import route
 from hookline.delivery import breaker, parking_plan
 from hookline.delivery.breaker import Kind, State
 from hookline.delivery.endpoints import UNKNOWN
@@ -22,7 +23,7 @@ from hookline.delivery.parking_plan import (
     spare,
     step,
 )
-from hookline.routes import Route, RouteState
+from hookline.routes import RouteState
 
 FAILING, GONE, BACKLOGGED = Kind.FAILING.value, Kind.GONE.value, Kind.BACKLOGGED.value
 HELD = RouteState.HELD.value
@@ -190,18 +191,7 @@ def test_what_was_taken_is_called_only_as_its_webhook_may_be_now(why: str) -> No
     assert step(Serving(Task.PROBE, 1, 0, in_hand=True), why) is Step.GIVE_BACK
 
 
-ROUTE = Route(
-    uid="u",
-    namespace="default",
-    name="hook",
-    generation=1,
-    state=RouteState.ACTIVE,
-    event="IdentityCreated",
-    url="https://example.com/p",
-    timeout_seconds=7,
-    schedule_seconds=(5, 7200),
-    max_concurrency=1,
-)
+ROUTE = route("u", schedule_seconds=(5, 7200))
 STATES = {why: State(generation=1, kind=Kind(why), reason="HTTPStatus") for why in (FAILING, GONE, BACKLOGGED)}
 
 
