@@ -174,7 +174,7 @@ async def test_each_call_is_one_line_and_the_end_is_a_summary(tmp_path: Path) ->
     assert (code, out, err) == (0, "Calls: 2 (1 verified, 1 not verified)\n", "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_ends_it_with_exit_code_0_even_while_a_call_is_held_back(tmp_path: Path, number: int) -> None:
     file = tmp_path / "webhooks.yaml"
     async with listening("--delay-seconds", "600", "--manifests", str(file)) as running:

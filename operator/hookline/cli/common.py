@@ -94,12 +94,16 @@ def run_loop(work: Awaitable[T]) -> T:
 
 
 def run_until_signal(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """Run `work` with an event that SIGINT and SIGTERM set."""
+    """Run `work` with an event that SIGINT, SIGTERM and the end of the terminal set."""
 
     async def body() -> T:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        # Whoever starts a command with nohup wants it to outlive the terminal.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             loop.add_signal_handler(number, stop.set)
         return await work(stop)
 
