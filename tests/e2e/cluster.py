@@ -5,6 +5,7 @@ Decides which images are on the node and how it is installed; for the tests of t
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from doubles.receiver import NAME
 
 CHECKOUT = Path(__file__).parents[2]
 SYSTEM = "hookline-system"
+NATS = CHECKOUT / "manifests" / "nats" / "stateful-set.yaml"
 
 
 def prepare() -> str | None:
@@ -35,9 +37,16 @@ def _images() -> list[images.Image]:
     """Under the names that the manifests give, as a registry would have them."""
     return [
         images.pause(),
-        images.nats("docker.io/library/nats:2.14.6"),
+        images.nats(f"docker.io/library/nats@{_nats_digest()}"),
         images.hookline("docker.io/library/hookline:0.1.0"),
     ]
+
+
+def _nats_digest() -> str:
+    """By which the manifests name the image: whatever the tag beside it says, a node looks for this."""
+    found = re.search(r"image: nats:\S+@(sha256:[0-9a-f]{64})", NATS.read_text())
+    assert found is not None
+    return found[1]
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def names(lock: str) -> set[str]:
 
 def test_both_stages_are_the_python_that_is_tested() -> None:
     (argument,) = of("ARG")
-    pinned = re.fullmatch(r"PYTHON_IMAGE=docker\.io/library/python:(\d+\.\d+)\.\d+-slim-[a-z]+", argument)
+    pinned = re.fullmatch(
+        r"PYTHON_IMAGE=docker\.io/library/python:(\d+\.\d+)\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", argument
+    )
     assert pinned is not None
     assert PROJECT["project"]["requires-python"] == f">={pinned[1]}"
     assert PROJECT["tool"]["mypy"]["python_version"] == pinned[1]
