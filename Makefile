@@ -29,7 +29,8 @@ run: setup ## Try Hookline on this machine (ONCE=1: stop when all 20 events arri
 .PHONY: test
 test: setup lint current ## Lint, types, import rules, generated files, all tests
 	@$(BIN)/pytest -q -n auto tests/unit
-	@$(BIN)/pytest tests/component tests/cluster
+	@# Each file on one worker: its tests share what they start. They mostly wait.
+	@$(BIN)/pytest -n 2 --dist loadfile tests/component tests/cluster
 
 .PHONY: unit
 unit: setup ## The tests of tests/unit alone, quick: no server, no cluster
