@@ -277,7 +277,8 @@ async def test_late_writes_of_a_frozen_leader_do_not_land(
     operator.thaw()
     assert await operator.ended(20) == 1, operator.output[-2000:]
     late = [each for each in hookline.proxy.writes[before:] if each.asked.who == "operator-0"]
-    assert {(each.asked.title, each.status, each.changed) for each in late if each.status != 409} == set()
+    # 404: of a Webhook that went with the namespace of the test before.
+    assert {(each.asked.title, each.status, each.changed) for each in late if each.status not in (404, 409)} == set()
     await hookline.settled()
     await heard(team, 1)
 
