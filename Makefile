@@ -29,6 +29,8 @@ run: setup ## Try Hookline on this machine (ONCE=1: stop when all 20 events arri
 .PHONY: test
 test: setup lint current ## Lint, types, import rules, generated files, all tests
 	@$(BIN)/pytest -q -n auto tests/unit
+	@# Builds Kubernetes the first time. The workers below would show no progress; where it cannot be had they say why.
+	@PYTHONPATH=tests $(BIN)/python -m controlplane programs || true
 	@# Each file on one worker: its tests share what they start. They mostly wait.
 	@$(BIN)/pytest -n 2 --dist loadfile tests/component tests/cluster
 
