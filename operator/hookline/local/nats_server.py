@@ -22,6 +22,7 @@ from pathlib import Path
 
 import structlog
 
+from hookline.local.private_files import write_private
 from hookline.local.server_health import Pauses, monitor_of, refuses_writes
 from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
 from hookline.tasks import Deadline
@@ -218,7 +219,7 @@ class NatsServer:
         """Only what differs: on a full disk the file that there is stays whole."""
         try:
             if not path.exists() or path.read_text(errors="replace") != text:
-                _write_private(path, text)
+                write_private(path, text.encode())
         except OSError as error:
             raise NatsServerError(f"{path} cannot be written: {error.strerror or type(error).__name__}") from None
 
@@ -312,11 +313,3 @@ def _bytes_in(folder: Path) -> int:
         with contextlib.suppress(OSError):
             total += file.stat().st_blocks * 512
     return total
-
-
-def _write_private(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    new.replace(path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trustme
 
+from hookline.local.private_files import write_private
 from hookline.local.receiver import new_secret
 
 
@@ -30,19 +30,13 @@ def kept_in(folder: Path) -> Kept:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (certificate.exists() and key.exists()):
             made = trustme.CA(organization_name="Hookline listen")
-            _write(key, made.private_key_pem.bytes())
-            _write(certificate, made.cert_pem.bytes())
+            write_private(key, made.private_key_pem.bytes())
+            write_private(certificate, made.cert_pem.bytes())
         if not secret.exists():
-            _write(secret, new_secret().encode())
+            write_private(secret, new_secret().encode())
         ca = trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
         return Kept(ca, secret.read_text(encoding="ascii").strip())
     except OSError as error:
         raise ReceiverFolderUnusable(f"{error.filename or folder}: {error.strerror}") from None
     except ValueError:
         raise ReceiverFolderUnusable(f"{folder} holds a file that is damaged; delete that folder") from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
