@@ -79,11 +79,6 @@ def call_record(call: ReceivedCall, details: Details = NO_DETAILS) -> dict[str, 
     }
 
 
-def shown_url(call: ReceivedCall) -> str:
-    """The URL that was called, its query as `?…`."""
-    return call.origin + _shown_path(call)
-
-
 def _shown_path(call: ReceivedCall) -> str:
     path, question_mark, _ = call.path_and_query.partition("?")
     return _shown(path) + ("?…" if question_mark else "")
