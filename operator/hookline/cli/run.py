@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -75,34 +77,57 @@ def print_findings(findings: Sequence[Finding]) -> None:
         typer.echo(f"{_MARKS[each.level]:<13} {each}", err=each.level in (Level.WAITING, Level.WRONG))
 
 
+class Sequel(Enum):
+    """What follows from an attempt: the level at which it is logged, and how logs for machines say it."""
+
+    DELIVERED = logging.INFO, "delivered"
+    WAITS_ON = logging.WARNING, "a probe failed; what waits, waits on"
+    NOT_STORED = logging.WARNING, "called, and will be called again: what follows could not be stored"
+    AGAIN = logging.WARNING, "will be tried again"
+    GIVEN_UP = logging.ERROR, "given up, now a dead letter"
+
+    def __init__(self, level: int, message: str) -> None:
+        self.level = level
+        self.message = message
+
+
+def sequel(attempt: Attempt) -> Sequel:
+    """What follows from an attempt. What was decided counts only if it was stored."""
+    if attempt.given_back:
+        return Sequel.WAITS_ON
+    if not attempt.settled:
+        return Sequel.NOT_STORED
+    if isinstance(attempt.decision, Retry):
+        return Sequel.AGAIN
+    return Sequel.GIVEN_UP if isinstance(attempt.decision, Dead) else Sequel.DELIVERED
+
+
 def say_attempt(attempt: Attempt) -> None:
     """One line for each call, for a person."""
-    line = attempt_in_words(attempt)
-    decision = attempt.decision
-    if isinstance(decision, Dead) and not attempt.given_back:
-        log.error(line)
-    elif isinstance(decision, Retry) or not attempt.settled:
-        log.warning(line)
-    else:
-        log.info(line)
+    log.log(sequel(attempt).level, attempt_in_words(attempt))
 
 
 def attempt_in_words(attempt: Attempt) -> str:
     """What was called, what came back, what follows: `IdentityCreated to team-a/hook: 503 in 41 ms; again in 5 s`."""
-    outcome, decision = attempt.outcome, attempt.decision
+    outcome = attempt.outcome
     called = f"{attempt.delivery.event.type} to {attempt.route.title}"
     took = duration(outcome.duration_seconds)
     answer = f"{outcome.status} in {took}" if outcome.status else f"{outcome.reason} ({outcome.detail})"
-    what_follows = ""
-    if attempt.given_back:
-        what_follows = "; what waits, waits on"
-    elif not attempt.settled:
-        what_follows = "; will be called again: what follows could not be stored"
-    elif isinstance(decision, Retry):
-        what_follows = f"; attempt {attempt.delivery.attempt}, again in {duration(decision.wait_seconds)}"
-    elif isinstance(decision, Dead):
-        what_follows = f"; given up, now a dead letter: {decision.reason}"
-    return f"{called}: {answer}{what_follows}"
+    return f"{called}: {answer}{_what_follows(attempt)}"
+
+
+def _what_follows(attempt: Attempt) -> str:
+    match sequel(attempt), attempt.decision:
+        case Sequel.WAITS_ON, _:
+            return "; what waits, waits on"
+        case Sequel.NOT_STORED, _:
+            return "; will be called again: what follows could not be stored"
+        case Sequel.AGAIN, Retry(wait_seconds):
+            return f"; attempt {attempt.delivery.attempt}, again in {duration(wait_seconds)}"
+        case Sequel.GIVEN_UP, Dead(reason):
+            return f"; given up, now a dead letter: {reason}"
+        case _:
+            return ""
 
 
 def log_attempts() -> Callable[[Attempt], None]:
@@ -112,8 +137,8 @@ def log_attempts() -> Callable[[Attempt], None]:
 
 def _log_attempt(log: structlog.typing.FilteringBoundLogger, attempt: Attempt) -> None:
     """The URL without its query, which may hold a token."""
-    outcome, decision = attempt.outcome, attempt.decision
-    facts = {
+    outcome, decision, follows = attempt.outcome, attempt.decision, sequel(attempt)
+    facts: dict[str, object] = {
         "webhook": attempt.route.title,
         "event_type": attempt.delivery.event.type,
         "event_id": attempt.delivery.event.id,
@@ -123,13 +148,10 @@ def _log_attempt(log: structlog.typing.FilteringBoundLogger, attempt: Attempt) -
         "reason": str(outcome.reason),
         "milliseconds": round(outcome.duration_seconds * 1000, 1),
     }
-    if attempt.given_back:
-        log.info("a probe failed; what waits, waits on", **facts, detail=outcome.detail)
-    elif not attempt.settled:
-        log.warning("called, and will be called again: what follows could not be stored", **facts)
-    elif isinstance(decision, Retry):
-        log.warning("will be tried again", **facts, detail=outcome.detail, in_seconds=round(decision.wait_seconds, 1))
-    elif isinstance(decision, Dead):
-        log.error("given up, now a dead letter", **facts, detail=outcome.detail, why=decision.reason)
-    else:
-        log.info("delivered", **facts)
+    if follows in (Sequel.WAITS_ON, Sequel.AGAIN, Sequel.GIVEN_UP):
+        facts["detail"] = outcome.detail
+    if follows is Sequel.AGAIN and isinstance(decision, Retry):
+        facts["in_seconds"] = round(decision.wait_seconds, 1)
+    elif follows is Sequel.GIVEN_UP and isinstance(decision, Dead):
+        facts["why"] = decision.reason
+    log.log(follows.level, follows.message, **facts)
