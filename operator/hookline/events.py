@@ -60,6 +60,11 @@ def stamp(unix_s: float) -> str:
     return f"{_to_the_second(seconds)}.{milliseconds:03}Z"
 
 
+def stamp_to_the_second(unix_s: float) -> str:
+    """As `stamp`, without milliseconds: for people, and where a second is fine enough."""
+    return f"{_to_the_second(int(unix_s))}Z"
+
+
 @functools.lru_cache(maxsize=64)
 def _to_the_second(unix_s: int) -> str:
     # Remembered, since an event without a time gets one: 1.6 us each otherwise.

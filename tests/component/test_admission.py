@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from doubles.local import count, until
 from hookline.catalogue import EVENTS, sample_of, to_text
 from hookline.delivery.background import background
+from hookline.events import stamp
 from hookline.local.nats_server import NatsServer
 from hookline.routes import TypeRecord
 from hookline.schemas import UnknownEvent
@@ -26,6 +29,14 @@ async def test_an_event_is_stored_once_under_its_id_and_one_without_is_given_one
     first, second = [await door.store("default", EVENTS[0].name, SAMPLE, patience_seconds=5) for _ in range(2)]
     assert first.id != second.id
     assert await count(queue, names.EVENTS) == 3
+
+
+async def test_the_time_of_an_event_is_written_as_that_of_a_delivery(queue: Client) -> None:
+    door = await Admission.at(queue)
+    await door.store("default", EVENTS[0].name, SAMPLE, "one", patience_seconds=5)
+    stored = await queue.jetstream().get_msg(names.EVENTS, seq=1)
+    time = (stored.headers or {})["Hookline-Event-Time"]
+    assert time == stamp(datetime.fromisoformat(time).timestamp())
 
 
 async def test_what_refuses_a_body_is_told_from_what_its_type_only_warns_of(queue: Client) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session
 from hookline.delivery.settlement import INTERNAL_ERROR, MALFORMED
 from hookline.delivery.tunnel import ProxyCredentials
+from hookline.events import stamp_to_the_second
 from hookline.metrics import SenderMetrics
 from hookline.owner import NOBODY, Installation
 from hookline.queue_problem import QueueProblem, QueueReason
@@ -157,7 +157,7 @@ class Pod:
                 {
                     "uid": uid,
                     "kind": state.kind.value,
-                    "since": _stamp(state.since_s),
+                    "since": stamp_to_the_second(state.since_s),
                     "reason": state.reason,
                     "status": state.status,
                     "generation": state.generation,
@@ -302,7 +302,3 @@ def _problem_of(error: StreamUnavailable | StreamRefused) -> QueueProblem:
         return error.problem
     refused = isinstance(error, StreamRefused | LoginRefused)
     return QueueProblem(QueueReason.NATS_REFUSED if refused else QueueReason.NATS_UNREACHABLE, str(error))
-
-
-def _stamp(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

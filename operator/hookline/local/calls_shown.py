@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from hookline.catalogue import EVENTS
+from hookline.events import stamp
 from hookline.local.receiver import ReceivedCall
 from hookline.loglines import printable
 
@@ -37,7 +38,7 @@ def call_row(call: ReceivedCall) -> str:
 def call_line(call: ReceivedCall) -> str:
     """One plain line, without a line break at the end."""
     words = (
-        _iso(call),
+        stamp(call.at.timestamp()),
         _shown(call.event_type),
         _shown_path(call),
         _shown(call.webhook_id),
@@ -65,7 +66,7 @@ def call_record(call: ReceivedCall, details: Details = NO_DETAILS) -> dict[str, 
     if details.body:
         more["body"] = _text(call.body)
     return {
-        "time": _iso(call),
+        "time": stamp(call.at.timestamp()),
         "event": call.event_type,
         "tenant": call.tenant,
         "path": _shown_path(call),
@@ -103,7 +104,3 @@ def _attempt(call: ReceivedCall) -> str:
 
 def _verified(call: ReceivedCall) -> str:
     return f"verified by {call.verified}" if call.is_verified else f"NOT VERIFIED: {_shown(call.reason)}"
-
-
-def _iso(call: ReceivedCall) -> str:
-    return call.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from hookline.acceptance import accept_dispatchers, accept_types, schema_problems
 from hookline.dispatcher import Dispatcher
+from hookline.events import stamp_to_the_second
 from hookline.eventtype import EventType
 from hookline.explain import quoted
 from hookline.local.manifests import Document, Unreadable, text
@@ -410,13 +410,9 @@ def _public_keys(keys: Keys, now_s: float) -> list[str]:
     """For receivers that verify with a public key: which one, and until when the one before."""
     return [
         f"receivers verify v1a signatures with {each.text}"
-        + ("" if each.until_s is None else f", the key before, until {_stamp(each.until_s)}")
+        + ("" if each.until_s is None else f", the key before, until {stamp_to_the_second(each.until_s)}")
         for each in keys.public_keys_at(now_s)
     ]
-
-
-def _stamp(unix_s: int) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _field_in(message: str) -> FieldPath:

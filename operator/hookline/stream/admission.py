@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Self
 
 from nats.aio.client import Client
 
-from hookline.events import Event
+from hookline.events import Event, stamp
 from hookline.schemas import BodyProblem, Catalogue
 from hookline.stream.connection import QueueUnusable, StreamUnavailable
 from hookline.stream.publish import Publisher, publish_event
@@ -81,8 +81,7 @@ class Admission:
         Raises StreamUnavailable after `patience_seconds`, StreamRefused at once.
         """
         event_id = event_id or f"evt_{uuid.uuid4().hex}"
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = Event(event_id, tenant, event_type, now, body)
+        event = Event(event_id, tenant, event_type, stamp(time.time()), body)
         return Admitted(event_id, await publish_event(self._publisher, event, patience_seconds=patience_seconds))
 
 

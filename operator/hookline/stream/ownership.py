@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hookline import owner
+from hookline.events import stamp_to_the_second
 from hookline.owner import Installation, Mark, NotTheOwner
 from hookline.stream import names
 from hookline.stream.api import NOT_FOUND, api, request
@@ -89,7 +90,7 @@ class Ownership:
 
     def _claimed(self, there: Mark | None) -> Mark:
         try:
-            return owner.claimed(there, self._me, datetime.now(UTC).isoformat(timespec="seconds"))
+            return owner.claimed(there, self._me, stamp_to_the_second(time.time()))
         except NotTheOwner as refused:
             raise QueueUnusable(refused.problem) from None
 
