@@ -37,7 +37,11 @@ BEGINS_BELOW = "Runner.run (asyncio/runners.py)"
 """The frames up to here are the same in every stack."""
 
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "HTTP and TLS": ("aiohttp/", "ssl.py", *(f"hookline/delivery/{name}.py" for name in ("transport", "wall", "tls"))),
+    "HTTP and TLS": (
+        "aiohttp/",
+        "ssl.py",
+        *(f"hookline/delivery/{name}.py" for name in ("transport", "pool", "target", "answers", "wall", "tls")),
+    ),
     "messages of NATS": ("nats/", "hookline/stream/"),
     "the log of calls": ("structlog/", "hookline/telemetry.py", "_log_attempt (hookline/cli/run.py)", "json/"),
     "metrics": ("prometheus_client/", "hookline/metrics.py"),

@@ -1,7 +1,7 @@
 """Which addresses and ports a sender may call, and through which proxy.
 
 Decides for one address at a time whether a policy allows it, and reads the policy's texts and the addresses that hide
-in host names. It never resolves a name and never opens a connection: delivery/transport.py asks here for every DNS
+in host names. It never resolves a name and never opens a connection: delivery/pool.py asks here for every DNS
 answer and again for every socket.
 
 The tables follow the IANA registries of special-purpose IPv4 and IPv6 addresses (RFC 6890 and successors) rather than

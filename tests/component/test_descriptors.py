@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from doubles.raw_receiver import OK, Line, RawReceiver
-from hookline.delivery import transport
+from hookline.delivery import pool
 from hookline.delivery.attempt import Caller
 from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.descriptors import raised_limit
@@ -36,7 +36,7 @@ def tls(ca: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture
 async def caller(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Caller]:
     """Of a sender that may have 20 files open."""
-    monkeypatch.setattr(transport, "raised_limit", lambda: 20)
+    monkeypatch.setattr(pool, "raised_limit", lambda: 20)
     caller = Caller(lambda: LOCAL)
     yield caller
     await caller.aclose()

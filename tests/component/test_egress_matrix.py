@@ -151,7 +151,7 @@ async def receiver_everywhere(ca: trustme.CA) -> AsyncIterator[RawReceiver]:
 async def test_a_name_that_changes_its_mind_is_refused_at_once(
     names: NameServer, ca: trustme.CA, trust: TlsMaterial, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookline.delivery.transport.DNS_CACHE_SECONDS", 0)
+    monkeypatch.setattr("hookline.delivery.pool.DNS_CACHE_SECONDS", 0)
     async with (
         receiver_everywhere(ca) as receiver,
         caller_with(policy_of(["127.0.0.2"], DEFAULT_PORTS), names) as caller,

@@ -20,7 +20,7 @@ from doubles.raw_receiver import OK, Line, RawReceiver, answering
 from hookline.delivery.answers import MAX_BODY_BYTES_KEPT
 from hookline.delivery.attempt import Caller
 from hookline.delivery.call import Call, TlsMaterial
-from hookline.delivery.transport import _Answers
+from hookline.delivery.pool import ReceivingEnd
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 
@@ -322,13 +322,13 @@ def test_a_connection_with_an_unread_request_ends_with_its_call(
 
     async def call_once() -> Outcome:
         ended = asyncio.Event()
-        lose = _Answers.connection_lost
+        lose = ReceivingEnd.connection_lost
 
-        def note(self: _Answers, error: BaseException | None) -> None:
+        def note(self: ReceivingEnd, error: BaseException | None) -> None:
             ended.set()
             lose(self, error)
 
-        monkeypatch.setattr(_Answers, "connection_lost", note)
+        monkeypatch.setattr(ReceivingEnd, "connection_lost", note)
         caller = Caller(lambda: LOCAL)
         async with RawReceiver(tls, script) as receiver:
             outcome = await caller.call(call_to(receiver.port, trust, timeout_seconds=1, body=b"x" * 16 * MIB))

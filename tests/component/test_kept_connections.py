@@ -15,7 +15,7 @@ from aiohttp.connector import AddrInfoType
 from doubles.raw_receiver import OK, Line, RawReceiver
 from hookline.delivery.attempt import Caller
 from hookline.delivery.call import Call, TlsMaterial
-from hookline.delivery.transport import _Connector
+from hookline.delivery.pool import Pool
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Outcome, Reason
 
@@ -162,9 +162,9 @@ async def test_a_kept_connection_that_is_not_used_again_leaves_one_try_to_a_new_
 ) -> None:
     lines: list[Line] = []
     opened = 0
-    open_socket = _Connector._open_socket
+    open_socket = Pool._open_socket
 
-    def count(self: _Connector, addr_info: AddrInfoType) -> socket.socket:
+    def count(self: Pool, addr_info: AddrInfoType) -> socket.socket:
         nonlocal opened
         opened += 1
         return open_socket(self, addr_info)
@@ -175,7 +175,7 @@ async def test_a_kept_connection_that_is_not_used_again_leaves_one_try_to_a_new_
         await line.say(OK)
         await line.gone()
 
-    monkeypatch.setattr(_Connector, "_open_socket", count)
+    monkeypatch.setattr(Pool, "_open_socket", count)
     async with RawReceiver(tls, script) as receiver:
         await caller.call(call_to(receiver.port, trust))
         receiver.stop_listening()

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hookline.delivery.progress import InvalidCallError
-from hookline.delivery.transport import target_of
+from hookline.delivery.target import target_of
 from hookline.egress import EgressPolicy, literal_address, parse_cidrs, parse_ports, parse_proxy
 from hookline.retry import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 from hookline.url import url_problem

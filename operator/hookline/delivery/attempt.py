@@ -23,8 +23,9 @@ from hookline.delivery.answers import BadAnswerError
 from hookline.delivery.call import Call, TlsMaterial
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress
+from hookline.delivery.target import target_of
 from hookline.delivery.tls import TlsContexts
-from hookline.delivery.transport import AiohttpTransport, Answer, Post, target_of
+from hookline.delivery.transport import AiohttpTransport, Answer, Post
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.wall import EgressRefusedError
 from hookline.egress import EgressPolicy

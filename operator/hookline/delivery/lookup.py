@@ -1,6 +1,6 @@
 """The addresses of names, from the name servers of this machine.
 
-Decides how names are looked up, in which order, and how long that may take; it judges no address: delivery/transport.py
+Decides how names are looked up, in which order, and how long that may take; it judges no address: delivery/pool.py
 does. Lookups run on c-ares inside the event loop and not on `getaddrinfo` in threads: a name whose servers hang would
 hold a thread for as long as the system's resolver tries (10 s and more), and a few dozen of them would stop every other
 lookup.

@@ -1,4 +1,4 @@
-"""What is known of a call while it runs. Decides nothing: transport, tls and wall write it, attempt reads it."""
+"""What is known of a call while it runs. Decides nothing: pool, transport, tunnel, tls write it; attempt reads it."""
 
 from __future__ import annotations
 

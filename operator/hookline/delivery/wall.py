@@ -1,7 +1,8 @@
 """The egress policy in force, asked for every address: of names that were looked up, of sockets, of kept connections.
 
 Decides when a policy is taken up, and that one refused record refuses a name. What a policy allows is decided in
-egress; connections are made by delivery/transport, which asks here at each of its doors.
+egress; connections are made by delivery/pool. It and
+delivery/transport ask here.
 """
 
 from __future__ import annotations
