@@ -28,7 +28,7 @@ async def test_a_change_that_a_full_disk_kept_out_is_taken_once_there_is_room(
     monkeypatch.setattr(run, "LOOK_SECONDS", 0.01)
     files, book = tmp_path / "types.json", tmp_path / "data" / "routebook"
     book.mkdir(parents=True)
-    in_the_way = (book / TYPES_FILE).with_suffix(".part")
+    in_the_way = book / f".{TYPES_FILE}.new"
     in_the_way.mkdir()
     files.write_text(json.dumps(EVENT_TYPE))
     hookline = LocalHookline(Manifests([files]), tmp_path / "data")

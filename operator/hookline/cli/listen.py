@@ -15,7 +15,6 @@ import json
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +28,7 @@ from hookline import catalogue
 from hookline.cli.common import default_state, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.headers import header_value_problem
-from hookline.local import samples
+from hookline.local import private_files, samples
 from hookline.local.calls_shown import NO_DETAILS, Details, call_details, call_line, call_record
 from hookline.local.forward import Forwarder
 from hookline.local.receiver import ALWAYS_OK, HOST, Answer, ReceivedCall, Receiver, parse_answer
@@ -241,7 +240,7 @@ class _Offer:
         if self.on_stdout:
             _hand_over(text)
             return [*notes, "The manifests that reach it are on standard output"]
-        _write_private(Path(self.target), text)
+        _write(Path(self.target), text)
         command = f"hookline run {shlex.quote(self.target)} --allow-cidr 127.0.0.0/8"
         return [*notes, f"Wrote the manifests that reach it; use them with: {command}"]
 
@@ -340,17 +339,11 @@ def _check_target(target: str) -> None:
         raise WrongInput(f"--manifests {target}: exists and was not written by hookline listen; choose another file")
 
 
-def _write_private(path: Path, text: str) -> None:
-    """Replace the file in one step, so that `hookline run` never reads half of it; mode 0600."""
-    temporary = None
+def _write(path: Path, text: str) -> None:
+    """In one step, so that `hookline run` never reads half of it."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
+        private_files.write(path, text.encode())
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise NotAchieved(f"--manifests {path}: cannot be written: {error.strerror}") from None
 
 

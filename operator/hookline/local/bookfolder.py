@@ -6,10 +6,10 @@ Decides the order of writing and which files no longer belong. Never decides wha
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 from hookline.bookfiles import BookError, decode_keys, decode_shard, encode, is_secret, keys_file, routes_file
+from hookline.local import private_files
 from hookline.routes import BOOK_FILE, BOOK_SHARDS, Book, Keys, Route, index_file
 
 
@@ -19,7 +19,8 @@ def write(book: Book, folder: Path) -> int:
     files = encode(book)
     changed = [name for name in sorted(files, key=_turn) if _differs(folder / name, files[name])]
     for name in changed:
-        _replace(folder / name, files[name], private=is_secret(name))
+        mode = private_files.PRIVATE if is_secret(name) else private_files.FOR_ALL
+        private_files.write(folder / name, files[name], mode=mode)
     for path in folder.glob("*.json"):
         if path.name not in files:
             path.unlink()
@@ -61,11 +62,3 @@ def _differs(path: Path, content: bytes) -> bool:
         return path.read_bytes() != content
     except FileNotFoundError:
         return True
-
-
-def _replace(path: Path, content: bytes, *, private: bool) -> None:
-    part = path.with_suffix(".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    part.replace(path)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import structlog
 
-from hookline.local.private_files import write_private
+from hookline.local import private_files
 from hookline.local.server_health import Pauses, monitor_of, refuses_writes
 from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
 from hookline.tasks import Deadline
@@ -219,7 +219,7 @@ class NatsServer:
         """Only what differs: on a full disk the file that there is stays whole."""
         try:
             if not path.exists() or path.read_text(errors="replace") != text:
-                write_private(path, text.encode())
+                private_files.write(path, text.encode())
         except OSError as error:
             raise NatsServerError(f"{path} cannot be written: {error.strerror or type(error).__name__}") from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trustme
 
-from hookline.local.private_files import write_private
+from hookline.local import private_files
 from hookline.local.receiver import new_secret
 
 
@@ -30,10 +30,10 @@ def kept_in(folder: Path) -> Kept:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (certificate.exists() and key.exists()):
             made = trustme.CA(organization_name="Hookline listen")
-            write_private(key, made.private_key_pem.bytes())
-            write_private(certificate, made.cert_pem.bytes())
+            private_files.write(key, made.private_key_pem.bytes())
+            private_files.write(certificate, made.cert_pem.bytes())
         if not secret.exists():
-            write_private(secret, new_secret().encode())
+            private_files.write(secret, new_secret().encode())
         ca = trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
         return Kept(ca, secret.read_text(encoding="ascii").strip())
     except OSError as error:

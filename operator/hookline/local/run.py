@@ -20,7 +20,7 @@ import structlog
 from hookline.delivery.background import background
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
-from hookline.local import bookfolder, desk
+from hookline.local import bookfolder, desk, private_files
 from hookline.local.desk import Finding, Key, Known
 from hookline.local.manifests import Document, Unreadable, files_in, read
 from hookline.local.nats_server import NatsServer
@@ -214,7 +214,7 @@ def installation_of(data: Path, take_over_from: str = "") -> Installation:
         id_ = ""
     if not id_:
         id_ = secrets.token_hex(8)
-        file.write_text(f"{id_}\n", encoding="ascii")
+        private_files.write(file, f"{id_}\n".encode("ascii"))
     return Installation(id_, f"hookline run on {socket.gethostname()}", take_over_from)
 
 
