@@ -40,7 +40,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "HTTP and TLS": (
         "aiohttp/",
         "ssl.py",
-        *(f"hookline/delivery/{name}.py" for name in ("transport", "pool", "target", "answers", "wall", "tls")),
+        *(f"hookline/delivery/{name}.py" for name in ("transport", "pool", "target", "answers", "egress_guard", "tls")),
     ),
     "messages of NATS": ("nats/", "hookline/stream/"),
     "the log of calls": ("structlog/", "hookline/telemetry.py", "_log_attempt (hookline/cli/run.py)", "json/"),
@@ -48,7 +48,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "signatures": ("hookline/signing.py", "hmac.py"),
     "lanes, breaker and shares": tuple(
         f"hookline/delivery/{name}.py"
-        for name in ("lanes", "breaker", "endpoints", "shares", "parking", "parking_plan", "settled")
+        for name in ("lanes", "breaker", "endpoints", "shares", "parking", "parking_plan", "recently_acked")
     ),
     "fan-out": ("hookline/delivery/fanout.py",),
     "a delivery and its route": ("hookline/delivery/", "hookline/"),

@@ -1068,8 +1068,8 @@ async def test_a_name_is_refused_when_any_of_its_records_is(
 async def test_a_socket_is_refused_even_when_the_lookup_let_it_pass(
     tls: ssl.SSLContext, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last wall alone: a lookup without the check stands for any way around it."""
-    monkeypatch.setattr("hookline.delivery.wall.CheckedResolver.resolve", Names.resolve)
+    """The last check alone: a lookup without the check stands for any way around it."""
+    monkeypatch.setattr("hookline.delivery.egress_guard.CheckedResolver.resolve", Names.resolve)
     monkeypatch.setitem(NAMES, "receiver.test", ["127.0.0.1", "127.0.0.2"])
     caller = Caller(EgressPolicy)
     async with RawReceiver(tls) as receiver:

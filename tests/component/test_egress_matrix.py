@@ -66,7 +66,7 @@ async def listener() -> AsyncIterator[Listener]:
 
 @pytest.fixture
 async def names(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NameServer]:
-    # AAAA records are asked for even where the machine has no IPv6: the wall must not depend on that.
+    # AAAA records are asked for even where the machine has no IPv6: the policy must not depend on that.
     monkeypatch.setattr(lookup, "has_ipv6", lambda: True)
     async with NameServer(TABLE) as server:
         yield server

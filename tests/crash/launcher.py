@@ -22,9 +22,9 @@ def main() -> None:
     from hookline.stream import streams
 
     streams.ACK_WAIT_SECONDS = float(os.environ[ACK_WAIT])
-    from hookline.delivery import absence, breaker
+    from hookline.delivery import breaker, deleted_webhooks
 
-    absence.GONE_SECONDS = float(os.environ[GONE])
+    deleted_webhooks.GONE_SECONDS = float(os.environ[GONE])
     breaker.PROBE_SECONDS, breaker.LONGEST_PROBE_SECONDS = 0.5, 1.0
     from hookline.cli.main import main as hookline
 

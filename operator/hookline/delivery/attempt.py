@@ -21,13 +21,13 @@ import aiohttp
 
 from hookline.delivery.answers import BadAnswerError
 from hookline.delivery.call import Call, TlsMaterial
+from hookline.delivery.egress_guard import EgressRefusedError
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.progress import InvalidCallError, Phase, Progress
 from hookline.delivery.target import target_of
 from hookline.delivery.tls import TlsContexts
 from hookline.delivery.transport import AiohttpTransport, Answer, Post
 from hookline.delivery.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
-from hookline.delivery.wall import EgressRefusedError
 from hookline.egress import EgressPolicy
 from hookline.retry import Outcome, Reason, parse_retry_after
 from hookline.tasks import Deadline

@@ -15,8 +15,8 @@ import structlog
 
 from hookline.delivery.delivery import Delivery, event_of
 from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.recently_acked import RecentlyAcked
 from hookline.delivery.routebook import RouteBook
-from hookline.delivery.settled import Settled
 from hookline.delivery.settlement import Settlement
 from hookline.events import Event
 from hookline.metrics import SenderMetrics
@@ -66,8 +66,9 @@ class Fanout:
         self._books = books
         self._endpoints = endpoints
         self._metrics = metrics
-        self._stored = Settled()
-        """By uid of a Webhook and sequence of an event: deliveries of events of which others could not be stored."""
+        self._stored = RecentlyAcked()
+        """By uid of a Webhook and sequence of an event: deliveries that NATS acked, of events with others that it did
+        not store."""
         self._anchor = Anchor(publisher)
 
     async def handle(self, taken: Taken) -> None:

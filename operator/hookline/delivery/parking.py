@@ -16,8 +16,8 @@ import structlog
 
 from hookline.delivery import breaker, parking_plan
 from hookline.delivery import delivery as deliveries
-from hookline.delivery.absence import QUESTIONS, Absences
 from hookline.delivery.breaker import SLOW
+from hookline.delivery.deleted_webhooks import QUESTIONS, DeletedWebhooks
 from hookline.delivery.delivery import Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.parking_plan import Parked, Serving, Step, Task
@@ -86,8 +86,8 @@ class Parking:
         self._clock = clock
         self._ask_seconds = gone_seconds / QUESTIONS
         self._ask_at_s = 0.0
-        self._absences = Absences()
-        self._peers = Peers(client, knows=self._knows, on_known=self._absences.known)
+        self._deleted = DeletedWebhooks()
+        self._peers = Peers(client, knows=self._knows, on_known=self._deleted.known)
         self._stored = Shelves(client)
         self._served: dict[str, _Served] = {}
         self._expiries: dict[str, tuple[str, float]] = {}
@@ -125,7 +125,7 @@ class Parking:
             try:
                 await self._look()
             except StreamUnavailable as error:
-                self._absences.forget()
+                self._deleted.forget()
                 log.debug("cannot look at parked deliveries", problem=str(error))
             await within(self._wake, min(POLL_SECONDS, self._ask_seconds))
 
@@ -194,7 +194,7 @@ class Parking:
         return self._spent(taken, route)
 
     def _is_gone(self, uid: str, route: Route | None) -> bool:
-        return route is None and self._absences.gone(uid)
+        return route is None and self._deleted.gone(uid)
 
     def _spent(self, taken: Taken, route: Route | None) -> str:
         parked_s, event_s = taken.stored_s, deliveries.stored_s(taken.headers) or taken.stored_s
@@ -250,7 +250,7 @@ class Parking:
         for uid in states:
             route = book.route(uid)
             if route is None:
-                if self._absences.gone(uid):
+                if self._deleted.gone(uid):
                     self._endpoints.forget(uid)
                 continue
             self._endpoints.forget_void(route, now_s)
@@ -318,7 +318,7 @@ class Parking:
             return
         self._ask_at_s = now_s + self._ask_seconds
         await self._peers.ask(unknown)
-        self._absences.ask(unknown)
+        self._deleted.ask(unknown)
 
     def _knows(self, uid: str) -> bool:
         book = self._books.current

@@ -17,9 +17,9 @@ from typing import Any
 import structlog
 
 from hookline.collector import collect_seldom
-from hookline.delivery.absence import GONE_SECONDS
 from hookline.delivery.background import background
 from hookline.delivery.breaker import PARKED_EXPIRED, PROBE_SECONDS, SCHEDULE_SPENT, Kind, State
+from hookline.delivery.deleted_webhooks import GONE_SECONDS
 from hookline.delivery.delivery import UNKNOWN_FORMAT, WEBHOOK_GONE
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.routebook import RouteBook, webhooks_in

@@ -25,12 +25,12 @@ from aiohttp.connector import AddrInfoType, Connection
 
 from hookline.delivery.answers import BadAnswerError, Reading
 from hookline.delivery.descriptors import raised_limit
+from hookline.delivery.egress_guard import CheckedResolver, EgressGuard, EgressRefusedError
 from hookline.delivery.lookup import Lookup
 from hookline.delivery.progress import Phase, current_call
 from hookline.delivery.target import Target
 from hookline.delivery.tls import TlsContext
 from hookline.delivery.tunnel import ProxyCredentials, Tunnels
-from hookline.delivery.wall import CheckedResolver, EgressRefusedError, Wall
 from hookline.egress import Proxy
 from hookline.private_parts import require
 
@@ -120,11 +120,11 @@ class ReceivingEnd(ResponseHandler):
 class Pool(aiohttp.TCPConnector):
     """aiohttp's pool, with the policy asked for each new socket, and for a kept connection about to be used again."""
 
-    def __init__(self, wall: Wall, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
-        self._wall = wall
+    def __init__(self, guard: EgressGuard, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
+        self._guard = guard
         self._tunnels = Tunnels(lookup, proxy_credentials)
         super().__init__(
-            resolver=CheckedResolver(wall, lookup),
+            resolver=CheckedResolver(guard, lookup),
             socket_factory=self._open_socket,
             limit=0,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -177,7 +177,7 @@ class Pool(aiohttp.TCPConnector):
         if protocol.should_close or not _is_silent(protocol.transport):
             # What it said while it lay in the pool would pass for the answer to this call. Or it has ended.
             return False
-        return protocol.proxy == self._wall.proxy and self._wall.refusal(protocol.address) is None
+        return protocol.proxy == self._guard.proxy and self._guard.refusal(protocol.address) is None
 
     def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = addr_info
@@ -187,7 +187,7 @@ class Pool(aiohttp.TCPConnector):
 
     def _check(self, address: str) -> None:
         progress = current_call.get()
-        progress.refusal = self._wall.refusal(address)
+        progress.refusal = self._guard.refusal(address)
         if progress.refusal is not None:
             raise EgressRefusedError(progress.refusal)
 
@@ -201,7 +201,7 @@ class Pool(aiohttp.TCPConnector):
         **kwargs: Any,
     ) -> tuple[asyncio.Transport, ResponseHandler]:
         """A connection to one of the addresses, with TLS; through the proxy if there is one."""
-        proxy = self._wall.proxy
+        proxy = self._guard.proxy
         if proxy is None:
             return await super()._wrap_create_connection(
                 *args, addr_infos=addr_infos, req=req, timeout=timeout, client_error=client_error, **kwargs

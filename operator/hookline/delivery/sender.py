@@ -23,8 +23,8 @@ from hookline.delivery.call import call_of
 from hookline.delivery.delivery import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lanes import Lanes, Terms
+from hookline.delivery.recently_acked import MessageKey
 from hookline.delivery.routebook import RouteBook
-from hookline.delivery.settled import MessageKey
 from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.delivery.shares import Members
 from hookline.events import stamp

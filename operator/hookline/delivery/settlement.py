@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from hookline.delivery import delivery as deliveries
-from hookline.delivery.settled import Settled
+from hookline.delivery.recently_acked import RecentlyAcked
 from hookline.events import stamp
 from hookline.metrics import SenderMetrics
 from hookline.stream.clock import ServerClock
@@ -40,11 +40,11 @@ class Settlement:
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
-        self._settled = Settled()
+        self._acked = RecentlyAcked()
 
     def knows(self, taken: Taken) -> bool:
         """Whether a message was settled here before: its ack was lost, and it is to be acked again."""
-        return self._settled.has((taken.consumer, taken.seq), taken.stored_ns)
+        return self._acked.has((taken.consumer, taken.seq), taken.stored_ns)
 
     async def settle(self, taken: Taken, storing: Coroutine[Any, Any, object] | None = None) -> bool:
         """Store what follows, then ack. False when it could not be stored: left unacked, the message comes back."""
@@ -54,7 +54,7 @@ class Settlement:
         except (StreamUnavailable, StreamRefused) as error:
             log.warning("a message will be repeated", consumer=taken.consumer, seq=taken.seq, problem=str(error))
             return False
-        self._settled.add((taken.consumer, taken.seq), taken.stored_ns)
+        self._acked.add((taken.consumer, taken.seq), taken.stored_ns)
         await taken.ack()
         return True
 

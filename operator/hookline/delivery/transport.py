@@ -17,13 +17,13 @@ import aiohttp
 from aiohttp.connector import Connection
 
 from hookline.delivery.answers import BadAnswerError, Reading
+from hookline.delivery.egress_guard import EgressGuard, EgressRefusedError
 from hookline.delivery.lookup import Lookup, NameServers
 from hookline.delivery.pool import Pool, ReceivingEnd, pool_key
 from hookline.delivery.progress import Phase, Progress, current_call
 from hookline.delivery.target import Target
 from hookline.delivery.tls import TlsContext
 from hookline.delivery.tunnel import ProxyCredentials
-from hookline.delivery.wall import EgressRefusedError, Wall
 from hookline.egress import EgressPolicy
 
 MOST_UNACKNOWLEDGED_SECONDS = 5.0
@@ -63,9 +63,9 @@ class AiohttpTransport:
         lookup: Lookup | None = None,
         proxy_credentials: ProxyCredentials | None = None,
     ) -> None:
-        self._wall = Wall(policy)
+        self._guard = EgressGuard(policy)
         self._lookup = lookup or NameServers()
-        self._pool = Pool(self._wall, self._lookup, proxy_credentials or ProxyCredentials())
+        self._pool = Pool(self._guard, self._lookup, proxy_credentials or ProxyCredentials())
 
     async def send(self, post: Post) -> Answer:
         """The answer to `post`, its body still unread.
@@ -76,9 +76,9 @@ class AiohttpTransport:
         endpoint because of an idle connection. RFC 9112, 9.3.1, and for 408 RFC 9110, 15.5.9.
         """
         progress, target = post.progress, post.target
-        if self._wall.refresh():
+        if self._guard.refresh():
             self._pool.clear_dns_cache()
-        refusal = self._wall.refusal_of(target.literal_text, target.port)
+        refusal = self._guard.refusal_of(target.literal_text, target.port)
         if refusal is not None:
             raise EgressRefusedError(refusal)
         current_call.set(progress)

@@ -10,9 +10,9 @@ KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well
 KV_INSTALLATION whose all of these are, see stream/ownership
 
-No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks (delivery/absence),
-hookline.here, by which they count one another (delivery/shares), and hookline.audience, by which whoever publishes asks
-a sender for how many Webhooks an event is (stream/audience).
+No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks
+(delivery/deleted_webhooks), hookline.here, by which they count one another (delivery/shares), and hookline.audience, by
+which whoever publishes asks a sender for how many Webhooks an event is (stream/audience).
 """
 
 from __future__ import annotations

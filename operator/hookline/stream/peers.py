@@ -1,6 +1,6 @@
 """What senders say to one another: which Webhooks they know, and that they are here. Nothing of it is stored.
 
-Decides nothing: what a question without an answer means is decided in delivery/absence, who counts as here in
+Decides nothing: what a question without an answer means is decided in delivery/deleted_webhooks, who counts as here in
 delivery/shares.
 """
 

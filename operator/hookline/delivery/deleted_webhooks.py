@@ -16,7 +16,7 @@ QUESTIONS = 12
 """Asked in that time."""
 
 
-class Absences:
+class DeletedWebhooks:
     """Webhooks that are unknown here and have deliveries that wait, with the questions that nobody answered."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Which messages this sender settled lately: one that comes again is acked again, and nothing else is done. Pure.
+"""Which messages this sender acked lately: one that comes again is acked again, and nothing else is done. Pure.
 
 A server that crashes forgets the acks of its last 100 ms, and a connection that breaks loses those on their way. The
-message then comes again, although what follows from it is stored. Whoever settled it knows better than to repeat it.
+message then comes again, although what follows from it is stored. Whoever acked it knows better than to repeat it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ MessageKey = tuple[str, int]
 """Consumer and sequence: names a message among those of all streams, until a stream is deleted and made anew."""
 
 REMEMBERED = 32_768
-"""As many as one sender settles in the ack wait at 2,000 a second; some 8 MB."""
+"""As many as one sender acks in the ack wait at 2,000 a second; some 8 MB."""
 
 
-class Settled:
-    """The last `limit` settled messages. Remembered with the time when each was stored, so that a new stream is not
-    taken for the old one: that would ack what was never called. An event's id would not do, as one that a publisher
-    gave none is named by its place."""
+class RecentlyAcked:
+    """The last `limit` messages that were acked. Remembered with the time when each was stored, so that a new stream is
+    not taken for the old one: that would ack what was never called. Event ids are not enough: an event that was
+    published without one is named after its sequence."""
 
     def __init__(self, limit: int = REMEMBERED) -> None:
         self._limit = limit

@@ -1,8 +1,7 @@
 """The egress policy in force, asked for every address: of names that were looked up, of sockets, of kept connections.
 
 Decides when a policy is taken up, and that one refused record refuses a name. What a policy allows is decided in
-egress; connections are made by delivery/pool. It and
-delivery/transport ask here.
+egress; connections are made by delivery/pool, which asks here, as delivery/transport does.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ class EgressRefusedError(PermissionError):
     """The policy does not allow an address. The message says which option would; it is safe to show."""
 
 
-class Wall:
-    """The current policy, with the addresses it has already let pass."""
+class EgressGuard:
+    """The policy in force, with the addresses and ports it has already let pass."""
 
     def __init__(self, policy: Callable[[], EgressPolicy]) -> None:
         self._read_policy = policy
@@ -79,8 +78,8 @@ class CheckedResolver(AbstractResolver):
     then is either a mistake or an attack.
     """
 
-    def __init__(self, wall: Wall, lookup: Lookup) -> None:
-        self._wall = wall
+    def __init__(self, guard: EgressGuard, lookup: Lookup) -> None:
+        self._guard = guard
         self._lookup = lookup
 
     async def resolve(
@@ -90,7 +89,7 @@ class CheckedResolver(AbstractResolver):
         if not records:
             raise socket.gaierror(socket.EAI_NONAME, "no usable address")
         for record in records:
-            refusal = self._wall.refusal(record["host"])
+            refusal = self._guard.refusal(record["host"])
             if refusal is not None:
                 raise EgressRefusedError(f"the name {host} leads to a refused address: {refusal}")
         return records
