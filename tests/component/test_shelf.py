@@ -26,6 +26,7 @@ from doubles.local import (
     write_book,
 )
 from hookline.delivery.breaker import OPENS_AFTER, Kind, State
+from hookline.delivery.lane_key import lanes_of
 from hookline.delivery.lanes import Lanes
 from hookline.delivery.sender import Attempt
 from hookline.local.nats_server import NatsServer
@@ -282,14 +283,14 @@ def _members(running: Running) -> int:
 
 def _running(running: Running, route: Route) -> int:
     assert running.pod._session is not None
-    lane = running.pod._session._sender._lanes._lanes.get(route.uid)
+    lane = running.pod._session._sender._lanes._lanes.get(lanes_of(route.uid)[0])
     return lane.running if lane else 0
 
 
 def _waits_parked(running: Running, route: Route) -> bool:
     """Whether a parked delivery waits in the lane of its Webhook."""
     assert running.pod._session is not None
-    lane = running.pod._session._sender._lanes._lanes.get(route.uid)
+    lane = running.pod._session._sender._lanes._lanes.get(lanes_of(route.uid)[0])
     return lane is not None and any(each.pinned for each in lane.waiting)
 
 
@@ -471,12 +472,13 @@ async def test_a_probe_that_waits_for_its_rate_and_is_overtaken_by_another_sende
             await publish(client, 3)
             assert running.pod._session is not None
             waiting = running.pod._session._sender._lanes._lanes
-            await until(lambda: route.uid in waiting and len(waiting[route.uid].waiting) == 1)
+            (lane,) = lanes_of(route.uid)
+            await until(lambda: lane in waiting and len(waiting[lane].waiting) == 1)
             revision = running.pod._endpoints._revisions[route.uid]
             assert revision > (written or 0)
             overtaking = failing.model_copy(update={"probes": 9, "under_way": True})
             assert await other.write(route.uid, overtaking.encoded(), revision=revision)
-            await until(lambda: not waiting[route.uid].waiting)
+            await until(lambda: not waiting[lane].waiting)
             await asyncio.sleep(2)
             consumer = await client.jetstream().consumer_info(names.PARKED, names.unpark_consumer(route.uid))
             assert consumer.delivered is not None

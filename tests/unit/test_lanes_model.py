@@ -17,7 +17,7 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lanes: Lanes[int] = Lanes(PLACES)
+        self.lanes: Lanes[str, int] = Lanes(PLACES)
         self.now_s = 0.0
         self.made = 0
         self.limits = dict.fromkeys("abc", 1)
@@ -26,7 +26,7 @@ class Model(RuleBasedStateMachine):
         self.running: dict[str, list[int]] = {"a": [], "b": [], "c": []}
 
     def terms(self, uid: str) -> Terms:
-        return Terms(uid, "t" if uid in "ab" else "u", self.limits[uid], self.rates[uid])
+        return Terms("t" if uid in "ab" else "u", self.limits[uid], self.rates[uid])
 
     def begun(self, items: list[int]) -> None:
         for item in items:
@@ -38,7 +38,7 @@ class Model(RuleBasedStateMachine):
     @rule(uid=UIDS, pinned=st.booleans())
     def offer(self, uid: str, pinned: bool) -> None:
         self.made += 1
-        if self.lanes.offer(self.terms(uid), self.made, now_s=self.now_s, pinned=pinned):
+        if self.lanes.offer(uid, self.terms(uid), self.made, now_s=self.now_s, pinned=pinned):
             assert not self.waiting[uid], "overtaken"
             self.running[uid].append(self.made)
         else:
@@ -50,7 +50,7 @@ class Model(RuleBasedStateMachine):
         if uids:
             uid = data.draw(st.sampled_from(uids))
             self.running[uid].pop()
-            self.begun(self.lanes.finished(self.terms(uid), now_s=self.now_s))
+            self.begun(self.lanes.finished(uid, self.terms(uid), now_s=self.now_s))
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -66,8 +66,9 @@ class Model(RuleBasedStateMachine):
         self.lanes.sweep(self.now_s)
         for item in self.lanes.overdue(self.now_s):
             next(each for each in self.waiting.values() if item in each).remove(item)
-        for uid in self.lanes.waiting():
-            self.lanes.change(self.terms(uid))
+        for uid, first in self.lanes.waiting():
+            assert first == self.waiting[uid][0]
+            self.lanes.change(uid, self.terms(uid))
         self.begun(self.lanes.ready(self.now_s))
         free = PLACES - sum(map(len, self.running.values()))
         held = {uid: sum(len(self.running[each]) for each in ("ab" if uid in "ab" else "c")) for uid in "abc"}

@@ -1,9 +1,10 @@
-"""Who may be called now: one lane for each Webhook, with its bounds. Decides, and does no I/O.
+"""Who may be called now: lanes in which items wait, each within the bounds of its Webhook. Decides, and does no I/O.
 
-A lane has a bound of calls at once, may have a rate, and all lanes together have a number of places. While places are
-short they go round: tenants in turn, and within a tenant its Webhooks in turn, so that neither many events of one
-Webhook nor many Webhooks of one tenant keep others from theirs. And no tenant takes all of them (`GREED`): a turn is of
-no use while all places are held by calls that take long.
+Which items share a lane is decided in lane_key: here a key only tells lanes apart. A lane has a bound of calls at once,
+may have a rate, and all lanes together have a number of places. While places are short they go round: tenants in turn,
+and within a tenant its lanes in turn, so that neither many items of one lane nor many lanes of one tenant keep others
+from theirs. And no tenant takes all of them (`GREED`): a turn is of no use while all places are held by calls that take
+long.
 
 A lane that its rate holds back is out of the turns until its next call is due, so that an end of a call costs the same
 however many of them wait.
@@ -16,13 +17,19 @@ room from anybody else.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from hookline.delivery.shares import Bucket, burst
 
+K = TypeVar("K", bound=Hashable)
+"""What tells lanes apart."""
+
 T = TypeVar("T")
+"""What waits and runs in them."""
 
 PLACES = 512
 """Calls at once of one sender, whatever the number of Webhooks."""
@@ -45,9 +52,13 @@ for less cost no second write."""
 
 
 class Terms(NamedTuple):
-    """What a lane may do. `per_second` 0 means without a rate."""
+    """What a Webhook may do. `per_second` 0 means without a rate.
 
-    uid: str
+    The tenant, the limit of calls at once and the rate are the Webhook's; what waits, and its order, is the lane's. The
+    limit and the rate are counted in the lane, which is right as long as a Webhook has one: each of several lanes would
+    have all of them for itself, so they must be counted over these before there are several.
+    """
+
     tenant: str
     limit: int
     per_second: float = 0.0
@@ -60,7 +71,8 @@ class _Waiting(NamedTuple, Generic[T]):
 
 
 @dataclass(slots=True)
-class _Lane(Generic[T]):
+class _Lane(Generic[K, T]):
+    key: K
     terms: Terms
     running: int = 0
     moved_s: float = 0.0
@@ -74,7 +86,7 @@ class _Lane(Generic[T]):
         return self.running < self.terms.limit
 
 
-class Lanes(Generic[T]):
+class Lanes(Generic[K, T]):
     """The lanes of one sender. An item that may run counts as running until `finished`."""
 
     def __init__(self, places: int = PLACES) -> None:
@@ -82,15 +94,17 @@ class Lanes(Generic[T]):
         self._running = 0
         self._taken: Counter[str] = Counter()
         """Places by the tenant that holds them."""
-        self._lanes: dict[str, _Lane[T]] = {}
-        self._turns: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+        self._lanes: dict[K, _Lane[K, T]] = {}
+        self._turns: OrderedDict[str, OrderedDict[K, None]] = OrderedDict()
         """Lanes that wait for a place alone, by tenant, each in the order of turns."""
-        self._resting: list[tuple[float, str]] = []
-        """A heap of lanes that their rate holds back, by when they are due. An entry counts while its lane says so."""
+        self._resting: list[tuple[float, int, K]] = []
+        """A heap of lanes that their rate holds back, by when they are due, then by number, since keys may have no
+        order. An entry counts while its lane says so."""
+        self._numbers = itertools.count()
 
-    def offer(self, terms: Terms, item: T, *, now_s: float, pinned: bool = False) -> bool:
+    def offer(self, key: K, terms: Terms, item: T, *, now_s: float, pinned: bool = False) -> bool:
         """Whether `item` may run at once; else it waits."""
-        lane = self._lane(terms)
+        lane = self._lane(key, terms)
         if not lane.waiting and self._may_take(lane.terms.tenant) and lane.has_room() and self._token(lane, now_s):
             self._begin(lane)
             return True
@@ -98,9 +112,9 @@ class Lanes(Generic[T]):
         self._keep_turn(lane)
         return False
 
-    def finished(self, terms: Terms, *, now_s: float) -> list[T]:
+    def finished(self, key: K, terms: Terms, *, now_s: float) -> list[T]:
         """One call of a lane ended: what may run now, of whatever lane."""
-        lane = self._lane(terms)
+        lane = self._lane(key, terms)
         lane.running -= 1
         lane.moved_s = now_s
         self._running -= 1
@@ -124,28 +138,28 @@ class Lanes(Generic[T]):
             if not self._token(lane, now_s):
                 continue
             self._turns.move_to_end(tenant)
-            turns.move_to_end(lane.terms.uid)
+            turns.move_to_end(lane.key)
             ready.append(lane.waiting.popleft().item)
             self._begin(lane)
         return ready
 
-    def waiting(self) -> list[str]:
-        """The uids of lanes in which something waits."""
-        return [uid for uid, lane in self._lanes.items() if lane.waiting]
+    def waiting(self) -> list[tuple[K, T]]:
+        """The lanes in which something waits, each with the first of it."""
+        return [(key, lane.waiting[0].item) for key, lane in self._lanes.items() if lane.waiting]
 
-    def change(self, terms: Terms) -> None:
+    def change(self, key: K, terms: Terms) -> None:
         """A lane has other terms now. What may run by them is `ready`."""
-        self._keep_turn(self._lane(terms))
+        self._keep_turn(self._lane(key, terms))
 
     def wait_seconds(self, now_s: float) -> float | None:
         """Until `ready` is worth asking for the sake of a rate; None when no lane rests."""
-        while self._resting and not self._rests(*self._resting[0]):
+        while self._resting and not self._rests(self._resting[0]):
             heapq.heappop(self._resting)
         return max(0.0, self._resting[0][0] - now_s) if self._resting else None
 
-    def wait_seconds_of(self, uid: str, now_s: float) -> float | None:
+    def wait_seconds_of(self, key: K, now_s: float) -> float | None:
         """Until its rate lets something of one lane run; None when nothing of it waits for that."""
-        lane = self._lanes.get(uid)
+        lane = self._lanes.get(key)
         if lane is None or lane.due_s is None or not lane.waiting or not lane.has_room():
             return None
         return max(0.0, lane.due_s - now_s)
@@ -155,9 +169,9 @@ class Lanes(Generic[T]):
         late = [lane for lane in self._lanes.values() if lane.waiting and self._is_late(lane, now_s)]
         return [item for lane in late for item in self._take_out(lane, keep_pinned=True)]
 
-    def evict(self, uid: str) -> list[T]:
+    def evict(self, key: K) -> list[T]:
         """Everything that waits in one lane, taken out."""
-        lane = self._lanes.get(uid)
+        lane = self._lanes.get(key)
         return self._take_out(lane, keep_pinned=False) if lane else []
 
     def clear(self) -> list[T]:
@@ -171,13 +185,15 @@ class Lanes(Generic[T]):
         self._taken = +self._taken
         if len(self._resting) > 2 * len(self._lanes):
             # Entries of rates that were changed since would stay until they are due.
-            self._resting = sorted((lane.due_s, uid) for uid, lane in self._lanes.items() if lane.due_s is not None)
+            self._resting = sorted(
+                (lane.due_s, next(self._numbers), key) for key, lane in self._lanes.items() if lane.due_s is not None
+            )
 
-    def _lane(self, terms: Terms) -> _Lane[T]:
-        lane = self._lanes.get(terms.uid)
+    def _lane(self, key: K, terms: Terms) -> _Lane[K, T]:
+        lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[terms.uid] = _Lane(terms)
-        # Of a Webhook that is no more a sender does not know the tenant. A uid never moves to another one.
+            lane = self._lanes[key] = _Lane(key, terms)
+        # Of a Webhook that is no more a sender does not know the tenant. A Webhook never moves to another one.
         tenant = lane.terms.tenant
         if terms.per_second != lane.terms.per_second:
             lane.due_s = None
@@ -187,23 +203,23 @@ class Lanes(Generic[T]):
     def _may_take(self, tenant: str) -> bool:
         return self._taken[tenant] < GREED * (self._places - self._running)
 
-    def _begin(self, lane: _Lane[T]) -> None:
+    def _begin(self, lane: _Lane[K, T]) -> None:
         lane.running += 1
         self._running += 1
         self._taken[lane.terms.tenant] += 1
         self._keep_turn(lane)
 
-    def _keep_turn(self, lane: _Lane[T]) -> None:
+    def _keep_turn(self, lane: _Lane[K, T]) -> None:
         """Have the lane wait for its turn exactly while it could use one."""
-        tenant, uid = lane.terms.tenant, lane.terms.uid
+        tenant, key = lane.terms.tenant, lane.key
         if lane.waiting and lane.has_room() and lane.due_s is None:
-            self._turns.setdefault(tenant, OrderedDict()).setdefault(uid)
+            self._turns.setdefault(tenant, OrderedDict()).setdefault(key)
         elif tenant in self._turns:
-            self._turns[tenant].pop(uid, None)
+            self._turns[tenant].pop(key, None)
             if not self._turns[tenant]:
                 del self._turns[tenant]
 
-    def _token(self, lane: _Lane[T], now_s: float) -> bool:
+    def _token(self, lane: _Lane[K, T], now_s: float) -> bool:
         """Whether its rate allows a call now, which then counts. Else the lane rests until it does."""
         rate = lane.terms.per_second
         if not rate:
@@ -215,25 +231,26 @@ class Lanes(Generic[T]):
             return True
         if lane.due_s is None:
             lane.due_s = now_s + lane.bucket.wait_seconds(rate)
-            heapq.heappush(self._resting, (lane.due_s, lane.terms.uid))
+            heapq.heappush(self._resting, (lane.due_s, next(self._numbers), lane.key))
             self._keep_turn(lane)
         return False
 
-    def _rests(self, due_s: float, uid: str) -> bool:
+    def _rests(self, entry: tuple[float, int, K]) -> bool:
         """Whether an entry of the heap still counts: its lane may have run, gone or got another rate since."""
-        lane = self._lanes.get(uid)
+        due_s, _, key = entry
+        lane = self._lanes.get(key)
         return lane is not None and lane.due_s == due_s
 
     def _wake(self, now_s: float) -> None:
         """Have lanes wait for their turn whose rate may allow a call by now."""
         while self._resting and self._resting[0][0] <= now_s:
-            due_s, uid = heapq.heappop(self._resting)
-            if self._rests(due_s, uid):
-                lane = self._lanes[uid]
+            entry = heapq.heappop(self._resting)
+            if self._rests(entry):
+                lane = self._lanes[entry[2]]
                 lane.due_s = None
                 self._keep_turn(lane)
 
-    def _is_late(self, lane: _Lane[T], now_s: float) -> bool:
+    def _is_late(self, lane: _Lane[K, T], now_s: float) -> bool:
         waiting = [each for each in lane.waiting if not each.pinned]
         if not waiting:
             return False
@@ -243,17 +260,17 @@ class Lanes(Generic[T]):
         would_wait_s = still_s * len(waiting) / max(1, lane.running)
         return now_s - since_s > PATIENCE_SECONDS or (still_s > PAUSE_SECONDS and would_wait_s > PATIENCE_SECONDS)
 
-    def _take_out(self, lane: _Lane[T], *, keep_pinned: bool) -> list[T]:
+    def _take_out(self, lane: _Lane[K, T], *, keep_pinned: bool) -> list[T]:
         out = [each.item for each in lane.waiting if not (keep_pinned and each.pinned)]
         lane.waiting = deque(each for each in lane.waiting if keep_pinned and each.pinned)
         self._keep_turn(lane)
         return out
 
-    def _forget_if_idle(self, lane: _Lane[T], now_s: float) -> None:
+    def _forget_if_idle(self, lane: _Lane[K, T], now_s: float) -> None:
         if not lane.running and not lane.waiting and (lane.bucket is None or _is_full(lane, now_s)):
-            self._lanes.pop(lane.terms.uid, None)
+            self._lanes.pop(lane.key, None)
 
 
-def _is_full(lane: _Lane[T], now_s: float) -> bool:
+def _is_full(lane: _Lane[K, T], now_s: float) -> bool:
     rate = lane.terms.per_second
     return not rate or lane.bucket is None or lane.bucket.full(rate, now_s)

@@ -22,6 +22,7 @@ from hookline.delivery.breaker import SLOW, Kind
 from hookline.delivery.call import call_of
 from hookline.delivery.delivery import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.lane_key import LaneKey, lane_of, lanes_of
 from hookline.delivery.lanes import Lanes, Terms
 from hookline.delivery.recently_acked import MessageKey
 from hookline.delivery.routebook import RouteBook
@@ -68,6 +69,7 @@ class _Job:
     taken: Taken
     place: MessageKey
     delivery: Delivery
+    lane: LaneKey
     on_probed: Callable[[], None] | None = None
     """Of a probe: to be called when it ended, also if it was not made after all."""
 
@@ -108,7 +110,7 @@ class Sender:
         self._metrics = metrics
         self._clock = clock
         self._on_attempt = on_attempt
-        self._lanes: Lanes[_Job] = Lanes()
+        self._lanes: Lanes[LaneKey, _Job] = Lanes()
         self._held: dict[MessageKey, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pacing: asyncio.TimerHandle | None = None
@@ -124,7 +126,7 @@ class Sender:
             self._pull.release(taken)
             return False
         try:
-            job = _Job(taken, place, deliveries.read(taken.subject, taken.headers, taken.body), on_probed)
+            delivery = deliveries.read(taken.subject, taken.headers, taken.body)
         except MalformedDelivery as error:
             self._spawn(self._set_apart(taken, str(error)))
             return False
@@ -134,7 +136,7 @@ class Sender:
         if self._settlement.knows(taken):
             self._spawn(self._drop(taken))
             return False
-        self._held[place] = job
+        job = self._held[place] = _Job(taken, place, delivery, lane_of(delivery), on_probed)
         self._offer(job)
         return True
 
@@ -148,15 +150,16 @@ class Sender:
         return tuple(len(job.taken.body) for job in self._held.values() if job.shelved)
 
     def shelve_waiting(self, uid: str) -> None:
-        """Put on the shelf what waits in the lane of a Webhook, if that is where it belongs now."""
+        """Put on the shelf what waits in lanes of a Webhook, if that is where it belongs now."""
         route = self._route_of(uid)
         if not self._endpoints.why_shelved(route):
             return
-        for job in self._lanes.evict(uid):
-            if job.shelved and self._endpoints.may_call(route):
-                self._offer(job)
-            else:
-                self._spawn(self._set_aside(job, route))
+        for lane in lanes_of(uid):
+            for job in self._lanes.evict(lane):
+                if job.shelved and self._endpoints.may_call(route):
+                    self._offer(job)
+                else:
+                    self._spawn(self._set_aside(job, route))
 
     async def keep_alive(self) -> None:
         """Tell the queue that we still work on what we hold, and shelve what waits in lanes that do not move."""
@@ -174,10 +177,10 @@ class Sender:
 
     def _take_up_changes(self) -> None:
         """A changed Webhook, or a sender that left, may let run what waits: nothing else of its lane need ever end."""
-        for uid in self._lanes.waiting():
-            route = self._route_of(uid)
+        for lane, first in self._lanes.waiting():
+            route = self._route(first)
             if route is not None:
-                self._lanes.change(self._terms(route))
+                self._lanes.change(lane, self._terms(route))
         self._run_ready()
 
     async def drain(self, grace_seconds: float) -> None:
@@ -196,10 +199,10 @@ class Sender:
             self._spawn(self._set_aside(job, route))
             return
         now_s = time.monotonic()
-        if self._lanes.offer(self._terms(route), job, now_s=now_s, pinned=job.shelved):
+        if self._lanes.offer(job.lane, self._terms(route), job, now_s=now_s, pinned=job.shelved):
             self._spawn(self._run(job))
         elif route.per_second:
-            self._pace(self._lanes.wait_seconds_of(route.uid, now_s))
+            self._pace(self._lanes.wait_seconds_of(job.lane, now_s))
 
     def _is_next(self, job: _Job, route: Route) -> bool:
         """Whether the job is to be called: from its shard only while nothing of its Webhook is on the shelf."""
@@ -216,7 +219,7 @@ class Sender:
     def _terms(self, route: Route) -> Terms:
         limit = self._members.share(route.max_concurrency, route.uid)
         rate = self._members.rate(route.per_second) if route.per_second else 0.0
-        return Terms(route.uid, route.namespace, limit, rate)
+        return Terms(route.namespace, limit, rate)
 
     def _pace(self, wait_s: float | None) -> None:
         """Have what waits for its rate run in time: the timer is that of the lane which waits for the shortest."""
@@ -257,12 +260,12 @@ class Sender:
 
     def _release_lane(self, job: _Job) -> None:
         route = self._route(job)
-        terms = self._terms(route) if route else Terms(job.delivery.uid, job.delivery.event.tenant, 1)
+        terms = self._terms(route) if route else Terms(job.delivery.event.tenant, 1)
         now_s = time.monotonic()
-        for ready in self._lanes.finished(terms, now_s=now_s):
+        for ready in self._lanes.finished(job.lane, terms, now_s=now_s):
             self._spawn(self._run(ready))
         if terms.per_second:
-            self._pace(self._lanes.wait_seconds_of(terms.uid, now_s))
+            self._pace(self._lanes.wait_seconds_of(job.lane, now_s))
 
     async def _attempt(self, job: _Job, route: Route) -> None:
         delivery, now_s = job.delivery, time.time()
