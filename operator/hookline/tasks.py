@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 AGAIN_SECONDS = 0.5
+
+T = TypeVar("T")
+
+_beside = ThreadPoolExecutor(1, "beside")
+"""One thread: of several, each keeps the event loop from running for 5 ms at a time."""
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]], *, again_seconds: float = AGAIN_SECONDS) -> None:
@@ -62,6 +68,11 @@ class Deadline:
         # Somebody else may have cancelled the task as well: then that counts, and not the time.
         if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+
+async def beside(work: Callable[[], T]) -> T:
+    """Do work that takes longer than others should wait for, in a thread. One piece after the other."""
+    return await asyncio.get_running_loop().run_in_executor(_beside, work)
 
 
 async def within(event: asyncio.Event, seconds: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.redaction import PART, _known, redact
+from hookline.redaction import PART, _bare, _begun, _forms, _known, _words, redact, takes_long
 
 SECRET = "tok_Zm9vYmFy/QUJD+1234567890abcdefXYZ"
 
@@ -155,3 +155,56 @@ def test_what_is_kept_to_know_the_largest_webhooks_secrets_is_bounded_by_their_l
     kept_bytes = sum(sys.getsizeof(each) for kept in _known(secrets) for each in kept)
     assert kept_bytes < 20 * sum(map(len, secrets))
     assert redact(f"you sent {secrets[22][:20]}".encode(), secrets) == b"you sent [redacted]"
+
+
+@pytest.mark.parametrize("length", [PART, PART + 1, PART + 2, PART + 3, 40])
+def test_a_part_is_known_wherever_it_begins_in_a_secret(length: int) -> None:
+    secret = "".join(random.Random(length).sample(string.ascii_lowercase + string.digits, min(length, 36)))
+    for at in range(len(secret) - PART + 1):
+        part = secret[at : at + PART]
+        assert redact(f"<{part}>".encode(), [f"-{secret}-"]) == b"<[redacted]>"
+        assert redact(f"<{part[:-1]}>".encode(), [f"-{secret}-"]) == f"<{part[:-1]}>".encode()
+
+
+PIECES = st.sampled_from(
+    [
+        "abcdefgh",
+        "Q3rtzU8i",
+        "%41",
+        "%4",
+        "&",
+        "&#65;",
+        "&amp;",
+        ";",
+        " ",
+        ",",
+        "=",
+        "\\u0041",
+        "\\n",
+        "\\x41",
+        "+",
+        "é",
+        "%C3",
+    ]
+)
+
+
+@given(st.lists(PIECES, min_size=1, max_size=8).map("".join))
+def test_a_words_spellings_are_parts_of_those_of_the_secret_that_it_stands_in(secret: str) -> None:
+    kept = _known((secret,))[1]
+    letters = {bare for word in _words(secret) for form in _forms(word) for bare in _bare(form)}
+    assert all(any(each in whole for whole in kept) for each in letters if len(each) >= PART)
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=6), max_size=6), st.text("ab", max_size=8))
+def test_the_longest_beginning_of_a_secret_at_a_cut_is_found(secrets: list[str], text: str) -> None:
+    known = sorted(each.encode() for each in secrets)
+    longest = max(
+        (n for n in range(len(text) + 1) for each in secrets if each.startswith(text[len(text) - n :])), default=0
+    )
+    assert _begun(text.encode(), known) == longest
+
+
+def test_secrets_of_many_headers_take_long_and_a_usual_one_does_not() -> None:
+    assert takes_long(["x" * 4096] * 23)
+    assert not takes_long(["whsec_" + "x" * 44, "Bearer " + "x" * 1000])

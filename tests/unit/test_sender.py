@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from doubles.books import route
+from doubles.local import until
+from hookline.delivery import delivery as deliveries
 from hookline.delivery.call import Call
 from hookline.delivery.delivery import Delivery
 from hookline.delivery.endpoints import Endpoints
@@ -26,9 +31,9 @@ EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00
 class World:
     """Books, queue and receiver of one Webhook that may be called once an hour. The receiver answers 410."""
 
-    current = SimpleNamespace(route=lambda _: ROUTE, keys=lambda uid: Keys(uid=uid))
-
-    def __init__(self) -> None:
+    def __init__(self, header: str = "") -> None:
+        keys = Keys(uid="u1", headers=(("x-key", header),))
+        self.current = SimpleNamespace(route=lambda _: ROUTE, keys=lambda _: keys)
         self.stored: list[str] = []
         self.calls = 0
 
@@ -72,3 +77,23 @@ async def test_what_waits_for_its_rate_is_parked_as_soon_as_its_endpoint_is_gone
         await asyncio.sleep(0)
     assert (world.calls, sender.held) == (1, 0)
     assert world.stored == ["hookline.dead.default.u1", *["hookline.parked.u1"] * 2]
+
+
+@pytest.mark.parametrize(("length", "here"), [(100, True), (4096, False)])
+async def test_an_answer_is_searched_for_long_secrets_without_stopping_all_calls(
+    length: int, here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    make = deliveries.dead_letter
+
+    def noting(*args: Any, **kwargs: Any) -> deliveries.Message:
+        threads.append(threading.get_ident())
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(deliveries, "dead_letter", noting)
+    world = World("k" * length)
+    me = cast(Any, world)
+    sender = Sender(me, me, Settlement(me, SenderMetrics(), me), me, me, Endpoints(), me, SenderMetrics(), me)
+    sender.take(taken(world, 1))
+    await until(lambda: world.stored == ["hookline.dead.default.u1"])
+    assert (threads == [threading.get_ident()]) is here

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 
 import pytest
 
 from hookline.delivery.background import background
-from hookline.tasks import Deadline, cancel, together
+from hookline.tasks import Deadline, beside, cancel, together
 
 
 async def deaf() -> None:
@@ -133,3 +134,16 @@ async def test_after_a_failure_no_more_work_is_begun() -> None:
     with pytest.raises(OSError, match="away"):
         await together([partial(work.do, number) for number in range(160)], at_once=16)
     assert work.begun == 32
+
+
+async def test_work_beside_the_loop_is_done_in_one_thread_and_the_loop_goes_on() -> None:
+    goes_on = threading.Event()
+    waiting = asyncio.gather(beside(lambda: goes_on.wait(10)), beside(threading.get_ident))
+    await asyncio.sleep(0)
+    goes_on.set()
+    heard, thread = await waiting
+    assert heard
+    assert thread != threading.get_ident()
+    assert await beside(threading.get_ident) == thread
+    with pytest.raises(ValueError, match="invalid literal"):
+        await beside(lambda: int("x"))

@@ -11,10 +11,11 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from hookline import retry
+from hookline import redaction, retry
 from hookline.delivery import breaker
 from hookline.delivery import delivery as deliveries
 from hookline.delivery.attempt import Caller
@@ -37,7 +38,7 @@ from hookline.stream.clock import ServerClock
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
-from hookline.tasks import cancel
+from hookline.tasks import beside, cancel
 
 log = structlog.get_logger(__name__)
 
@@ -331,7 +332,8 @@ class Sender:
     async def _store_dead(self, delivery: Delivery, reason: str, route: Route, keys: Keys, outcome: Outcome) -> None:
         # `keys` are those of the call, which the answer may repeat: the book may have others by now, or none.
         now = stamp(self._clock.now_s())
-        letter = deliveries.dead_letter(delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
+        make = partial(deliveries.dead_letter, delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
+        letter = await beside(make) if redaction.takes_long(keys.secrets()) else make()
         await self._store(letter.subject, letter.body, letter.headers, letter.once)
 
     async def _give_back(self, job: _Job) -> None:
