@@ -23,7 +23,7 @@ from hookline.stream.clock import Reading, ServerClock
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import PULL_BYTES, PullLoop, Taken
+from hookline.stream.pull import PULL_BYTES, Origin, PullLoop, Taken
 from hookline.stream.streams import Retention, Shelves, ensure, oldest_parked, open_unpark
 from hookline.stream.types import read_types, write_types
 from hookline.tasks import cancel
@@ -93,7 +93,7 @@ async def test_a_scheduled_message_comes_back_to_its_shard_with_its_headers_and_
     await pull.start()
     subject = names.delivery_subject(UID)
     shard = names.shard_consumer(int(subject.split(".")[2]))
-    pull.add(names.DELIVERIES, shard, 10)
+    pull.add(Origin.SHARD, shard, 10)
     due_s = time.time() + 1
     await Publisher(queue).store_later(UID, b"body", {"Hookline-Attempt": "2"}, at_s=due_s, once="one")
     await until(lambda: bool(taken))
@@ -110,7 +110,7 @@ async def test_the_same_schedule_stored_twice_fires_once(queue: Client) -> None:
     pull = PullLoop(queue, taken.append)
     await pull.start()
     for shard in range(names.DELIVERY_SHARDS):
-        pull.add(names.DELIVERIES, names.shard_consumer(shard), 10)
+        pull.add(Origin.SHARD, names.shard_consumer(shard), 10)
     publisher = Publisher(queue)
     for _ in range(2):
         await publisher.store_later(UID, b"same", {}, at_s=time.time() + 0.5, once="same")
@@ -127,7 +127,7 @@ async def test_no_more_is_taken_than_there_is_room_for(queue: Client) -> None:
     taken: list[Taken] = []
     pull = PullLoop(queue, taken.append)
     await pull.start()
-    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 8)
+    pull.add(Origin.EVENTS, names.FANOUT_CONSUMER, 8)
     await until(lambda: len(taken) == 8)
     await asyncio.sleep(0.3)
     assert len(taken) == 8
@@ -150,7 +150,7 @@ async def test_of_large_messages_no_more_is_taken_than_memory_has_room_for(
     taken: list[Taken] = []
     pull = PullLoop(queue, taken.append)
     await pull.start()
-    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 256)
+    pull.add(Origin.EVENTS, names.FANOUT_CONSUMER, 256)
     await until(lambda: len(taken) * len(body) >= 2 * PULL_BYTES)
     await asyncio.sleep(1.5)
     most = 4 * PULL_BYTES  # and what the pulls may bring that stood when it was reached
@@ -180,7 +180,7 @@ async def test_a_server_sends_no_more_of_large_messages_at_once_than_it_keeps_fo
 
         pull = PullLoop(client, take)
         await pull.start()
-        pull.add(names.EVENTS, names.FANOUT_CONSUMER, 256)
+        pull.add(Origin.EVENTS, names.FANOUT_CONSUMER, 256)
         await client.flush()
         time.sleep(1)  # noqa: ASYNC251  # nothing is read: what was asked for waits in buffers of the network and the server
         await until(lambda: len(taken) >= 100, seconds=10)
@@ -197,7 +197,7 @@ async def test_a_message_larger_than_a_whole_pull_is_taken_and_holds_up_none_beh
     taken: list[Taken] = []
     pull = PullLoop(queue, taken.append)
     await pull.start()
-    pull.add(names.DELIVERIES, names.shard_consumer(int(subject.split(".")[2])), 10)
+    pull.add(Origin.SHARD, names.shard_consumer(int(subject.split(".")[2])), 10)
     await until(lambda: len(taken) == 3, seconds=5)
     assert [each.body for each in taken] == bodies
     await pull.stop()
@@ -215,7 +215,7 @@ async def test_taking_goes_on_after_nats_server_was_killed(nats_server: NatsServ
     taken: list[Taken] = []
     loops.append(PullLoop(client, taken.append))
     await loops[0].start()
-    loops[0].add(names.EVENTS, names.FANOUT_CONSUMER, 100)
+    loops[0].add(Origin.EVENTS, names.FANOUT_CONSUMER, 100)
     publisher = Publisher(client)
     supervising = asyncio.create_task(nats_server.supervise())
     for round_ in range(3):
@@ -263,7 +263,7 @@ async def test_a_removed_consumer_is_reported_and_taken_from_again_once_it_is_ba
     taken: list[Taken] = []
     pull = PullLoop(queue, taken.append, on_gone=gone.append)
     await pull.start()
-    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 8)
+    pull.add(Origin.EVENTS, names.FANOUT_CONSUMER, 8)
     await queue.flush()
     await queue.jetstream().delete_consumer(names.EVENTS, names.FANOUT_CONSUMER)
     await until(lambda: gone == [names.FANOUT_CONSUMER])
@@ -288,7 +288,7 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
     taken: list[Taken] = []
     pull = PullLoop(queue, taken.append)
     await pull.start()
-    pull.add(names.PARKED, await open_unpark(queue, "a"), 10)
+    pull.add(Origin.PARKED, await open_unpark(queue, "a"), 10)
     await until(lambda: len(taken) == 2)
     assert [each.body for each in taken] == [b"1", b"2"]
     await pull.stop()
@@ -337,7 +337,7 @@ async def test_a_pull_loop_that_has_ended_is_stuck_and_one_without_a_server_is_n
     pull = PullLoop(queue, lambda _: None)
     assert pull.stuck() is None
     await pull.start()
-    pull.add(names.EVENTS, names.FANOUT_CONSUMER, 8)
+    pull.add(Origin.EVENTS, names.FANOUT_CONSUMER, 8)
     await nats_server.stop()
     await until(lambda: not queue.is_connected)
     assert pull.stuck() is None

@@ -18,7 +18,7 @@ from hookline.routes import Keys, book_of
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.pull import Origin, PullLoop, Taken
 
 WEBHOOKS = 10 * AT_ONCE
 
@@ -86,7 +86,7 @@ async def handled(publisher: Slow, *, times: int = 1, metrics: SenderMetrics | N
     event = next(books.current.routes())
     subject = f"hookline.events.{event.namespace}.{event.event}"
     reply = "$JS.ACK.EVENTS.fanout.1.7.7.1700000000000000000.0"
-    taken = Taken("fanout", subject, {}, b"{}", 7, 0, 1, cast(Any, words), reply)
+    taken = Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 7, 0, 1, cast(Any, words), reply)
     stores = cast(Publisher, publisher)
     settlement = Settlement(stores, metrics, cast(ServerClock, None))
     by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), metrics)

@@ -21,7 +21,7 @@ from hookline.events import Event
 from hookline.metrics import SenderMetrics
 from hookline.routes import Route
 from hookline.stream import names
-from hookline.stream.pull import Taken
+from hookline.stream.pull import Origin, Taken
 from hookline.tasks import cancel
 
 ROUTE = route(schedule_seconds=())
@@ -50,8 +50,8 @@ class World:
     problem = ""
 
     # Consumers
-    def add(self, stream: str, consumer: str, room: int) -> None:
-        assert stream == names.PARKED
+    def add(self, origin: Origin, consumer: str, room: int) -> None:
+        assert origin is Origin.PARKED
         self.served[consumer] = room
 
     def resize(self, consumer: str, room: int) -> None:
@@ -154,9 +154,10 @@ async def looking(world: World, parking: Parking) -> AsyncIterator[None]:
         await cancel([watching])
 
 
-def taken(world: World, seq: int, *, consumer: str = "unpark-u1") -> Taken:
-    headers = Delivery("u1", EVENT, seq).headers()
-    return Taken(consumer, "hookline.parked.u1", headers, b"{}", seq, NOW_NS, 1, cast(Any, world), "$JS.ACK.x")
+def taken(world: World, seq: int) -> Taken:
+    headers, me = Delivery("u1", EVENT, seq).headers(), cast(Any, world)
+    subject = names.parked_subject("u1")
+    return Taken(Origin.PARKED, "unpark-u1", subject, headers, b"{}", seq, NOW_NS, 1, me, "$JS.ACK.x")
 
 
 async def test_a_probe_takes_one_delivery_and_leaves_the_others() -> None:

@@ -22,7 +22,7 @@ from hookline.metrics import SenderMetrics
 from hookline.retry import Outcome, Reason
 from hookline.routes import Keys
 from hookline.stream import names
-from hookline.stream.pull import Taken
+from hookline.stream.pull import Origin, Taken
 
 ROUTE = route(schedule_seconds=(), rate_limit=(1, 3600))
 EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00.000+00:00", b"{}")
@@ -64,7 +64,8 @@ class World:
 
 def taken(world: World, seq: int) -> Taken:
     headers = Delivery("u1", EVENT, seq).headers()
-    return Taken("shard-01", names.delivery_subject("u1"), headers, b"{}", seq, 11, 1, cast(Any, world), "$JS.ACK.x")
+    subject, me = names.delivery_subject("u1"), cast(Any, world)
+    return Taken(Origin.SHARD, "shard-01", subject, headers, b"{}", seq, 11, 1, me, "$JS.ACK.x")
 
 
 async def test_what_waits_for_its_rate_is_parked_as_soon_as_its_endpoint_is_gone() -> None:

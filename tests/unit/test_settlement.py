@@ -11,7 +11,7 @@ from hookline.metrics import SenderMetrics
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import Taken
+from hookline.stream.pull import Origin, Taken
 
 
 class Clock:
@@ -42,7 +42,9 @@ def settlement_of(queue: Queue) -> Settlement:
 
 def taken(queue: Queue, *, delivered: int = 1, headers: Mapping[str, str] | None = None) -> Taken:
     subject = "hookline.deliveries.03.uid-1"
-    return Taken("shard-03", subject, headers or {}, b"body", 7, 11, delivered, cast(Any, queue), "$JS.ACK.x")
+    return Taken(
+        Origin.SHARD, "shard-03", subject, headers or {}, b"body", 7, 11, delivered, cast(Any, queue), "$JS.ACK.x"
+    )
 
 
 async def test_a_message_is_acked_after_what_follows_is_stored() -> None:

@@ -33,7 +33,7 @@ from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import Shelves, oldest_parked, open_unpark
 from hookline.tasks import together, within
 
@@ -98,10 +98,6 @@ class Parking:
     def close(self) -> None:
         """Begin nothing more: a probe that is claimed from now on would be made by nobody."""
         self._closed = True
-
-    def owns(self, taken: Taken) -> bool:
-        """Whether a message is a parked one."""
-        return names.is_unpark(taken.consumer)
 
     def lost(self, consumer: str) -> bool:
         """The queue has no such consumer any more; whether it was one of these. The next look makes it anew."""
@@ -291,7 +287,7 @@ class Parking:
         log.info("serving parked deliveries", webhook=route.title if route else uid, task=task.value, count=count)
         consumer = await open_unpark(self._client, uid)
         self._served[uid] = _Served(task, room, time.monotonic(), consumer=consumer)
-        self._pull.add(names.PARKED, consumer, room)
+        self._pull.add(Origin.PARKED, consumer, room)
 
     async def _look_at_oldest(self, book: Book, waiting: dict[str, int]) -> None:
         """Find out when what waits is to be given up. What is behind the oldest is younger."""

@@ -36,7 +36,7 @@ from hookline.routes import Keys, Route
 from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
 from hookline.tasks import beside, cancel
 
@@ -81,7 +81,7 @@ class _Job:
     @property
     def shelved(self) -> bool:
         """Whether it is from the shelf: there it stays when it is not called."""
-        return names.is_unpark(self.taken.consumer)
+        return self.taken.origin is Origin.PARKED
 
 
 class Sender:

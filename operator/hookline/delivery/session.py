@@ -39,7 +39,7 @@ from hookline.stream.inspect import held, oldest_s
 from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import FanoutPlace, Retention, ensure, fanout_place, small_events
 from hookline.stream.types import write_types
 from hookline.tasks import Deadline, cancel, unless
@@ -86,7 +86,6 @@ class Session:
         self._refuses_writes = False
         self._trouble = ""
         """What was last said of a queue that is not as it should be."""
-        self._fanout_consumer = names.fanout_consumer()
         self._place: FanoutPlace | None = None
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
         publisher = self._publisher = Publisher(client, on_missing=self._outdated.set)
@@ -216,10 +215,9 @@ class Session:
 
     def _take_everything(self) -> None:
         term = self._term
-        self._fanout_consumer = names.fanout_consumer(term)
-        self._pull.add(names.EVENTS, self._fanout_consumer, fanout.ROOM)
+        self._pull.add(Origin.EVENTS, names.fanout_consumer(term), fanout.ROOM)
         for shard in range(names.DELIVERY_SHARDS):
-            self._pull.add(names.DELIVERIES, names.shard_consumer(shard, term), sender.ROOM)
+            self._pull.add(Origin.SHARD, names.shard_consumer(shard, term), sender.ROOM)
 
     @property
     def _term(self) -> int:
@@ -227,12 +225,13 @@ class Session:
         return self._ownership.mark.term
 
     def _dispatch(self, taken: Taken) -> None:
-        if taken.consumer == self._fanout_consumer:
-            self._handle(self._fanout.handle(taken))
-        elif self._parking.owns(taken):
-            self._handle(self._parking.handle(taken))
-        else:
-            self._sender.take(taken)
+        match taken.origin:
+            case Origin.SHARD:
+                self._sender.take(taken)
+            case Origin.EVENTS:
+                self._handle(self._fanout.handle(taken))
+            case Origin.PARKED:
+                self._handle(self._parking.handle(taken))
 
     def _handle(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -140,10 +140,5 @@ def shard_filter(shard: int) -> str:
     return f"{_PREFIX}.deliveries.{shard:02}.*"
 
 
-def is_unpark(consumer: str) -> bool:
-    """Whether a consumer is one of the shelf."""
-    return consumer.startswith("unpark-")
-
-
 def unpark_consumer(uid: str) -> str:
     return f"unpark-{uid}"

@@ -14,12 +14,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from hookline.stream import names
 from hookline.stream.connection import Heard, StreamUnavailable, listen, say
 from hookline.tasks import cancel
 
@@ -39,6 +41,18 @@ EXPIRES_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 _GONE_RETRY_SECONDS = 2.0
 _STUCK_SECONDS = 30.0
+_NAK = b"-NAK"
+
+
+class Origin(Enum):
+    """Where a message was taken from; each value is the name of its stream."""
+
+    EVENTS = names.EVENTS
+    """An event, to become deliveries."""
+    SHARD = names.DELIVERIES
+    """A delivery that shares the room of its shard with others."""
+    PARKED = names.PARKED
+    """A delivery that waits by itself: it stays parked when it is not called."""
 
 
 @dataclass(eq=False, slots=True)
@@ -49,6 +63,7 @@ class Taken:
     the same each time that it is delivered, and together name it also after the stream was made anew.
     """
 
+    origin: Origin
     consumer: str
     subject: str
     headers: Mapping[str, str]
@@ -72,25 +87,20 @@ class Taken:
 
     async def ack(self) -> None:
         """Done with it. Best effort: a lost ack means one repeat."""
-        await self._answer(b"+ACK")
+        await _answer(self._client, self._reply, b"+ACK")
 
     async def give_back(self) -> None:
         """Let another one take it at once. Never with a delay: see Publisher.store_later."""
-        await self._answer(b"-NAK")
+        await _answer(self._client, self._reply, _NAK)
 
     async def working(self) -> None:
         """Still at it: starts the consumer's ack wait anew."""
-        await self._answer(b"+WPI")
-
-    async def _answer(self, word: bytes) -> None:
-        # A closed or overflowing connection loses the word, and the message is delivered again.
-        with contextlib.suppress(nats.errors.Error):
-            await say(self._client, self._reply, word)
+        await _answer(self._client, self._reply, b"+WPI")
 
 
 @dataclass(slots=True)
 class _Source:
-    stream: str
+    origin: Origin
     room: int
     """Messages that may be in our hands at once."""
     held: int = 0
@@ -148,8 +158,9 @@ class PullLoop:
             return f"the pull loop has not moved for {_STUCK_SECONDS:g} s"
         return None
 
-    def add(self, stream: str, consumer: str, room: int) -> None:
-        self._sources[consumer] = _Source(stream, room)
+    def add(self, origin: Origin, consumer: str, room: int) -> None:
+        """Take what a consumer of the origin's stream has: at most `room` messages in our hands at once."""
+        self._sources[consumer] = _Source(origin, room)
         self._pull_soon(consumer)
 
     def resize(self, consumer: str, room: int) -> None:
@@ -212,7 +223,7 @@ class PullLoop:
         source.asked += size["batch"]
         source.heard_s = time.monotonic()
         request = {**size, "expires": int(EXPIRES_SECONDS * 1e9), "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{consumer}"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.origin.value}.{consumer}"
         try:
             await self._client.publish(subject, json.dumps(request).encode(), reply=f"{self._inbox}.{consumer}")
         except nats.errors.Error:
@@ -224,7 +235,13 @@ class PullLoop:
             return
         consumer, seq, stored_ns, delivered = _place(message.reply)
         source = self._sources.get(consumer)
+        if source is None:
+            giving = asyncio.create_task(_answer(self._client, message.reply, _NAK))
+            self._giving.add(giving)
+            giving.add_done_callback(self._giving.discard)
+            return
         taken = Taken(
+            source.origin,
             consumer,
             message.subject,
             message.headers,
@@ -235,11 +252,6 @@ class PullLoop:
             self._client,
             message.reply,
         )
-        if source is None:
-            giving = asyncio.create_task(taken.give_back())
-            self._giving.add(giving)
-            giving.add_done_callback(self._giving.discard)
-            return
         source.heard_s = time.monotonic()
         source.asked = max(0, source.asked - 1)
         source.held += 1
@@ -286,6 +298,12 @@ class PullLoop:
                     source.asked, source.gone_s = 0, None
                 if source.asked == 0:
                     self._pull_soon(consumer)
+
+
+async def _answer(client: Client, reply: str, word: bytes) -> None:
+    # A closed or overflowing connection loses the word, and the message is delivered again.
+    with contextlib.suppress(nats.errors.Error):
+        await say(client, reply, word)
 
 
 def _place(reply: str) -> tuple[str, int, int, int]:
