@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import nats.errors
@@ -66,3 +67,9 @@ async def ask(client: Client, what: str, **question: object) -> dict[str, Any]:
     if "error" in said:
         raise StreamUnavailable(f"JetStream does not answer {what} ({said['error'].get('description')})")
     return said
+
+
+def place_of(info: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Of a stream, by what it says of itself: differs after whatever was stored in it or taken out of it."""
+    state = info["state"]
+    return info["created"], state["last_seq"], state["messages"]

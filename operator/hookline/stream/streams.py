@@ -25,7 +25,7 @@ from hookline.events import HEADERS_BYTES, MAX_BODY_BYTES, ROOM_BYTES, max_event
 from hookline.owner import Mark
 from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream import names
-from hookline.stream.api import api, ask
+from hookline.stream.api import api, ask, place_of
 from hookline.stream.connection import (
     QueueUnusable,
     StreamRefused,
@@ -376,7 +376,7 @@ class Shelves:
 
     async def counts(self) -> Mapping[str, int]:
         """Raises StreamUnavailable, QueueUnusable."""
-        if not self._moves and _place_of(await ask(self._client, f"STREAM.INFO.{names.PARKED}")) == self._read_at:
+        if not self._moves and place_of(await ask(self._client, f"STREAM.INFO.{names.PARKED}")) == self._read_at:
             return self._counts
         counts: dict[str, int] = {}
         read_at: tuple[object, ...] = ()
@@ -387,19 +387,13 @@ class Shelves:
                 subjects_filter=names.parked_subject("*"),
                 offset=len(counts),
             )
-            read_at = read_at or _place_of(info)
+            read_at = read_at or place_of(info)
             subjects = info["state"].get("subjects") or {}
             counts |= {names.uid_of(subject): count for subject, count in subjects.items()}
             if not subjects or len(counts) >= info.get("total", 0):
                 break
         self._moves, self._counts, self._read_at = read_at != self._read_at, counts, read_at
         return counts
-
-
-def _place_of(info: Mapping[str, Any]) -> tuple[object, ...]:
-    """Differs after whatever was stored in a stream or taken out of it."""
-    state = info["state"]
-    return info["created"], state["last_seq"], state["messages"]
 
 
 @dataclass(frozen=True, slots=True)

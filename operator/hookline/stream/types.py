@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from hookline.routes import TypeRecord
 from hookline.stream import names
-from hookline.stream.api import api
+from hookline.stream.api import api, place_of
 from hookline.stream.connection import jetstream_answers
 
 log = structlog.get_logger(__name__)
@@ -29,10 +29,10 @@ async def read_types(client: Client) -> list[TypeRecord]:
     return [record for record in found.values() if record is not None]
 
 
-async def types_version(client: Client) -> tuple[str, int] | None:
+async def types_version(client: Client) -> tuple[str, int, int] | None:
     """Another one whenever a type was changed; None without a bucket. Raises StreamUnavailable, QueueUnusable."""
     info = await api(client, f"STREAM.INFO.KV_{names.TYPES_BUCKET}")
-    return (info["created"], info["state"]["last_seq"]) if "error" not in info else None
+    return place_of(info) if "error" not in info else None
 
 
 async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
