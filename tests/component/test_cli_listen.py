@@ -541,7 +541,6 @@ async def test_a_refusal_is_one_line_and_exit_code_2() -> None:
 def call(**changes: Any) -> ReceivedCall:
     fields: dict[str, Any] = {
         "at": datetime(2026, 11, 20, 13, 5, 6, 789_000, tzinfo=timezone(timedelta(hours=1))),
-        "origin": "https://127.0.0.1:8443",
         "path_and_query": f"/identity?token={CANARY}&b=?",
         "headers": {"authorization": CANARY},
         "body": CANARY.encode(),

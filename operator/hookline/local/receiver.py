@@ -59,12 +59,10 @@ ALWAYS_OK = (Answer(200),)
 class ReceivedCall:
     """One POST that arrived, and what became of it. Texts are as the caller sent them; `""` means not sent.
 
-    `headers` is case-insensitive. `reason` says in words why `verified` is "no" and is empty otherwise. `origin` is the
-    receiver's own address (`https://127.0.0.1:8443`), whatever the caller's Host header says.
+    `headers` is case-insensitive. `reason` says in words why `verified` is "no" and is empty otherwise.
     """
 
     at: datetime
-    origin: str
     path_and_query: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
@@ -198,7 +196,6 @@ class Receiver:
         self._on_call(
             ReceivedCall(
                 at=datetime.now(UTC),
-                origin=self._url,
                 path_and_query=request.raw_path,
                 headers=headers,
                 body=body,
