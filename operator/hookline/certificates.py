@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_private_key,
 )
+from cryptography.x509.oid import SignatureAlgorithmOID as O
 
 MAX_CERTIFICATES_BYTES = 64 * 1024
 """Of one value of a Secret: some forty CAs. A bundle of all public ones has more than 200 KB."""
@@ -34,8 +35,23 @@ _RSA_BITS = range(2048, 4096 + 1)
 _MAX_PUBLIC_EXPONENT_BITS = 64
 """OpenSSL blinds signatures with it. 17 bits are usual."""
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_SIGNATURES = frozenset(
+    {O.RSA_WITH_SHA224, O.RSA_WITH_SHA256, O.RSA_WITH_SHA384, O.RSA_WITH_SHA512, O.RSASSA_PSS}
+    | {O.RSA_WITH_SHA3_224, O.RSA_WITH_SHA3_256, O.RSA_WITH_SHA3_384, O.RSA_WITH_SHA3_512}
+    | {O.ECDSA_WITH_SHA224, O.ECDSA_WITH_SHA256, O.ECDSA_WITH_SHA384, O.ECDSA_WITH_SHA512}
+    | {O.DSA_WITH_SHA224, O.DSA_WITH_SHA256, O.ED25519, O.ED448}
+)
+"""With which a certificate may be signed that a sender shows: OpenSSL 3.0 shows no other, at our security level."""
+_OLD_SIGNATURES = {
+    O.RSA_WITH_MD5: rsa.RSAPublicKey,
+    O.RSA_WITH_SHA1: rsa.RSAPublicKey,
+    O.DSA_WITH_SHA1: dsa.DSAPublicKey,
+    O.ECDSA_WITH_SHA1: ec.EllipticCurvePublicKey,
+}
+"""It shows these on a certificate that vouches for itself, by the kind of key with which they are made."""
 _WEAK_HASHES = frozenset({"md5", "sha1"})
-"""OpenSSL shows no certificate that is signed over one of these, at our security level."""
+_EC_BITS = 224
+"""At least, of each key in what a sender shows: our security level is 112 bits."""
 
 _UNREADABLE = (
     ValueError,
@@ -70,9 +86,18 @@ def pem(certificates: Iterable[bytes]) -> str:
 def client_chain(value: bytes) -> list[bytes]:
     """The certificate that a sender shows, then those that vouch for it, each as DER. Raises CertificateProblem."""
     chain = _certificates(value)
-    for each in chain:
-        if each.issuer != each.subject and _hash_name(each) in _WEAK_HASHES:
-            raise CertificateProblem("a certificate in it is signed over MD5 or SHA-1; have it issued with SHA-256")
+    for number, each in enumerate(chain, start=1):
+        if not _may_be_shown_for_its_signature(each):
+            raise CertificateProblem(
+                f"its certificate {number} is signed over MD5 or SHA-1, or in a way that OpenSSL does not know; have "
+                "it issued with SHA-256"
+            )
+        # Of the first one client_key judges it.
+        if number > 1 and not _may_be_shown_for_its_key(each):
+            raise CertificateProblem(
+                f"its certificate {number} has a key that OpenSSL does not know, or holds to be too small; write the "
+                "certificates of a CA that has RSA with at least 2,048 bits, or EC"
+            )
     return [each.public_bytes(Encoding.DER) for each in chain]
 
 
@@ -83,7 +108,7 @@ def client_key(value: bytes, chain: Sequence[bytes]) -> str:
         _judge_rsa(key)
     elif isinstance(key, ec.EllipticCurvePrivateKey):
         _judge_ec(key)
-    if _spki(key.public_key()) != _spki(_public_key(chain[0])):
+    if _spki(key.public_key()) != _spki(_key_of(x509.load_der_x509_certificate(chain[0]))):
         raise CertificateProblem(
             "it is not the key of the first certificate in tls.crt; put the sender's own certificate first there, "
             "and its key here"
@@ -174,9 +199,9 @@ def _judge_ec(key: ec.EllipticCurvePrivateKey) -> None:
         raise CertificateProblem("the numbers of its EC key do not belong together; make a new one")
 
 
-def _public_key(certificate: bytes) -> object:
+def _key_of(certificate: x509.Certificate) -> object:
     try:
-        return x509.load_der_x509_certificate(certificate).public_key()
+        return certificate.public_key()
     except _UNREADABLE:
         return None
 
@@ -187,10 +212,40 @@ def _spki(key: object) -> bytes | None:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
+def _may_be_shown_for_its_signature(certificate: x509.Certificate) -> bool:
+    """By the rules of OpenSSL, which gives no way to ask it without writing a file."""
+    kind = certificate.signature_algorithm_oid
+    if kind in _OLD_SIGNATURES:
+        return _vouches_for_itself(certificate) and isinstance(_key_of(certificate), _OLD_SIGNATURES[kind])
+    return kind in _SIGNATURES and (kind != O.RSASSA_PSS or _hash_name(certificate) not in ("", *_WEAK_HASHES))
+
+
+def _vouches_for_itself(certificate: x509.Certificate) -> bool:
+    """A root, whose signature nobody looks at. It must not name another one as its issuer."""
+    own, issuer = x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier
+    extensions = {type(each.value): each.value for each in certificate.extensions}
+    mine, its = extensions.get(own), extensions.get(issuer)
+    if certificate.issuer != certificate.subject:
+        return False
+    if not isinstance(its, issuer):
+        return True
+    same_key = its.key_identifier is None or not isinstance(mine, own) or its.key_identifier == mine.digest
+    return same_key and its.authority_cert_serial_number in (None, certificate.serial_number)
+
+
+def _may_be_shown_for_its_key(certificate: x509.Certificate) -> bool:
+    key = _key_of(certificate)
+    if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey):
+        return key.key_size >= _RSA_BITS[0]
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return key.curve.key_size >= _EC_BITS
+    return isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
+
+
 def _hash_name(certificate: x509.Certificate) -> str:
     try:
         algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+    except _UNREADABLE:
         return ""
     return algorithm.name if algorithm is not None else ""
 

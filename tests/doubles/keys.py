@@ -77,3 +77,39 @@ def _length(content: bytes) -> bytes:
         return bytes([size])
     digits = size.to_bytes((size.bit_length() + 7) // 8)
     return bytes([0x80 | len(digits)]) + digits
+
+
+def signed_in_the_way(der: bytes, algorithm: str) -> bytes:
+    """A certificate that says it was signed in another way (an object identifier) than it was."""
+    outer = _values(_values(der)[0][1])
+    inner = [encoded for encoded, _ in _values(outer[0][1])]
+    # RFC 5280, 4.1: version, serial number, signature. RSA's identifiers have the parameter NULL (RFC 3279, 2.2.1).
+    null = b"\x05\x00" if algorithm.startswith("1.2.840.113549.") else b""
+    inner[2] = said = _sequence(_identifier(algorithm) + null)
+    return _sequence(_sequence(b"".join(inner)) + said + outer[2][0])
+
+
+def _values(content: bytes) -> list[tuple[bytes, bytes]]:
+    """The values that follow one another in DER: each as it is, and its content."""
+    found, at = [], 0
+    while at < len(content):
+        size, start = content[at + 1], at + 2
+        if size & 0x80:
+            start += size & 0x7F
+            size = int.from_bytes(content[at + 2 : start])
+        found.append((content[at : start + size], content[start : start + size]))
+        at = start + size
+    return found
+
+
+def _sequence(content: bytes) -> bytes:
+    return b"\x30" + _length(content) + content
+
+
+def _identifier(dotted: str) -> bytes:
+    first, second, *others = map(int, dotted.split("."))
+    content = bytes([first * 40 + second])
+    for number in others:
+        sevens = [number >> shift & 0x7F | 0x80 for shift in range(0, max(number.bit_length(), 1), 7)][::-1]
+        content += bytes([*sevens[:-1], sevens[-1] & 0x7F])
+    return b"\x06" + _length(content) + content

@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
@@ -14,10 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.x509.oid import SignatureAlgorithmOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doubles.keys import block, pem_of, rsa_numbers, rsa_pem
+from doubles.keys import block, pem_of, rsa_numbers, rsa_pem, signed_in_the_way
 from hookline.certificates import (
     MAX_CERTIFICATES_BYTES,
     CertificateProblem,
@@ -224,3 +226,92 @@ def test_what_is_taken_as_an_authority_openssl_takes_whatever_byte_of_it_is_dama
         with contextlib.suppress(CertificateProblem):
             for each in authorities(ssl.DER_cert_to_PEM_cert(damaged).encode()):
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=each)
+
+
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+WAYS = sorted(
+    each.dotted_string for each in vars(SignatureAlgorithmOID).values() if isinstance(each, x509.ObjectIdentifier)
+)
+UNKNOWN = "1.2.3.4"
+ECDSA_SHA1 = SignatureAlgorithmOID.ECDSA_WITH_SHA1.dotted_string
+RSA_SHA1 = SignatureAlgorithmOID.RSA_WITH_SHA1.dotted_string
+
+
+def issued(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey,
+    issuer: str,
+    issuer_key_id: bytes = b"",
+) -> bytes:
+    """A certificate of `sender`, in DER."""
+    like = x509.load_pem_x509_certificate(certificate(key))
+    builder = x509.CertificateBuilder().subject_name(like.subject).public_key(key.public_key())
+    builder = builder.issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+    builder = builder.serial_number(1).not_valid_before(like.not_valid_before_utc)
+    builder = builder.not_valid_after(like.not_valid_after_utc)
+    if issuer_key_id:
+        builder = builder.add_extension(x509.SubjectKeyIdentifier(b"own"), critical=False)
+        builder = builder.add_extension(x509.AuthorityKeyIdentifier(issuer_key_id, None, None), critical=False)
+    return builder.sign(EC_KEY, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def openssl_shows(chain: bytes, folder: Path) -> bool:
+    file = folder / "chain.pem"
+    file.write_bytes(chain + pem_of(EC_KEY))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def we_take(chain: bytes) -> bool:
+    try:
+        return bool(client_chain(chain))
+    except CertificateProblem:
+        return False
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("way", [*WAYS, UNKNOWN])
+@pytest.mark.parametrize("issuer", ["ca", "sender"])
+def test_a_signature_that_openssl_does_not_show_is_refused(way: str, issuer: str, tmp_path: Path) -> None:
+    first = block("CERTIFICATE", signed_in_the_way(issued(EC_KEY, issuer), way))
+    second = block("CERTIFICATE", issued(EC_KEY, "ca")) + first
+    assert we_take(first) == we_take(second)
+    assert openssl_shows(second, tmp_path) or not we_take(second)
+
+
+@pytest.mark.parametrize(
+    ("chain", "taken"),
+    [
+        (issued(EC_KEY, "ca"), True),
+        (signed_in_the_way(issued(EC_KEY, "ca"), ECDSA_SHA1), False),
+        (signed_in_the_way(issued(EC_KEY, "sender"), ECDSA_SHA1), True),
+        (signed_in_the_way(issued(EC_KEY, "sender", b"own"), ECDSA_SHA1), True),
+        (signed_in_the_way(issued(EC_KEY, "sender", b"other"), ECDSA_SHA1), False),
+        (signed_in_the_way(issued(EC_KEY, "sender"), RSA_SHA1), False),
+        (issued(rsa_key(1024), "ca"), False),
+        (issued(rsa_key(2048), "ca"), True),
+        (issued(ec.generate_private_key(ec.SECP192R1()), "ca"), False),
+        (issued(ed25519.Ed25519PrivateKey.generate(), "ca"), True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_vouches_for_a_client_certificate_is_judged_as_openssl_judges_it(
+    chain: bytes, taken: bool, tmp_path: Path
+) -> None:
+    shown = block("CERTIFICATE", issued(EC_KEY, "ca")) + block("CERTIFICATE", chain)
+    assert we_take(shown) is openssl_shows(shown, tmp_path) is taken
+
+
+def test_a_certificate_that_is_signed_in_an_unknown_way_is_told_with_its_number() -> None:
+    unknown = block("CERTIFICATE", signed_in_the_way(issued(EC_KEY, "ca"), UNKNOWN))
+    with pytest.raises(
+        CertificateProblem, match=r"its certificate 2 is signed .* that OpenSSL does not know; have it issued"
+    ):
+        client_chain(block("CERTIFICATE", issued(EC_KEY, "ca")) + unknown)
+
+
+def test_an_authority_may_be_signed_in_whatever_way_since_nobody_looks_at_that() -> None:
+    ca = signed_in_the_way(issued(EC_KEY, "sender"), UNKNOWN)
+    assert authorities(block("CERTIFICATE", ca)) == [ca]
