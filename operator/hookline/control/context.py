@@ -14,8 +14,10 @@ from hookline.control import dispatchers, types
 from hookline.control.book import types_of
 from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import CONFIG_MAPS, EVENTS, Kind, root_name
-from hookline.control.observed import Key, Observed, Place, Seen
+from hookline.control.keys import Key, WebhookKey
+from hookline.control.kinds import CONFIG_MAPS, EVENTS, Kind, Place, root_name
+from hookline.control.observed import Observed
+from hookline.control.seen import Seen
 from hookline.control.status import events_of, manifest_of, says_the_same
 from hookline.control.work import WorkQueue
 from hookline.dispatcher import Dispatcher
@@ -54,7 +56,7 @@ class Policy:
 
 def _is_of_all(key: Key) -> bool:
     """Run books, senders and types first: they change many Webhook statuses."""
-    return key.work != "Webhook"
+    return not isinstance(key, WebhookKey)
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Context:
         """A Dispatcher of the operator's namespace. Others are nobody's."""
         return self.observed.dispatchers.get((self.identity.namespace, name))
 
-    def add(self, keys: set[Key]) -> None:
+    def add(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self.queue.add(key)
 
@@ -132,7 +134,7 @@ class Context:
 
     def _types_before(self) -> list[TypeRecord]:
         """Event types in force: those of the roots in the cluster, and what was decided since."""
-        roots = (self.observed.objects.get((CONFIG_MAPS.name, place)) for place in self._roots())
+        roots = (self.observed.own(CONFIG_MAPS, place) for place in self._roots())
         return [
             *(each for root in roots for each in types_of(root)),
             *(self._policy[1].records if self._policy else ()),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hookline.acceptance import Rejected, accept_dispatchers
-from hookline.control.observed import Seen
+from hookline.control.seen import Seen
 from hookline.control.status import says_of_this, word_in
 from hookline.dispatcher import Dispatcher
 from hookline.reasons import DispatcherReason

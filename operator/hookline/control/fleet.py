@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hookline.control.book import Change, DesiredBook
+from hookline.control.keys import ShardKey
 from hookline.control.lately import Lately
-from hookline.control.observed import Key
 from hookline.control.senders import Report
 from hookline.control.status import Failing
 from hookline.reasons import DispatcherReason, WebhookReason
@@ -73,13 +73,13 @@ class Fleet:
             )
         return Condition("BookWritten", "True", DispatcherReason.WRITTEN, "the route book holds what the Webhooks say")
 
-    def shard_key(self, uid: str) -> Key:
+    def shard_key(self, uid: str) -> ShardKey:
         """The shard that a Webhook falls into, as something to look at."""
         return self.key_of(self.book.place(uid))
 
-    def key_of(self, number: int) -> Key:
+    def key_of(self, number: int) -> ShardKey:
         """A shard, as something to look at."""
-        return Key("Shard", self.name, f"{number:02}")
+        return ShardKey(self.name, number)
 
     def programmed(self, uid: str, no_room: NoRoom | None = None) -> Condition:
         """The condition Programmed of a Webhook whose route may be called, by what is known of the senders."""

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hookline.resource import GROUP, LEND_LABEL, VERSION
+
+Object = Mapping[str, Any]
+"""An object as the API server writes it."""
+Place = tuple[str, str]
+"""Namespace (empty for what has none) and name."""
 
 FIELD_MANAGER = "hookline"
 """Owner of the fields that the operator applies (server-side apply)."""
@@ -80,7 +87,7 @@ def keys_name(dispatcher: str, shard: int) -> str:
 _BOOK_NAME = re.compile(r"hookline-(?:book-(?P<root>.+)|(?:routes|keys)-(?P<book>.+)-(?P<shard>[0-9]{2}))")
 
 
-def book_part(name: str) -> tuple[str, str | None] | None:
+def book_part(name: str) -> tuple[str, int | None] | None:
     """The Dispatcher whose book an object of that name holds a part of, and the shard, None for the root.
 
     Known by its name, which nobody can change: labels can be set and taken away by others.
@@ -88,7 +95,7 @@ def book_part(name: str) -> tuple[str, str | None] | None:
     found = _BOOK_NAME.fullmatch(name)
     if found is None:
         return None
-    return (found["root"], None) if found["root"] else (found["book"], found["shard"])
+    return (found["root"], None) if found["root"] else (found["book"], int(found["shard"]))
 
 
 def labels_of(dispatcher: str, component: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from hookline.control.book import files_of, keys_manifest, root_manifest, routes
 from hookline.control.cluster import ClusterError, Conflict, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
+from hookline.control.keys import DispatcherKey, RootKey, TouchKey, WebhookKey
 from hookline.control.kinds import (
     BOOK_LABEL,
     CONFIG_MAPS,
@@ -30,7 +31,7 @@ from hookline.control.kinds import (
     root_name,
     routes_name,
 )
-from hookline.control.observed import Key, SenderPod
+from hookline.control.seen import SenderPod
 from hookline.control.senders import Report, Senders
 from hookline.routes import BOOK_SHARDS
 from hookline.tasks import within
@@ -91,7 +92,7 @@ class Publisher:
             raise
         self._tell_refusal(fleet, number, None)
         if written:
-            self._context.queue.add_later(Key("Dispatcher", self._context.identity.namespace, name), COUNT_SECONDS)
+            self._context.queue.add_later(DispatcherKey(self._context.identity.namespace, name), COUNT_SECONDS)
         if fleet.book.awaiting:
             self._context.wake.set()
 
@@ -103,7 +104,7 @@ class Publisher:
         written |= await self._write(fleet, SECRETS, keys_manifest(namespace, name, number, files))
         if new:
             # The root names the shards that are there.
-            self._context.queue.add(Key("Root", "", name))
+            self._context.queue.add(RootKey(name))
         return written
 
     def _tell_refusal(self, fleet: Fleet, number: int, words: str | None) -> None:
@@ -114,9 +115,9 @@ class Publisher:
             del fleet.refused[number]
         else:
             fleet.refused[number] = words
-        self._context.queue.add(Key("Dispatcher", self._context.identity.namespace, fleet.name))
+        self._context.queue.add(DispatcherKey(self._context.identity.namespace, fleet.name))
         for route in fleet.book.awaited_in(number):
-            self._context.queue.add(Key("Webhook", route.namespace, route.name))
+            self._context.queue.add(WebhookKey(route.namespace, route.name))
 
     async def _doubt(self, fleet: Fleet) -> None:
         """Read the cluster again before most of a book is lost. Raises ClusterError: then nothing is written."""
@@ -141,7 +142,7 @@ class Publisher:
 
     def _hold_back(self, fleet: Fleet, why: str) -> None:
         fleet.held_back = why
-        self._context.queue.add(Key("Dispatcher", self._context.identity.namespace, fleet.name))
+        self._context.queue.add(DispatcherKey(self._context.identity.namespace, fleet.name))
 
     async def reconcile_root(self, name: str) -> None:
         """Have the cluster hold the root of a book: its shards, what is known of the Dispatcher, the event types."""
@@ -168,7 +169,7 @@ class Publisher:
             return
         wait = self._touched_at.get(name, 0.0) + TOUCH_SECONDS - time.monotonic()
         if wait > 0:
-            self._context.queue.add_later(Key("Touch", "", name), wait)
+            self._context.queue.add_later(TouchKey(name), wait)
             return
         self._touched_at[name] = time.monotonic()
         version = self._version(fleet)
@@ -196,19 +197,19 @@ class Publisher:
         # A pod is not ready while it cannot use its queue, and only it knows why.
         answers = await self._senders.ask(all_pods)
         if fleet.hear_of_queue(answers.values()):
-            self._context.queue.add(Key("Dispatcher", self._context.identity.namespace, fleet.name))
+            self._context.queue.add(DispatcherKey(self._context.identity.namespace, fleet.name))
         reports: dict[str, Report | None] = {pod.name: answers[pod.name] for pod in pods}
         for uid in fleet.take_reports(reports):
             route = fleet.book.route(uid)
             if route is not None:
-                self._context.queue.add(Key("Webhook", route.namespace, route.name))
+                self._context.queue.add(WebhookKey(route.namespace, route.name))
         self._touch_late(fleet, pods)
 
     def _touch_late(self, fleet: Fleet, pods: Iterable[SenderPod]) -> None:
         """Have pods touched that an operator before this one wrote for and did not live to touch."""
         version = self._version(fleet)
         if any(pod.touched != version and (pod.touched or pod.name in fleet.late) for pod in pods):
-            self._context.queue.add_later(Key("Touch", "", fleet.name), GATHER_SECONDS)
+            self._context.queue.add_later(TouchKey(fleet.name), GATHER_SECONDS)
 
     def _version(self, fleet: Fleet) -> str:
         """Of the whole book as it is in the cluster: the same for every operator that has read it."""
@@ -245,7 +246,7 @@ class Publisher:
             await self._read_again(kind)
             raise
         self._context.observed.put(kind, answer)
-        self._context.queue.add_later(Key("Touch", "", fleet.name), GATHER_SECONDS)
+        self._context.queue.add_later(TouchKey(fleet.name), GATHER_SECONDS)
         return True
 
     async def _read_again(self, kind: Kind) -> None:
@@ -254,7 +255,7 @@ class Publisher:
         self._context.add(self._context.observed.replace_all(kind, found.objects, found.version, ours=True))
 
     def _live(self, kind: Kind, name: str) -> Any:
-        return self._context.observed.objects.get((kind.name, (self._context.identity.namespace, name)))
+        return self._context.observed.own(kind, (self._context.identity.namespace, name))
 
 
 def _same(live: Any, manifest: dict[str, Any]) -> bool:

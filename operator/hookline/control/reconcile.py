@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, assert_never
 
 import structlog
 
@@ -11,10 +11,21 @@ from hookline.control import dispatchers, workload
 from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, sender_name
+from hookline.control.keys import (
+    DispatcherKey,
+    EventTypeKey,
+    Key,
+    RoomKey,
+    RootKey,
+    SendersKey,
+    ShardKey,
+    TouchKey,
+    WebhookKey,
+)
+from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, Place, sender_name
 from hookline.control.name_servers import name_servers
-from hookline.control.observed import Key, Place, Seen
 from hookline.control.publish import Publisher
+from hookline.control.seen import Seen
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.dispatcher import Dispatcher
@@ -35,23 +46,25 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> None:
         """Look at what `key` names and put it right. Raises ClusterError."""
-        match key.work:
-            case "Webhook":
-                await self._webhooks.reconcile((key.namespace, key.name))
-            case "Shard":
-                await self._publisher.reconcile_shard(key.namespace, int(key.name))
-            case "Root":
-                await self._publisher.reconcile_root(key.name)
-            case "Room":
-                self._webhooks.try_again(key.name)
-            case "Touch":
-                await self._publisher.reconcile_touch(key.name)
-            case "Senders":
+        match key:
+            case WebhookKey(namespace, name):
+                await self._webhooks.reconcile((namespace, name))
+            case ShardKey(dispatcher, shard):
+                await self._publisher.reconcile_shard(dispatcher, shard)
+            case RootKey(dispatcher):
+                await self._publisher.reconcile_root(dispatcher)
+            case RoomKey(dispatcher):
+                self._webhooks.try_again(dispatcher)
+            case TouchKey(dispatcher):
+                await self._publisher.reconcile_touch(dispatcher)
+            case SendersKey():
                 self._context.wake.set()
-            case "EventType":
-                await self._event_type((key.namespace, key.name))
-            case "Dispatcher":
-                await self._dispatcher(key.name)
+            case EventTypeKey(name):
+                await self._event_type(name)
+            case DispatcherKey(name=name):
+                await self._dispatcher(name)
+            case _:
+                assert_never(key)
 
     def sync_fleets(self) -> None:
         """Have a fleet for each Dispatcher of our namespace, and none besides."""
@@ -63,10 +76,10 @@ class Reconciler:
             self._publisher.load(fleet)
             self._context.fleets[name] = fleet
             self._context.add(self._context.observed.webhooks_of(name))
-            self._context.queue.add(Key("Root", "", name))
+            self._context.queue.add(RootKey(name))
 
-    async def _event_type(self, place: Place) -> None:
-        seen = self._context.observed.event_types.get(place)
+    async def _event_type(self, name: str) -> None:
+        seen = self._context.observed.event_types.get(("", name))
         if seen is None or self._context.identity.watched is not None:
             # In a single namespace the cluster's EventTypes belong to whoever runs them for all.
             return
@@ -82,9 +95,8 @@ class Reconciler:
         if seen is None or fleet is None:
             return
         accepted = self._context.policy().dispatchers[name]
-        place = (DEPLOYMENTS.name, (self._namespace, sender_name(name)))
         refusal = await self._set_up(seen, accepted)
-        deployment = self._context.observed.objects.get(place)
+        deployment = self._context.observed.own(DEPLOYMENTS, (self._namespace, sender_name(name)))
         wanted = seen.value.spec.replicas if seen.value else 0
         available, written = dispatchers.available(deployment, wanted), fleet.written()
         waiting = next((pod.waiting for pod in self._context.observed.sender_pods(name) if pod.waiting), "")
@@ -100,10 +112,10 @@ class Reconciler:
 
     async def _set_up(self, seen: Seen[Dispatcher], accepted: Condition) -> ClusterError | None:
         """Have the senders as they should be; what the API server refuses of it. Raises other ClusterErrors."""
-        place = (DEPLOYMENTS.name, (self._namespace, sender_name(seen.name)))
         works = accepted.status == "True"
+        deployment = self._context.observed.own(DEPLOYMENTS, (self._namespace, sender_name(seen.name)))
         # Events of one that may not take from its NATS wait there, and are nobody else's.
-        if seen.value is None or not (works or place in self._context.observed.objects):
+        if seen.value is None or not (works or deployment is not None):
             return None
         try:
             await self._apply_workload(seen, seen.value, stopped=not works)
@@ -122,7 +134,7 @@ class Reconciler:
         )
         for kind, manifest in objects:
             place = (self._namespace, manifest["metadata"]["name"])
-            live = self._context.observed.objects.get((kind.name, place))
+            live = self._context.observed.own(kind, place)
             if live is not None and (workload.holds(live, manifest) or self._is_settled(kind, place, manifest, live)):
                 continue
             answer = await self._context.cluster.apply(kind, _replacing(live, kind, manifest))

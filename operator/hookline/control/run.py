@@ -20,6 +20,7 @@ import structlog
 from hookline.control.bootstrap import create_missing
 from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnavailable, Forbidden, Snapshot
 from hookline.control.context import Context, Identity
+from hookline.control.keys import RootKey, WebhookKey, words_of
 from hookline.control.kinds import (
     BOOK_LABEL,
     COMPONENT_LABEL,
@@ -38,7 +39,6 @@ from hookline.control.kinds import (
     Kind,
 )
 from hookline.control.leader import Election, LeaseLost
-from hookline.control.observed import Key
 from hookline.control.publish import Publisher
 from hookline.control.reconcile import Reconciler
 from hookline.control.senders import Senders
@@ -249,8 +249,8 @@ class Operator:
         await self._place_webhooks()
         self._webhooks.forget_strangers()
         for fleet in self.context.fleets.values():
-            self.context.add({Key("Shard", fleet.name, f"{number:02}") for number in fleet.book.shards()})
-            self.context.queue.add(Key("Root", "", fleet.name))
+            self.context.add({fleet.key_of(number) for number in fleet.book.shards()})
+            self.context.queue.add(RootKey(fleet.name))
         self.context.add(self.context.observed.all_keys())
 
     async def _read_again(self) -> None:
@@ -265,7 +265,8 @@ class Operator:
             try:
                 self._webhooks.place(seen)
             except Exception as error:  # noqa: BLE001  # one object must not stop the work on all others
-                log.error("reconcile failed; retrying", key=("Webhook", seen.namespace, seen.name), at=_frames(error))
+                key = WebhookKey(seen.namespace, seen.name)
+                log.error("reconcile failed; retrying", key=words_of(key), at=_frames(error))
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
@@ -358,12 +359,12 @@ class Operator:
             except ClusterError as error:
                 wait = queue.retry(key, error.after_seconds if isinstance(error, ClusterUnavailable) else 0.0)
                 level = log.error if isinstance(error, Forbidden) else log.warning
-                level("reconcile failed; retrying", key=tuple(key), problem=str(error), seconds=round(wait, 1))
+                level("reconcile failed; retrying", key=words_of(key), problem=str(error), seconds=round(wait, 1))
             except Exception as error:  # noqa: BLE001  # one object must not stop the work on all others
                 wait = queue.retry(key)
                 log.error(
                     "reconcile failed; retrying",
-                    key=tuple(key),
+                    key=words_of(key),
                     problem=type(error).__name__,
                     at=_frames(error),
                     seconds=round(wait, 1),

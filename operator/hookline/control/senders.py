@@ -15,7 +15,7 @@ from typing import Any, Literal
 import httpx
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from hookline.control.observed import SenderPod
+from hookline.control.seen import SenderPod
 from hookline.control.status import Failing
 from hookline.control.workload import PORT
 

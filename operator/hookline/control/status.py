@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hookline.control.kinds import Kind
-from hookline.control.observed import Seen
+from hookline.control.seen import Seen
 from hookline.reasons import WebhookReason
 from hookline.resource import API_VERSION, GROUP
 from hookline.routes import Keys, PublicKey

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from hookline.acceptance import Rejected, accept_types, schema_problems
-from hookline.control.observed import Seen
+from hookline.control.seen import Seen
 from hookline.eventtype import EventType
 from hookline.reasons import EventTypeReason
 from hookline.routes import TypeRecord

@@ -10,8 +10,9 @@ import structlog
 from hookline.control.book import Change, DesiredBook
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet, NoRoom
-from hookline.control.kinds import WEBHOOKS
-from hookline.control.observed import Key, Place, Seen
+from hookline.control.keys import RoomKey, WebhookKey
+from hookline.control.kinds import WEBHOOKS, Place
+from hookline.control.seen import Seen
 from hookline.control.status import (
     delivering,
     programmed_before,
@@ -68,7 +69,7 @@ class Webhooks:
         programmed = self._programmed(place, seen, verdict)
         ready = summary(seen.value, verdict.accepted, verdict.secrets_resolved, programmed)
         if self._should_wait(seen, programmed):
-            self._context.queue.add_later(Key("Webhook", *place), PATIENCE_SECONDS)
+            self._context.queue.add_later(WebhookKey(*place), PATIENCE_SECONDS)
             return
         found = self._delivering(place, seen, ready)
         conditions = [verdict.accepted, verdict.secrets_resolved, programmed, ready, found]
@@ -99,7 +100,7 @@ class Webhooks:
         """Have those looked at that found no room in a book, if there may be some by now."""
         fleet = self._context.fleets.get(dispatcher)
         waiting = {
-            Key("Webhook", *place)
+            WebhookKey(*place)
             for place, placed in self._placed.items()
             if placed.dispatcher == dispatcher and placed.no_room is not None
         }
@@ -107,7 +108,7 @@ class Webhooks:
             return
         if fleet.book.made_room():
             self._context.add(waiting)
-        self._context.queue.add_later(Key("Room", "", dispatcher), FULL_SECONDS)
+        self._context.queue.add_later(RoomKey(dispatcher), FULL_SECONDS)
 
     def forget_strangers(self) -> None:
         """Remove routes of deleted Webhooks. Call once at startup, after every Webhook was placed."""
@@ -136,7 +137,7 @@ class Webhooks:
         if change is Change.TAKEN:
             self._changed(fleet, route.uid)
         if no_room is not None:
-            self._context.queue.add_later(Key("Room", "", fleet.name), FULL_SECONDS)
+            self._context.queue.add_later(RoomKey(fleet.name), FULL_SECONDS)
             _say_no_room(fleet.name, route, before.no_room if before is not None else None, no_room)
 
     def _changed(self, fleet: Fleet, uid: str) -> None:
@@ -147,7 +148,7 @@ class Webhooks:
         """Look again when a rotated key has served its time: it should not lie in the book any longer."""
         if keys.retired:
             wait = min(each.until_s for each in keys.retired) - now_s + 1
-            self._context.queue.add_later(Key("Webhook", *place), max(wait, 1))
+            self._context.queue.add_later(WebhookKey(*place), max(wait, 1))
 
     def _hold(self, place: Place, seen: Seen[Webhook]) -> None:
         """A spec that cannot be read, as one of a later version: what the Webhook had waits, and what is new too."""

@@ -16,7 +16,8 @@ from hookline.control.kinds import (
     WEBHOOKS,
     Kind,
 )
-from hookline.control.observed import Observed, Seen
+from hookline.control.observed import Observed
+from hookline.control.seen import Seen
 from hookline.dispatcher import Dispatcher
 from hookline.eventtype import EventType
 from hookline.resource import LEND_LABEL

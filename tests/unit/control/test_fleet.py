@@ -8,7 +8,7 @@ from doubles.books import CANARY, route, secret_keys
 from hookline.bookfiles import digest_of
 from hookline.control.book import Change
 from hookline.control.fleet import Fleet, NoRoom
-from hookline.control.observed import Key
+from hookline.control.keys import ShardKey
 from hookline.control.senders import Report
 from hookline.control.status import Failing
 from hookline.retry import Reason
@@ -173,7 +173,7 @@ def test_a_sender_that_says_it_serves_something_else_is_late_and_a_silent_one_is
 
 
 def test_a_webhook_falls_into_the_shard_of_its_uid() -> None:
-    assert Fleet("edge").shard_key("u1") == Key("Shard", "edge", f"{SHARD:02}")
+    assert Fleet("edge").shard_key("u1") == ShardKey("edge", SHARD)
 
 
 def test_the_representation_of_a_fleet_shows_no_secret() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookline.control.keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
 from hookline.control.kinds import (
     BOOK_LABEL,
     CONFIG_MAPS,
@@ -28,7 +29,7 @@ from hookline.control.kinds import (
     routes_name,
     sender_name,
 )
-from hookline.control.observed import Key, Observed
+from hookline.control.observed import Observed
 from hookline.resource import LEND_LABEL
 from unit.control.objects import (
     OWN,
@@ -113,11 +114,6 @@ def fresh(manifests: list[Manifest]) -> Observed:
     observed = Observed(OWN)
     observed.replace_all(WEBHOOKS, manifests, 10**9)
     return observed
-
-
-def indexes(observed: Observed) -> list[dict[Any, set[Any]]]:
-    found = (observed._by_secret, observed._by_event, observed._by_dispatcher, observed._by_namespace)
-    return [dict(index) for index in found]
 
 
 class Operator:
@@ -212,7 +208,7 @@ def assert_newest(operator: Operator) -> None:
     there = [each for each in operator.world.there.values() if "deletionTimestamp" not in each["metadata"]]
     wanted = fresh(there)
     assert operator.observed.webhooks == wanted.webhooks
-    assert indexes(operator.observed) == indexes(wanted)
+    assert operator.observed.references == wanted.references
 
 
 @given(steps, st.randoms(use_true_random=False))
@@ -234,7 +230,6 @@ def test_what_a_watch_missed_is_repaired_by_the_next_list(steps: list[tuple[str,
     operator.world.list_now()
     operator.hear_list(len(operator.world.lists) - 1)
     assert_newest(operator)
-    assert operator.observed._gone == {}
 
 
 def test_what_was_made_while_a_list_was_read_stays_and_what_was_deleted_stays_away() -> None:
@@ -255,12 +250,12 @@ def test_what_is_known_to_be_gone_stays_gone_whatever_is_heard_of_others() -> No
     observed.replace_all(WEBHOOKS, [], 10)
     observed.replace_all(WEBHOOKS, [webhook("b", version=4)], 5)
     assert observed.put(WEBHOOKS, webhook("b", version=9)) == set()
-    assert observed.put(WEBHOOKS, webhook("b", version=11)) == {Key("Webhook", "team", "b")}
+    assert observed.put(WEBHOOKS, webhook("b", version=11)) == {WebhookKey("team", "b")}
 
 
 def test_an_older_version_and_one_that_is_known_concern_nobody() -> None:
     observed = Observed(OWN)
-    assert observed.put(WEBHOOKS, webhook(version=5)) == {Key("Webhook", "team", "hook")}
+    assert observed.put(WEBHOOKS, webhook(version=5)) == {WebhookKey("team", "hook")}
     assert observed.put(WEBHOOKS, webhook(version=5)) == set()
     assert observed.put(WEBHOOKS, webhook(spec={"enabled": False}, version=4)) == set()
     assert observed.webhooks["team", "hook"].generation == 1
@@ -271,7 +266,7 @@ def test_the_end_of_a_former_object_does_not_take_the_one_that_has_its_name_now(
     observed.put(WEBHOOKS, webhook(uid="new", version=9))
     assert observed.remove(WEBHOOKS, webhook(uid="old", version=10)) == set()
     assert observed.remove(WEBHOOKS, webhook(uid="new", version=8)) == set()
-    assert observed.remove(WEBHOOKS, webhook(uid="new", version=10)) == {Key("Webhook", "team", "hook")}
+    assert observed.remove(WEBHOOKS, webhook(uid="new", version=10)) == {WebhookKey("team", "hook")}
     assert not observed.webhooks
 
 
@@ -279,7 +274,7 @@ def test_what_is_being_deleted_is_gone_although_a_finalizer_holds_it() -> None:
     observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(version=5))
     going = webhook(version=6, deletionTimestamp="2026-01-01T00:00:00Z")
-    assert observed.put(WEBHOOKS, going) == {Key("Webhook", "team", "hook")}
+    assert observed.put(WEBHOOKS, going) == {WebhookKey("team", "hook")}
     assert not observed.webhooks
     assert not observed.differs(WEBHOOKS, [going])
 
@@ -310,7 +305,7 @@ def test_a_secret_concerns_the_webhooks_that_name_it_in_its_namespace() -> None:
     for name, spec in enumerate(SPECS):
         observed.put(WEBHOOKS, webhook(f"w{name}", spec))
     observed.put(WEBHOOKS, webhook("w1", SPECS[1], namespace="elsewhere"))
-    users = {Key("Webhook", "team", "w1"), Key("Webhook", "team", "w3")}
+    users = {WebhookKey("team", "w1"), WebhookKey("team", "w3")}
     assert observed.put(SECRETS, secret("keys", version=2)) == users
     assert observed.put(SECRETS, secret("keys", version=3)) == users
     assert observed.remove(SECRETS, secret("keys", version=4)) == users
@@ -322,7 +317,7 @@ def test_a_webhook_that_names_another_secret_is_no_longer_concerned_by_the_first
     observed.put(WEBHOOKS, webhook(spec=SPECS[1], version=1))
     observed.put(WEBHOOKS, webhook(spec=SPECS[2], version=2))
     assert observed.put(SECRETS, secret("keys")) == set()
-    assert observed.put(SECRETS, secret("other")) == {Key("Webhook", "team", "hook")}
+    assert observed.put(SECRETS, secret("other")) == {WebhookKey("team", "hook")}
 
 
 def test_an_event_type_concerns_its_webhooks_and_every_book_and_a_new_status_of_it_nobody_else() -> None:
@@ -330,9 +325,9 @@ def test_an_event_type_concerns_its_webhooks_and_every_book_and_a_new_status_of_
     observed.put(WEBHOOKS, webhook("hears", {"event": "order.created"}))
     observed.put(WEBHOOKS, webhook("deaf"))
     observed.put(DISPATCHERS, dispatcher("default"))
-    itself, changes = Key("EventType", "", "order.created"), observed.policy_changes
+    itself, changes = EventTypeKey("order.created"), observed.policy_changes
     found = observed.put(EVENT_TYPES, event_type("order.created", version=2))
-    assert found == {itself, Key("Webhook", "team", "hears"), Key("Root", "", "default")}
+    assert found == {itself, WebhookKey("team", "hears"), RootKey("default")}
     assert observed.put(EVENT_TYPES, event_type("order.created", version=3)) == {itself}
     assert observed.policy_changes == changes + 1
     assert observed.put(EVENT_TYPES, event_type("order.created", version=4, generation=2)) == found
@@ -346,7 +341,7 @@ def test_an_event_type_that_takes_another_event_concerns_the_webhooks_of_both() 
         observed.put(WEBHOOKS, webhook(f"hears-{event.lower()}-{len(observed.webhooks)}", {"event": event}))
     observed.put(EVENT_TYPES, event_type("Order", version=2))
     found = observed.put(EVENT_TYPES, event_type("ORDER", version=3, generation=2))
-    assert {each.name for each in found if each.work == "Webhook"} == {"hears-order-0", "hears-order-1"}
+    assert {each.name for each in found if isinstance(each, WebhookKey)} == {"hears-order-0", "hears-order-1"}
 
 
 def test_a_dispatcher_concerns_its_webhooks_and_every_other_dispatcher_with_theirs() -> None:
@@ -356,16 +351,14 @@ def test_a_dispatcher_concerns_its_webhooks_and_every_other_dispatcher_with_thei
     observed.put(WEBHOOKS, webhook("mine"))
     observed.put(WEBHOOKS, webhook("theirs", {"dispatcher": "edge"}))
     all_of_them = {
-        Key("Dispatcher", OWN, "default"),
-        Key("Root", "", "default"),
-        Key("Webhook", "team", "mine"),
-        Key("Dispatcher", OWN, "edge"),
-        Key("Webhook", "team", "theirs"),
+        DispatcherKey(OWN, "default"),
+        RootKey("default"),
+        WebhookKey("team", "mine"),
+        DispatcherKey(OWN, "edge"),
+        WebhookKey("team", "theirs"),
     }
     assert observed.put(DISPATCHERS, dispatcher("default", {"replicas": 3}, version=2, generation=2)) == all_of_them
-    assert observed.put(DISPATCHERS, dispatcher("default", version=3, generation=2)) == {
-        Key("Dispatcher", OWN, "default")
-    }
+    assert observed.put(DISPATCHERS, dispatcher("default", version=3, generation=2)) == {DispatcherKey(OWN, "default")}
     assert observed.remove(DISPATCHERS, dispatcher("default", version=4)) == all_of_them
 
 
@@ -374,32 +367,30 @@ def test_labels_of_a_namespace_concern_its_webhooks_and_nothing_else_of_it_does(
     observed.put(WEBHOOKS, webhook())
     observed.put(WEBHOOKS, webhook(namespace="elsewhere"))
     labelled: dict[str, Any] = {"labels": {"team": "a"}}
-    assert observed.put(NAMESPACES, manifest(NAMESPACES, "team", version=2, **labelled)) == {
-        Key("Webhook", "team", "hook")
-    }
+    assert observed.put(NAMESPACES, manifest(NAMESPACES, "team", version=2, **labelled)) == {WebhookKey("team", "hook")}
     assert observed.put(NAMESPACES, manifest(NAMESPACES, "team", version=3, **labelled)) == set()
     assert observed.namespace_labels == {"team": {"team": "a"}}
-    assert observed.remove(NAMESPACES, manifest(NAMESPACES, "team", version=4)) == {Key("Webhook", "team", "hook")}
+    assert observed.remove(NAMESPACES, manifest(NAMESPACES, "team", version=4)) == {WebhookKey("team", "hook")}
 
 
 def test_a_sender_pod_is_known_by_its_dispatcher() -> None:
     observed = Observed(OWN)
-    assert observed.put(PODS, pod("one")) == {Key("Senders", "", "default")}
+    assert observed.put(PODS, pod("one")) == {SendersKey("default")}
     observed.put(PODS, pod("two", "edge", ready=False, ip=""))
     (one,), (two,) = observed.sender_pods("default"), observed.sender_pods("edge")
     assert (one.ready, one.ip, two.ready, two.ip) == (True, "10.0.0.1", False, "")
-    assert observed.remove(PODS, pod("one", version=2)) == {Key("Senders", "", "default")}
+    assert observed.remove(PODS, pod("one", version=2)) == {SendersKey("default")}
     assert observed.remove(PODS, pod("never")) == set()
 
 
 def own_objects() -> Iterator[tuple[Kind, Manifest, Key]]:
     for name in ("default", "edge-07"):
-        yield CONFIG_MAPS, book_object(CONFIG_MAPS, root_name(name), name), Key("Root", "", name)
-        yield CONFIG_MAPS, book_object(CONFIG_MAPS, routes_name(name, 7), name), Key("Shard", name, "07")
-        yield SECRETS, book_object(SECRETS, keys_name(name, 63), name), Key("Shard", name, "63")
+        yield CONFIG_MAPS, book_object(CONFIG_MAPS, root_name(name), name), RootKey(name)
+        yield CONFIG_MAPS, book_object(CONFIG_MAPS, routes_name(name, 7), name), ShardKey(name, 7)
+        yield SECRETS, book_object(SECRETS, keys_name(name, 63), name), ShardKey(name, 63)
         for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS):
             theirs = manifest(kind, sender_name(name), namespace=OWN, labels={DISPATCHER_LABEL: name})
-            yield kind, theirs, Key("Dispatcher", OWN, name)
+            yield kind, theirs, DispatcherKey(OWN, name)
 
 
 @pytest.mark.parametrize(("kind", "theirs", "key"), list(own_objects()))
@@ -409,9 +400,10 @@ def test_our_own_objects_concern_what_writes_them_when_they_change_go_or_are_mis
     observed = Observed(OWN)
     ours = kind in (CONFIG_MAPS, SECRETS)
     assert observed.put(kind, theirs) == {key}
-    assert observed.objects == {(kind.name, (OWN, theirs["metadata"]["name"])): theirs}
+    place = (OWN, theirs["metadata"]["name"])
+    assert observed.own(kind, place) == theirs
     assert observed.replace_all(kind, [], 5, ours=ours) == {key}
-    assert observed.objects == {}
+    assert observed.own(kind, place) is None
 
 
 def test_what_a_list_lacked_by_mistake_a_later_one_brings_back_as_it_was() -> None:
@@ -419,7 +411,7 @@ def test_what_a_list_lacked_by_mistake_a_later_one_brings_back_as_it_was() -> No
     observed.put(WEBHOOKS, webhook("a", version=3))
     observed.replace_all(WEBHOOKS, [], 9)
     assert observed.webhooks == {}
-    assert observed.replace_all(WEBHOOKS, [webhook("a", version=3)], 9) == {Key("Webhook", "team", "a")}
+    assert observed.replace_all(WEBHOOKS, [webhook("a", version=3)], 9) == {WebhookKey("team", "a")}
     assert observed.webhooks.keys() == {("team", "a")}
 
 
@@ -434,13 +426,13 @@ def test_a_part_of_a_book_is_known_by_its_name_and_lent_to_nobody_whatever_it_is
     mine = secret(keys_name("default", 1), {"secret": b"x"}, namespace=OWN, version=3, labels=labels)
     assert observed.belongs(SECRETS, mine["metadata"], ours=True)
     assert not observed.belongs(SECRETS, mine["metadata"], ours=False)
-    assert observed.put(SECRETS, mine) == {Key("Shard", "default", "01")}
+    assert observed.put(SECRETS, mine) == {ShardKey("default", 1)}
     assert observed.secrets == {}
     # The list of lent Secrets may name it, or not.
     for listed in ([mine], []):
         assert not observed.differs(SECRETS, listed, 5)
         assert observed.replace_all(SECRETS, listed, 5) == set()
-    assert observed.objects
+    assert observed.own(SECRETS, (OWN, mine["metadata"]["name"])) == mine
 
 
 @pytest.mark.parametrize(
@@ -462,7 +454,8 @@ def test_a_lent_secret_that_its_owner_labels_as_a_book_is_lent_until_he_takes_it
     observed.put(SECRETS, secret("keys", {"secret": b"y"}, version=2, labels=labels))
     assert observed.secrets["team", "keys"].data == {"secret": b"y"}
     observed.remove(SECRETS, secret("keys", version=3, labels=labels))
-    assert (observed.secrets, observed.objects) == ({}, {})
+    assert observed.secrets == {}
+    assert observed.own(SECRETS, ("team", "keys")) is None
 
 
 def test_a_spec_that_is_not_valid_is_kept_with_its_problem_and_without_its_value() -> None:
@@ -474,7 +467,7 @@ def test_a_spec_that_is_not_valid_is_kept_with_its_problem_and_without_its_value
     assert "spec.timeoutSeconds: " in seen.problem
     assert CANARY not in seen.problem
     assert observed.webhooks_of("default") == set()
-    assert observed.put(NAMESPACES, manifest(NAMESPACES, "team", labels={"a": "b"})) == {Key("Webhook", "team", "hook")}
+    assert observed.put(NAMESPACES, manifest(NAMESPACES, "team", labels={"a": "b"})) == {WebhookKey("team", "hook")}
 
 
 def test_a_secret_that_cannot_be_read_is_lent_and_empty() -> None:
@@ -490,9 +483,9 @@ def test_everything_is_looked_at_by_all_keys() -> None:
     observed.put(EVENT_TYPES, event_type("Order"))
     observed.put(DISPATCHERS, dispatcher())
     assert observed.all_keys() == {
-        Key("Webhook", "team", "hook"),
-        Key("EventType", "", "order"),
-        Key("Dispatcher", OWN, "default"),
+        WebhookKey("team", "hook"),
+        EventTypeKey("order"),
+        DispatcherKey(OWN, "default"),
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from hookline.control import senders as senders_module
-from hookline.control.observed import SenderPod
+from hookline.control.seen import SenderPod
 from hookline.control.senders import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
 from hookline.control.status import Failing
 from hookline.retry import Reason

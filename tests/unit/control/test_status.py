@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hookline.control.kinds import EVENT_TYPES, WEBHOOKS
-from hookline.control.observed import Observed, Seen
+from hookline.control.observed import Observed
+from hookline.control.seen import Seen
 from hookline.control.status import (
     MESSAGE_LENGTH,
     NOTE_BYTES,

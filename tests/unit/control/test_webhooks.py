@@ -20,8 +20,8 @@ from hookline.control.book import Change, DesiredBook, root_manifest
 from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Forbidden
 from hookline.control.context import Context, Identity
 from hookline.control.fleet import Fleet
+from hookline.control.keys import Key, RoomKey, ShardKey, WebhookKey
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, EVENT_TYPES, SECRETS, WEBHOOKS, Kind
-from hookline.control.observed import Key
 from hookline.control.senders import Report
 from hookline.control.status import Failing
 from hookline.control.webhooks import FULL_SECONDS, PATIENCE_SECONDS, Webhooks
@@ -122,14 +122,15 @@ class Stage:
         queue = self.context.queue
         while len(queue):
             key = await queue.take()
-            if key.work == "Webhook":
-                await self.webhooks.reconcile((key.namespace, key.name))
-            elif key.work == "Room":
-                self.webhooks.try_again(key.name)
-            elif key.work == "Shard":
-                self.shards.add(key)
-                fleet = self.context.fleets.get(key.namespace)
-                assert fleet is None or fleet.book.files(int(key.name))
+            match key:
+                case WebhookKey(namespace, name):
+                    await self.webhooks.reconcile((namespace, name))
+                case RoomKey(dispatcher):
+                    self.webhooks.try_again(dispatcher)
+                case ShardKey(dispatcher, shard):
+                    self.shards.add(key)
+                    fleet = self.context.fleets.get(dispatcher)
+                    assert fleet is None or fleet.book.files(shard)
             queue.done(key)
 
     async def load(self, *, failing: dict[str, Failing] | None = None) -> None:
@@ -143,7 +144,7 @@ class Stage:
             for uid in fleet.take_reports({"one": Report(served, failing or {})}):
                 route = fleet.book.route(uid)
                 assert route is not None
-                self.context.queue.add(Key("Webhook", route.namespace, route.name))
+                self.context.queue.add(WebhookKey(route.namespace, route.name))
         await self.work()
 
     def conditions(self, place: tuple[str, str] = PLACE) -> dict[str, tuple[str, str]]:
@@ -801,7 +802,7 @@ async def test_an_operator_that_has_not_heard_all_senders_calls_no_failing_endpo
     await stage.work()
     if answers is not None:
         assert stage.fleet.take_reports(answers) == set()
-    stage.context.queue.add(Key("Webhook", *PLACE))
+    stage.context.queue.add(WebhookKey(*PLACE))
     await stage.work()
     assert stage.conditions() == {**WELL, "Delivering": ("False", "EndpointFailing")}
     await stage.load(failing=FAILING)
@@ -862,8 +863,8 @@ async def test_a_status_that_cannot_be_written_is_a_failure_to_be_tried_again() 
     with pytest.raises(ClusterUnavailable):
         await stage.work()
     del stage.api.refuses["apply"]
-    stage.context.queue.done(Key("Webhook", *PLACE))
-    stage.context.queue.add(Key("Webhook", *PLACE))
+    stage.context.queue.done(WebhookKey(*PLACE))
+    stage.context.queue.add(WebhookKey(*PLACE))
     await stage.load()
     assert stage.conditions() == WELL
 

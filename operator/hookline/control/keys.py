@@ -1,0 +1,84 @@
+"""What may be looked at: the keys of the work queue, a type for each kind of work.
+
+A key says what it is about and nothing of its state. Classes and not tuples: two kinds of work on things of the same
+name must never be taken for one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookKey:
+    """A Webhook: its route, its keys and its status."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventTypeKey:
+    """An EventType and its status."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherKey:
+    """A Dispatcher: its workload and its status."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKey:
+    """A shard of the route book of a Dispatcher, as it is written."""
+
+    dispatcher: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootKey:
+    """The root of the route book of a Dispatcher, as it is written."""
+
+    dispatcher: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomKey:
+    """The Webhooks that found no room in the route book of a Dispatcher."""
+
+    dispatcher: str
+
+
+@dataclass(frozen=True, slots=True)
+class TouchKey:
+    """The annotation of the sender pods of a Dispatcher that has kubelets refresh the book."""
+
+    dispatcher: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendersKey:
+    """The sender pods of a Dispatcher, which are to be asked now."""
+
+    dispatcher: str
+
+
+Key: TypeAlias = WebhookKey | EventTypeKey | DispatcherKey | ShardKey | RootKey | RoomKey | TouchKey | SendersKey
+
+
+def words_of(key: Key) -> tuple[str, str, str]:
+    """A key as logs show it: the kind of work, the namespace (the book for a shard; else empty), and the name."""
+    work = type(key).__name__.removesuffix("Key")
+    match key:
+        case WebhookKey(namespace, name) | DispatcherKey(namespace, name):
+            return (work, namespace, name)
+        case ShardKey(dispatcher, shard):
+            return (work, dispatcher, f"{shard:02}")
+        case EventTypeKey(name) | RootKey(name) | RoomKey(name) | TouchKey(name) | SendersKey(name):
+            return (work, "", name)

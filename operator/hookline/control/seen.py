@@ -1,0 +1,108 @@
+"""What is kept of each object that the operator reads: resources with their problems, Secrets, sender pods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from hookline.control.kinds import DISPATCHER_LABEL, TOUCHED_ANNOTATION, Object
+from hookline.control.reading import MAX_DEPTH, TOO_DEEP
+from hookline.resource import Resource, problems_of
+from hookline.secret import Secret, SecretProblem
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[R]):
+    """One resource. `value` is None when its spec is not valid, and `problem` says why."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: str
+    status: Object = field(repr=False)
+    value: R | None = field(repr=False)
+    problem: str = ""
+    version: str = ""
+    """The resourceVersion."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderPod:
+    """A sender pod, as far as the operator talks to it."""
+
+    name: str
+    dispatcher: str
+    ip: str
+    ready: bool
+    touched: str
+    """Value of the annotation that the operator touches."""
+    waiting: str = ""
+    """What keeps a container of it from running, such as ImagePullBackOff."""
+
+
+def seen_of(model: type[R], manifest: Object) -> Seen[R]:
+    """A resource, whether or not its spec is valid."""
+    metadata = manifest["metadata"]
+    value, problem = _parsed(model, {key: value for key, value in manifest.items() if key != "status"})
+    return Seen(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 1),
+        created=str(metadata.get("creationTimestamp") or ""),
+        status=status if isinstance(status := manifest.get("status"), Mapping) else {},
+        value=value,
+        problem=problem,
+        version=metadata.get("resourceVersion", ""),
+    )
+
+
+def _parsed(model: type[R], manifest: Object) -> tuple[R | None, str]:
+    if TOO_DEEP in manifest:
+        return None, f"the object nests deeper than {MAX_DEPTH} levels; write a flatter one"
+    try:
+        return model.model_validate(manifest), ""
+    except ValidationError as error:
+        # Only where the API server did not apply the CRD's rules: an older CRD, or an older API server.
+        return None, "; ".join(f"{each.field}: {each.message}" for each in problems_of(error))
+
+
+def secret_of(manifest: Object) -> Secret:
+    """A Secret; an empty one when it cannot be read."""
+    try:
+        return Secret.of_manifest(manifest)
+    except (SecretProblem, ValidationError):
+        metadata = manifest["metadata"]
+        labels = metadata.get("labels")
+        return Secret(
+            metadata.get("namespace", ""), metadata["name"], labels if isinstance(labels, Mapping) else {}, {}
+        )
+
+
+def pod_of(manifest: Object) -> SenderPod:
+    """A sender pod, with an empty `dispatcher` when its label is missing."""
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or []}
+    return SenderPod(
+        name=metadata["name"],
+        dispatcher=(metadata.get("labels") or {}).get(DISPATCHER_LABEL, ""),
+        ip=status.get("podIP") or "",
+        ready=conditions.get("Ready") == "True",
+        touched=(metadata.get("annotations") or {}).get(TOUCHED_ANNOTATION, ""),
+        waiting=_waiting(status),
+    )
+
+
+def _waiting(status: Object) -> str:
+    """The words of the kubelet, but for those of an ordinary start."""
+    for each in status.get("containerStatuses") or []:
+        reason = ((each.get("state") or {}).get("waiting") or {}).get("reason")
+        if isinstance(reason, str) and reason not in ("ContainerCreating", "PodInitializing"):
+            return reason[:64]
+    return ""
