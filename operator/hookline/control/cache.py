@@ -7,7 +7,7 @@ may overlap in any order. Knows nothing of what the objects are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from hookline.control.kinds import Place
@@ -24,11 +24,11 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[V]):
-    """News of one place: what was known before and what is known now, None for nothing."""
+    """News of one place: what was known before and what is known now, None for nothing. Its repr shows neither."""
 
     place: Place
-    before: V | None
-    now: V | None
+    before: V | None = field(repr=False)
+    now: V | None = field(repr=False)
 
 
 class Cache(Generic[V]):

@@ -158,6 +158,10 @@ def test_what_came_after_a_list_does_not_make_it_differ() -> None:
     assert found.differs({A: 13, B: 12}, 13)
 
 
+def test_the_representation_of_news_shows_nothing_that_may_be_secret() -> None:
+    assert "canary-0b7e" not in repr([Change(A, "canary-0b7e", "canary-0b7e"), Cache(str)])
+
+
 @given(st.lists(st.tuples(st.sampled_from(["put", "remove", "end"]), st.sampled_from([A, B]), st.integers(1, 20))))
 def test_the_version_that_is_known_of_a_place_never_falls(steps: list[tuple[str, Place, int]]) -> None:
     found: Cache[int] = Cache(int)
