@@ -322,8 +322,44 @@ def test_what_stays_in_force_and_that_it_is_right_again_is_said_once(tmp_path: P
     assert run.look() == ["a.yaml:1: file: is read again"]
     run.restart()
     file.write_text("kind: [")
-    assert run.look()[0].endswith(" (Webhooks that it held wait)")
+    assert run.look()[0].endswith(" (Webhooks from before that no other file holds wait: Webhook default/one)")
     assert run.states() == {"one": WAITS}
+
+
+def test_what_was_wrong_from_the_start_is_not_said_to_wait(tmp_path: Path) -> None:
+    run = Files(tmp_path)
+    (tmp_path / "a.yaml").write_text("kind: [")
+    (tmp_path / "b.yaml").write_text(hook().replace("https", "http"))
+    for _ in range(2):
+        said = run.look()
+        assert [each.endswith(" (nothing of it is in force)") for each in said] == [True, True]
+        # The book knows its name by now, and nothing else of it.
+        run.restart()
+        run.said = []
+
+
+def test_a_webhook_that_is_taken_out_is_not_said_to_wait_because_another_file_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(hook())
+    (tmp_path / "b.yaml").write_text("")
+    run = Files(tmp_path)
+    run.look()
+    (tmp_path / "a.yaml").write_text("")
+    (tmp_path / "b.yaml").write_text("kind: [")
+    (said,) = run.look()
+    assert said.endswith(" (nothing of it is in force)")
+    assert run.states() == {}
+
+
+def test_a_webhook_that_is_wrong_after_a_restart_waits_and_one_that_is_new_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(hook())
+    run = Files(tmp_path, file)
+    run.look()
+    run.restart()
+    file.write_text(hook().replace("https", "http") + "---\n" + hook("two").replace("https", "http"))
+    old, new = run.look()
+    assert old.endswith(" (what it had waits)")
+    assert new.endswith(" (nothing of it is in force)")
 
 
 def test_a_webhook_waits_for_an_event_type_that_cannot_be_read_after_a_restart(tmp_path: Path) -> None:

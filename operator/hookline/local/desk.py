@@ -36,6 +36,8 @@ _MAX_LISTED = 5
 LEFT_ALONE = ": left alone"
 """How a finding about a document ends that is none of ours."""
 
+_NOTHING = "nothing of it is in force"
+
 Key = tuple[str, str, str]
 """Kind, namespace (empty for EventTypes) and name."""
 
@@ -166,26 +168,46 @@ def missing(path: Path) -> Finding:
     return Finding(path, 1, "file", Level.WAITING, "is not there: what it held is no longer in force")
 
 
-def with_what_stays(now: Understood, in_force: Mapping[Key, Known]) -> list[Finding]:
-    """The findings over the documents, each with what is in force instead: said once for each object and file."""
+def with_what_stays(
+    now: Understood, in_force: Mapping[Key, Known], routes_before: Mapping[str, Route], *, blind: bool
+) -> list[Finding]:
+    """The findings over the documents, each with what is in force instead: said once for each object and file.
+
+    `routes_before` are those of the book, by title, and `blind` is as for `judge`.
+    """
+    before = [("Webhook", each.namespace, each.name) for each in routes_before.values() if each.url]
+    waiting = [key for key in before if key not in in_force and (blind or key in now.refused)]
     said: set[object] = set()
-    return [_with_what_stays(each, now, in_force, said) for each in now.findings]
+    return [_with_what_stays(each, now, in_force, waiting, said) for each in now.findings]
 
 
-def _with_what_stays(finding: Finding, now: Understood, in_force: Mapping[Key, Known], said: set[object]) -> Finding:
+def _with_what_stays(
+    finding: Finding, now: Understood, in_force: Mapping[Key, Known], waiting: Sequence[Key], said: set[object]
+) -> Finding:
     if finding.about in said or not (finding.key is None or finding.key in now.refused):
         return finding
     said.add(finding.about)
-    if finding.key is None:
-        kept = [
-            key for key, known in in_force.items() if known.document.file == finding.file and key not in now.objects
-        ]
-        stays = f"what it held stays in force: {_listed(kept)}" if kept else "Webhooks that it held wait"
-    else:
-        known, kind = finding.key in in_force, finding.key[0]
-        waits = "what it had waits" if kind == "Webhook" else "Webhooks that need it wait"
-        stays = "the version before stays in force" if known else waits
+    stays = (
+        _stays_of_file(finding.file, now, in_force, waiting)
+        if finding.key is None
+        else _stays_of_object(finding.key, in_force, waiting)
+    )
     return replace(finding, message=f"{finding.message} ({stays})")
+
+
+def _stays_of_file(file: Path, now: Understood, in_force: Mapping[Key, Known], waiting: Sequence[Key]) -> str:
+    kept = [key for key, known in in_force.items() if known.document.file == file and key not in now.objects]
+    if kept:
+        return f"what it held stays in force: {_listed(kept)}"
+    return f"Webhooks from before that no other file holds wait: {_listed(waiting)}" if waiting else _NOTHING
+
+
+def _stays_of_object(key: Key, in_force: Mapping[Key, Known], waiting: Sequence[Key]) -> str:
+    if key in in_force:
+        return "the version before stays in force"
+    if key[0] != "Webhook":
+        return "Webhooks that need it wait"
+    return "what it had waits" if key in waiting else _NOTHING
 
 
 def news(before: Sequence[Finding], now: Sequence[Finding]) -> list[Finding]:

@@ -87,11 +87,12 @@ class Manifests:
         understood = desk.understand(documents, unreadable)
         self._objects = desk.keep_last_good(understood, self._objects, self._gone)
         self._read_once = (self._read_once & self._files) | (set(files) - understood.unreadable)
+        blind = not understood.unreadable <= self._read_once
         judged = desk.judge(
             self._objects,
             allow_cidrs=self._allow_cidrs,
             refused=understood.refused - self._objects.keys(),
-            blind=not understood.unreadable <= self._read_once,
+            blind=blind,
             dispatcher=DISPATCHER,
             routes_before=routes_before,
             keys_before=keys_before,
@@ -99,7 +100,11 @@ class Manifests:
             one_server=one_server,
         )
         missing = [desk.missing(path) for path in self._paths if not path.exists() and path not in self._gone]
-        findings = [*missing, *desk.with_what_stays(understood, self._objects), *judged.findings]
+        findings = [
+            *missing,
+            *desk.with_what_stays(understood, self._objects, routes_before, blind=blind),
+            *judged.findings,
+        ]
         return desk.Judged(judged.book, findings)
 
 
