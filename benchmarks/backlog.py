@@ -1,6 +1,6 @@
 """(d) What the queued deliveries of a dead endpoint cost, and what others feel of them; (e) how fast they drain after.
 
-The backlog is laid straight on the shelf (PARKED), where a dead endpoint's deliveries end up: made one by one through
+The backlog is parked straight away (PARKED), where a dead endpoint's deliveries end up: made one by one through
 failing calls it would take hours. Two queues exist, with and without; a sender works on one at a time, in turns.
 """
 
@@ -81,7 +81,7 @@ async def measure(setting: Setting) -> list[Figure]:
 
 
 async def lay(folder: Path, count: int) -> None:
-    """Put deliveries of the dead Webhook on the shelf of a new queue. Not fsynced one by one: it would take an hour."""
+    """Park deliveries of the dead Webhook in a new queue. Not fsynced one by one: it would take an hour."""
     folder.mkdir(parents=True)
     server = NatsServer(folder, sync_interval="10m")
     client = await connect(await server.start(), name="bench", connect_seconds=30)

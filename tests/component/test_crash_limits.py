@@ -89,7 +89,7 @@ async def test_what_a_full_stream_refuses_is_kept_and_not_tried_in_circles(
             assert running.task.done() is False
 
 
-async def test_a_full_shelf_of_one_webhook_repeats_nothing_to_others_that_hear_the_same_event(
+async def test_a_webhook_for_which_no_more_can_be_parked_repeats_nothing_to_others_that_hear_the_same_event(
     tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", 1.0)

@@ -271,7 +271,7 @@ async def test_what_is_published_while_a_webhook_is_paused_arrives_in_order_once
             await until(lambda: len(calls) == 20)
             await client.close()
     assert {call.webhook_id for call in calls} == set(ids)
-    # Taken from the shelf in publish order; the ten calls that run at once may arrive in any.
+    # Parked ones are taken in publish order; the ten calls that run at once may arrive in any.
     assert all(ids.index(call.webhook_id) < number + 10 for number, call in enumerate(calls))
 
 

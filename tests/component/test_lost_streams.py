@@ -53,7 +53,7 @@ async def test_so_are_events_without_an_id_that_are_named_by_their_places(
     assert [call.body for call in calls] == [b'"old"', b'"new"']
 
 
-async def test_what_is_put_on_the_shelf_after_deliveries_were_made_anew_is_not_taken_for_what_is_there(
+async def test_what_is_parked_after_deliveries_were_made_anew_is_not_taken_for_what_is_there(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     async with receiver_of([]) as receiver:

@@ -91,5 +91,5 @@ async def test_an_observer_that_fails_has_no_event_delivered_twice(
             await publish(client, 10)
             await until(lambda: len(calls) == 10)
             await until_stored(client, names.DELIVERIES, 0)
-            await until(lambda: running.pod._session is not None and running.pod._session.held == 0)
+            await until(lambda: (now := running.pod.snapshot()) is not None and now.held == 0)
     assert len(calls) == 10

@@ -157,9 +157,7 @@ async def test_nothing_is_gone_while_the_book_is_unfinished(
             await until(lambda: len(calls) == 1)
 
 
-async def test_a_delivery_on_the_shelf_is_called_from_there(
-    tmp_path: Path, nats_server: NatsServer, queue: Client
-) -> None:
+async def test_a_parked_delivery_is_called_in_place(tmp_path: Path, nats_server: NatsServer, queue: Client) -> None:
     """Else two senders of which one does not know the Webhook would pass it to and fro as fast as they can."""
     calls: list[ReceivedCall] = []
     async with receiver_of(calls, Answer(503, 1), Answer(200)) as receiver:
@@ -176,7 +174,7 @@ async def test_a_delivery_on_the_shelf_is_called_from_there(
     assert [(call.webhook_id, call.attempt) for call in calls] == [(event_id, 1), (event_id, 2)]
 
 
-async def test_a_shelf_whose_consumer_was_lost_is_emptied_all_the_same(
+async def test_what_is_parked_is_called_all_the_same_when_its_consumer_was_lost(
     tmp_path: Path, nats_server: NatsServer, queue: Client
 ) -> None:
     calls: list[ReceivedCall] = []
@@ -185,14 +183,12 @@ async def test_a_shelf_whose_consumer_was_lost_is_emptied_all_the_same(
         write_book(tmp_path / "book", (route, keys))
         async with sender(tmp_path / "book", nats_server.url) as running:
             await deliver(queue, route.uid, 80, parked=True)
-            assert running.pod._session is not None
-            draining = running.pod._session._parking._served
-            await until(lambda: route.uid in draining)
+            await until(lambda: (now := running.pod.snapshot()) is not None and route.uid in now.serving)
             await queue.jetstream().delete_consumer(names.PARKED, names.unpark_consumer(route.uid))
             await until_stored(queue, names.PARKED, 0)
 
 
-async def test_what_waits_to_be_called_from_the_shelf_returns_there_when_its_webhook_is_held_meanwhile(
+async def test_a_parked_delivery_that_waits_to_be_called_stays_parked_when_its_webhook_is_held_meanwhile(
     tmp_path: Path, nats_server: NatsServer, queue: Client
 ) -> None:
     calls: list[ReceivedCall] = []

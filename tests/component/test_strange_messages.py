@@ -80,7 +80,7 @@ async def test_a_parked_message_of_another_version_is_kept_in_dead(
     assert calls == []
 
 
-async def test_a_shelf_that_no_webhook_can_have_ends_no_sender_and_holds_up_no_other_shelf(
+async def test_what_is_parked_for_a_name_that_no_webhook_can_have_ends_no_sender_and_holds_up_no_webhook(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     async with receiver_of([]) as receiver:
@@ -90,7 +90,7 @@ async def test_a_shelf_that_no_webhook_can_have_ends_no_sender_and_holds_up_no_o
             await client.jetstream().publish("hookline.parked.a/b", b"{}")
             await deliver(client, gone.uid, 3, parked=True)
             await until_stored(client, names.DEAD, 3)
-            # Shelves are looked at once more.
+            # What is parked is looked at once more.
             await deliver(client, gone.uid, 1, parked=True)
             await until_stored(client, names.DEAD, 4)
             assert not running.task.done()
@@ -105,7 +105,7 @@ async def test_a_parked_message_with_a_time_that_is_none_ends_no_sender(
         write_book(tmp_path / "book", (route, keys))
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
             await publish(client, 20)
-            await until(lambda: any(running.pod._endpoints.states()))
+            await until(lambda: any(running.pod.endpoints.states()))
             await until_stored(client, names.EVENTS, 20)
         # The next one looks at the oldest, which this is.
         await client.jetstream().purge_stream(names.PARKED)

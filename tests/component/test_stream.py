@@ -24,7 +24,7 @@ from hookline.stream.connection import Client, StreamRefused, StreamUnavailable,
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PULL_BYTES, Origin, PullLoop, Taken
-from hookline.stream.streams import Retention, Shelves, ensure, oldest_parked, open_unpark
+from hookline.stream.streams import ParkedCounts, Retention, ensure, oldest_parked, open_unpark
 from hookline.stream.types import read_types, write_types
 from hookline.tasks import cancel
 
@@ -278,7 +278,7 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
     await publisher.store(names.parked_subject("a"), b"1")
     await publisher.store(names.parked_subject("a"), b"2")
     await publisher.store(names.parked_subject("b"), b"3")
-    assert await Shelves(queue).counts() == {"a": 2, "b": 1}
+    assert await ParkedCounts(queue).counts() == {"a": 2, "b": 1}
     oldest = await oldest_parked(queue, "a")
     assert oldest is not None
     clock = ServerClock(queue)
@@ -304,19 +304,19 @@ async def test_what_is_parked_is_listed_only_after_something_moved_and_never_as_
         return await ask(client, what, **question)
 
     monkeypatch.setattr(streams, "ask", noted)
-    publisher, shelves = Publisher(queue), Shelves(queue)
+    publisher, parked = Publisher(queue), ParkedCounts(queue)
     for steps, counts in ((2, {"a": 2}), (1, {"a": 3})):
         for _ in range(steps):
             await publisher.store(names.parked_subject("a"), b"")
-        assert [await shelves.counts() for _ in range(4)] == [counts] * 4
+        assert [await parked.counts() for _ in range(4)] == [counts] * 4
         # Once for what moved, and once more until it is known to be still.
         assert len(lists) <= 2
         lists.clear()
     await queue.jetstream().purge_stream(names.PARKED, keep=1)
-    assert await shelves.counts() == {"a": 1}
+    assert await parked.counts() == {"a": 1}
     await queue.jetstream().delete_stream(names.PARKED)
     await ensure(queue, Retention())
-    assert await shelves.counts() == {}
+    assert await parked.counts() == {}
 
 
 async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Client) -> None:

@@ -68,7 +68,7 @@ async def test_a_webhook_that_needs_a_later_sender_loses_nothing_and_holds_up_no
     assert [(call.webhook_id, call.path_and_query) for call in calls] == [(event_id, "/other"), (event_id, "/later")]
 
 
-async def test_a_delivery_of_a_later_format_waits_on_the_shelf_as_it_is_and_others_pass_it(
+async def test_a_delivery_of_a_later_format_is_parked_as_it_is_and_others_pass_it(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     calls: list[ReceivedCall] = []

@@ -160,7 +160,7 @@ def test_a_short_schedule_does_not_give_up_what_never_had_its_chance() -> None:
 
 
 @pytest.mark.parametrize("state", [None, FAILING.model_copy(update={"kind": Kind.GONE})])
-def test_what_waits_for_anything_else_is_given_up_when_the_shelf_keeps_it_no_longer(state: State | None) -> None:
+def test_what_waits_for_anything_else_is_given_up_when_it_was_parked_for_too_long(state: State | None) -> None:
     assert why(state, event_age_s=10**9, parked_age_s=604_800) == ""
     assert why(state, event_age_s=10**9, parked_age_s=604_801) == "ParkedExpired"
 

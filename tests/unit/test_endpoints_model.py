@@ -76,17 +76,16 @@ class Sender:
     def __init__(self, log: Log) -> None:
         self.endpoints = Endpoints(probe_seconds=5)
         self.bucket = cast(EndpointBucket, Bucket(log))
-        self.endpoints._bucket = self.bucket
         self.route: Route = route()
 
     async def share(self) -> None:
         with contextlib.suppress(StreamUnavailable):
-            await self.endpoints._share(self.bucket, lambda _: None)
+            await self.endpoints.share(self.bucket, lambda _: None)
 
-    async def look(self, now_s: float, *, shelf: bool) -> bool:
+    async def look(self, now_s: float, *, parked: bool) -> bool:
         """Whether a probe begins."""
         self.endpoints.forget_void(self.route, now_s)
-        if not shelf:
+        if not parked:
             self.endpoints.catch_up(self.route.uid, now_s)
         try:
             return self.endpoints.is_due(self.route, now_s) and await self.endpoints.claim(self.route)
@@ -116,7 +115,7 @@ class World:
             await sender.share()
         elif what == "look":
             # A probe that begins has an outcome, or its sender dies before.
-            if await sender.look(self.now_s, shelf=True) and more is not None:
+            if await sender.look(self.now_s, parked=True) and more is not None:
                 sender.endpoints.attempted(sender.route, more, probe=True)
         elif what == "behind":
             sender.endpoints.turn_backlogged(sender.route, "Slow")
@@ -142,7 +141,7 @@ class World:
             self.wait(1)
             for sender in self.senders:
                 await sender.share()
-                if await sender.look(self.now_s, shelf=False):
+                if await sender.look(self.now_s, parked=False):
                     sender.endpoints.attempted(sender.route, WELL, probe=True)
 
 
@@ -179,7 +178,7 @@ def test_an_endpoint_that_is_well_again_is_live_again_for_both(
         await world.get_well()
         for sender in world.senders:
             assert list(sender.endpoints.states()) == []
-            assert not sender.endpoints._unwritten
+            assert not sender.endpoints.unshared
 
     with monkeypatch.context():
         _at_once(run())
@@ -211,7 +210,7 @@ def test_a_call_that_ends_while_a_probe_is_claimed_is_not_forgotten(outcome: Out
     log = Log()
     sender = Sender(log)
     bucket = _SlowBucket(log)
-    sender.bucket = sender.endpoints._bucket = cast(EndpointBucket, bucket)
+    sender.bucket = cast(EndpointBucket, bucket)
 
     async def run() -> None:
         for _ in range(5):

@@ -41,7 +41,7 @@ def test_a_raised_limit_lets_more_run_and_a_lowered_one_fewer() -> None:
     assert lanes.finished(*lane(limit=1), now_s=0) == []
 
 
-def test_what_waits_too_long_leaves_and_what_is_of_the_shelf_stays() -> None:
+def test_what_waits_too_long_leaves_and_what_is_pinned_stays() -> None:
     lanes: Lanes[str, int] = Lanes()
     for number in range(5):
         lanes.offer(*lane(limit=2), number, now_s=0, pinned=number == 3)
@@ -97,11 +97,21 @@ def test_many_wait_on_for_the_rate_of_their_lane() -> None:
     assert lanes.overdue(PATIENCE_SECONDS) == []
 
 
-def test_what_the_shelf_pins_does_not_make_a_lane_stuck() -> None:
+def test_what_is_pinned_does_not_make_a_lane_stuck() -> None:
     lanes: Lanes[str, int] = Lanes()
     for number in range(2 + 8):
         lanes.offer(*lane(limit=2), number, now_s=0, pinned=number < 9)
     assert lanes.overdue(PAUSE_SECONDS + 0.1) == []
+
+
+def test_a_snapshot_counts_what_runs_waits_and_is_pinned_and_follows_nothing() -> None:
+    lanes: Lanes[str, int] = Lanes()
+    for number in range(5):
+        lanes.offer(*lane("a", 2), number, now_s=0, pinned=number == 3)
+    found = lanes.snapshot()
+    lanes.clear()
+    assert (found.lanes, found.tenants) == ({"a": (2, 3, 1)}, {"t": 2})
+    assert lanes.snapshot().lanes == {"a": (2, 0, 0)}
 
 
 def test_a_lane_can_be_emptied_without_the_others() -> None:
@@ -155,7 +165,7 @@ def test_an_idle_lane_does_not_forget_what_its_rate_owes() -> None:
     assert lanes.ready(10) == [2]
     lanes.finished(*limited, now_s=10)
     lanes.sweep(30)
-    assert lanes._lanes == {}
+    assert not lanes.snapshot().lanes
 
 
 _steps = st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=200)
@@ -267,7 +277,7 @@ def test_rates_that_change_again_and_again_leave_nothing_behind() -> None:
         lanes.change(*limited)
         lanes.ready(0)
         lanes.sweep(0)
-    assert len(lanes._resting) <= 2
+    assert lanes.snapshot().resting <= 2
 
 
 def test_a_tenant_alone_takes_seven_eighths_of_the_places() -> None:
@@ -308,5 +318,6 @@ def test_an_idle_tenant_is_forgotten() -> None:
     lanes: Lanes[str, int] = Lanes()
     assert lanes.offer(*lane(), 1, now_s=0)
     lanes.finished(*lane(), now_s=0)
+    assert lanes.snapshot().tenants
     lanes.sweep(0)
-    assert not lanes._taken
+    assert not lanes.snapshot().tenants

@@ -39,7 +39,7 @@ class World:
     words: list[bytes] = field(default_factory=list)
     taken: list[bool] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
-    shelved: list[str] = field(default_factory=list)
+    parked: list[str] = field(default_factory=list)
     claims: int = 0
     takes: Callable[[], bool] = lambda: True
     ended: Callable[[], None] = lambda: None
@@ -69,14 +69,14 @@ class World:
         self.ended = on_probed or self.ended
         return self.takes()
 
-    def shelve_waiting(self, uid: str) -> None:
-        self.shelved.append(uid)
+    def park_waiting(self, uid: str) -> None:
+        self.parked.append(uid)
 
     def turn_backlogged(self, _: Route, reason: str) -> bool:
         assert reason == "Backlog"
         return True
 
-    def shelved_bytes(self) -> tuple[int, ...]:
+    def parked_bytes(self) -> tuple[int, ...]:
         return ()
 
     # What is known of endpoints
@@ -88,7 +88,7 @@ class World:
     def state_of(self, _: Route) -> State | None:
         return self.state
 
-    def why_shelved(self, _: Route | None) -> str:
+    def why_parked(self, _: Route | None) -> str:
         return self.state.kind.value if self.state else ""
 
     def is_due(self, _: Route, __: float) -> bool:
@@ -136,7 +136,7 @@ def _stream(monkeypatch: pytest.MonkeyPatch) -> None:
     async def none_parked(*_: object) -> None:
         return None
 
-    monkeypatch.setattr("hookline.delivery.parking.Shelves", Counts)
+    monkeypatch.setattr("hookline.delivery.parking.ParkedCounts", Counts)
     monkeypatch.setattr("hookline.delivery.parking.open_unpark", opened)
     monkeypatch.setattr("hookline.delivery.parking.oldest_parked", none_parked)
 
@@ -166,7 +166,7 @@ async def test_a_probe_takes_one_delivery_and_leaves_the_others() -> None:
     async with looking(world, parking):
         assert world.served == {"unpark-u1": 1}
         # A probe of before that still waits for its rate makes way.
-        assert (world.claims, world.shelved) == (1, ["u1"])
+        assert (world.claims, world.parked) == (1, ["u1"])
         await parking.handle(taken(world, 1))
         await parking.handle(taken(world, 2))
     assert (world.taken, world.words, world.released) == ([True], [b"-NAK"], [2])
@@ -197,7 +197,7 @@ async def test_what_waits_in_a_lane_is_parked_too_once_much_is_parked(monkeypatc
     monkeypatch.setattr("hookline.delivery.parking_plan.ROOM", 2)
     world = World(state=None)
     async with looking(world, world.parking()):
-        assert (world.served, world.shelved) == ({"unpark-u1": 1}, ["u1"])
+        assert (world.served, world.parked) == ({"unpark-u1": 1}, ["u1"])
 
 
 async def test_what_is_called_may_be_called_no_more_a_moment_later() -> None:

@@ -1,7 +1,7 @@
 """The states of an endpoint beyond well, and what each of them means. Pure: time and jitter are arguments.
 
 Decides when an endpoint counts as failing, when the next probe of it is due, how a state is written for all senders,
-and when something that waits on the shelf is given up. Never calls anybody, never stores anything.
+and when something that is parked is given up. Never calls anybody, never stores anything.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ PARKED_EXPIRED = "ParkedExpired"
 
 
 class Kind(StrEnum):
-    """Why deliveries of a Webhook that may be called wait on the shelf all the same."""
+    """Why deliveries of a Webhook that may be called are parked all the same."""
 
     FAILING = "Failing"
     """Calls fail in a row. One sender probes, all others wait."""
     GONE = "Gone"
     """The receiver answered 410: no more calls until the spec changes."""
     BACKLOGGED = "Backlogged"
-    """The endpoint is called, but what came before is still on the shelf: what is new goes behind it."""
+    """The endpoint is called, but what came before is still parked: what is new goes behind it."""
 
     @classmethod
     def _missing_(cls, value: object) -> Kind | None:
@@ -115,7 +115,7 @@ _UNSEEN = frozenset(
 
 
 def stays_first(outcome: Outcome) -> bool:
-    """Whether the delivery that a probe failed with stays the first of the shelf, with none of its attempts used up.
+    """Whether the delivery that a probe failed with stays the first that is parked, with none of its attempts used up.
 
     Only if the receiver has seen nothing of it. Else the failure may be the delivery's own, as a body that the receiver
     cannot take, and the endpoint would stay failing for as long as that one is the first.

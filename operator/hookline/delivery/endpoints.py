@@ -1,6 +1,6 @@
 """What this sender knows of endpoints that are not well, and shares with all others through the bucket.
 
-Decides which deliveries wait on the shelf (with the route's own state), and who probes: whoever replaces the state of
+Decides which deliveries are parked (with the route's own state), and who probes: whoever replaces the state of
 an endpoint by its next one. What a state means is decided in breaker. Times are measured by the monotonic clock from
 when this sender saw a state: neither clocks of other pods nor a clock that jumps matter.
 """
@@ -26,12 +26,11 @@ from hookline.tasks import within
 log = structlog.get_logger(__name__)
 
 UNKNOWN = "Unknown"
-"""Why a delivery is on the shelf whose Webhook is not in the book."""
+"""Why a delivery is parked whose Webhook is not in the book."""
 
 LOOK_SECONDS = 1.0
 SETTLED_SECONDS = 2.0
-"""How long an endpoint stays behind with an empty shelf: other senders may put something there until they know."""
-
+"""How long an endpoint stays backlogged with nothing parked: other senders may park something until they know."""
 
 VOID_SECONDS = 120.0
 """By then every sender has the book of a changed Webhook."""
@@ -64,8 +63,8 @@ class Endpoints:
         known = self._known.get(route.uid)
         return known.state if known is not None and known.state.generation == route.generation else None
 
-    def why_shelved(self, route: Route | None) -> str:
-        """Why deliveries of this Webhook wait on the shelf; empty when they are called from their shard."""
+    def why_parked(self, route: Route | None) -> str:
+        """Why deliveries of this Webhook are parked; empty when they are called from their shard."""
         if route is None:
             return UNKNOWN
         if route.state is not RouteState.ACTIVE:
@@ -74,13 +73,18 @@ class Endpoints:
         return state.kind.value if state is not None else ""
 
     def may_call(self, route: Route | None) -> bool:
-        """Whether its deliveries are called at all, be it from the shelf."""
-        return breaker.may_call(self.why_shelved(route))
+        """Whether its deliveries are called at all, be they parked ones."""
+        return breaker.may_call(self.why_parked(route))
 
     def states(self) -> Iterator[tuple[str, State]]:
         """All states, by uid."""
         for uid, known in self._known.items():
             yield uid, known.state
+
+    @property
+    def unshared(self) -> frozenset[str]:
+        """The uids of those whose state here the other senders cannot know yet."""
+        return frozenset(self._unwritten)
 
     def count(self, kind: Kind) -> int:
         return sum(known.state.kind is kind for known in self._known.values())
@@ -117,14 +121,14 @@ class Endpoints:
 
     def turn_backlogged(self, route: Route, reason: str) -> bool:
         """What is new is parked behind what waits; whether that is new."""
-        if self.why_shelved(route):
+        if self.why_parked(route):
             return False
         log.info("an endpoint is backlogged", webhook=route.title, reason=reason)
         self._turn(route.uid, breaker.backlogged(route, reason, time.time()))
         return True
 
     def catch_up(self, uid: str, now_s: float) -> None:
-        """Nothing is on the shelf: forget that the endpoint was behind, once that has settled. `now_s` is monotonic."""
+        """Nothing is parked: forget that the endpoint was backlogged, once that has settled. `now_s` is monotonic."""
         known = self._known.get(uid)
         if known and known.state.kind is Kind.BACKLOGGED and now_s - known.seen_s > SETTLED_SECONDS:
             self._turn(uid, None)
@@ -178,13 +182,12 @@ class Endpoints:
 
         `on_parked` is called with the uid of each Webhook for which another sender wrote a state.
         """
-        self._bucket = bucket
         try:
             await bucket.listen(self._wake.set)
             while True:
                 self._wake.clear()
                 try:
-                    await self._share(bucket, on_parked)
+                    await self.share(bucket, on_parked)
                 except StreamUnavailable as error:
                     log.debug("states of endpoints cannot be shared now", problem=str(error))
                     await asyncio.sleep(LOOK_SECONDS)
@@ -196,7 +199,12 @@ class Endpoints:
         """Take in what the others know, before anything is called. Raises StreamUnavailable."""
         self._take_in(*await bucket.changes())
 
-    async def _share(self, bucket: EndpointBucket, on_parked: Callable[[str], None]) -> None:
+    async def share(self, bucket: EndpointBucket, on_parked: Callable[[str], None]) -> None:
+        """Take in what others wrote and write what they cannot know, once; see `follow`. Raises StreamUnavailable.
+
+        Probes are claimed in this bucket from now on.
+        """
+        self._bucket = bucket
         for uid in self._take_in(*await bucket.changes()):
             on_parked(uid)
         for uid in list(self._unwritten):

@@ -1,8 +1,8 @@
 """Fan-out: an event becomes one delivery for each Webhook that hears it.
 
 An event is acked only after all its deliveries are stored. A repeat after a crash stores none twice, because each has
-its name (`Nats-Msg-Id`). NATS knows a name for two minutes; where one delivery is refused for longer, such as by a full
-shelf, the sender itself remembers which others of that event are stored.
+its name (`Nats-Msg-Id`). NATS knows a name for two minutes; where one delivery is refused for longer, such as by a
+full stream, the sender itself remembers which others of that event are stored.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ class Fanout:
         await self._publisher.store(self._subject(route), event.body, delivery.headers(), once=delivery.once)
 
     def _subject(self, route: Route) -> str:
-        """Straight to the shelf for a Webhook that cannot be called: it should cost its neighbours nothing."""
-        why = self._endpoints.why_shelved(route)
+        """Parked at once for a Webhook that cannot be called: it should cost its neighbours nothing."""
+        why = self._endpoints.why_parked(route)
         if not why:
             return names.delivery_subject(route.uid)
         self._metrics.parked(why)

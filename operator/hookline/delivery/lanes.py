@@ -10,8 +10,8 @@ A lane that its rate holds back is out of the turns until its next call is due, 
 however many of them wait.
 
 All Webhooks of a shard share one stream of messages. What a lane holds while it waits takes room from its neighbours,
-so a lane that does not keep up gives up what waits in it (`overdue`). Messages of the shelf are pinned: they take no
-room from anybody else.
+so a lane that does not keep up gives up what waits in it (`overdue`). Parked messages are pinned: they take no room
+from anybody else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -84,6 +84,25 @@ class _Lane(Generic[K, T]):
 
     def has_room(self) -> bool:
         return self.running < self.terms.limit
+
+
+class LaneSnapshot(NamedTuple):
+    """How many items one lane has at a moment. `pinned` are some of those that wait."""
+
+    running: int
+    waiting: int
+    pinned: int
+
+
+@dataclass(frozen=True, slots=True)
+class LanesSnapshot(Generic[K]):
+    """Lanes at a moment: to look at, it follows nothing."""
+
+    lanes: Mapping[K, LaneSnapshot]
+    tenants: Mapping[str, int]
+    """Places by the tenant that holds them, or held some since the last sweep."""
+    resting: int
+    """Entries about lanes that their rate holds back, with those that no longer count."""
 
 
 class Lanes(Generic[K, T]):
@@ -188,6 +207,14 @@ class Lanes(Generic[K, T]):
             self._resting = sorted(
                 (lane.due_s, next(self._numbers), key) for key, lane in self._lanes.items() if lane.due_s is not None
             )
+
+    def snapshot(self) -> LanesSnapshot[K]:
+        """What there is now, for tests and for finding faults. Looks at every item that waits."""
+        lanes = {
+            key: LaneSnapshot(lane.running, len(lane.waiting), sum(each.pinned for each in lane.waiting))
+            for key, lane in self._lanes.items()
+        }
+        return LanesSnapshot(lanes, dict(self._taken), len(self._resting))
 
     def _lane(self, key: K, terms: Terms) -> _Lane[K, T]:
         lane = self._lanes.get(key)

@@ -34,7 +34,7 @@ from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
-from hookline.stream.streams import Shelves, oldest_parked, open_unpark
+from hookline.stream.streams import ParkedCounts, oldest_parked, open_unpark
 from hookline.tasks import together, within
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class Parking:
         self._ask_at_s = 0.0
         self._deleted = DeletedWebhooks()
         self._peers = Peers(client, knows=self._knows, on_known=self._deleted.known)
-        self._stored = Shelves(client)
+        self._stored = ParkedCounts(client)
         self._served: dict[str, _Served] = {}
         self._expiries: dict[str, tuple[str, float]] = {}
         """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""
@@ -98,6 +98,11 @@ class Parking:
     def close(self) -> None:
         """Begin nothing more: a probe that is claimed from now on would be made by nobody."""
         self._closed = True
+
+    @property
+    def serving(self) -> frozenset[str]:
+        """The uids of Webhooks whose parked deliveries are being served."""
+        return frozenset(self._served)
 
     def lost(self, consumer: str) -> bool:
         """The queue has no such consumer any more; whether it was one of these. The next look makes it anew."""
@@ -160,7 +165,7 @@ class Parking:
         return await self._take(taken, route, served)
 
     async def _take(self, taken: Taken, route: Route | None, served: _Served) -> bool:
-        step = parking_plan.step(served, self._endpoints.why_shelved(route))
+        step = parking_plan.step(served, self._endpoints.why_parked(route))
         if step is Step.PROBE:
             ended = partial(self._probed, names.uid_of(taken.subject))
             served.in_hand = self._sender.take(taken, on_probed=ended)
@@ -221,14 +226,14 @@ class Parking:
         await self._ask_for({uid for uid in waiting.keys() | states if book.route(uid) is None})
         self._tidy(book, waiting, states, now_s)
         parked = {uid: self._known_of(uid, book.route(uid), count, now_s) for uid, count in waiting.items()}
-        plan = parking_plan.plan(parked, self._served, held_bytes=self._sender.shelved_bytes(), now_s=now_s)
+        plan = parking_plan.plan(parked, self._served, held_bytes=self._sender.parked_bytes(), now_s=now_s)
         for uid in plan.leave:
             self._leave(uid)
         for uid in plan.backlogged:
             route = book.route(uid)
             assert route is not None, "what no route is for is not called"
             if self._endpoints.turn_backlogged(route, "Backlog"):
-                self._sender.shelve_waiting(uid)
+                self._sender.park_waiting(uid)
         for uid, room in plan.resize:
             served = self._served[uid]
             served.room = room
@@ -255,7 +260,7 @@ class Parking:
         self._expiries = {uid: each for uid, each in self._expiries.items() if uid in waiting}
 
     def _known_of(self, uid: str, route: Route | None, count: int, now_s: float) -> Parked:
-        why = self._endpoints.why_shelved(route)
+        why = self._endpoints.why_parked(route)
         if route is None or not breaker.may_call(why):
             since, due_s = self._expiries.get(uid, ("", float("inf")))
             return Parked(
@@ -282,7 +287,7 @@ class Parking:
         if task is Task.PROBE:
             if route is None or not await self._endpoints.claim(route):
                 return
-            self._sender.shelve_waiting(uid)
+            self._sender.park_waiting(uid)
         self._leave(uid)
         log.info("serving parked deliveries", webhook=route.title if route else uid, task=task.value, count=count)
         consumer = await open_unpark(self._client, uid)
@@ -294,7 +299,7 @@ class Parking:
         looked = 0
         for uid in waiting:
             route = book.route(uid)
-            why = self._endpoints.why_shelved(route)
+            why = self._endpoints.why_parked(route)
             if uid in self._served or self._expiries.get(uid, ("", 0.0))[0] == why:
                 continue
             if looked == OLDEST_IN_A_LOOK:

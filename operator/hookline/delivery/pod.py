@@ -24,7 +24,7 @@ from hookline.delivery.delivery import UNKNOWN_FORMAT, WEBHOOK_GONE
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.routebook import RouteBook, webhooks_in
 from hookline.delivery.sender import Attempt
-from hookline.delivery.session import Session
+from hookline.delivery.session import Session, Snapshot
 from hookline.delivery.settlement import INTERNAL_ERROR, MALFORMED
 from hookline.delivery.tunnel import ProxyCredentials
 from hookline.events import stamp_to_the_second
@@ -139,6 +139,15 @@ class Pod:
     def _has_problem(self, reason: QueueReason) -> bool:
         problem = self.queue_problem()
         return problem is not None and problem.reason is reason
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """What this sender knows of endpoints."""
+        return self._endpoints
+
+    def snapshot(self) -> Snapshot | None:
+        """What is in hand now, for tests and for finding faults; None without a session."""
+        return self._session.snapshot() if self._session else None
 
     def report(self) -> dict[str, object]:
         """For the operator: which book is served, what of it is not understood, which endpoints are failing or gone."""

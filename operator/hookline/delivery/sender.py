@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +24,7 @@ from hookline.delivery.call import call_of
 from hookline.delivery.delivery import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.lane_key import LaneKey, lane_of, lanes_of
-from hookline.delivery.lanes import Lanes, Terms
+from hookline.delivery.lanes import Lanes, LaneSnapshot, Terms
 from hookline.delivery.recently_acked import MessageKey
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.settlement import MALFORMED, Settlement
@@ -60,7 +60,7 @@ class Attempt:
     probe: bool = False
     """Of a failing endpoint."""
     given_back: bool = False
-    """Whether nothing was decided: a probe of a failing endpoint, whose delivery stays on the shelf as it was."""
+    """Whether nothing was decided: a probe of a failing endpoint, whose delivery stays parked as it was."""
     settled: bool = True
     """Whether what was decided is stored and acked. If not, the call will be made again."""
 
@@ -79,8 +79,8 @@ class _Job:
         return self.on_probed is not None
 
     @property
-    def shelved(self) -> bool:
-        """Whether it is from the shelf: there it stays when it is not called."""
+    def parked(self) -> bool:
+        """Whether it is a parked one: it stays so when it is not called."""
         return self.taken.origin is Origin.PARKED
 
 
@@ -146,24 +146,28 @@ class Sender:
         """Deliveries in our hands."""
         return len(self._held)
 
-    def shelved_bytes(self) -> tuple[int, ...]:
-        """The sizes of those deliveries in our hands that are from the shelf."""
-        return tuple(len(job.taken.body) for job in self._held.values() if job.shelved)
+    def lanes(self) -> Mapping[LaneKey, LaneSnapshot]:
+        """What runs and waits in each lane now."""
+        return self._lanes.snapshot().lanes
 
-    def shelve_waiting(self, uid: str) -> None:
-        """Put on the shelf what waits in lanes of a Webhook, if that is where it belongs now."""
+    def parked_bytes(self) -> tuple[int, ...]:
+        """The sizes of those deliveries in our hands that are parked ones."""
+        return tuple(len(job.taken.body) for job in self._held.values() if job.parked)
+
+    def park_waiting(self, uid: str) -> None:
+        """Park what waits in lanes of a Webhook, if that is where it belongs now."""
         route = self._route_of(uid)
-        if not self._endpoints.why_shelved(route):
+        if not self._endpoints.why_parked(route):
             return
         for lane in lanes_of(uid):
             for job in self._lanes.evict(lane):
-                if job.shelved and self._endpoints.may_call(route):
+                if job.parked and self._endpoints.may_call(route):
                     self._offer(job)
                 else:
                     self._spawn(self._set_aside(job, route))
 
     async def keep_alive(self) -> None:
-        """Tell the queue that we still work on what we hold, and shelve what waits in lanes that do not move."""
+        """Tell the queue that we still work on what we hold, and park what waits in lanes that do not move."""
         beat = 0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -200,21 +204,21 @@ class Sender:
             self._spawn(self._set_aside(job, route))
             return
         now_s = time.monotonic()
-        if self._lanes.offer(job.lane, self._terms(route), job, now_s=now_s, pinned=job.shelved):
+        if self._lanes.offer(job.lane, self._terms(route), job, now_s=now_s, pinned=job.parked):
             self._spawn(self._run(job))
         elif route.per_second:
             self._pace(self._lanes.wait_seconds_of(job.lane, now_s))
 
     def _is_next(self, job: _Job, route: Route) -> bool:
-        """Whether the job is to be called: from its shard only while nothing of its Webhook is on the shelf."""
-        if not job.shelved:
-            return not self._endpoints.why_shelved(route)
+        """Whether the job is to be called: from its shard only while nothing of its Webhook is parked."""
+        if not job.parked:
+            return not self._endpoints.why_parked(route)
         return job.probe or self._endpoints.may_call(route)
 
     def _fall_behind(self, job: _Job) -> None:
         route = self._route(job)
         if route is not None and self._endpoints.turn_backlogged(route, SLOW):
-            self.shelve_waiting(route.uid)
+            self.park_waiting(route.uid)
         self._spawn(self._set_aside(job, route))
 
     def _terms(self, route: Route) -> Terms:
@@ -279,7 +283,7 @@ class Sender:
             jitter=random.random(),
         )
         if self._endpoints.attempted(route, outcome, probe=job.probe):
-            self.shelve_waiting(route.uid)
+            self.park_waiting(route.uid)
         attempt = Attempt(delivery, route, outcome, decision, probe=job.probe)
         if job.probe and breaker.stays_first(outcome):
             attempt.given_back = True
@@ -305,12 +309,12 @@ class Sender:
             log.error("an attempt could not be told", problem=type(error).__name__)
 
     async def _set_aside(self, job: _Job, route: Route | None) -> None:
-        """Onto the shelf. One whose Webhook is unknown here may be known to others."""
-        if job.shelved:
+        """Park it. One whose Webhook is unknown here may be known to others."""
+        if job.parked:
             await self._give_back(job)
             return
         delivery = job.delivery
-        self._metrics.parked(self._endpoints.why_shelved(route) or Kind.BACKLOGGED.value)
+        self._metrics.parked(self._endpoints.why_parked(route) or Kind.BACKLOGGED.value)
         once = f"park.{job.taken.place}"
         subject = names.parked_subject(delivery.uid)
         await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))
@@ -351,7 +355,7 @@ class Sender:
             self._pull.release(taken)
 
     async def _pass_on(self, taken: Taken, problem: str) -> None:
-        """Onto the shelf as it is, for a sender that can read it: there it takes no room from other Webhooks."""
+        """Park it as it is, for a sender that can read it: there it takes no room from other Webhooks."""
         log.warning("a delivery of another version waits for a sender of that version", problem=problem)
         self._metrics.parked(UNKNOWN_FORMAT)
         subject, headers = names.parked_subject(names.uid_of(taken.subject)), deliveries.as_stored(taken.headers)

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -20,6 +21,8 @@ from hookline.delivery.background import background
 from hookline.delivery.call import tls_material
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
+from hookline.delivery.lane_key import LaneKey
+from hookline.delivery.lanes import LaneSnapshot
 from hookline.delivery.parking import Parking
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Attempt, Sender
@@ -57,6 +60,19 @@ HELD_SECONDS = 2.0
 
 CALM_SECONDS = 2.0
 """Without a new sign of trouble the queue counts as well again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a session has in hand at one moment: to look at, it follows nothing."""
+
+    held: int
+    """Deliveries in our hands."""
+    members: int
+    """Senders that count as here, with this one."""
+    lanes: Mapping[LaneKey, LaneSnapshot]
+    serving: frozenset[str]
+    """The uids of Webhooks whose parked deliveries are being served."""
 
 
 class Session:
@@ -130,6 +146,11 @@ class Session:
         """Deliveries in our hands."""
         return self._sender.held
 
+    def snapshot(self) -> Snapshot:
+        """What is in hand now, for tests and for finding faults."""
+        here, lanes = len(self._members.here), self._sender.lanes()
+        return Snapshot(self.held, here, lanes, self._parking.serving)
+
     def stuck(self) -> str | None:
         """Why no message will ever be taken again, if that is so."""
         return self._pull.stuck()
@@ -171,7 +192,7 @@ class Session:
             async with background(
                 self._sender.keep_alive(),
                 self._parking.watch(),
-                self._endpoints.follow(self._bucket, self._sender.shelve_waiting),
+                self._endpoints.follow(self._bucket, self._sender.park_waiting),
                 self._announce(),
                 self._clock.follow(),
                 self._follow_changes(),

@@ -4,7 +4,7 @@ EVENTS      hookline.events.<tenant>.<event type>              limits; what was 
 DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one message for each event and Webhook
             hookline.deliveries.later.<webhook uid>.<once>     scheduled copies that wait for their time
             hookline.deliveries.anchor                         one message that nobody takes, see stream/anchor
-PARKED      hookline.parked.<webhook uid>                      work queue; the shelf: deliveries that wait
+PARKED      hookline.parked.<webhook uid>                      work queue; deliveries that wait by themselves
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
 KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well

@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 PULL_BYTES = 1024 * 1024
 """What one pull asks for at most, headers included. nats-server ends a connection for which 64 MiB wait to be read, and
-there are at most two standing pulls for each of 17 consumers, and those of shelves. The largest event fits three times,
-and with bodies of up to 4 KB a pull hardly ever reaches it."""
+there are at most two standing pulls for each of 17 consumers, and those of parked deliveries. The largest event fits
+three times, and with bodies of up to 4 KB a pull hardly ever reaches it."""
 
 HELD_BYTES = 8 * 1024 * 1024
 """Bodies of one consumer in our hands, beyond which nothing more is asked for. With what standing pulls may still

@@ -61,8 +61,8 @@ DEDUPLICATION_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long streams keep what nobody takes, in seconds. The shelf is swept by senders: each thing that waited too
-    long becomes a dead letter, and nothing vanishes."""
+    """How long streams keep what nobody takes, in seconds. Senders look after what is parked: each thing that
+    waited too long becomes a dead letter, and nothing vanishes."""
 
     events_seconds: int = 604_800
     dead_seconds: int = 2_592_000
@@ -125,7 +125,7 @@ def consumer_configs(term: int = 1) -> list[tuple[str, ConsumerConfig]]:
 
 
 def unpark_config(uid: str) -> ConsumerConfig:
-    """A consumer that exists while one Webhook's shelf is served, shared by all senders."""
+    """A consumer that exists while one Webhook's parked deliveries are served, shared by all senders."""
     config = _consumer(names.unpark_consumer(uid), names.parked_subject(uid))
     config.inactive_threshold = 60.0
     return config
@@ -361,8 +361,8 @@ def _consumer(name: str, filter_subject: str) -> ConsumerConfig:
     )
 
 
-class Shelves:
-    """How many deliveries are on the shelf, by uid of their Webhook.
+class ParkedCounts:
+    """How many deliveries are parked, by uid of their Webhook.
 
     The whole list takes 0.6 MB with 10,000 Webhooks, and mostly nothing has moved since it was asked for.
     """
@@ -398,7 +398,7 @@ class Shelves:
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
-    """The first delivery on the shelf of one Webhook: when it came there, by the server's clock, and its headers."""
+    """The first parked delivery of one Webhook: when it was parked, by the server's clock, and its headers."""
 
     stored_s: float
     headers: Mapping[str, str]

@@ -27,7 +27,7 @@ from doubles.local import (
 )
 from hookline.delivery.breaker import OPENS_AFTER, Kind, State
 from hookline.delivery.lane_key import lanes_of
-from hookline.delivery.lanes import Lanes
+from hookline.delivery.lanes import Lanes, LaneSnapshot
 from hookline.delivery.sender import Attempt
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
@@ -39,7 +39,7 @@ from hookline.stream.streams import Retention, ensure
 
 
 def state(running: Running, route: Route) -> State | None:
-    return running.pod._endpoints.state_of(route)
+    return running.pod.endpoints.state_of(route)
 
 
 def kind(running: Running, route: Route) -> str:
@@ -86,7 +86,7 @@ async def test_a_failing_endpoint_is_probed_by_one_sender_and_drains_in_publish_
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     calls: list[ReceivedCall] = []
-    # A probe lasts longer than the time between two looks at the shelf, so that the other sender looks meanwhile.
+    # A probe lasts longer than the time between two looks at what is parked, so that the other sender looks meanwhile.
     async with receiver_of(calls, Answer(500), delay_seconds=1.5) as receiver:
         # Short enough to be called, too long to be called again while the test runs.
         route, keys = hook("one", receiver, schedule_seconds=(600,), max_concurrency=1)
@@ -141,7 +141,7 @@ async def test_a_delivery_that_its_receiver_never_takes_keeps_no_other_waiting(
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=3) as running:
             receiver.refused = "evt_refused"
             await publish(client, event_id=receiver.refused)
-            # It is the first of the shelf, and has attempts left.
+            # It is the first that is parked, and has attempts left.
             await until_stored(client, names.PARKED, 1)
             assert kind(running, route) == "Failing"
             ids = await publish_in_order(client, 5)
@@ -177,7 +177,7 @@ async def test_a_410_stops_a_webhook_until_its_spec_changes(
             answers_from_now_on(receiver, 200)
             write_book(tmp_path / "book", (route.model_copy(update={"generation": 2}), keys), another)
             await until(lambda: len(calls) == 6)
-            await until(lambda: not list(running.pod._endpoints.states()))
+            await until(lambda: not list(running.pod.endpoints.states()))
             assert reported(running) == []
     assert sorted(call.webhook_id for call in calls) == sorted([first, *ids])
     (letter,) = await dead_letters(client)
@@ -248,7 +248,7 @@ async def test_thousands_of_deliveries_of_a_dead_endpoint_cost_its_neighbour_not
 async def until_parked(client: Client, least: int) -> None:
     deadline = time.monotonic() + 60
     while (there := await count(client, names.PARKED)) < least:
-        assert time.monotonic() < deadline, f"{there} are on the shelf"
+        assert time.monotonic() < deadline, f"{there} are parked"
         await asyncio.sleep(0.1)
 
 
@@ -268,7 +268,7 @@ async def test_all_senders_together_keep_to_max_concurrency(
             most = 0
             deadline = time.monotonic() + 60
             while {call.webhook_id for call in calls} != set(ids):
-                most = max(most, _running(one, route) + _running(two, route))
+                most = max(most, _lane(one, route).running + _lane(two, route).running)
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.01)
             assert one.attempts
@@ -277,21 +277,20 @@ async def test_all_senders_together_keep_to_max_concurrency(
 
 
 def _members(running: Running) -> int:
-    session = running.pod._session
-    return len(session._members.here) if session else 0
+    now = running.pod.snapshot()
+    return now.members if now is not None else 0
 
 
-def _running(running: Running, route: Route) -> int:
-    assert running.pod._session is not None
-    lane = running.pod._session._sender._lanes._lanes.get(lanes_of(route.uid)[0])
-    return lane.running if lane else 0
+def _held(running: Running) -> int:
+    now = running.pod.snapshot()
+    return now.held if now is not None else 0
 
 
-def _waits_parked(running: Running, route: Route) -> bool:
-    """Whether a parked delivery waits in the lane of its Webhook."""
-    assert running.pod._session is not None
-    lane = running.pod._session._sender._lanes._lanes.get(lanes_of(route.uid)[0])
-    return lane is not None and any(each.pinned for each in lane.waiting)
+def _lane(running: Running, route: Route) -> LaneSnapshot:
+    """What runs and waits for one Webhook."""
+    now, (lane,) = running.pod.snapshot(), lanes_of(route.uid)
+    idle = LaneSnapshot(0, 0, 0)
+    return now.lanes.get(lane, idle) if now is not None else idle
 
 
 async def test_a_rate_limit_holds_over_two_senders_and_loses_nothing(
@@ -324,7 +323,7 @@ async def test_what_all_know_outlives_senders_and_the_server(
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
             await publish(client, 20)
             await until(lambda: kind(running, route) == "Failing")
-            await until(lambda: running.pod._endpoints._unwritten == set())
+            await until(lambda: not running.pod.endpoints.unshared)
         called = len(calls)
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600, patient=True) as running:
             assert kind(running, route) == "Failing"
@@ -350,7 +349,7 @@ async def test_a_lost_bucket_is_made_anew_with_what_is_known(
         write_book(tmp_path / "book", (route, keys))
         async with sender(tmp_path / "book", nats_server.url) as running:
             await publish(client)
-            await until(lambda: kind(running, route) == "Gone" and not running.pod._endpoints._unwritten)
+            await until(lambda: kind(running, route) == "Gone" and not running.pod.endpoints.unshared)
             await client.jetstream().delete_key_value(names.ENDPOINTS_BUCKET)
             deadline = time.monotonic() + 20
             while not await _is_known(client, route.uid):
@@ -370,7 +369,7 @@ async def _is_known(client: Client, uid: str) -> bool:
     ("route_state", "parked_seconds", "reason"),
     [(RouteState.ACTIVE, 600, "ScheduleSpent"), (RouteState.HELD, 1, "ParkedExpired")],
 )
-async def test_what_waits_too_long_on_the_shelf_becomes_dead_letters(
+async def test_what_is_parked_for_too_long_becomes_dead_letters(
     tmp_path: Path,
     nats_server: NatsServer,
     client: Client,
@@ -397,7 +396,7 @@ async def test_what_waits_too_long_on_the_shelf_becomes_dead_letters(
     assert {each.webhook for each in letters} == {"default/one"}
 
 
-async def test_an_endpoint_that_fell_behind_is_live_again_once_its_shelf_is_empty(
+async def test_a_backlogged_endpoint_is_live_again_once_nothing_of_it_is_parked(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     calls: list[ReceivedCall] = []
@@ -430,8 +429,7 @@ async def test_what_a_sender_holds_of_many_webhooks_is_one_of_each_and_the_spare
             held: list[int] = []
             deadline = time.monotonic() + 60
             while await count(client, names.PARKED):
-                assert running.pod._session is not None
-                held.append(running.pod._session.held)
+                held.append(_held(running))
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)
     assert 12 < max(held) <= 12 + 12
@@ -449,7 +447,7 @@ async def test_a_webhook_with_a_slow_rate_holds_up_no_other_rate(
         async with sender(tmp_path / "book", nats_server.url) as running:
             await publish(client, 3, event="IdentityDeleted")
             # One was called; one waits an hour for the next call, in the lane through which what is parked is called.
-            await until(lambda: kind(running, hourly[0]) == Kind.BACKLOGGED and _waits_parked(running, hourly[0]))
+            await until(lambda: kind(running, hourly[0]) == Kind.BACKLOGGED and _lane(running, hourly[0]).pinned > 0)
             ids = await publish(client, 12)
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
     assert len(slow) == 1
@@ -470,15 +468,13 @@ async def test_a_probe_that_waits_for_its_rate_and_is_overtaken_by_another_sende
             written = await other.write(route.uid, failing.encoded(), revision=0)
             await until(lambda: kind(running, route) == "Failing")
             await publish(client, 3)
-            assert running.pod._session is not None
-            waiting = running.pod._session._sender._lanes._lanes
-            (lane,) = lanes_of(route.uid)
-            await until(lambda: lane in waiting and len(waiting[lane].waiting) == 1)
-            revision = running.pod._endpoints._revisions[route.uid]
+            await until(lambda: _lane(running, route).waiting == 1)
+            # By then it was claimed.
+            revision = max(each.revision for each in (await other.changes())[1] if each.key == route.uid)
             assert revision > (written or 0)
             overtaking = failing.model_copy(update={"probes": 9, "under_way": True})
             assert await other.write(route.uid, overtaking.encoded(), revision=revision)
-            await until(lambda: not waiting[lane].waiting)
+            await until(lambda: not _lane(running, route).waiting)
             await asyncio.sleep(2)
             consumer = await client.jetstream().consumer_info(names.PARKED, names.unpark_consumer(route.uid))
             assert consumer.delivered is not None
@@ -495,7 +491,7 @@ async def test_a_rate_limit_that_is_taken_away_holds_up_nothing_that_waited_for_
         async with sender(tmp_path / "book", nats_server.url) as running:
             ids = await publish(client, 3)
             await until(lambda: kind(running, route) == Kind.BACKLOGGED)
-            await until(lambda: _waits_parked(running, route))
+            await until(lambda: _lane(running, route).pinned > 0)
             freed = route.model_copy(update={"generation": 2, "rate_limit": None})
             write_book(tmp_path / "book", (freed, keys))
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
@@ -516,7 +512,7 @@ async def test_a_sender_that_drains_claims_no_probe(tmp_path: Path, nats_server:
             await publish(client)
             await publish(client, event="IdentityDeleted")
             await until_stored(client, names.PARKED, 1)
-            await until(lambda: running.pod._session is not None and running.pod._session.held == 1)
+            await until(lambda: _held(running) == 1)
             assert running.attempts == []
         _, (entry,) = await EndpointBucket(client).changes()
     assert entry.value == state.encoded()
