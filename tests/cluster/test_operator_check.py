@@ -13,9 +13,10 @@ import yaml
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
 from doubles.command import hookline as command
-from doubles.installation import Installation, condition_of, eventually, installed
+from doubles.installation import Installation, condition_of, installed
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from doubles.waiting import eventually
 from hookline.control.kinds import DISPATCHERS, WEBHOOKS
 
 pytestmark = pytest.mark.timeout(120)

@@ -21,11 +21,12 @@ import pytest_asyncio
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
 from doubles.api_proxy import Answer, Asked, refusal, watch_refusal
-from doubles.installation import ACCOUNT, Installation, condition_of, eventually, installed
+from doubles.installation import ACCOUNT, Installation, condition_of, installed
 from doubles.local import count, dead_letters, until
 from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from doubles.waiting import eventually
 from hookline import __version__
 from hookline.control.cluster import connected
 from hookline.control.context import Identity

@@ -9,11 +9,12 @@ import pytest
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
 from doubles.api_proxy import Write
-from doubles.installation import Installation, eventually, installed
+from doubles.installation import Installation, installed
 from doubles.local import until
 from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from doubles.waiting import eventually
 from hookline.control.kinds import DISPATCHERS
 
 pytestmark = pytest.mark.timeout(180)

@@ -19,10 +19,11 @@ import yaml
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
-from doubles.installation import DISPATCHER, Installation, condition_of, eventually, installed
+from doubles.installation import DISPATCHER, Installation, condition_of, installed
 from doubles.local import count, dead_letters
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from doubles.waiting import eventually
 from hookline.control.kinds import DISPATCHERS, EVENT_TYPES, PODS, WEBHOOKS
 from hookline.local.samples import EXAMPLE_APP_KEY, EXAMPLE_SIGNING_SECRET, EXAMPLE_TOKEN
 from hookline.stream import names

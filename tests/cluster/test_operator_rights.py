@@ -13,9 +13,10 @@ import pytest
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
-from doubles.installation import ACCOUNT, Installation, eventually, installed
+from doubles.installation import ACCOUNT, Installation, installed
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from doubles.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -14,11 +14,12 @@ import pytest_asyncio
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
 from doubles.api_proxy import Answer, Asked
-from doubles.installation import Installation, condition_of, eventually, installed
+from doubles.installation import Installation, condition_of, installed
 from doubles.local import until
 from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from doubles.waiting import eventually
 from hookline.control.kinds import DISPATCHERS, EVENT_TYPES, LEASES
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]

@@ -13,10 +13,11 @@ import yaml
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
-from doubles.installation import Installation, Object, condition_of, eventually, installed
+from doubles.installation import Installation, Object, condition_of, installed
 from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
+from doubles.waiting import eventually
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, NETWORK_POLICIES, sender_name
 
 DOCS = Path(__file__).parents[2] / "docs" / "kubernetes.md"

@@ -25,6 +25,7 @@ from doubles.local import (
     until_stored,
     write_book,
 )
+from doubles.waiting import eventually, until_it_is
 from hookline.delivery.breaker import OPENS_AFTER, Kind, State
 from hookline.delivery.lane_key import lanes_of
 from hookline.delivery.lanes import Lanes, LaneSnapshot
@@ -246,10 +247,7 @@ async def test_thousands_of_deliveries_of_a_dead_endpoint_cost_its_neighbour_not
 
 
 async def until_parked(client: Client, least: int) -> None:
-    deadline = time.monotonic() + 60
-    while (there := await count(client, names.PARKED)) < least:
-        assert time.monotonic() < deadline, f"{there} are parked"
-        await asyncio.sleep(0.1)
+    await until_it_is(lambda: count(client, names.PARKED), lambda there: there >= least, seconds=60)
 
 
 async def test_all_senders_together_keep_to_max_concurrency(
@@ -351,10 +349,7 @@ async def test_a_lost_bucket_is_made_anew_with_what_is_known(
             await publish(client)
             await until(lambda: kind(running, route) == "Gone" and not running.pod.endpoints.unshared)
             await client.jetstream().delete_key_value(names.ENDPOINTS_BUCKET)
-            deadline = time.monotonic() + 20
-            while not await _is_known(client, route.uid):
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.1)
+            await eventually(lambda: _is_known(client, route.uid), seconds=20)
             assert kind(running, route) == "Gone"
 
 

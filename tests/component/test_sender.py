@@ -19,6 +19,7 @@ from doubles.command import RunningCommand, hookline, running
 from doubles.kubelet import atomic_write
 from doubles.local import SECRET, count, deliver, hook, publish, receiver_of, until, until_stored
 from doubles.nats import Accounts, free_port, nats
+from doubles.waiting import until_it_is
 from hookline.bookfiles import digest_of, encode, keys_file
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
@@ -65,10 +66,9 @@ async def report(command: RunningCommand) -> dict[str, Any]:
 
 
 async def until_answer(command: RunningCommand, path: str, wanted: Callable[[int, str], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not wanted(*(answer := await get(command, path))):
-        assert time.monotonic() < deadline, f"{path} says {answer}: {command.output[-2000:]}"
-        await asyncio.sleep(0.05)
+    await until_it_is(
+        lambda: get(command, path), lambda answer: wanted(*answer), what=lambda: f"{command.output[-2000:]}\n{path}"
+    )
 
 
 async def until_ready(*commands: RunningCommand) -> None:
@@ -187,10 +187,11 @@ def digests(files: dict[str, bytes], prefix: str = "") -> dict[str, str]:
 
 
 async def until_types(client: Client, wanted: list[str]) -> None:
-    deadline = time.monotonic() + 20
-    while (there := [each.name for each in await read_types(client)]) != wanted:
-        assert time.monotonic() < deadline, f"the bucket of event types holds {there}"
-        await asyncio.sleep(0.05)
+    await until_it_is(
+        lambda: read_types(client),
+        lambda there: [each.name for each in there] == wanted,
+        what=lambda: "what the bucket of event types holds",
+    )
 
 
 async def test_two_senders_of_which_one_is_behind_lose_nothing_and_give_nothing_up(

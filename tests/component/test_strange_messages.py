@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 from nats.js.errors import APIError
 
-from doubles.local import dead_letters, deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
+from doubles.local import (
+    dead_letters,
+    deliver,
+    hook,
+    one_webhook,
+    publish,
+    receiver_of,
+    sender,
+    until,
+    until_stored,
+    write_book,
+)
 from hookline.delivery import fanout
 from hookline.events import MAX_BODY_BYTES
 from hookline.local.nats_server import NatsServer
@@ -31,14 +42,11 @@ GOOD = {
 async def test_events_whose_subject_names_no_type_take_no_room_from_others(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
-    calls: list[ReceivedCall] = []
-    async with receiver_of(calls) as receiver:
-        write_book(tmp_path / "book", hook("one", receiver))
-        async with sender(tmp_path / "book", nats_server.url):
-            for _ in range(fanout.ROOM):
-                await client.jetstream().publish("hookline.events.IdentityCreated", b"{}")
-            await publish(client)
-            await until(lambda: len(calls) == 1)
+    async with one_webhook(tmp_path, nats_server.url) as one:
+        for _ in range(fanout.ROOM):
+            await client.jetstream().publish("hookline.events.IdentityCreated", b"{}")
+        await publish(client)
+        await until(lambda: len(one.calls) == 1)
 
 
 @pytest.mark.parametrize(
@@ -52,32 +60,24 @@ async def test_events_whose_subject_names_no_type_take_no_room_from_others(
 async def test_a_delivery_that_cannot_be_signed_or_counted_is_kept_in_dead_and_not_called(
     tmp_path: Path, nats_server: NatsServer, client: Client, changes: dict[str, str]
 ) -> None:
-    calls: list[ReceivedCall] = []
-    async with receiver_of(calls, Answer(500)) as receiver:
-        route, keys = hook("one", receiver)
-        write_book(tmp_path / "book", (route, keys))
-        async with sender(tmp_path / "book", nats_server.url):
-            await client.jetstream().publish(names.delivery_subject(route.uid), b"{}", headers={**GOOD, **changes})
-            await until_stored(client, names.DELIVERIES, 0)
-            (letter,) = await dead_letters(client)
+    async with one_webhook(tmp_path, nats_server.url, Answer(500)) as one:
+        await client.jetstream().publish(names.delivery_subject(one.route.uid), b"{}", headers={**GOOD, **changes})
+        await until_stored(client, names.DELIVERIES, 0)
+        (letter,) = await dead_letters(client)
     assert letter.word == "Malformed"
-    assert calls == []
+    assert one.calls == []
 
 
 async def test_a_parked_message_of_another_version_is_kept_in_dead(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
-    calls: list[ReceivedCall] = []
-    async with receiver_of(calls) as receiver:
-        route, keys = hook("one", receiver)
-        write_book(tmp_path / "book", (route, keys))
-        async with sender(tmp_path / "book", nats_server.url):
-            await client.jetstream().publish(names.parked_subject(route.uid), b"{}", headers={"Hookline-New-Id": "7"})
-            await until_stored(client, names.DEAD, 1)
-            await until_stored(client, names.PARKED, 0)
-            (letter,) = await dead_letters(client)
+    async with one_webhook(tmp_path, nats_server.url) as one:
+        await client.jetstream().publish(names.parked_subject(one.route.uid), b"{}", headers={"Hookline-New-Id": "7"})
+        await until_stored(client, names.DEAD, 1)
+        await until_stored(client, names.PARKED, 0)
+        (letter,) = await dead_letters(client)
     assert letter.headers["Hookline-New-Id"] == "7"
-    assert calls == []
+    assert one.calls == []
 
 
 async def test_what_is_parked_for_a_name_that_no_webhook_can_have_ends_no_sender_and_holds_up_no_webhook(
@@ -127,15 +127,12 @@ async def test_an_event_that_leaves_no_room_for_headers_ends_no_connection(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     """It is from before there was a limit."""
-    calls: list[ReceivedCall] = []
-    async with receiver_of(calls) as receiver:
-        write_book(tmp_path / "book", hook("one", receiver))
-        async with sender(tmp_path / "book", nats_server.url) as running:
-            config = (await client.jetstream().stream_info(names.EVENTS)).config
-            config.max_msg_size = -1
-            await client.jetstream().update_stream(config)
-            await client.jetstream().publish(names.event_subject("default", "IdentityCreated"), b"x" * (MIB - 100))
-            await asyncio.sleep(1)
-            await publish(client)
-            await until(lambda: len(calls) == 1)
-            assert not running.task.done()
+    async with one_webhook(tmp_path, nats_server.url) as one:
+        config = (await client.jetstream().stream_info(names.EVENTS)).config
+        config.max_msg_size = -1
+        await client.jetstream().update_stream(config)
+        await client.jetstream().publish(names.event_subject("default", "IdentityCreated"), b"x" * (MIB - 100))
+        await asyncio.sleep(1)
+        await publish(client)
+        await until(lambda: len(one.calls) == 1)
+        assert not one.running.task.done()

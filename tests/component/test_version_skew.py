@@ -11,6 +11,7 @@ from doubles.local import (
     dead_letters,
     deliver,
     hook,
+    one_webhook,
     publish,
     receiver_of,
     sender,
@@ -71,51 +72,39 @@ async def test_a_webhook_that_needs_a_later_sender_loses_nothing_and_holds_up_no
 async def test_a_delivery_of_a_later_format_is_parked_as_it_is_and_others_pass_it(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
-    calls: list[ReceivedCall] = []
-    async with receiver_of(calls) as receiver:
-        route, keys = hook("one", receiver)
-        write_book(tmp_path / "book", (route, keys))
-        async with sender(tmp_path / "book", nats_server.url):
-            await client.jetstream().publish(names.delivery_subject(route.uid), b"{}", headers=LATER)
-            await until_stored(client, names.PARKED, 1)
-            (waiting,) = await deliver(client, route.uid, parked=True)
-            (new,) = await deliver(client, route.uid)
-            await until(lambda: len(calls) == 2)
-            await until_stored(client, names.PARKED, 1)
-            await until_stored(client, names.DELIVERIES, 0)
-    assert {call.webhook_id for call in calls} == {waiting, new}
+    async with one_webhook(tmp_path, nats_server.url) as one:
+        await client.jetstream().publish(names.delivery_subject(one.route.uid), b"{}", headers=LATER)
+        await until_stored(client, names.PARKED, 1)
+        (waiting,) = await deliver(client, one.route.uid, parked=True)
+        (new,) = await deliver(client, one.route.uid)
+        await until(lambda: len(one.calls) == 2)
+        await until_stored(client, names.PARKED, 1)
+        await until_stored(client, names.DELIVERIES, 0)
+    assert {call.webhook_id for call in one.calls} == {waiting, new}
     info: StreamInfo = await client.jetstream().stream_info(names.PARKED)
     message = await client.jetstream().get_msg(names.PARKED, info.state.first_seq)
     assert LATER.items() <= (message.headers or {}).items()
-    assert (message.subject, message.data) == (names.parked_subject(route.uid), b"{}")
+    assert (message.subject, message.data) == (names.parked_subject(one.route.uid), b"{}")
 
 
 async def test_a_delivery_of_a_later_format_that_no_sender_came_for_is_kept_in_dead(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
-    calls: list[ReceivedCall] = []
-    async with receiver_of(calls) as receiver:
-        route, keys = hook("one", receiver)
-        write_book(tmp_path / "book", (route, keys), parked_seconds=1)
-        async with sender(tmp_path / "book", nats_server.url):
-            await client.jetstream().publish(names.delivery_subject(route.uid), b"{}", headers=LATER)
-            await until_stored(client, names.DEAD, 1, seconds=40)
-            await until_stored(client, names.PARKED, 0)
+    async with one_webhook(tmp_path, nats_server.url, parked_seconds=1) as one:
+        await client.jetstream().publish(names.delivery_subject(one.route.uid), b"{}", headers=LATER)
+        await until_stored(client, names.DEAD, 1, seconds=40)
+        await until_stored(client, names.PARKED, 0)
     (letter,) = await dead_letters(client)
     assert LATER.items() <= letter.headers.items()
     assert letter.word == "ParkedExpired"
-    assert calls == []
+    assert one.calls == []
 
 
 async def test_headers_of_a_later_version_are_passed_over(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
-    calls: list[ReceivedCall] = []
-    async with receiver_of(calls) as receiver:
-        route, keys = hook("one", receiver)
-        write_book(tmp_path / "book", (route, keys))
-        async with sender(tmp_path / "book", nats_server.url):
-            headers = {**DELIVERY, "Hookline-Format": "1", "Hookline-Trace": "00-abc"}
-            await client.jetstream().publish(names.delivery_subject(route.uid), b"{}", headers=headers)
-            await until(lambda: len(calls) == 1)
-    assert calls[0].webhook_id == "evt_later"
+    async with one_webhook(tmp_path, nats_server.url) as one:
+        headers = {**DELIVERY, "Hookline-Format": "1", "Hookline-Trace": "00-abc"}
+        await client.jetstream().publish(names.delivery_subject(one.route.uid), b"{}", headers=headers)
+        await until(lambda: len(one.calls) == 1)
+    assert one.calls[0].webhook_id == "evt_later"

@@ -11,8 +11,7 @@ import base64
 import json
 import secrets
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from controlplane.servers import ControlPlane
 from doubles.api_proxy import ApiProxy
 from doubles.kubelet import RunningPod, StandInKubelet
 from doubles.operator_process import OperatorProcess
+from doubles.waiting import eventually
 from hookline.bookfiles import DISPATCHER_FILE, BookError, decode, digest_of
 from hookline.control.cluster import Cluster, connected
 from hookline.control.kinds import (
@@ -300,16 +300,6 @@ def condition_of(manifest: Object, kind: str) -> Object:
     conditions: list[Object] = (manifest.get("status") or {}).get("conditions") or []
     generation = (manifest.get("metadata") or {}).get("generation")
     return next((each for each in conditions if (each["type"], each["observedGeneration"]) == (kind, generation)), {})
-
-
-async def eventually(
-    condition: Callable[[], Awaitable[bool]], *, seconds: float = 45, what: Callable[[], str] = lambda: "it"
-) -> None:
-    """Wait for a condition that must be asked for, bounded."""
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what()}"
-        await asyncio.sleep(0.05)
 
 
 def _unsettled(webhook: Object, route: Route | None) -> list[str]:

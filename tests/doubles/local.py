@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nats.js.errors import NotFoundError
 
+from doubles.waiting import until_it_is
 from hookline.delivery.delivery import DeadLetter, Delivery, read_dead_letter
 from hookline.delivery.pod import Pod
 from hookline.delivery.sender import Attempt
@@ -113,6 +114,28 @@ async def sender(
         await running.end()
 
 
+@dataclass
+class OneWebhook:
+    """A Webhook and what was called for it. `calls` grows."""
+
+    route: Route
+    calls: list[ReceivedCall]
+    running: Running
+
+
+@contextlib.asynccontextmanager
+async def one_webhook(
+    folder: Path, nats_url: str, *answers: Answer, parked_seconds: int = 604_800
+) -> AsyncIterator[OneWebhook]:
+    """A receiver, a Webhook that calls it, and a sender whose book holds no other."""
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls, *answers) as receiver:
+        route, keys = hook("one", receiver)
+        write_book(folder / "book", (route, keys), parked_seconds=parked_seconds)
+        async with sender(folder / "book", nats_url) as running:
+            yield OneWebhook(route, calls, running)
+
+
 async def publish(
     client: Client,
     count: int = 1,
@@ -173,10 +196,12 @@ async def count(client: Client, stream: str) -> int:
 
 async def until_stored(client: Client, stream: str, wanted: int, *, seconds: float = 20) -> None:
     """Wait until a stream holds this many messages."""
-    deadline = time.monotonic() + seconds
-    while (there := await _count_if_there(client, stream)) != wanted:
-        assert time.monotonic() < deadline, f"{stream} holds {there}, not {wanted}"
-        await asyncio.sleep(0.05)
+    await until_it_is(
+        lambda: _count_if_there(client, stream),
+        lambda there: there == wanted,
+        seconds=seconds,
+        what=lambda: f"the number of messages in {stream}",
+    )
 
 
 async def _count_if_there(client: Client, stream: str) -> int | None:

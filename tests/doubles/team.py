@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from doubles.installation import Installation, condition_of, eventually
+from doubles.installation import Installation, condition_of
 from doubles.local import all_the_while, publish, until
 from doubles.receiver import Call, TlsReceiver
+from doubles.waiting import eventually
 from hookline.control.kinds import WEBHOOKS
 
 Object = dict[str, Any]
