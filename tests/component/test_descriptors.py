@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import ssl
 from collections.abc import AsyncIterator
 
@@ -14,7 +13,6 @@ from doubles.raw_receiver import OK, Line, RawReceiver
 from hookline.delivery import pool
 from hookline.delivery.attempt import Caller
 from hookline.delivery.call import Call, TlsMaterial
-from hookline.delivery.descriptors import raised_limit
 from hookline.egress import EgressPolicy, parse_cidrs
 from hookline.retry import Reason
 
@@ -36,19 +34,10 @@ def tls(ca: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture
 async def caller(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Caller]:
     """Of a sender that may have 20 files open."""
-    monkeypatch.setattr(pool, "raised_limit", lambda: 20)
+    monkeypatch.setattr(pool, "open_files_limit", lambda: 20)
     caller = Caller(lambda: LOCAL)
     yield caller
     await caller.aclose()
-
-
-def test_a_process_takes_what_it_may_have() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
-    try:
-        assert raised_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_idle_connections_to_many_endpoints_leave_room_for_calls(

@@ -25,6 +25,7 @@ from hookline.local.samples import demo_manifests
 from hookline.stream.admission import Admission
 from hookline.stream.connection import connect
 from hookline.telemetry import set_up_logs
+from hookline.tuning import tune_process
 
 ALL_ARRIVE_SECONDS = 60.0
 """How long `--once` waits for every event, start-up not counted."""
@@ -41,6 +42,7 @@ def demo(
 
     Example: hookline demo --once
     """
+    tune_process()
     set_up_logs(level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="hookline-demo-") as folder:
         run_until_signal(_Demo(Path(folder), once=once).run)

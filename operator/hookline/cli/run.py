@@ -16,12 +16,12 @@ import typer
 from hookline.cli.common import DATA_HELP, checked_cidrs, checked_nats, default_data, existing, run_until_signal
 from hookline.cli.errors import WrongInput
 from hookline.delivery.sender import Attempt
-from hookline.heap import map_large_blocks
 from hookline.local.desk import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
 from hookline.loglines import duration
 from hookline.retry import Dead, Retry
 from hookline.telemetry import set_up_logs
+from hookline.tuning import tune_process
 
 log = structlog.get_logger(__name__)
 
@@ -54,8 +54,8 @@ def run(
 
     Example: hookline run ./webhooks --allow-cidr 127.0.0.0/8
     """
+    tune_process()
     for_machines = set_up_logs(json=True if as_json else None)
-    map_large_blocks()
     if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m)", sync_interval):
         raise WrongInput("--sync-interval must be `always`, or a time such as 500ms, 1s or 2m")
     manifests = Manifests(existing(paths), allow_cidrs=checked_cidrs(allow_cidr or []))

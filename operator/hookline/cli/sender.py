@@ -14,10 +14,10 @@ from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved
 from hookline.cli.run import log_attempts
 from hookline.delivery.pod import Pod
-from hookline.heap import map_large_blocks
 from hookline.owner import Installation
 from hookline.probes import Probes
 from hookline.telemetry import lost_log_lines, set_up_logs
+from hookline.tuning import tune_process
 
 log = structlog.get_logger(__name__)
 
@@ -54,8 +54,8 @@ def sender(
 
     Example: hookline sender --book /var/run/hookline/book --nats nats://nats:4222
     """
+    tune_process()
     set_up_logs(json=True)
-    map_large_blocks()
     host, port = listen_address(listen)
     pod = Pod(
         book,

@@ -16,7 +16,6 @@ from typing import Any
 
 import structlog
 
-from hookline.collector import collect_seldom
 from hookline.delivery.background import background
 from hookline.delivery.breaker import PARKED_EXPIRED, PROBE_SECONDS, SCHEDULE_SPENT, Kind, State
 from hookline.delivery.deleted_webhooks import GONE_SECONDS
@@ -45,6 +44,7 @@ from hookline.stream.connection import (
     cut,
 )
 from hookline.tasks import unless
+from hookline.tuning import collect_seldom
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,6 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import AddrInfoType, Connection
 
 from hookline.delivery.answers import BadAnswerError, Reading
-from hookline.delivery.descriptors import raised_limit
 from hookline.delivery.egress_guard import CheckedResolver, EgressGuard, EgressRefusedError
 from hookline.delivery.lookup import Lookup
 from hookline.delivery.progress import Phase, current_call
@@ -33,6 +32,7 @@ from hookline.delivery.tls import TlsContext
 from hookline.delivery.tunnel import ProxyCredentials, Tunnels
 from hookline.egress import Proxy
 from hookline.private_parts import require
+from hookline.tuning import open_files_limit
 
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
 KEEP_ALIVE_SECONDS = 30
@@ -131,7 +131,7 @@ class Pool(aiohttp.TCPConnector):
             ttl_dns_cache=DNS_CACHE_SECONDS,
         )
         # Half for idle connections: calls, lookups and NATS need some as well.
-        self._most_idle = raised_limit() // 2
+        self._most_idle = open_files_limit() // 2
         # aiohttp's pool goes by endpoints, and keeps those as well that have ended.
         self._idle: set[ResponseHandler] = set()
         factory: Any = functools.partial(ReceivingEnd, loop=asyncio.get_running_loop(), idle=self._idle)
