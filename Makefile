@@ -63,7 +63,7 @@ format: setup ## Format the code
 
 .PHONY: fuzz
 fuzz: setup ## Hostile URLs, addresses, hints and answers, many more of them than in make test (FUZZ_EXAMPLES=20000)
-	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(BIN)/pytest --timeout 3600 tests/unit/control/test_fuzz_objects.py tests/unit/test_fuzz_egress.py tests/unit/test_verdict.py tests/component/test_fuzz_answers.py
+	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(BIN)/pytest --timeout 3600 tests/unit/control/test_fuzz_objects.py tests/unit/delivery/http/test_fuzz_egress.py tests/unit/routing/test_verdict.py tests/component/test_fuzz_answers.py
 
 .PHONY: generate
 generate: setup ## Write crds/, schemas/ and manifests/samples/ from the code

@@ -22,8 +22,8 @@ from benchmarks.setting import SHARE_WITH_ROOM, Setting
 from benchmarks.stage import BODY, TENANT, Failed, Stage, healthy, say, stage, uid_of, until, webhook
 from benchmarks.throughput import maximum
 
-from hookline.delivery.delivery import Delivery
-from hookline.events import Event
+from hookline.delivery.messages import Delivery
+from hookline.events.envelope import Event
 from hookline.local.nats_server import NatsServer
 from hookline.stream import names
 from hookline.stream.connection import connect

@@ -37,18 +37,14 @@ BEGINS_BELOW = "Runner.run (asyncio/runners.py)"
 """The frames up to here are the same in every stack."""
 
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "HTTP and TLS": (
-        "aiohttp/",
-        "ssl.py",
-        *(f"hookline/delivery/{name}.py" for name in ("transport", "pool", "target", "answers", "egress_guard", "tls")),
-    ),
+    "HTTP and TLS": ("aiohttp/", "ssl.py", "hookline/delivery/http/"),
     "messages of NATS": ("nats/", "hookline/stream/"),
-    "the log of calls": ("structlog/", "hookline/telemetry.py", "_log_attempt (hookline/cli/run.py)", "json/"),
-    "metrics": ("prometheus_client/", "hookline/metrics.py"),
-    "signatures": ("hookline/signing.py", "hmac.py"),
-    "lanes, breaker and shares": tuple(
-        f"hookline/delivery/{name}.py"
-        for name in ("lanes", "breaker", "endpoints", "shares", "parking", "parking_plan", "recently_acked")
+    "the log of calls": ("structlog/", "hookline/runtime/telemetry.py", "_log_attempt (hookline/cli/run.py)", "json/"),
+    "metrics": ("prometheus_client/", "hookline/runtime/metrics.py"),
+    "signatures": ("hookline/routing/signing.py", "hmac.py"),
+    "lanes, breaker and shares": (
+        "hookline/delivery/policy/",
+        *(f"hookline/delivery/{name}.py" for name in ("endpoints", "parking", "recently_acked")),
     ),
     "fan-out": ("hookline/delivery/fanout.py",),
     "a delivery and its route": ("hookline/delivery/", "hookline/"),

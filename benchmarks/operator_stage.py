@@ -22,7 +22,6 @@ import yaml
 from aiohttp import web
 
 from controlplane.servers import ControlPlane
-from hookline.bookfiles import digest_of, routes_file
 from hookline.control.kinds import (
     BOOK_LABEL,
     COMPONENT_LABEL,
@@ -36,9 +35,10 @@ from hookline.control.kinds import (
     Kind,
 )
 from hookline.control.workload import PORT
+from hookline.events.schemas import Catalogue
 from hookline.local import samples
-from hookline.routes import BOOK_SHARDS, index_file, shard_of
-from hookline.schemas import Catalogue
+from hookline.routing.bookfiles import digest_of, routes_file
+from hookline.routing.routes import BOOK_SHARDS, index_file, shard_of
 
 Object = dict[str, Any]
 
@@ -150,7 +150,7 @@ async def load(api: Api, count: int, progress: Callable[[str, int, int], None]) 
     dispatcher = {"metadata": {"namespace": NAMESPACE, "name": "default"}, "spec": {"replicas": 2}}
     await api.create(DISPATCHERS, dispatcher)
     secrets = [
-        samples.lent_secret(f"key-{number}", _SIGNING_KEY, namespace=namespace)
+        samples.allowed_secret(f"key-{number}", _SIGNING_KEY, namespace=namespace)
         for namespace in namespaces
         for number in range(WEBHOOKS_PER_NAMESPACE // WEBHOOKS_PER_SECRET)
     ]

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from hookline.signing import key_of, parse_key, standard_headers
+from hookline.routing.signing import key_of, parse_key, standard_headers
 
 BODY = json.dumps({"data": "x" * 1010}).encode()
 SHARED = "whsec_" + base64.b64encode(b"shared secret of thirty-two byte").decode()

@@ -34,7 +34,7 @@ from benchmarks.receiver import Receiver
 from benchmarks.soak_report import Sample, Totals
 from benchmarks.stage import Failed, Stage, healthy, say, stage, until
 
-from hookline import events
+from hookline.events import envelope
 from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 
@@ -242,7 +242,7 @@ async def _kept(on: Stage, run: str) -> set[int]:
             except nats.js.errors.NotFoundError:
                 break
             seq = (message.seq or seq) + 1
-            id_ = (message.headers or {}).get(events.ID_HEADER, "")
+            id_ = (message.headers or {}).get(envelope.ID_HEADER, "")
             if id_.startswith(f"evt_{run}_"):
                 found.add(int(id_.split("_")[2]))
     return found

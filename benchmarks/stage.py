@@ -23,10 +23,10 @@ from typing import Any
 from benchmarks.processes import cpu_seconds
 from benchmarks.receiver import Receiver, event_id
 
-from hookline import events
+from hookline.events import envelope
 from hookline.local import bookfolder
 from hookline.local.nats_server import NatsServer
-from hookline.routes import DispatcherRecord, Keys, Route, RouteState, book_of
+from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamUnavailable, connect
 from hookline.stream.publish import Publisher
@@ -170,7 +170,7 @@ class Stage:
     async def publish(self, name: str, run: str, number: int, due_ns: int) -> None:
         """One event for the Webhook `name`. Raises StreamUnavailable, StreamRefused."""
         id_ = event_id(run, number, due_ns)
-        await self.publisher.store(names.event_subject(TENANT, name), BODY, {events.ID_HEADER: id_}, once=id_)
+        await self.publisher.store(names.event_subject(TENANT, name), BODY, {envelope.ID_HEADER: id_}, once=id_)
 
 
 @contextlib.asynccontextmanager

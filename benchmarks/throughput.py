@@ -22,7 +22,7 @@ from benchmarks.receiver import CONTEXT, Receiver, event_id
 from benchmarks.setting import Setting
 from benchmarks.stage import BODY, SECRET, Stage, healthy, say, stage
 
-from hookline.signing import parse_key, standard_headers
+from hookline.routing.signing import parse_key, standard_headers
 
 WEBHOOKS = 1000
 CONCURRENCY = 64

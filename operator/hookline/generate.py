@@ -9,10 +9,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from hookline import bookfiles, catalogue, crds, fieldreference, retry
+from hookline.delivery.policy import retry
+from hookline.events import catalogue
 from hookline.local import samples
-from hookline.queue_problem import QueueReason
-from hookline.reasons import DispatcherReason, EventTypeReason, WebhookReason, table
+from hookline.resources import crds, fieldreference
+from hookline.resources.reasons import DispatcherReason, EventTypeReason, WebhookReason, table
+from hookline.routing import bookfiles
+from hookline.stream.queue_problem import QueueReason
 
 ROOT = Path(__file__).parents[2]
 OUTCOMES, CONDITIONS = Path("docs/outcomes.md"), Path("docs/conditions.md")

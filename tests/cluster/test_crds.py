@@ -20,12 +20,12 @@ from pydantic import ValidationError
 
 from controlplane.servers import ControlPlane
 from doubles.resource_cases import CASES, Case, resource, webhook
-from hookline import crds
-from hookline.dispatcher import Dispatcher
-from hookline.eventtype import EventType
-from hookline.problems import Problem
-from hookline.resource import problems_of
-from hookline.webhook import Webhook
+from hookline.resources import crds
+from hookline.resources.base import problems_of
+from hookline.resources.dispatcher import Dispatcher
+from hookline.resources.eventtype import EventType
+from hookline.resources.problems import Problem
+from hookline.resources.webhook import Webhook
 
 Object = dict[str, Any]
 

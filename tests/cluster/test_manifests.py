@@ -17,7 +17,7 @@ from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane, User
 from hookline.control import workload
 from hookline.control.kinds import DEPLOYMENTS
-from hookline.dispatcher import Dispatcher
+from hookline.resources.dispatcher import Dispatcher
 
 CHECKOUT = Path(__file__).parents[2]
 OVERLAYS = {path.parent.name: path.parent for path in sorted(CHECKOUT.glob("manifests/overlays/*/kustomization.yaml"))}

@@ -17,9 +17,9 @@ from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from doubles.waiting import eventually
-from hookline.bookfiles import BookError
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, sender_name
-from hookline.routes import Book
+from hookline.routing.bookfiles import BookError
+from hookline.routing.routes import Book
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -93,7 +93,7 @@ async def signing_keys(hookline: Installation, team: Team) -> set[str]:
         ["secret,configmap", "hookline.dev/book-"],
         ["secret,configmap", "hookline.dev/book=other", "app.kubernetes.io/component-"],
     ],
-    ids=["lent", "lent and of another book", "without the label of a book", "of another book"],
+    ids=["allowed", "allowed and of another book", "without the label of a book", "of another book"],
 )
 async def test_labels_that_others_set_on_a_book_change_nothing(
     hookline: Installation, operator: OperatorProcess, team: Team, change: list[str]

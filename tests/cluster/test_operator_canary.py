@@ -19,7 +19,7 @@ from doubles.local import until
 from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
 from doubles.team import EVENT, Team
-from hookline.signing import Ed25519Key
+from hookline.routing.signing import Ed25519Key
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -49,7 +49,7 @@ def guarded(team: Team, name: str, **spec: Any) -> Object:
         team.path(name),
         headers=[
             {"name": "X-Literal", "value": f"{CANARY}-literal"},
-            {"name": "X-Lent", "valueFrom": {"secretKeyRef": {"name": "header", "key": "value"}}},
+            {"name": "X-Allowed", "valueFrom": {"secretKeyRef": {"name": "header", "key": "value"}}},
         ],
         tls={"caSecretRef": {"name": "receiver-ca"}, "clientCertSecretRef": {"name": "client"}},
     )
@@ -106,7 +106,7 @@ async def all_goes_well_and_wrong(hookline: Installation, team: Team, receiver: 
         await team.until(name, "Ready")
     (event,) = await team.publish()
     call = await team.call(team.path("well"), event)
-    assert call.headers["x-lent"] == f"{CANARY}-header"
+    assert call.headers["x-allowed"] == f"{CANARY}-header"
     assert call.headers["x-literal"] == f"{CANARY}-literal"
     assert call.verified_by(f"whsec_{SIGNING}")
     assert call.verified_by(PUBLIC)

@@ -103,10 +103,10 @@ async def team(hookline: Installation, operator: OperatorProcess, namespace: str
         found.authority(),
         found.signing("signing", new_secret()),
         found.signing("turned", key(0)),
-        found.signing("lent", new_secret()),
+        found.signing("allowed", new_secret()),
         found.webhook("edited", found.path("edited-0"), secret="turned"),
         found.webhook("deleted-0", found.path("deleted-0")),
-        found.webhook("robbed", found.path("robbed"), secret="lent"),
+        found.webhook("robbed", found.path("robbed"), secret="allowed"),
         found.webhook("witness", found.path("witness")),
     )
     await hookline.settled()
@@ -262,14 +262,14 @@ async def test_late_writes_of_a_frozen_leader_do_not_land(
     """Its requests are on their way when it is frozen, and arrive when another one has led for a while."""
     holder = Holder("operator-0", {"secrets", "webhooks"})
     hookline.proxy.before = holder.before
-    await team.apply(team.webhook("robbed", team.path("moved"), secret="lent"))
+    await team.apply(team.webhook("robbed", team.path("moved"), secret="allowed"))
     await team.apply(team.webhook("odd", team.path("odd"), event="Unheard"))
     await until(lambda: holder.plurals == {"secrets", "webhooks"}, what="a write of each kind on its way")
     operator.freeze()
     await other.until_leads()
     await hookline.settled()
     await change(team, 1)
-    await team.apply(team.webhook("robbed", team.path("robbed"), secret="lent"))
+    await team.apply(team.webhook("robbed", team.path("robbed"), secret="allowed"))
     await team.apply(team.webhook("odd", team.path("odd")))
     await hookline.settled()
     before = len(hookline.proxy.writes)
@@ -378,7 +378,7 @@ async def test_the_cluster_converges_after_refusals_of_the_api_server(
     hookline.proxy.cut_watches()
     hookline.proxy.join_watches()
     await change(team, 1)
-    await team.lend("lent", lent=False)
+    await team.allow("allowed", allowed=False)
     await until(lambda: refusing.count >= 5, what="refusals")
     hookline.proxy.undo()
     await in_force(hookline, team)
@@ -386,7 +386,7 @@ async def test_the_cluster_converges_after_refusals_of_the_api_server(
 
 
 async def in_force(hookline: Installation, team: Team) -> None:
-    """The first change, and that the Secret `lent` is lent no more."""
+    """The first change, and that the Secret `allowed` is allowed no more."""
     await hookline.settled()
     await team.until("robbed", "SecretNotAllowed")
     await hookline.settled()
@@ -402,7 +402,7 @@ async def test_the_cluster_converges_after_a_restart_of_the_api_server(
     starts = operator.starts
     await asyncio.to_thread(hookline.plane.restart_apiserver, kill=True)
     await change(team, 1)
-    await team.lend("lent", lent=False)
+    await team.allow("allowed", allowed=False)
     await in_force(hookline, team)
     assert (operator.starts, operator.running) == (starts, True), operator.output[-2000:]
 
@@ -431,7 +431,7 @@ async def test_an_operator_whose_api_server_hangs_gives_up_its_lead_and_comes_ba
     hanging = Hanging(lambda asked: True)
     hookline.proxy.before = hanging.before
     await change(team, 1)
-    await team.lend("lent", lent=False)
+    await team.allow("allowed", allowed=False)
     assert await operator.ended(30) == 1
     before = hanging.count
     operator.start()
@@ -450,7 +450,7 @@ async def test_requests_that_hang_hold_nothing_up_for_long_while_the_lease_is_re
     hanging = Hanging(lambda asked: asked.plural != "leases", lost=True)
     hookline.proxy.before = hanging.before
     await change(team, 1)
-    await team.lend("lent", lent=False)
+    await team.allow("allowed", allowed=False)
     await until(lambda: "does not answer (TimeoutError)" in operator.said, seconds=40, what="a request given up")
     hookline.proxy.undo()
     hanging.over.set()
@@ -463,7 +463,7 @@ async def test_what_went_while_watches_were_cut_is_served_no_more_when_they_are_
 ) -> None:
     hookline.proxy.cut_watches()
     await change(team, 1)
-    await team.lend("lent", lent=False)
+    await team.allow("allowed", allowed=False)
     hookline.proxy.join_watches(forgotten=True)
     await in_force(hookline, team)
 
@@ -488,7 +488,7 @@ async def test_what_went_while_watches_are_cut_for_good_is_served_no_more_after_
         try:
             await until(lambda: watchless.leads and watchless.ready() is None, seconds=90, what="the operator")
             await change(team, 1)
-            await team.lend("lent", lent=False)
+            await team.allow("allowed", allowed=False)
             await in_force(hookline, team)
             assert set(hookline.kubelet.pods) == pods, "the same senders"
         finally:

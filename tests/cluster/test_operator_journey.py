@@ -161,7 +161,7 @@ async def test_without_its_label_a_secret_signs_nothing_and_what_waited_arrives_
 ) -> None:
     path = f"/{team.namespace}/orders"
     async with witnessed(team):
-        await team.lend("signing", lent=False)
+        await team.allow("signing", allowed=False)
         refused = await team.until("orders", "SecretNotAllowed")
         assert f"kubectl label secret -n {team.namespace} signing" in refused["message"]
         await hookline.settled()
@@ -169,7 +169,7 @@ async def test_without_its_label_a_secret_signs_nothing_and_what_waited_arrives_
         for event in events:
             await team.call(f"/{team.namespace}/witness", event)
         assert set(events) <= team.missing(path)
-        await team.lend("signing", lent=True)
+        await team.allow("signing", allowed=True)
         await team.until("orders", "Ready")
         for event in events:
             assert (await team.call(path, event)).verified_by(secret)

@@ -71,12 +71,12 @@ async def journey(hookline: Installation, team: Team) -> None:
         await team.apply(team.authority(), team.webhook("orders", team.path("orders"), event="BadgeLost"))
         await team.until("orders", "SecretNotAllowed")
         secret = new_secret()
-        await team.apply(team.signing("signing", secret), team.signing("not-lent", new_secret(), lent=False))
+        await team.apply(team.signing("signing", secret), team.signing("not-allowed", new_secret(), allowed=False))
         await team.until("orders", "Ready")
         (event,) = await team.publish(event="BadgeLost")
         assert (await team.call(team.path("orders"), event)).verified_by(secret)
         # The second refusal of a Webhook that was well is worth an Event.
-        await team.apply(team.webhook("orders", team.path("orders"), event="BadgeLost", secret="not-lent"))
+        await team.apply(team.webhook("orders", team.path("orders"), event="BadgeLost", secret="not-allowed"))
         await team.until("orders", "SecretNotAllowed")
         await hookline.settled()
     finally:
@@ -117,7 +117,7 @@ async def shipped(hookline: Installation) -> set[Right]:
 
 
 def secrets_are_asked_for_by_label(hookline: Installation, asked: Iterable[Object]) -> None:
-    """No Secret is ever got, and lists and watches are of lent ones, or of the route book in the own namespace."""
+    """No Secret is ever got, and lists and watches are of allowed ones, or of the route book in the own namespace."""
     own = hookline.namespace
     secrets = [each for each in asked if each.get("objectRef", {}).get("resource") == "secrets"]
     assert {each["verb"] for each in secrets} == {"list", "watch", "patch"}
@@ -159,7 +159,7 @@ async def test_an_editor_reaches_no_other_tenant_no_secret_that_is_not_lent_and_
         )
         await victim.until("own", "Ready")
         own = alice.signing("own", new_secret())
-        await alice.apply(alice.authority(), own, alice.signing("kept", new_secret(), lent=False))
+        await alice.apply(alice.authority(), own, alice.signing("kept", new_secret(), allowed=False))
         await alice.apply(
             alice.webhook("hears", "/alice", secret="own"),
             alice.webhook("foreign", "/alice", secret="signing"),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import TlsMaterial
-from hookline.egress import EgressPolicy, parse_cidrs
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import TlsMaterial
 from hookline.local.nats_server import NatsServer
+from hookline.resources.egress import EgressPolicy, parse_cidrs
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
 

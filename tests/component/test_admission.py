@@ -7,12 +7,12 @@ from datetime import datetime
 import pytest
 
 from doubles.local import count, until
-from hookline.catalogue import EVENTS, sample_of, to_text
-from hookline.delivery.background import background
-from hookline.events import stamp
+from hookline.events.catalogue import EVENTS, sample_of, to_text
+from hookline.events.envelope import stamp
+from hookline.events.schemas import UnknownEvent
 from hookline.local.nats_server import NatsServer
-from hookline.routes import TypeRecord
-from hookline.schemas import UnknownEvent
+from hookline.routing.routes import TypeRecord
+from hookline.runtime.background import background
 from hookline.stream import admission, names
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.connection import Client

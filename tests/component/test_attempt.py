@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from doubles.keys import certificate, pem_of
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.egress import EgressPolicy, parse_cidrs
-from hookline.retry import Outcome, Reason
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.policy.retry import Outcome, Reason
+from hookline.resources.egress import EgressPolicy, parse_cidrs
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 CANARY = "CANARY-7f3a"
@@ -79,7 +79,7 @@ def trust(ca: trustme.CA) -> TlsMaterial:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hookline.delivery.lookup.NameServers.resolve", Names.resolve)
+    monkeypatch.setattr("hookline.delivery.http.lookup.NameServers.resolve", Names.resolve)
 
 
 @pytest.fixture
@@ -534,7 +534,7 @@ async def test_a_connection_that_is_never_accepted(caller: Caller, trust: TlsMat
 async def test_connecting_and_the_tls_handshake_are_bounded_apart_from_the_whole_call(
     caller: Caller, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookline.delivery.attempt.CONNECT_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("hookline.delivery.http.attempt.CONNECT_TIMEOUT_SECONDS", 0.3)
     with full_backlog() as port:
         connecting = await outcome_of(caller, call_to(port, trust, timeout_seconds=20))
     async with RawReceiver(None, Line.gone) as receiver:
@@ -1069,7 +1069,7 @@ async def test_a_socket_is_refused_even_when_the_lookup_let_it_pass(
     tls: ssl.SSLContext, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last check alone: a lookup without the check stands for any way around it."""
-    monkeypatch.setattr("hookline.delivery.egress_guard.CheckedResolver.resolve", Names.resolve)
+    monkeypatch.setattr("hookline.delivery.http.egress_guard.CheckedResolver.resolve", Names.resolve)
     monkeypatch.setitem(NAMES, "receiver.test", ["127.0.0.1", "127.0.0.2"])
     caller = Caller(EgressPolicy)
     async with RawReceiver(tls) as receiver:

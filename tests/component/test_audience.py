@@ -10,7 +10,7 @@ from doubles.command import hookline
 from doubles.local import hook, receiver_of, sender, write_book
 from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer
-from hookline.routes import RouteState
+from hookline.routing.routes import RouteState
 from hookline.stream import names
 from hookline.stream.audience import ask_audience
 from hookline.stream.connection import Client, connect

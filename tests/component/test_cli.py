@@ -14,11 +14,11 @@ from doubles.command import HOOKLINE, hookline
 from doubles.local import count
 from doubles.nats import free_port, nats, tls_settings
 from hookline import __version__
-from hookline.catalogue import EVENTS
-from hookline.events import ID_HEADER
+from hookline.events.catalogue import EVENTS
+from hookline.events.envelope import ID_HEADER
 from hookline.local.nats_server import NatsServer
-from hookline.routes import TypeRecord
-from hookline.signing import valid_message_id
+from hookline.routing.routes import TypeRecord
+from hookline.routing.signing import valid_message_id
 from hookline.stream import names
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure

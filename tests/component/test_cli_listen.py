@@ -24,15 +24,15 @@ import standardwebhooks
 import yaml
 from aiohttp import web
 
-from hookline.catalogue import EVENTS
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.listen import listen
+from hookline.events.catalogue import EVENTS
 from hookline.local.calls_shown import Details, call_details, call_line, call_record, call_row
 from hookline.local.receiver import ReceivedCall, new_secret
 from hookline.local.receiver_folder import ReceiverFolderUnusable, kept_in
 from hookline.local.samples import LISTEN_MARK
-from hookline.signing import Ed25519Key
-from hookline.webhook import Webhook
+from hookline.resources.webhook import Webhook
+from hookline.routing.signing import Ed25519Key
 
 COMMAND = """
 import sys, typer

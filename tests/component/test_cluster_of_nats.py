@@ -15,10 +15,10 @@ from doubles.local import hook, publish, receiver_of, sender, until
 from doubles.nats_cluster import leader_of, nats_cluster, until_ready
 from hookline.local import bookfolder
 from hookline.local.receiver import ReceivedCall
-from hookline.owner import Installation
-from hookline.routes import DispatcherRecord, Keys, Route, book_of
+from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client, connect
+from hookline.stream.owner import Installation
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from doubles.local import until
 from doubles.nats import Accounts, KeyPair, NKey, free_port, nats, tls_settings
+from hookline.runtime.tasks import cancel
 from hookline.stream import connection
 from hookline.stream.connection import StreamUnavailable, connect
 from hookline.stream.credentials import Credentials, CredentialsError
-from hookline.tasks import cancel
 
 # The library drops connections of tries that failed without closing them.
 pytestmark = [

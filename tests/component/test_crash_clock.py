@@ -14,7 +14,7 @@ from crash.parties import CrashReceiver, NatsProcess, SenderProcess
 from crash.scenario import Books, Plan, connected, publish
 from doubles.local import SECRET, until, until_stored
 from doubles.receiver import Call
-from hookline.routes import RetiredKey, RouteState
+from hookline.routing.routes import RetiredKey, RouteState
 from hookline.stream import names
 from hookline.stream.connection import Client
 

@@ -12,10 +12,10 @@ from crash.parties import NatsProcess
 from crash.scenario import connected
 from doubles.command import hookline
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
-from hookline.delivery import breaker
+from hookline.delivery.policy import breaker
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
-from hookline.routes import RouteState
+from hookline.routing.routes import RouteState
 from hookline.stream import names, streams
 from hookline.stream.connection import Client, StreamRefused
 from hookline.stream.streams import Retention, ensure

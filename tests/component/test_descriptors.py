@@ -10,11 +10,11 @@ import pytest
 import trustme
 
 from doubles.raw_receiver import OK, Line, RawReceiver
-from hookline.delivery import pool
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.egress import EgressPolicy, parse_cidrs
-from hookline.retry import Reason
+from hookline.delivery.http import pool
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.policy.retry import Reason
+from hookline.resources.egress import EgressPolicy, parse_cidrs
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 

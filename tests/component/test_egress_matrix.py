@@ -25,12 +25,12 @@ from doubles.egress_cases import (
 )
 from doubles.name_server import HANGS, Answer, NameServer
 from doubles.raw_receiver import Line, RawReceiver
-from hookline.delivery import lookup
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.delivery.lookup import NameServers
-from hookline.egress import DEFAULT_PORTS, EgressPolicy, parse_cidrs, policy_of
-from hookline.retry import Reason
+from hookline.delivery.http import lookup
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.http.lookup import NameServers
+from hookline.delivery.policy.retry import Reason
+from hookline.resources.egress import DEFAULT_PORTS, EgressPolicy, parse_cidrs, policy_of
 
 TABLE: dict[str, Sequence[Answer]] = {**REFUSED_NAMES, **REBINDING, **ALLOWED_NAMES, "hanging.test": [HANGS]}
 REFUSALS = {Reason.EGRESS_REFUSED, Reason.INVALID_CALL}
@@ -151,7 +151,7 @@ async def receiver_everywhere(ca: trustme.CA) -> AsyncIterator[RawReceiver]:
 async def test_a_name_that_changes_its_mind_is_refused_at_once(
     names: NameServer, ca: trustme.CA, trust: TlsMaterial, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookline.delivery.pool.DNS_CACHE_SECONDS", 0)
+    monkeypatch.setattr("hookline.delivery.http.pool.DNS_CACHE_SECONDS", 0)
     async with (
         receiver_everywhere(ca) as receiver,
         caller_with(policy_of(["127.0.0.2"], DEFAULT_PORTS), names) as caller,

@@ -20,17 +20,17 @@ from doubles.local import sender as sender_of
 from hookline.local import nats_server as module
 from hookline.local.nats_server import NatsServer, NatsServerError, known_url
 from hookline.local.receiver import ReceivedCall, Receiver
-from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
+from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
 from hookline.local.server_health import monitor_of
-from hookline.natsaddress import parse_nats
-from hookline.queue_problem import QueueReason
+from hookline.resources.natsaddress import parse_nats
+from hookline.runtime.tasks import cancel
 from hookline.stream import names, writes
 from hookline.stream import publish as publish_module
 from hookline.stream.connection import StreamUnavailable, connect
 from hookline.stream.names import event_subject
 from hookline.stream.publish import Publisher
+from hookline.stream.queue_problem import QueueReason
 from hookline.stream.streams import Retention, ensure
-from hookline.tasks import cancel
 
 DISK_MB = 48
 
@@ -64,7 +64,7 @@ def manifests(receiver: Receiver) -> str:
     one = webhook(
         "one", url=receiver.url, event="IdentityCreated", secret_name="signing", ca_secret_name="ca", enabled=True
     )
-    return to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", lent_secret("signing", SECRET)), ("", one))
+    return to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", allowed_secret("signing", SECRET)), ("", one))
 
 
 @contextlib.asynccontextmanager

@@ -13,10 +13,10 @@ import pytest
 
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, Script, answering
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.egress import EgressPolicy, parse_cidrs
-from hookline.retry import Outcome, Reason
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.policy.retry import Outcome, Reason
+from hookline.resources.egress import EgressPolicy, parse_cidrs
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"

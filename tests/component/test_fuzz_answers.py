@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles.raw_receiver import Line, RawReceiver
-from hookline.delivery.answers import MAX_BODY_BYTES_KEPT
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.egress import EgressPolicy, parse_cidrs
-from hookline.retry import Outcome, Reason
+from hookline.delivery.http.answers import MAX_BODY_BYTES_KEPT
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.policy.retry import Outcome, Reason
+from hookline.resources.egress import EgressPolicy, parse_cidrs
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 CA = trustme.CA()

@@ -13,11 +13,11 @@ import pytest
 from aiohttp.connector import AddrInfoType
 
 from doubles.raw_receiver import OK, Line, RawReceiver
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.delivery.pool import Pool
-from hookline.egress import EgressPolicy, parse_cidrs
-from hookline.retry import Outcome, Reason
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.http.pool import Pool
+from hookline.delivery.policy.retry import Outcome, Reason
+from hookline.resources.egress import EgressPolicy, parse_cidrs
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 IDLE = b"HTTP/1.0 408 Request Time-out\r\nConnection: close\r\n\r\n<html>too late</html>"
@@ -117,7 +117,7 @@ async def test_a_kept_connection_in_which_all_is_lost_leaves_time_for_a_new_one(
     caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So is one to a node that died, or through a firewall that forgot it: nobody says a word."""
-    monkeypatch.setattr("hookline.delivery.transport.MOST_UNACKNOWLEDGED_SECONDS", 0.3)
+    monkeypatch.setattr("hookline.delivery.http.transport.MOST_UNACKNOWLEDGED_SECONDS", 0.3)
 
     async def script(line: Line) -> None:
         await line.hear()

@@ -19,7 +19,7 @@ from doubles.local import SECRET, publish, receiver_of, until, until_stored
 from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
-from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
+from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
 from hookline.stream import names
 from hookline.stream.connection import Client, connect
 
@@ -28,7 +28,7 @@ LOOPBACK = ("--allow-cidr", "127.0.0.0/8")
 
 
 def manifests(receiver: Receiver, *names: str) -> str:
-    documents = [ca_secret("ca", receiver.ca_pem), lent_secret("signing", SECRET)]
+    documents = [ca_secret("ca", receiver.ca_pem), allowed_secret("signing", SECRET)]
     documents += [one(receiver, name) for name in names]
     return to_yaml(*(("", document) for document in documents))
 
@@ -229,7 +229,7 @@ async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(
     async with receiver_of(calls) as receiver:
         hook = to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", one(receiver, "one")))
         (folder / "hook.yaml").write_text(hook)
-        right = to_yaml(("", lent_secret("signing", SECRET)))
+        right = to_yaml(("", allowed_secret("signing", SECRET)))
         wrong = {"key": right.replace("\n  secret:", "\n  other:"), "label": right.replace('"true"', '"false"')}
         wrong["label"] = wrong["label"].replace("'true'", "'false'")
         if secret is not None:
@@ -282,10 +282,10 @@ async def test_a_replaced_secret_signs_with_both_keys_also_after_a_restart(tmp_p
     fresh = "whsec_" + "B" * 43 + "="
     async with receiver_of(calls) as receiver:
         (folder / "hook.yaml").write_text(to_yaml(("", ca_secret("ca", receiver.ca_pem)), ("", one(receiver, "one"))))
-        (folder / "secret.yaml").write_text(to_yaml(("", lent_secret("signing", SECRET))))
+        (folder / "secret.yaml").write_text(to_yaml(("", allowed_secret("signing", SECRET))))
         with running(tmp_path / "log", "run", folder, "--data", data, *LOOPBACK) as command:
             command.until_says("configuration loaded")
-            (folder / "secret.yaml").write_text(to_yaml(("", lent_secret("signing", fresh))))
+            (folder / "secret.yaml").write_text(to_yaml(("", allowed_secret("signing", fresh))))
             command.until_says("configuration loaded", times=2)
             for number in (1, 2):
                 client = await connected(data)
@@ -370,7 +370,7 @@ async def test_secrets_are_in_no_log_and_no_file_but_the_keys(tmp_path: Path) ->
         unreachable = {**hook, "metadata": {"name": "two"}}
         spec = {**dict(hook["spec"]), "retry": {"scheduleSeconds": [1]}}
         down = {**spec, "url": f"https://127.0.0.1:{free_port()}/p?token={CANARY}-query"}
-        secrets = [ca_secret("ca", receiver.ca_pem), lent_secret("app-key", f"{CANARY}-secret")]
+        secrets = [ca_secret("ca", receiver.ca_pem), allowed_secret("app-key", f"{CANARY}-secret")]
         both = [{**hook, "spec": spec}, {**unreachable, "spec": down}]
         files.write_text(to_yaml(*(("", document) for document in [*secrets, *both])))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from doubles.name_server import BROKEN, Answer, NameServer
-from hookline.delivery import lookup
-from hookline.delivery.lookup import NameServers
+from hookline.delivery.http import lookup
+from hookline.delivery.http.lookup import NameServers
 
 PORT = 443
 TABLE: Mapping[str, Sequence[Answer]] = {

@@ -10,7 +10,7 @@ from doubles.local import Running, deliver, hook, publish, receiver_of, sender, 
 from hookline.delivery import session
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
-from hookline.routes import RouteState
+from hookline.routing.routes import RouteState
 from hookline.stream import names, streams
 from hookline.stream.connection import Client
 

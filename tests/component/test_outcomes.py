@@ -20,10 +20,10 @@ from doubles.kubelet import atomic_write
 from doubles.local import dead_letters, publish, until_stored
 from doubles.nats import free_port
 from doubles.raw_receiver import Line, RawReceiver, Script, answering, full_backlog
-from hookline.bookfiles import encode
+from hookline.delivery.policy.retry import Reason, Then
 from hookline.local.nats_server import NatsServer
-from hookline.retry import Reason, Then
-from hookline.routes import DispatcherRecord, Keys, Route, book_of
+from hookline.routing.bookfiles import encode
+from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client
 

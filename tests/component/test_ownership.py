@@ -17,10 +17,10 @@ from doubles.frozen import stand_still
 from doubles.local import SECRET, count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall, Receiver
-from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
-from hookline.owner import Installation
+from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
 from hookline.stream import names
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused
+from hookline.stream.owner import Installation
 from hookline.stream.ownership import Ownership
 from hookline.stream.publish import Publisher
 from hookline.stream.streams import Retention, ensure, stream_configs
@@ -29,7 +29,7 @@ OURS, THEIRS = Installation("ours", "team-a/default"), Installation("theirs", "t
 
 
 def webhooks(file: Path, receiver: Receiver, event: str) -> Path:
-    documents = [ca_secret("ca", receiver.ca_pem), lent_secret("signing", SECRET)]
+    documents = [ca_secret("ca", receiver.ca_pem), allowed_secret("signing", SECRET)]
     documents.append(webhook("one", url=receiver.url, event=event, secret_name="signing", ca_secret_name="ca"))
     file.write_text(to_yaml(*(("", document) for document in documents)))
     return file

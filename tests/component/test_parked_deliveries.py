@@ -26,13 +26,13 @@ from doubles.local import (
     write_book,
 )
 from doubles.waiting import eventually, until_it_is
-from hookline.delivery.breaker import OPENS_AFTER, Kind, State
 from hookline.delivery.lane_key import lanes_of
-from hookline.delivery.lanes import Lanes, LaneSnapshot
+from hookline.delivery.policy.breaker import OPENS_AFTER, Kind, State
+from hookline.delivery.policy.lanes import Lanes, LaneSnapshot
 from hookline.delivery.sender import Attempt
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
-from hookline.routes import Route, RouteState, shard_of
+from hookline.routing.routes import Route, RouteState, shard_of
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
@@ -373,7 +373,7 @@ async def test_what_is_parked_for_too_long_becomes_dead_letters(
     parked_seconds: int,
     reason: str,
 ) -> None:
-    monkeypatch.setattr("hookline.delivery.breaker.SHORTEST_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr("hookline.delivery.policy.breaker.SHORTEST_PATIENCE_SECONDS", 2.0)
     async with receiver_of([], Answer(500)) as receiver:
         route, keys = hook("one", receiver, schedule_seconds=(), state=route_state, max_concurrency=1)
         write_book(tmp_path / "book", (route, keys), parked_seconds=parked_seconds)
@@ -413,7 +413,7 @@ async def test_a_backlogged_endpoint_is_live_again_once_nothing_of_it_is_parked(
 async def test_what_a_sender_holds_of_many_webhooks_is_one_of_each_and_the_spare_room(
     tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookline.delivery.parking_plan.SPARE_BYTES", 12 * len(b"{}"))
+    monkeypatch.setattr("hookline.delivery.policy.parking_plan.SPARE_BYTES", 12 * len(b"{}"))
     calls: list[ReceivedCall] = []
     async with receiver_of(calls, delay_seconds=0.4) as receiver:
         hooks = [hook(f"one-{number}", receiver) for number in range(12)]

@@ -18,10 +18,10 @@ from doubles.local import (
     until_stored,
     write_book,
 )
-from hookline.bookfiles import keys_file
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
-from hookline.routes import BOOK_SHARDS, RouteState, shard_of
+from hookline.routing.bookfiles import keys_file
+from hookline.routing.routes import BOOK_SHARDS, RouteState, shard_of
 from hookline.stream import names
 from hookline.stream.connection import Client
 

@@ -28,11 +28,11 @@ from doubles.local import (
     write_book,
 )
 from hookline import __version__
-from hookline.delivery.pod import LAST_SECONDS
+from hookline.delivery.process import LAST_SECONDS
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
-from hookline.routes import Keys, RouteState
-from hookline.signing import Ed25519Key
+from hookline.routing.routes import Keys, RouteState
+from hookline.routing.signing import Ed25519Key
 from hookline.stream import names, streams
 from hookline.stream.connection import CLOSE_SECONDS, Client
 

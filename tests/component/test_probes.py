@@ -5,7 +5,7 @@ import socket
 import aiohttp
 import pytest
 
-from hookline.probes import Probes
+from hookline.runtime.probes import Probes
 
 
 def raising() -> str | None:

@@ -14,12 +14,12 @@ import trustme
 from doubles.connect_proxy import ConnectProxy
 from doubles.name_server import NameServer
 from doubles.raw_receiver import Line, RawReceiver, full_backlog
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.delivery.lookup import NameServers
-from hookline.delivery.tunnel import ProxyCredentials
-from hookline.egress import DEFAULT_PORTS, EgressPolicy, policy_of
-from hookline.retry import Outcome, Reason
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.http.lookup import NameServers
+from hookline.delivery.http.tunnel import ProxyCredentials
+from hookline.delivery.policy.retry import Outcome, Reason
+from hookline.resources.egress import DEFAULT_PORTS, EgressPolicy, policy_of
 
 LOGIN = "hookline:CANARY-51ce"
 NAMES = {

@@ -29,7 +29,7 @@ from hookline.local.receiver import (
     new_secret,
     parse_answer,
 )
-from hookline.signing import HmacKey, parse_key
+from hookline.routing.signing import HmacKey, parse_key
 
 SECRET = "whsec_" + base64.b64encode(b"a secret to verify with, 32 bytes").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"another one, of as many bytes...").decode()

@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 from doubles.books import CANARY, a_book, route, secret_keys
 from doubles.kubelet import atomic_write
 from doubles.local import until
-from hookline.bookfiles import encode, keys_file, routes_file
 from hookline.delivery import routebook
 from hookline.delivery.routebook import RouteBook
 from hookline.local import bookfolder
-from hookline.metrics import SenderMetrics
-from hookline.routes import BOOK_FILE, BOOK_SHARDS, Book, book_of, index_file, shard_of
+from hookline.routing.bookfiles import encode, keys_file, routes_file
+from hookline.routing.routes import BOOK_FILE, BOOK_SHARDS, Book, book_of, index_file, shard_of
+from hookline.runtime.metrics import SenderMetrics
 
 ONE, TWO = shard_of("u1", BOOK_SHARDS), shard_of("u2", BOOK_SHARDS)
 

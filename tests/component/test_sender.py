@@ -20,10 +20,19 @@ from doubles.kubelet import atomic_write
 from doubles.local import SECRET, count, deliver, hook, publish, receiver_of, until, until_stored
 from doubles.nats import Accounts, free_port, nats
 from doubles.waiting import until_it_is
-from hookline.bookfiles import digest_of, encode, keys_file
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
-from hookline.routes import BOOK_SHARDS, DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of, shard_of
+from hookline.routing.bookfiles import digest_of, encode, keys_file
+from hookline.routing.routes import (
+    BOOK_SHARDS,
+    DispatcherRecord,
+    Keys,
+    Route,
+    RouteState,
+    TypeRecord,
+    book_of,
+    shard_of,
+)
 from hookline.stream import names
 from hookline.stream.connection import Client, connect
 from hookline.stream.types import read_types

@@ -8,7 +8,7 @@ import pytest
 
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from doubles.nats import free_port, nats
-from hookline.events import ROOM_BYTES
+from hookline.events.envelope import ROOM_BYTES
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.stream import names
 from hookline.stream.connection import QueueUnusable, StreamRefused, connect

@@ -21,7 +21,7 @@ from doubles.local import (
     write_book,
 )
 from hookline.delivery import fanout
-from hookline.events import MAX_BODY_BYTES
+from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.stream import names
@@ -43,7 +43,7 @@ async def test_events_whose_subject_names_no_type_take_no_room_from_others(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     async with one_webhook(tmp_path, nats_server.url) as one:
-        for _ in range(fanout.ROOM):
+        for _ in range(fanout.MAX_IN_HAND):
             await client.jetstream().publish("hookline.events.IdentityCreated", b"{}")
         await publish(client)
         await until(lambda: len(one.calls) == 1)

@@ -15,18 +15,18 @@ from doubles.frozen import stand_still
 from doubles.local import count, until, until_stored
 from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer
-from hookline.routes import TypeRecord
+from hookline.routing.routes import TypeRecord
+from hookline.runtime.tasks import cancel
 from hookline.stream import names, publish, streams
 from hookline.stream import pull as pulling
 from hookline.stream.api import ask
-from hookline.stream.clock import Reading, ServerClock
+from hookline.stream.clock import ClockReading, ServerClock
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PULL_BYTES, Origin, PullLoop, Taken
 from hookline.stream.streams import ParkedCounts, Retention, ensure, oldest_parked, open_unpark
 from hookline.stream.types import read_types, write_types
-from hookline.tasks import cancel
 
 UID = "0b9a5c1e-0000-0000-0000-000000000001"
 
@@ -248,7 +248,7 @@ async def test_the_servers_time_goes_on_while_it_is_away_and_is_asked_for_at_onc
     clock = ServerClock(queue)
     await clock.measure()
     following = asyncio.create_task(clock.follow())
-    clock._reading = Reading(0, 0)
+    clock._reading = ClockReading(0, 0)
     await nats_server.stop()
     await until(lambda: not queue.is_connected)
     assert clock.now_s() <= time.monotonic()

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from doubles.keys import block, rsa_numbers, rsa_pem
 from doubles.raw_receiver import RawReceiver, answering
-from hookline.delivery import tls
-from hookline.delivery.attempt import Caller
-from hookline.delivery.call import Call, TlsMaterial
-from hookline.delivery.progress import InvalidCallError
-from hookline.delivery.tls import TlsContexts, tls_context
-from hookline.egress import EgressPolicy, parse_cidrs
-from hookline.retry import Reason
+from hookline.delivery.http import tls
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.http.progress import InvalidCallError
+from hookline.delivery.http.tls import TlsContexts, tls_context
+from hookline.delivery.policy.retry import Reason
+from hookline.resources.egress import EgressPolicy, parse_cidrs
 
 HASHED_2_147_483_647_TIMES = b"""-----BEGIN ENCRYPTED PRIVATE KEY-----
 MIHuMFkGCSqGSIb3DQEFDTBMMCsGCSqGSIb3DQEFDDAeBAjgrNve6Q0e3wIEf///

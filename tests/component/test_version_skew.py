@@ -19,10 +19,10 @@ from doubles.local import (
     until_stored,
     write_book,
 )
-from hookline.bookfiles import digest_of, routes_file
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall
-from hookline.routes import BOOK_SHARDS, index_file, shard_of
+from hookline.routing.bookfiles import digest_of, routes_file
+from hookline.routing.routes import BOOK_SHARDS, index_file, shard_of
 from hookline.stream import names
 from hookline.stream.connection import Client
 

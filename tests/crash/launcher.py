@@ -22,7 +22,7 @@ def main() -> None:
     from hookline.stream import streams
 
     streams.ACK_WAIT_SECONDS = float(os.environ[ACK_WAIT])
-    from hookline.delivery import breaker, deleted_webhooks
+    from hookline.delivery.policy import breaker, deleted_webhooks
 
     deleted_webhooks.GONE_SECONDS = float(os.environ[GONE])
     breaker.PROBE_SECONDS, breaker.LONGEST_PROBE_SECONDS = 0.5, 1.0

@@ -27,12 +27,12 @@ from doubles.command import RunningCommand, running
 from doubles.frozen import stand_still
 from doubles.local import SECRET, dead_letters, hook, receiver_of, until, write_book
 from doubles.nats_cluster import Cluster, leader_of, nats_cluster, until_ready
-from hookline.events import Event
+from hookline.events.envelope import Event
 from hookline.local import bookfolder
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import ReceivedCall, Receiver
-from hookline.local.samples import ca_secret, lent_secret, to_yaml, webhook
-from hookline.routes import DispatcherRecord, Keys, Route, book_of
+from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
+from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
 from hookline.stream.publish import Publisher, publish_event
@@ -222,7 +222,7 @@ async def full_disk_of_run(folder: Path) -> Tally:
     with small_disk(folder / "disk") as disk:
         data = disk / "data"
         async with receiver_for(tally) as receiver:
-            documents = [ca_secret("ca", receiver.ca_pem), lent_secret("signing", SECRET)]
+            documents = [ca_secret("ca", receiver.ca_pem), allowed_secret("signing", SECRET)]
             documents.append(
                 webhook("one", url=receiver.url, event="IdentityCreated", secret_name="signing", ca_secret_name="ca")
             )

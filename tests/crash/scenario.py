@@ -28,9 +28,9 @@ from crash.wire import NatsProxy, Passages, Proxy
 from doubles.books import route as any_route
 from doubles.local import SECRET, until
 from doubles.receiver import Call
-from hookline.events import ID_HEADER, Event
+from hookline.events.envelope import ID_HEADER, Event
 from hookline.local import bookfolder
-from hookline.routes import DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of
+from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client, connect
 from hookline.stream.publish import Publisher, publish_event
@@ -180,7 +180,7 @@ def uid_of(name: str) -> str:
 
 
 class Books:
-    """The route books before and after the Secret was lent and the third Webhook deleted."""
+    """The route books before and after the Secret was allowed and the third Webhook deleted."""
 
     def __init__(self, folder: Path, plan: Plan, port: int, ca_pem: str) -> None:
         self.folder = folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from hookline.routes import Book, DispatcherRecord, Keys, RetiredKey, Route, RouteState, TypeRecord, book_of
+from hookline.routing.routes import Book, DispatcherRecord, Keys, RetiredKey, Route, RouteState, TypeRecord, book_of
 
 CANARY = "canary-8d1f"
 

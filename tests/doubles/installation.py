@@ -26,7 +26,6 @@ from doubles.api_proxy import ApiProxy
 from doubles.kubelet import RunningPod, StandInKubelet
 from doubles.operator_process import OperatorProcess
 from doubles.waiting import eventually
-from hookline.bookfiles import DISPATCHER_FILE, BookError, decode, digest_of
 from hookline.control.cluster import Cluster, connected
 from hookline.control.kinds import (
     BOOK_LABEL,
@@ -37,10 +36,11 @@ from hookline.control.kinds import (
     Kind,
 )
 from hookline.local.nats_server import NatsServer
-from hookline.routes import BOOK_FILE, Book, Route
+from hookline.resources.url import split_query
+from hookline.routing.bookfiles import DISPATCHER_FILE, BookError, decode, digest_of
+from hookline.routing.routes import BOOK_FILE, Book, Route
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
-from hookline.url import split_query
 
 Object = dict[str, Any]
 

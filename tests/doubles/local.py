@@ -15,18 +15,18 @@ from pathlib import Path
 from nats.js.errors import NotFoundError
 
 from doubles.waiting import until_it_is
-from hookline.delivery.delivery import DeadLetter, Delivery, read_dead_letter
-from hookline.delivery.pod import Pod
+from hookline.delivery.messages import DeadLetter, Delivery, read_dead_letter
+from hookline.delivery.process import SenderProcess
 from hookline.delivery.sender import Attempt
-from hookline.events import Event
+from hookline.events.envelope import Event
 from hookline.local import bookfolder
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
-from hookline.owner import NOBODY, Installation
-from hookline.routes import DispatcherRecord, Keys, Route, RouteState, book_of
+from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, book_of
+from hookline.runtime.tasks import cancel
 from hookline.stream import names
 from hookline.stream.connection import Client
+from hookline.stream.owner import NOBODY, Installation
 from hookline.stream.publish import Publisher, publish_event
-from hookline.tasks import cancel
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
 
@@ -73,7 +73,7 @@ def write_book(folder: Path, *entries: tuple[Route, Keys], parked_seconds: int =
 class Running:
     """A sender that runs. `attempts` grows with each call."""
 
-    pod: Pod
+    pod: SenderProcess
     attempts: list[Attempt]
     stop: asyncio.Event
     task: asyncio.Task[None]
@@ -96,7 +96,7 @@ async def sender(
 ) -> AsyncIterator[Running]:
     attempts: list[Attempt] = []
     stop = asyncio.Event()
-    pod = Pod(
+    pod = SenderProcess(
         folder,
         nats_url,
         on_attempt=attempts.append,

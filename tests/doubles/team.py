@@ -21,7 +21,7 @@ from hookline.control.kinds import WEBHOOKS
 Object = dict[str, Any]
 
 EVENT = "IdentityCreated"
-LENT = {"hookline.dev/allow-webhooks": "true"}
+ALLOWED = {"hookline.dev/allow-webhooks": "true"}
 
 
 def new_secret() -> str:
@@ -51,9 +51,9 @@ class Team:
     async def delete(self, kind: str, *names: str) -> None:
         await self._installation.kube("delete", kind, *names, "-n", self.namespace)
 
-    async def lend(self, secret: str, *, lent: bool) -> None:
+    async def allow(self, secret: str, *, allowed: bool) -> None:
         """Set or remove the label."""
-        label = "hookline.dev/allow-webhooks" + ("=true" if lent else "-")
+        label = "hookline.dev/allow-webhooks" + ("=true" if allowed else "-")
         await self._installation.kube("label", "secret", secret, "-n", self.namespace, label)
 
     async def condition(self, webhook: str, kind: str = "Ready") -> Object:
@@ -117,11 +117,11 @@ class Team:
             },
         }
 
-    def secret(self, name: str, data: Mapping[str, str], *, lent: bool = True) -> Object:
+    def secret(self, name: str, data: Mapping[str, str], *, allowed: bool = True) -> Object:
         return {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": name, "namespace": self.namespace, "labels": LENT if lent else {}},
+            "metadata": {"name": name, "namespace": self.namespace, "labels": ALLOWED if allowed else {}},
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
         }
 
@@ -129,6 +129,6 @@ class Team:
         """The Secret with the receiver's CA."""
         return self.secret("receiver-ca", {"ca.crt": self._receiver.ca_pem})
 
-    def signing(self, name: str, secret: str, *, lent: bool = True) -> Object:
+    def signing(self, name: str, secret: str, *, allowed: bool = True) -> Object:
         """A Secret to sign with."""
-        return self.secret(name, {"secret": secret}, lent=lent)
+        return self.secret(name, {"secret": secret}, allowed=allowed)

@@ -14,7 +14,7 @@ from typing import Any
 from controlplane import sandbox
 from controlplane.kubectl import Kubectl
 from doubles.receiver import Call, TlsReceiver
-from hookline.events import Event
+from hookline.events.envelope import Event
 from hookline.stream.publish import Publisher, publish_event
 
 EVENT = "IdentityCreated"
@@ -102,8 +102,8 @@ class Team:
             },
         }
 
-    def secret(self, name: str, data: dict[str, str], *, lent: bool = True) -> dict[str, Any]:
-        labels = {"hookline.dev/allow-webhooks": "true"} if lent else {}
+    def secret(self, name: str, data: dict[str, str], *, allowed: bool = True) -> dict[str, Any]:
+        labels = {"hookline.dev/allow-webhooks": "true"} if allowed else {}
         return {
             "apiVersion": "v1",
             "kind": "Secret",

@@ -16,7 +16,7 @@ from controlplane.kubectl import Kubectl
 from doubles.receiver import TlsReceiver
 from e2e.cluster import SYSTEM, queue_url
 from e2e.team import Team, allow_receiver, new_secret, until
-from hookline.bookfiles import digest_of
+from hookline.routing.bookfiles import digest_of
 from hookline.stream.connection import connect
 from hookline.stream.publish import Publisher
 
@@ -66,7 +66,7 @@ async def test_a_webhook_from_apply_to_its_deletion_with_every_change_seen_at_th
 
     await until_true(signed_by_both, seconds=30, what="a call signed with both keys")
 
-    # No longer lent: deliveries wait, and arrive once it is lent again.
+    # No longer allowed: deliveries wait, and arrive once it is allowed again.
     installed.ok("label", "secret", "signing", "-n", namespace, "hookline.dev/allow-webhooks-")
     await until(
         lambda: team.condition("orders", "SecretsResolved").get("reason") == "SecretNotAllowed", what="SecretNotAllowed"
@@ -188,4 +188,4 @@ async def publish_until_it_waits(team: Team, receiver: TlsReceiver, path: str) -
         await asyncio.sleep(1)
         if event_id not in {each.event_id for each in receiver.at(path)}:
             return event_id
-    raise AssertionError("events go on although the Secret is no longer lent")
+    raise AssertionError("events go on although the Secret is no longer allowed")

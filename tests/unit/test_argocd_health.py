@@ -9,7 +9,7 @@ import pytest
 import yaml
 from lupa import lua51  # type: ignore[import-untyped]
 
-from hookline import crds
+from hookline.resources import crds
 
 FOLDER = Path(__file__).parents[2] / "manifests" / "argocd"
 

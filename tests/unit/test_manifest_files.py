@@ -21,9 +21,9 @@ from hookline import __version__
 from hookline.cli.main import app
 from hookline.control import workload
 from hookline.control.kinds import labels_of
-from hookline.dispatcher import Dispatcher
-from hookline.events import MAX_BODY_BYTES
+from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.local.nats_server import _binary as nats_server_binary
+from hookline.resources.dispatcher import Dispatcher
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"

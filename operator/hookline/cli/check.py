@@ -10,8 +10,8 @@ import typer
 
 from hookline.cli.common import checked_cidrs, existing
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.local import desk
-from hookline.local.desk import LEFT_ALONE, Finding, Level
+from hookline.local import evaluation
+from hookline.local.evaluation import LEFT_ALONE, Finding, Level
 from hookline.local.manifests import files_in, read
 
 
@@ -47,11 +47,11 @@ def _print(findings: list[Finding]) -> None:
 
 def _findings(paths: list[Path], allow_cidrs: list[str]) -> list[Finding]:
     readings = [read(file) for file in files_in(paths)]
-    understood = desk.understand(
+    understood = evaluation.understand(
         [document for documents, _ in readings for document in documents],
         [each for _, unreadable in readings for each in unreadable],
     )
-    judged = desk.judge(understood.objects, allow_cidrs=allow_cidrs)
+    judged = evaluation.evaluate(understood.objects, allow_cidrs=allow_cidrs)
     return sorted([*understood.findings, *judged.findings], key=lambda each: (str(each.file), each.line, each.field))
 
 

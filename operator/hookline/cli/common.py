@@ -14,9 +14,9 @@ import typer
 import uvloop
 
 from hookline.cli.errors import WrongInput
-from hookline.egress import parse_cidrs
 from hookline.local.nats_server import known_url, url_file
-from hookline.natsaddress import BadNatsAddress, parse_nats
+from hookline.resources.egress import parse_cidrs
+from hookline.resources.natsaddress import BadNatsAddress, parse_nats
 
 T = TypeVar("T")
 

@@ -15,17 +15,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hookline.catalogue import EVENTS, sample_of, to_text
 from hookline.cli.common import run_until_signal
 from hookline.cli.errors import NotAchieved
+from hookline.events.catalogue import EVENTS, sample_of, to_text
 from hookline.local.calls_shown import call_row
 from hookline.local.receiver import ReceivedCall, Receiver, new_secret
 from hookline.local.run import LocalHookline, Manifests
 from hookline.local.samples import demo_manifests
+from hookline.runtime.telemetry import set_up_logs
+from hookline.runtime.tuning import tune_process
 from hookline.stream.admission import Admission
 from hookline.stream.connection import connect
-from hookline.telemetry import set_up_logs
-from hookline.tuning import tune_process
 
 ALL_ARRIVE_SECONDS = 60.0
 """How long `--once` waits for every event, start-up not counted."""

@@ -15,10 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hookline.catalogue import EVENTS, BuiltinEvent, event_named, sample_of, schema_of, to_text
 from hookline.cli.common import help_if_alone
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.schemas import Catalogue, UnknownEvent
+from hookline.events.catalogue import EVENTS, BuiltinEvent, event_named, sample_of, schema_of, to_text
+from hookline.events.schemas import Catalogue, UnknownEvent
 
 app = typer.Typer(
     help="The built-in event types, their schemas and samples.",

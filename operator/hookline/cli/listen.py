@@ -24,19 +24,19 @@ from typing import Annotated, TextIO
 import typer
 from pydantic import ValidationError
 
-from hookline import catalogue
 from hookline.cli.common import default_state, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.headers import header_value_problem
+from hookline.events import catalogue
 from hookline.local import private_files, samples
 from hookline.local.calls_shown import NO_DETAILS, Details, call_details, call_line, call_record
 from hookline.local.forward import Forwarder
 from hookline.local.receiver import ALWAYS_OK, HOST, Answer, ReceivedCall, Receiver, parse_answer
 from hookline.local.receiver_folder import Kept, ReceiverFolderUnusable, kept_in
 from hookline.local.verification import Verifier
-from hookline.resource import problems_of
-from hookline.signing import PUBLIC_PREFIX, SigningKeyError, split_keys
-from hookline.webhook import Webhook
+from hookline.resources.base import problems_of
+from hookline.resources.headers import header_value_problem
+from hookline.resources.webhook import Webhook
+from hookline.routing.signing import PUBLIC_PREFIX, SigningKeyError, split_keys
 
 STANDARD_OUTPUT = "-"
 MAX_DELAY_SECONDS = 600

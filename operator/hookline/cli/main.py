@@ -15,7 +15,7 @@ from hookline.cli.common import help_if_alone
 from hookline.cli.errors import Failure, WrongInput
 from hookline.local.nats_server import NatsServerError
 from hookline.local.run import DataFolderInUse
-from hookline.natsaddress import BadNatsAddress
+from hookline.resources.natsaddress import BadNatsAddress
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 
 app = typer.Typer(

@@ -19,17 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.delivery.background import background
-from hookline.events import MAX_BODY_BYTES, valid_tenant
-from hookline.routes import Audience
-from hookline.schemas import BodyProblem, UnknownEvent
-from hookline.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
+from hookline.events.envelope import MAX_BODY_BYTES, valid_tenant
+from hookline.events.schemas import BodyProblem, UnknownEvent
+from hookline.events.strictjson import begins_only
+from hookline.events.strictjson import read as read_json
+from hookline.routing.routes import Audience
+from hookline.routing.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
+from hookline.runtime.background import background
+from hookline.runtime.telemetry import set_up_logs
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.audience import ask_audience
 from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
-from hookline.strictjson import begins_only
-from hookline.strictjson import read as read_json
-from hookline.telemetry import set_up_logs
 
 AT_ONCE = 512
 """Events on their way to the queue at once."""

@@ -15,13 +15,13 @@ import typer
 
 from hookline.cli.common import DATA_HELP, checked_cidrs, checked_nats, default_data, existing, run_until_signal
 from hookline.cli.errors import WrongInput
+from hookline.delivery.policy.retry import Dead, Retry
 from hookline.delivery.sender import Attempt
-from hookline.local.desk import Finding, Level
+from hookline.local.evaluation import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
-from hookline.loglines import duration
-from hookline.retry import Dead, Retry
-from hookline.telemetry import set_up_logs
-from hookline.tuning import tune_process
+from hookline.runtime.loglines import duration
+from hookline.runtime.telemetry import set_up_logs
+from hookline.runtime.tuning import tune_process
 
 log = structlog.get_logger(__name__)
 

@@ -13,11 +13,11 @@ import typer
 from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved
 from hookline.cli.run import log_attempts
-from hookline.delivery.pod import Pod
-from hookline.owner import Installation
-from hookline.probes import Probes
-from hookline.telemetry import lost_log_lines, set_up_logs
-from hookline.tuning import tune_process
+from hookline.delivery.process import SenderProcess
+from hookline.runtime.probes import Probes
+from hookline.runtime.telemetry import lost_log_lines, set_up_logs
+from hookline.runtime.tuning import tune_process
+from hookline.stream.owner import Installation
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ def sender(
     tune_process()
     set_up_logs(json=True)
     host, port = listen_address(listen)
-    pod = Pod(
+    pod = SenderProcess(
         book,
         checked_nats(nats),
         installation=Installation(installation, installation_name or installation, take_over_from),

@@ -15,7 +15,7 @@ import yaml
 from hookline.control.cluster import Conflict
 from hookline.control.context import Context
 from hookline.control.kinds import DISPATCHERS
-from hookline.safeyaml import Loader
+from hookline.resources.safeyaml import Loader
 
 log = structlog.get_logger(__name__)
 

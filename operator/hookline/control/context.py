@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 
 from hookline.control import dispatchers, types
-from hookline.control.book import types_of
 from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
+from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
 from hookline.control.keys import Key, WebhookKey
 from hookline.control.kinds import CONFIG_MAPS, EVENTS, Kind, Place, root_name
@@ -20,10 +20,10 @@ from hookline.control.observed import Observed
 from hookline.control.seen import Seen
 from hookline.control.status import events_of, manifest_of, says_the_same
 from hookline.control.work import WorkQueue
-from hookline.dispatcher import Dispatcher
-from hookline.routes import TypeRecord
-from hookline.schemas import Catalogue
-from hookline.verdict import Condition, Surroundings, record_of
+from hookline.events.schemas import Catalogue
+from hookline.resources.dispatcher import Dispatcher
+from hookline.routing.routes import TypeRecord
+from hookline.routing.verdict import Condition, Surroundings, record_of
 
 log = structlog.get_logger(__name__)
 

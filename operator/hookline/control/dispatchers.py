@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hookline.acceptance import Rejected, accept_dispatchers
 from hookline.control.seen import Seen
 from hookline.control.status import says_of_this, word_in
-from hookline.dispatcher import Dispatcher
-from hookline.reasons import DispatcherReason
-from hookline.verdict import Condition
+from hookline.resources.dispatcher import Dispatcher
+from hookline.resources.reasons import DispatcherReason
+from hookline.routing.acceptance import Rejected, accept_dispatchers
+from hookline.routing.verdict import Condition
 
 Object = Mapping[str, Any]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hookline.control.book import Change, DesiredBook
+from hookline.control.desired_book import Change, DesiredBook
 from hookline.control.keys import ShardKey
 from hookline.control.lately import Lately
 from hookline.control.senders import Report
 from hookline.control.status import Failing
-from hookline.reasons import DispatcherReason, WebhookReason
-from hookline.routes import RouteState
-from hookline.verdict import Condition
+from hookline.resources.reasons import DispatcherReason, WebhookReason
+from hookline.routing.routes import RouteState
+from hookline.routing.verdict import Condition
 
 _UNHEARD = Condition(
     "QueueReady", "Unknown", DispatcherReason.NO_SENDERS, "no sender has said yet whether it can use its queue"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hookline.resource import GROUP, LEND_LABEL, VERSION
+from hookline.resources.base import ALLOW_LABEL, GROUP, VERSION
 
 Object = Mapping[str, Any]
 """An object as the API server writes it."""
@@ -28,7 +28,7 @@ BOOK_LABEL = f"{GROUP}/book"
 TOUCHED_ANNOTATION = f"{GROUP}/book"
 """On sender pods: changed so that kubelets refresh the mounted book at once instead of within a minute."""
 
-LENT = f"{LEND_LABEL}=true"
+ALLOWED = f"{ALLOW_LABEL}=true"
 """Selector of the Secrets that the operator asks for. It never asks for others."""
 
 

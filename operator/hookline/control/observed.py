@@ -34,9 +34,9 @@ from hookline.control.kinds import (
 )
 from hookline.control.references import References
 from hookline.control.seen import Seen, SenderPod, pod_of, secret_of, seen_of
-from hookline.dispatcher import Dispatcher
-from hookline.eventtype import EventType
-from hookline.webhook import Webhook
+from hookline.resources.dispatcher import Dispatcher
+from hookline.resources.eventtype import EventType
+from hookline.resources.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
@@ -155,12 +155,12 @@ class Observed:
         return kind not in (SECRETS, CONFIG_MAPS) or self._is_ours(kind, metadata) == ours
 
     def _is_ours(self, kind: Kind, metadata: Object) -> bool:
-        """Whether an object is a part of a route book, whatever it is labelled. Such a Secret is never lent."""
+        """Whether an object is a part of a route book, whatever it is labelled. Such a Secret is never allowed."""
         own = kind in (SECRETS, CONFIG_MAPS) and metadata.get("namespace") == self._namespace
         return own and book_part(metadata["name"]) is not None
 
     def _table_of(self, kind: Kind, metadata: Object) -> _Table[Any]:
-        """Lent Secrets and our own come from different lists and watches."""
+        """Allowed Secrets and our own come from different lists and watches."""
         return self._tables[_slot_of(kind, ours=self._is_ours(kind, metadata))]
 
     def own(self, kind: Kind, place: Place) -> Object | None:

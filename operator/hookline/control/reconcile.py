@@ -8,6 +8,7 @@ from typing import Any, assert_never
 import structlog
 
 from hookline.control import dispatchers, workload
+from hookline.control.book_writer import BookWriter
 from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
@@ -24,13 +25,12 @@ from hookline.control.keys import (
 )
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, Place, sender_name
 from hookline.control.name_servers import name_servers
-from hookline.control.publish import Publisher
 from hookline.control.seen import Seen
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
-from hookline.dispatcher import Dispatcher
-from hookline.reasons import EventTypeReason
-from hookline.verdict import Condition
+from hookline.resources.dispatcher import Dispatcher
+from hookline.resources.reasons import EventTypeReason
+from hookline.routing.verdict import Condition
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +38,10 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """Turns keys into what they ask for. Each method may be called any number of times with the same outcome."""
 
-    def __init__(self, context: Context, webhooks: Webhooks, publisher: Publisher) -> None:
+    def __init__(self, context: Context, webhooks: Webhooks, book_writer: BookWriter) -> None:
         self._context = context
         self._webhooks = webhooks
-        self._publisher = publisher
+        self._book_writer = book_writer
         self._settled: dict[tuple[str, Place], tuple[Any, Any]] = {}
 
     async def reconcile(self, key: Key) -> None:
@@ -50,13 +50,13 @@ class Reconciler:
             case WebhookKey(namespace, name):
                 await self._webhooks.reconcile((namespace, name))
             case ShardKey(dispatcher, shard):
-                await self._publisher.reconcile_shard(dispatcher, shard)
+                await self._book_writer.reconcile_shard(dispatcher, shard)
             case RootKey(dispatcher):
-                await self._publisher.reconcile_root(dispatcher)
+                await self._book_writer.reconcile_root(dispatcher)
             case RoomKey(dispatcher):
                 self._webhooks.try_again(dispatcher)
             case TouchKey(dispatcher):
-                await self._publisher.reconcile_touch(dispatcher)
+                await self._book_writer.reconcile_touch(dispatcher)
             case SendersKey():
                 self._context.wake.set()
             case EventTypeKey(name):
@@ -73,7 +73,7 @@ class Reconciler:
             del self._context.fleets[name]
         for name in there - self._context.fleets.keys():
             fleet = Fleet(name)
-            self._publisher.load(fleet)
+            self._book_writer.load(fleet)
             self._context.fleets[name] = fleet
             self._context.add(self._context.observed.webhooks_of(name))
             self._context.queue.add(RootKey(name))

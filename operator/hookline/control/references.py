@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hookline.control.kinds import Place
-from hookline.webhook import Webhook
+from hookline.resources.webhook import Webhook
 
 _NOBODY: frozenset[Place] = frozenset()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from hookline.routes import BOOK_SHARDS, Keys, Route, RouteState, distance
+from hookline.routing.routes import BOOK_SHARDS, Keys, Route, RouteState, distance
 
 
 class Reserve(NamedTuple):

@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 
 import structlog
 
+from hookline.control.book_writer import BookWriter
 from hookline.control.bootstrap import create_missing
 from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnavailable, Forbidden, Snapshot
 from hookline.control.context import Context, Identity
 from hookline.control.keys import RootKey, WebhookKey, words_of
 from hookline.control.kinds import (
+    ALLOWED,
     BOOK_LABEL,
     COMPONENT_LABEL,
     CONFIG_MAPS,
@@ -29,7 +31,6 @@ from hookline.control.kinds import (
     DISPATCHERS,
     DISRUPTION_BUDGETS,
     EVENT_TYPES,
-    LENT,
     NAMESPACES,
     NETWORK_POLICIES,
     PODS,
@@ -39,14 +40,13 @@ from hookline.control.kinds import (
     Kind,
 )
 from hookline.control.leader import Election, LeaseLost
-from hookline.control.publish import Publisher
 from hookline.control.reconcile import Reconciler
 from hookline.control.senders import Senders
 from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
 from hookline.control.work import retry_seconds
-from hookline.resource import GROUP
-from hookline.tasks import cancel, within
+from hookline.resources.base import GROUP
+from hookline.runtime.tasks import cancel, within
 
 log = structlog.get_logger(__name__)
 
@@ -115,8 +115,8 @@ class Operator:
         self._election = Election(cluster, identity.namespace, lease, identity.name)
         self.context = Context(cluster, identity)
         self._webhooks = Webhooks(self.context)
-        self._publisher = Publisher(self.context, self._senders, read_again=self._read_again)
-        self._reconciler = Reconciler(self.context, self._webhooks, self._publisher)
+        self._book_writer = BookWriter(self.context, self._senders, read_again=self._read_again)
+        self._reconciler = Reconciler(self.context, self._webhooks, self._book_writer)
         self._resync = asyncio.Event()
         self._ticked_at = time.monotonic()
         self._synced_at: float | None = None
@@ -216,7 +216,7 @@ class Operator:
         async with self._watching(group):
             for _ in range(WORKERS):
                 group.create_task(self._worker())
-            group.create_task(self._publisher.follow())
+            group.create_task(self._book_writer.follow())
             await self._resync_for_ever()
 
     async def _insist(self, what: str, work: Callable[[], Any]) -> None:
@@ -270,7 +270,7 @@ class Operator:
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
-        kinds = [Listed(WEBHOOKS, watched), Listed(EVENT_TYPES, None), Listed(SECRETS, watched, LENT)]
+        kinds = [Listed(WEBHOOKS, watched), Listed(EVENT_TYPES, None), Listed(SECRETS, watched, ALLOWED)]
         return kinds if watched else [*kinds, Listed(NAMESPACES, None)]
 
     def _own_lists(self) -> list[Listed]:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from hookline.control.kinds import DISPATCHER_LABEL, TOUCHED_ANNOTATION, Object
 from hookline.control.reading import MAX_DEPTH, TOO_DEEP
-from hookline.resource import Resource, problems_of
-from hookline.secret import Secret, SecretProblem
+from hookline.resources.base import Resource, problems_of
+from hookline.routing.secret import Secret, SecretProblem
 
 R = TypeVar("R", bound=Resource)
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from hookline.control.kinds import Kind
 from hookline.control.seen import Seen
-from hookline.reasons import WebhookReason
-from hookline.resource import API_VERSION, GROUP
-from hookline.routes import Keys, PublicKey
-from hookline.verdict import Condition
+from hookline.resources.base import API_VERSION, GROUP
+from hookline.resources.reasons import WebhookReason
+from hookline.routing.routes import Keys, PublicKey
+from hookline.routing.verdict import Condition
 
 Object = Mapping[str, Any]
 

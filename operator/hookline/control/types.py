@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from hookline.acceptance import Rejected, accept_types, schema_problems
 from hookline.control.seen import Seen
-from hookline.eventtype import EventType
-from hookline.reasons import EventTypeReason
-from hookline.routes import TypeRecord
-from hookline.verdict import Condition
+from hookline.resources.eventtype import EventType
+from hookline.resources.reasons import EventTypeReason
+from hookline.routing.acceptance import Rejected, accept_types, schema_problems
+from hookline.routing.routes import TypeRecord
+from hookline.routing.verdict import Condition
 
 
 def judged(

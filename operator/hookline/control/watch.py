@@ -25,8 +25,8 @@ import structlog
 from hookline.control.cluster import Access
 from hookline.control.kinds import Kind
 from hookline.control.kopf_reading import guard
-from hookline.resource import GROUP
-from hookline.tasks import Deadline
+from hookline.resources.base import GROUP
+from hookline.runtime.tasks import Deadline
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from hookline.control.book import Change, DesiredBook
 from hookline.control.context import Context
+from hookline.control.desired_book import Change, DesiredBook
 from hookline.control.fleet import Fleet, NoRoom
 from hookline.control.keys import RoomKey, WebhookKey
 from hookline.control.kinds import WEBHOOKS, Place
@@ -21,10 +21,10 @@ from hookline.control.status import (
     trouble_in,
     with_stalled,
 )
-from hookline.reasons import WebhookReason
-from hookline.routes import Keys, Route, RouteState, rotated
-from hookline.verdict import Condition, Verdict, decide, summary
-from hookline.webhook import Webhook
+from hookline.resources.reasons import WebhookReason
+from hookline.resources.webhook import Webhook
+from hookline.routing.routes import Keys, Route, RouteState, rotated
+from hookline.routing.verdict import Condition, Verdict, decide, summary
 
 log = structlog.get_logger(__name__)
 

@@ -26,12 +26,20 @@ from hookline.control.kinds import (
     routes_name,
     sender_name,
 )
-from hookline.dispatcher import Dispatcher, DispatcherSpec, Egress
-from hookline.egress import Address, Block, anywhere, callable_blocks, literal_address, parse_cidrs, parse_proxy
-from hookline.natsaddress import parse_nats
-from hookline.owner import Installation
-from hookline.resource import API_VERSION
-from hookline.routes import BOOK_SHARDS
+from hookline.resources.base import API_VERSION
+from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, Egress
+from hookline.resources.egress import (
+    Address,
+    Block,
+    anywhere,
+    callable_blocks,
+    literal_address,
+    parse_cidrs,
+    parse_proxy,
+)
+from hookline.resources.natsaddress import parse_nats
+from hookline.routing.routes import BOOK_SHARDS
+from hookline.stream.owner import Installation
 
 Object = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hookline.routes import Book, Keys, Route, RouteState
+from hookline.routing.routes import Book, Keys, Route, RouteState
 
 _STATES = {
     RouteState.ACTIVE: "is called",
@@ -18,24 +18,24 @@ _STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RouteChange:
     """What became of one Webhook."""
 
     webhook: str
     what: str
 
 
-def changes(before: Book, now: Book) -> Iterator[Change]:
+def changes(before: Book, now: Book) -> Iterator[RouteChange]:
     """Each Webhook that came, went or changed. Shards that are the same are not looked at."""
     for uid in _touched(before, now):
         was, is_now = before.route(uid), now.route(uid)
         if is_now is None:
             assert was is not None
-            yield Change(was.title, "removed")
+            yield RouteChange(was.title, "removed")
         elif was is None:
-            yield Change(is_now.title, f"added: {_STATES[is_now.state]}")
+            yield RouteChange(is_now.title, f"added: {_STATES[is_now.state]}")
         elif what := _differences(was, is_now, before.keys(uid), now.keys(uid)):
-            yield Change(is_now.title, what)
+            yield RouteChange(is_now.title, what)
 
 
 def _touched(before: Book, now: Book) -> list[str]:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from hookline.delivery import breaker
-from hookline.delivery.breaker import PROBE_SECONDS, Failures, Kind, State
-from hookline.retry import Outcome, Reason
-from hookline.routes import Route, RouteState
+from hookline.delivery.policy import breaker
+from hookline.delivery.policy.breaker import PROBE_SECONDS, Failures, Kind, State
+from hookline.delivery.policy.retry import Outcome, Reason
+from hookline.routing.routes import Route, RouteState
+from hookline.runtime.tasks import within
 from hookline.stream.connection import StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket, Entry
-from hookline.tasks import within
 
 log = structlog.get_logger(__name__)
 

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from hookline.delivery.delivery import Delivery, event_of
 from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.messages import Delivery, event_of
 from hookline.delivery.recently_acked import RecentlyAcked
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.settlement import Settlement
-from hookline.events import Event
-from hookline.metrics import SenderMetrics
-from hookline.routes import Book, Route
+from hookline.events.envelope import Event
+from hookline.routing.routes import Book, Route
+from hookline.runtime.metrics import SenderMetrics
 from hookline.stream import names
 from hookline.stream.anchor import Anchor
 from hookline.stream.connection import StreamRefused, StreamUnavailable
@@ -30,7 +30,7 @@ from hookline.stream.streams import ACK_WAIT_SECONDS
 
 log = structlog.get_logger(__name__)
 
-ROOM = 256
+MAX_IN_HAND = 256
 """Events in our hands at once."""
 
 AT_ONCE = 16

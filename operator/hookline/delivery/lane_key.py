@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NewType
 
-from hookline.delivery.delivery import Delivery
+from hookline.delivery.messages import Delivery
 
 LaneKey = NewType("LaneKey", str)
 """Names a lane. Never read: whoever needs the Webhook has it from the delivery."""

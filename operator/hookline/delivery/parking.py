@@ -14,20 +14,21 @@ from typing import Any
 
 import structlog
 
-from hookline.delivery import breaker, parking_plan
-from hookline.delivery import delivery as deliveries
-from hookline.delivery.breaker import SLOW
-from hookline.delivery.deleted_webhooks import QUESTIONS, DeletedWebhooks
-from hookline.delivery.delivery import Delivery, MalformedDelivery, UnknownFormat
+from hookline.delivery import messages
 from hookline.delivery.endpoints import Endpoints
-from hookline.delivery.parking_plan import Parked, Serving, Step, Task
+from hookline.delivery.messages import Delivery, MalformedDelivery, UnknownFormat
+from hookline.delivery.policy import breaker, parking_plan
+from hookline.delivery.policy.breaker import SLOW
+from hookline.delivery.policy.deleted_webhooks import QUESTIONS, DeletedWebhooks
+from hookline.delivery.policy.parking_plan import Parked, Serving, Step, Task
+from hookline.delivery.policy.shares import Members
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import MALFORMED, Settlement
-from hookline.delivery.shares import Members
-from hookline.events import stamp
-from hookline.metrics import SenderMetrics
-from hookline.routes import Book, Route
+from hookline.events.envelope import stamp
+from hookline.routing.routes import Book, Route
+from hookline.runtime.metrics import SenderMetrics
+from hookline.runtime.tasks import together, within
 from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, StreamUnavailable
@@ -35,7 +36,6 @@ from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import ParkedCounts, oldest_parked, open_unpark
-from hookline.tasks import together, within
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +151,7 @@ class Parking:
             return False
         route = book.route(uid)
         try:
-            delivery = deliveries.read(taken.subject, taken.headers, taken.body)
+            delivery = messages.read(taken.subject, taken.headers, taken.body)
         except MalformedDelivery as error:
             await self._settlement.set_apart(taken, MALFORMED, str(error))
             return False
@@ -191,14 +191,14 @@ class Parking:
         if task is Task.CALL:
             return ""
         if task is Task.BURY:
-            return deliveries.DELETED if self._is_gone(names.uid_of(taken.subject), route) else ""
+            return messages.DELETED if self._is_gone(names.uid_of(taken.subject), route) else ""
         return self._spent(taken, route)
 
     def _is_gone(self, uid: str, route: Route | None) -> bool:
         return route is None and self._deleted.gone(uid)
 
     def _spent(self, taken: Taken, route: Route | None) -> str:
-        parked_s, event_s = taken.stored_s, deliveries.stored_s(taken.headers) or taken.stored_s
+        parked_s, event_s = taken.stored_s, messages.stored_s(taken.headers) or taken.stored_s
         book, now_s = self._books.current, self._clock.now_s()
         assert book is not None, "nothing is taken before there is a route book"
         return breaker.spent(
@@ -211,7 +211,7 @@ class Parking:
 
     async def _bury(self, delivery: Delivery, reason: str, route: Route | None) -> None:
         now = stamp(self._clock.now_s())
-        letter = deliveries.dead_letter(delivery, reason, route=route, keys=None, outcome=None, failed_at=now)
+        letter = messages.dead_letter(delivery, reason, route=route, keys=None, outcome=None, failed_at=now)
         await self._publisher.store(letter.subject, letter.body, letter.headers, once=letter.once)
         self._metrics.died(reason.partition(":")[0])
 
@@ -308,7 +308,7 @@ class Parking:
             oldest = await oldest_parked(self._client, uid)
             if oldest is not None:
                 parked_s, kept_s = oldest.stored_s, book.dispatcher.parked_seconds
-                event_s = deliveries.stored_s(oldest.headers) or parked_s
+                event_s = messages.stored_s(oldest.headers) or parked_s
                 due_s = parking_plan.due_s(route, why, parked_s=parked_s, event_s=event_s, kept_s=kept_s)
                 self._expiries[uid] = (why, due_s)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch
 
-from hookline.bookfiles import BookError, decode
 from hookline.delivery.bookchanges import changes
-from hookline.egress import EgressPolicy
-from hookline.metrics import SenderMetrics
-from hookline.routes import Book
+from hookline.resources.egress import EgressPolicy
+from hookline.routing.bookfiles import BookError, decode
+from hookline.routing.routes import Book
+from hookline.runtime.metrics import SenderMetrics
 
 log = structlog.get_logger(__name__)
 

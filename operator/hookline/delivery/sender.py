@@ -15,34 +15,34 @@ from functools import partial
 
 import structlog
 
-from hookline import redaction, retry
-from hookline.delivery import breaker
-from hookline.delivery import delivery as deliveries
-from hookline.delivery.attempt import Caller
-from hookline.delivery.breaker import SLOW, Kind
-from hookline.delivery.call import call_of
-from hookline.delivery.delivery import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
+from hookline.delivery import messages
 from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.http import redaction
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import call_of
 from hookline.delivery.lane_key import LaneKey, lane_of, lanes_of
-from hookline.delivery.lanes import Lanes, LaneSnapshot, Terms
+from hookline.delivery.messages import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
+from hookline.delivery.policy import breaker, retry
+from hookline.delivery.policy.breaker import SLOW, Kind
+from hookline.delivery.policy.lanes import Lanes, LaneSnapshot, Terms
+from hookline.delivery.policy.retry import Dead, Done, Outcome, Retry
+from hookline.delivery.policy.shares import Members
 from hookline.delivery.recently_acked import MessageKey
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.settlement import MALFORMED, Settlement
-from hookline.delivery.shares import Members
-from hookline.events import stamp
-from hookline.metrics import SenderMetrics
-from hookline.retry import Dead, Done, Outcome, Retry
-from hookline.routes import Keys, Route
+from hookline.events.envelope import stamp
+from hookline.routing.routes import Keys, Route
+from hookline.runtime.metrics import SenderMetrics
+from hookline.runtime.tasks import beside, cancel
 from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
-from hookline.tasks import beside, cancel
 
 log = structlog.get_logger(__name__)
 
-ROOM = 128
+MAX_IN_HAND = 128
 """Deliveries of one shard in our hands at once."""
 
 LOOK_SECONDS = 0.25
@@ -127,7 +127,7 @@ class Sender:
             self._pull.release(taken)
             return False
         try:
-            delivery = deliveries.read(taken.subject, taken.headers, taken.body)
+            delivery = messages.read(taken.subject, taken.headers, taken.body)
         except MalformedDelivery as error:
             self._spawn(self._set_apart(taken, str(error)))
             return False
@@ -330,13 +330,13 @@ class Sender:
         await self._publisher.store(subject, body, headers, once=once)
 
     async def _store_later(self, delivery: Delivery, wait_seconds: float) -> None:
-        at_s, once = self._clock.now_s() + wait_seconds, deliveries.later_token(delivery)
+        at_s, once = self._clock.now_s() + wait_seconds, messages.later_token(delivery)
         await self._publisher.store_later(delivery.uid, delivery.event.body, delivery.headers(), at_s=at_s, once=once)
 
     async def _store_dead(self, delivery: Delivery, reason: str, route: Route, keys: Keys, outcome: Outcome) -> None:
         # `keys` are those of the call, which the answer may repeat: the book may have others by now, or none.
         now = stamp(self._clock.now_s())
-        make = partial(deliveries.dead_letter, delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
+        make = partial(messages.dead_letter, delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
         letter = await beside(make) if redaction.takes_long(keys.secrets()) else make()
         await self._store(letter.subject, letter.body, letter.headers, letter.once)
 
@@ -358,7 +358,7 @@ class Sender:
         """Park it as it is, for a sender that can read it: there it takes no room from other Webhooks."""
         log.warning("a delivery of another version waits for a sender of that version", problem=problem)
         self._metrics.parked(UNKNOWN_FORMAT)
-        subject, headers = names.parked_subject(names.uid_of(taken.subject)), deliveries.as_stored(taken.headers)
+        subject, headers = names.parked_subject(names.uid_of(taken.subject)), messages.as_stored(taken.headers)
         try:
             await self._settlement.settle(taken, self._store(subject, taken.body, headers, f"park.{taken.place}"))
         finally:

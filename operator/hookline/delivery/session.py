@@ -16,36 +16,36 @@ from typing import Any
 import structlog
 
 from hookline.delivery import fanout, sender
-from hookline.delivery.attempt import Caller
-from hookline.delivery.background import background
-from hookline.delivery.call import tls_material
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import tls_material
+from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.lane_key import LaneKey
-from hookline.delivery.lanes import LaneSnapshot
 from hookline.delivery.parking import Parking
+from hookline.delivery.policy.lanes import LaneSnapshot
+from hookline.delivery.policy.shares import ANNOUNCE_SECONDS, Members
 from hookline.delivery.routebook import RouteBook
 from hookline.delivery.sender import Attempt, Sender
 from hookline.delivery.settlement import Settlement
-from hookline.delivery.shares import ANNOUNCE_SECONDS, Members
-from hookline.delivery.tunnel import ProxyCredentials
-from hookline.metrics import SenderMetrics
-from hookline.owner import Installation
-from hookline.queue_problem import QueueProblem, QueueReason
-from hookline.routes import Audience, Book, DispatcherRecord
+from hookline.routing.routes import Audience, Book, DispatcherRecord
+from hookline.runtime.background import background
+from hookline.runtime.metrics import SenderMetrics
+from hookline.runtime.tasks import Deadline, cancel, unless
 from hookline.stream import names
 from hookline.stream.audience import answer_audience
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.inspect import held, oldest_s
+from hookline.stream.owner import Installation
 from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
+from hookline.stream.queue_problem import QueueProblem, QueueReason
 from hookline.stream.streams import FanoutPlace, Retention, ensure, fanout_place, small_events
 from hookline.stream.types import write_types
-from hookline.tasks import Deadline, cancel, unless
 
 log = structlog.get_logger(__name__)
 
@@ -236,9 +236,9 @@ class Session:
 
     def _take_everything(self) -> None:
         term = self._term
-        self._pull.add(Origin.EVENTS, names.fanout_consumer(term), fanout.ROOM)
+        self._pull.add(Origin.EVENTS, names.fanout_consumer(term), fanout.MAX_IN_HAND)
         for shard in range(names.DELIVERY_SHARDS):
-            self._pull.add(Origin.SHARD, names.shard_consumer(shard, term), sender.ROOM)
+            self._pull.add(Origin.SHARD, names.shard_consumer(shard, term), sender.MAX_IN_HAND)
 
     @property
     def _term(self) -> int:

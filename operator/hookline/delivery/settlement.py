@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
-from hookline.delivery import delivery as deliveries
+from hookline.delivery import messages
 from hookline.delivery.recently_acked import RecentlyAcked
-from hookline.events import stamp
-from hookline.metrics import SenderMetrics
+from hookline.events.envelope import stamp
+from hookline.runtime.metrics import SenderMetrics
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
@@ -62,7 +62,7 @@ class Settlement:
         """Keep a message in DEAD as it is, then ack it; whether that was done."""
         log.error("a message is kept in DEAD", reason=reason, problem=problem, consumer=taken.consumer, seq=taken.seq)
         now = stamp(self._clock.now_s())
-        letter = deliveries.unread_letter(
+        letter = messages.unread_letter(
             taken.subject, taken.headers, taken.body, f"{reason}: {problem}", failed_at=now, place=taken.place
         )
         done = await self.settle(

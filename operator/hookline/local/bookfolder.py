@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from hookline.bookfiles import BookError, decode_keys, decode_shard, encode, is_secret, keys_file, routes_file
 from hookline.local import private_files
-from hookline.routes import BOOK_FILE, BOOK_SHARDS, Book, Keys, Route, index_file
+from hookline.routing.bookfiles import BookError, decode_keys, decode_shard, encode, is_secret, keys_file, routes_file
+from hookline.routing.routes import BOOK_FILE, BOOK_SHARDS, Book, Keys, Route, index_file
 
 
 def write(book: Book, folder: Path) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from hookline.explain import quoted
-from hookline.problems import Path as FieldPath
-from hookline.safeyaml import Loader
+from hookline.events.explain import quoted
+from hookline.resources.problems import Path as FieldPath
+from hookline.resources.safeyaml import Loader
 
 SUFFIXES = {".yaml", ".yml", ".json"}
 

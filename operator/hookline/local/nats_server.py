@@ -24,8 +24,8 @@ import structlog
 
 from hookline.local import private_files
 from hookline.local.server_health import Pauses, monitor_of, refuses_writes
-from hookline.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
-from hookline.tasks import Deadline
+from hookline.resources.natsaddress import DEFAULT_PORT, BadNatsAddress, parse_nats
+from hookline.runtime.tasks import Deadline
 
 log = structlog.get_logger(__name__)
 

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import structlog
 
-from hookline.delivery.background import background
-from hookline.delivery.pod import Pod
+from hookline.delivery.process import SenderProcess
 from hookline.delivery.sender import Attempt
-from hookline.local import bookfolder, desk, private_files
-from hookline.local.desk import Finding, Key, Known
+from hookline.local import bookfolder, evaluation, private_files
+from hookline.local.evaluation import Finding, Key, Known
 from hookline.local.manifests import Document, Unreadable, files_in, read
 from hookline.local.nats_server import NatsServer
-from hookline.owner import ANYBODY, Installation
-from hookline.routes import Keys, Route
+from hookline.routing.routes import Keys, Route
+from hookline.runtime.background import background
+from hookline.stream.owner import ANYBODY, Installation
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ class Manifests:
         now_s: float,
         *,
         one_server: bool = True,
-    ) -> desk.Judged:
+    ) -> evaluation.Evaluated:
         """Read everything and decide anew.
 
         `routes_before` (by title) and `keys_before` (by uid, in force until `now_s`, Unix time) are those of the book.
@@ -84,11 +84,11 @@ class Manifests:
             good, bad = read(file)
             documents += good
             unreadable += bad
-        understood = desk.understand(documents, unreadable)
-        self._objects = desk.keep_last_good(understood, self._objects, self._gone)
+        understood = evaluation.understand(documents, unreadable)
+        self._objects = evaluation.keep_last_good(understood, self._objects, self._gone)
         self._read_once = (self._read_once & self._files) | (set(files) - understood.unreadable)
         blind = not understood.unreadable <= self._read_once
-        judged = desk.judge(
+        judged = evaluation.evaluate(
             self._objects,
             allow_cidrs=self._allow_cidrs,
             refused=understood.refused - self._objects.keys(),
@@ -99,13 +99,13 @@ class Manifests:
             now_s=now_s,
             one_server=one_server,
         )
-        missing = [desk.missing(path) for path in self._paths if not path.exists() and path not in self._gone]
+        missing = [evaluation.missing(path) for path in self._paths if not path.exists() and path not in self._gone]
         findings = [
             *missing,
-            *desk.with_what_stays(understood, self._objects, routes_before, blind=blind),
+            *evaluation.with_what_stays(understood, self._objects, routes_before, blind=blind),
             *judged.findings,
         ]
-        return desk.Judged(judged.book, findings)
+        return evaluation.Evaluated(judged.book, findings)
 
 
 class LocalHookline:
@@ -133,7 +133,7 @@ class LocalHookline:
         self._sync_interval = sync_interval
         self._grace_seconds = grace_seconds
         self._said: list[Finding] = []
-        self._pod: Pod | None = None
+        self._sender: SenderProcess | None = None
         self.ready = asyncio.Event()
         self.nats_url = ""
 
@@ -147,7 +147,7 @@ class LocalHookline:
                 await self._deliver(stop)
 
     async def _deliver(self, stop: asyncio.Event) -> None:
-        self._pod = pod = Pod(
+        self._sender = pod = SenderProcess(
             self._book_folder,
             self.nats_url,
             installation=installation_of(self._data, self._take_over_from),
@@ -177,8 +177,8 @@ class LocalHookline:
 
     def _moved(self, url: str) -> None:
         self.nats_url = url
-        if self._pod is not None:
-            self._pod.move_to(url)
+        if self._sender is not None:
+            self._sender.move_to(url)
 
     async def _watch(self) -> None:
         unfinished = False
@@ -204,7 +204,7 @@ class LocalHookline:
 
     def _say(self, findings: Sequence[Finding]) -> None:
         """Only what is new: a person should see what the last change did."""
-        new = desk.news(self._said, findings)
+        new = evaluation.news(self._said, findings)
         self._said = list(findings)
         if new:
             self._on_findings(new)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from hookline.local.example_certificates import CA_PEM, CLIENT_CERTIFICATE_PEM, CLIENT_KEY_PEM
-from hookline.resource import API_VERSION, LEND_LABEL
+from hookline.resources.base import ALLOW_LABEL, API_VERSION
 
 Manifest = dict[str, Any]
 
@@ -74,19 +74,19 @@ def webhook(
     return {"apiVersion": API_VERSION, "kind": "Webhook", "metadata": _metadata(name, namespace), "spec": spec}
 
 
-def lent_secret(name: str, value: str, *, key: str = "secret", namespace: str | None = None) -> Manifest:
+def allowed_secret(name: str, value: str, *, key: str = "secret", namespace: str | None = None) -> Manifest:
     """A Secret with one key, that Webhooks may use."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": _metadata(name, namespace) | {"labels": {LEND_LABEL: "true"}},
+        "metadata": _metadata(name, namespace) | {"labels": {ALLOW_LABEL: "true"}},
         "stringData": {key: value},
     }
 
 
 def ca_secret(name: str, ca_pem: str, *, namespace: str | None = None) -> Manifest:
-    """A lent Secret with the CA certificate that `tls.caSecretRef` of a Webhook names."""
-    return lent_secret(name, ca_pem, key="ca.crt", namespace=namespace)
+    """An allowed Secret with the CA certificate that `tls.caSecretRef` of a Webhook names."""
+    return allowed_secret(name, ca_pem, key="ca.crt", namespace=namespace)
 
 
 def sample_files() -> dict[str, str]:
@@ -133,7 +133,7 @@ def listen_manifests(
     )
     documents = to_yaml(
         ("The CA that issued the receiver's certificate.", ca_secret(ca_name, ca_pem, namespace=namespace)),
-        ("The secret the receiver verifies calls with.", lent_secret(secret_name, secret, namespace=namespace)),
+        ("The secret the receiver verifies calls with.", allowed_secret(secret_name, secret, namespace=namespace)),
         *(("", manifest) for manifest in webhooks),
     )
     return f"{LISTEN_MARK}{_LISTEN_NOTE}{documents}"
@@ -149,14 +149,14 @@ def demo_manifests(*, url: str, ca_pem: str, secret: str, header_secret: tuple[s
     first, *others = events
     path = first.lower()
     signing, key_name, token_name, ca_name = "demo-signing", "demo-app-key", "demo-token", "demo-ca"
-    lent = partial(lent_secret, namespace="default")
+    allowed = partial(allowed_secret, namespace="default")
     to_receiver = partial(webhook, namespace="default", ca_secret_name=ca_name)
     signed = partial(to_receiver, secret_name=signing)
     return to_yaml(
         ("The CA that issued the receiver's certificate.", ca_secret(ca_name, ca_pem, namespace="default")),
-        ("Signs the calls.", lent(signing, secret)),
-        ("Is sent as it is.", lent(key_name, app_key)),
-        ("The value of a header.", lent(token_name, EXAMPLE_TOKEN, key="token")),
+        ("Signs the calls.", allowed(signing, secret)),
+        ("Is sent as it is.", allowed(key_name, app_key)),
+        ("The value of a header.", allowed(token_name, EXAMPLE_TOKEN, key="token")),
         (
             "Signed, with headers and a query of its own.",
             signed(path, url=f"{url}/{path}?source=demo", event=first, headers=_extra_headers(token_name)),
@@ -236,7 +236,7 @@ Change url to your receiver; a port and a query are allowed. `hookline check FIL
             f"""\
 {_LENDING}
 Make a signing secret of your own:  echo "whsec_$(openssl rand -base64 32)\"""",
-            lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET),
+            allowed_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET),
         ),
     )
 
@@ -257,7 +257,7 @@ The key is sent as it is: whoever reads one call can make others. Prefer signatu
                 header_name="X-Api-Key",
             ),
         ),
-        (f"{_LENDING}\nThe receiver gives you the key.", lent_secret(f"{name}-app-key", EXAMPLE_APP_KEY)),
+        (f"{_LENDING}\nThe receiver gives you the key.", allowed_secret(f"{name}-app-key", EXAMPLE_APP_KEY)),
     )
 
 
@@ -277,8 +277,8 @@ A value that must not be read by everyone comes from a Secret.""",
                 headers=_extra_headers(f"{name}-token"),
             ),
         ),
-        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
-        ("", lent_secret(f"{name}-token", EXAMPLE_TOKEN, key="token")),
+        (_LENDING, allowed_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+        ("", allowed_secret(f"{name}-token", EXAMPLE_TOKEN, key="token")),
     )
 
 
@@ -299,7 +299,7 @@ Paused: no calls are made, and events of this time are delivered, in the order i
 paused is false again. They are kept for as long as the Dispatcher says (retention.parkedSeconds, seven days).""",
             manifest,
         ),
-        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+        (_LENDING, allowed_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
     )
 
 
@@ -325,7 +325,7 @@ A failed call is tried again after 5 s, 1 min, 10 min and 1 h, and then becomes 
 than four calls at once, nor more than ten a second, whatever the number of sender pods.""",
             manifest,
         ),
-        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+        (_LENDING, allowed_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
     )
 
 
@@ -340,7 +340,7 @@ def _tls_sample() -> str:
     )
     ca_name, client_name = f"{name}-ca", f"{name}-client"
     manifest["spec"]["tls"] = {"caSecretRef": {"name": ca_name}, "clientCertSecretRef": {"name": client_name}}
-    client = lent_secret(client_name, CLIENT_CERTIFICATE_PEM, key="tls.crt")
+    client = allowed_secret(client_name, CLIENT_CERTIFICATE_PEM, key="tls.crt")
     client["stringData"]["tls.key"] = CLIENT_KEY_PEM
     return to_yaml(
         (
@@ -350,9 +350,9 @@ The certificate in the second Secret is shown to a receiver that asks for one.
 cert-manager makes Secrets of this form; label them too.""",
             manifest,
         ),
-        (_LENDING, lent_secret(ca_name, CA_PEM, key="ca.crt")),
+        (_LENDING, allowed_secret(ca_name, CA_PEM, key="ca.crt")),
         ("", client),
-        ("", lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+        ("", allowed_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
     )
 
 
@@ -375,7 +375,7 @@ status.signingKeys and that `hookline check` says.""",
             f"""\
 {_LENDING}
 Make a private key of your own:  echo "whsk_$(openssl rand -base64 32)\"""",
-            lent_secret(f"{name}-signing", EXAMPLE_PRIVATE_KEY),
+            allowed_secret(f"{name}-signing", EXAMPLE_PRIVATE_KEY),
         ),
     )
 
@@ -420,5 +420,5 @@ Write enabled: true, or leave the line out, to switch it on.""",
                 secret_name=f"{name}-signing",
             ),
         ),
-        (_LENDING, lent_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
+        (_LENDING, allowed_secret(f"{name}-signing", EXAMPLE_SIGNING_SECRET)),
     )

@@ -15,8 +15,8 @@ from typing import Self
 
 from nats.aio.client import Client
 
-from hookline.events import Event, stamp
-from hookline.schemas import BodyProblem, Catalogue
+from hookline.events.envelope import Event, stamp
+from hookline.events.schemas import BodyProblem, Catalogue
 from hookline.stream.connection import QueueUnusable, StreamUnavailable
 from hookline.stream.publish import Publisher, publish_event
 from hookline.stream.types import read_types, types_version

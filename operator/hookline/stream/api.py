@@ -9,8 +9,8 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
-from hookline.queue_problem import QueueProblem, QueueReason
 from hookline.stream.connection import QueueUnusable, StreamUnavailable, denied, has_jetstream
+from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 NOT_FOUND = 404
 """Of a stream, a consumer or a message: `code` of an error."""

@@ -14,7 +14,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from hookline.routes import Audience
+from hookline.routing.routes import Audience
 from hookline.stream import names
 from hookline.stream.connection import StreamUnavailable
 

@@ -15,10 +15,10 @@ from datetime import datetime
 import structlog
 from nats.aio.client import Client
 
+from hookline.runtime.tasks import within
 from hookline.stream import names
 from hookline.stream.api import ask
 from hookline.stream.connection import StreamUnavailable
-from hookline.tasks import within
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ClockReading:
     """What one answer says: by how many seconds the server's Unix time is ahead of our monotonic clock, from and to."""
 
     least_s: float
@@ -42,15 +42,15 @@ class Reading:
         return self.most_s - self.least_s
 
 
-def reading(server_s: float, *, asked_s: float, answered_s: float) -> Reading:
+def reading(server_s: float, *, asked_s: float, answered_s: float) -> ClockReading:
     """Of an answer that holds the server's Unix time, by the monotonic times of question and answer.
 
     The server read its clock at some moment between the two.
     """
-    return Reading(server_s - answered_s, server_s - asked_s)
+    return ClockReading(server_s - answered_s, server_s - asked_s)
 
 
-def better(known: Reading | None, new: Reading) -> Reading:
+def better(known: ClockReading | None, new: ClockReading) -> ClockReading:
     """The one to go by: the narrower, because an answer that was long on its way says little.
 
     The new one if they contradict each other: the server's clock was set, another server answers, or ours drifted.
@@ -65,7 +65,7 @@ class ServerClock:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._reading: Reading | None = None
+        self._reading: ClockReading | None = None
         self._wake = asyncio.Event()
 
     def now_s(self) -> float:

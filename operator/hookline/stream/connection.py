@@ -19,12 +19,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
-from hookline.natsaddress import Login, parse_nats
-from hookline.private_parts import require
-from hookline.queue_problem import QueueProblem, QueueReason
+from hookline.resources.natsaddress import Login, parse_nats
+from hookline.runtime.private_parts import require
+from hookline.runtime.tasks import Deadline
 from hookline.stream.credentials import Credentials, CredentialsError
 from hookline.stream.names import AUDIENCE_SUBJECT
-from hookline.tasks import Deadline
+from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""The bucket in which all senders keep what they know of endpoints. Plain bytes by key; delivery/breaker knows them.
+"""The bucket in which all senders keep what they know of endpoints. Plain bytes by key; `breaker` reads them.
 
 Followed as a log, by the sequence of its messages: a subscription can go deaf without a word, a look cannot. Writing
 names the revision that is replaced, so that of many senders one writes and the others see it.
@@ -18,10 +18,10 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from hookline.runtime.tasks import Deadline
 from hookline.stream import names
 from hookline.stream.api import NOT_FOUND, api
 from hookline.stream.connection import Heard, StreamUnavailable, jetstream_answers, listen
-from hookline.tasks import Deadline
 
 _STREAM = f"KV_{names.ENDPOINTS_BUCKET}"
 _PREFIX = f"$KV.{names.ENDPOINTS_BUCKET}."

@@ -11,8 +11,8 @@ KV_ENDPOINTS what all senders know of endpoints that are not well
 KV_INSTALLATION whose all of these are, see stream/ownership
 
 No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks
-(delivery/deleted_webhooks), hookline.here, by which they count one another (delivery/shares), and hookline.audience, by
-which whoever publishes asks a sender for how many Webhooks an event is (stream/audience).
+(delivery/policy/deleted_webhooks), hookline.here, by which they count one another (delivery/policy/shares), and
+hookline.audience, by which whoever publishes asks a sender for how many Webhooks an event is (stream/audience).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from hookline.routes import shard_of
+from hookline.routing.routes import shard_of
 
 EVENTS = "EVENTS"
 DELIVERIES = "DELIVERIES"

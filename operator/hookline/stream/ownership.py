@@ -16,14 +16,13 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from hookline import owner
-from hookline.events import stamp_to_the_second
-from hookline.owner import Installation, Mark, NotTheOwner
-from hookline.stream import names
+from hookline.events.envelope import stamp_to_the_second
+from hookline.runtime.tasks import within
+from hookline.stream import names, owner
 from hookline.stream.api import NOT_FOUND, api, request
 from hookline.stream.connection import QueueUnusable, StreamUnavailable, jetstream_answers
+from hookline.stream.owner import Installation, Mark, NotTheOwner
 from hookline.stream.streams import ensure_bucket
-from hookline.tasks import within
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,7 @@
 """What senders say to one another: which Webhooks they know, and that they are here. Nothing of it is stored.
 
-Decides nothing: what a question without an answer means is decided in delivery/deleted_webhooks, who counts as here in
-delivery/shares.
+Decides nothing: what a question without an answer means is decided in delivery/policy/deleted_webhooks, who counts as
+here in delivery/policy/shares.
 """
 
 from __future__ import annotations

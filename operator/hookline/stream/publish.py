@@ -14,10 +14,10 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from hookline.events import Event, max_event_bytes, stamp, to_headers
-from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
+from hookline.events.envelope import Event, max_event_bytes, stamp, to_headers
 from hookline.stream import names
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
+from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream.writes import Writes
 
 _ROOM_FOR_HEADERS = 64 * 1024

@@ -21,9 +21,9 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from hookline.runtime.tasks import cancel
 from hookline.stream import names
 from hookline.stream.connection import Heard, StreamUnavailable, listen, say
-from hookline.tasks import cancel
 
 log = structlog.get_logger(__name__)
 

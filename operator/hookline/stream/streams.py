@@ -21,9 +21,7 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from hookline.events import HEADERS_BYTES, MAX_BODY_BYTES, ROOM_BYTES, max_event_bytes
-from hookline.owner import Mark
-from hookline.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
+from hookline.events.envelope import HEADERS_BYTES, MAX_BODY_BYTES, ROOM_BYTES, max_event_bytes
 from hookline.stream import names
 from hookline.stream.api import api, ask, place_of
 from hookline.stream.connection import (
@@ -32,6 +30,8 @@ from hookline.stream.connection import (
     StreamUnavailable,
     jetstream_answers,
 )
+from hookline.stream.owner import Mark
+from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 
 ACK_WAIT_SECONDS = 15.0
 """After this time without a word from a dead sender its messages go to another one. A living sender says every

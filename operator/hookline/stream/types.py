@@ -12,7 +12,7 @@ import structlog
 from nats.aio.client import Client
 from pydantic import ValidationError
 
-from hookline.routes import TypeRecord
+from hookline.routing.routes import TypeRecord
 from hookline.stream import names
 from hookline.stream.api import api, place_of
 from hookline.stream.connection import jetstream_answers

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hookline.queue_problem import QueueProblem, QueueReason
+from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 SURE_SECONDS = 15.0
 """Between the first try that failed and the last, with none that succeeded. After so long the connection to a server

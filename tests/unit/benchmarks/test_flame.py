@@ -5,13 +5,13 @@ import xml.etree.ElementTree as ET
 from benchmarks.flame import PARTS, part_of, read, shares, svg, table
 
 ROOT = "_run_module_as_main (<frozen runpy>:198);Runner.run (asyncio/runners.py:118)"
-FOLDED = f"""{ROOT};Sender._attempt (hookline/delivery/sender.py:10);send (hookline/delivery/transport.py:280) 30
-{ROOT};Sender._attempt (hookline/delivery/sender.py:10);send (hookline/delivery/transport.py:299) 20
+FOLDED = f"""{ROOT};Sender._attempt (hookline/delivery/sender.py:10);send (hookline/delivery/http/transport.py:280) 30
+{ROOT};Sender._attempt (hookline/delivery/sender.py:10);send (hookline/delivery/http/transport.py:299) 20
 {ROOT};Client._read_loop (nats/aio/client.py:1);Parser.parse (nats/protocol/parser.py:2);<lambda> (functools.py:3) 40
 {ROOT} 10
 WorkerThread.run (anyio/_backends/_asyncio.py:1124) 1000
 """
-SENDING = ("Sender._attempt (hookline/delivery/sender.py)", "send (hookline/delivery/transport.py)")
+SENDING = ("Sender._attempt (hookline/delivery/sender.py)", "send (hookline/delivery/http/transport.py)")
 
 
 def test_only_the_thread_of_the_event_loop_counts_and_lines_of_one_function_are_one() -> None:

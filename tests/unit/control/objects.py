@@ -18,10 +18,10 @@ from hookline.control.kinds import (
 )
 from hookline.control.observed import Observed
 from hookline.control.seen import Seen
-from hookline.dispatcher import Dispatcher
-from hookline.eventtype import EventType
-from hookline.resource import LEND_LABEL
-from hookline.webhook import Webhook
+from hookline.resources.base import ALLOW_LABEL
+from hookline.resources.dispatcher import Dispatcher
+from hookline.resources.eventtype import EventType
+from hookline.resources.webhook import Webhook
 
 OWN = "hookline-system"
 """The operator's namespace."""
@@ -51,8 +51,8 @@ def webhook(
 
 
 def secret(name: str = "keys", data: Mapping[str, bytes] | None = None, **metadata: Any) -> Manifest:
-    """A Secret that its owner lent."""
-    found = manifest(SECRETS, name, **{"labels": {LEND_LABEL: "true"}, **metadata})
+    """A Secret that its owner allowed."""
+    found = manifest(SECRETS, name, **{"labels": {ALLOW_LABEL: "true"}, **metadata})
     return {**found, "data": {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}}
 
 

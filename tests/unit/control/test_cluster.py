@@ -30,7 +30,7 @@ from hookline.control.cluster import (
     fresh,
     in_pod,
 )
-from hookline.control.kinds import EVENT_TYPES, LEASES, LENT, NAMESPACES, SECRETS, WEBHOOKS
+from hookline.control.kinds import ALLOWED, EVENT_TYPES, LEASES, NAMESPACES, SECRETS, WEBHOOKS
 from unit.control.objects import manifest, secret, webhook
 
 CANARY = "canary-3f9e"
@@ -171,7 +171,7 @@ async def test_a_list_is_read_chunk_by_chunk_as_it_was_at_one_time(api: Api, clu
 
 async def test_secrets_are_asked_for_by_the_label_of_the_lent_ones(api: Api, cluster: Cluster) -> None:
     api.gives(listed())
-    await cluster.list_all(SECRETS, "team", labels=LENT)
+    await cluster.list_all(SECRETS, "team", labels=ALLOWED)
     (request,) = api.requests
     assert request.path == "/api/v1/namespaces/team/secrets"
     assert request.query["labelSelector"] == "hookline.dev/allow-webhooks=true"

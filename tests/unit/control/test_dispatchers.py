@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hookline.control.dispatchers import available, judged, ready, rolled_out
 from hookline.control.seen import Seen
-from hookline.dispatcher import Dispatcher
-from hookline.verdict import Condition, record_of
+from hookline.resources.dispatcher import Dispatcher
+from hookline.routing.verdict import Condition, record_of
 from unit.control.objects import a_dispatcher, seen_dispatcher
 
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from doubles.books import CANARY, route, secret_keys
-from hookline.bookfiles import digest_of
-from hookline.control.book import Change
+from hookline.control.desired_book import Change
 from hookline.control.fleet import Fleet, NoRoom
 from hookline.control.keys import ShardKey
 from hookline.control.senders import Report
 from hookline.control.status import Failing
-from hookline.retry import Reason
-from hookline.routes import BOOK_SHARDS, RouteState, index_file, shard_of
+from hookline.delivery.policy.retry import Reason
+from hookline.routing.bookfiles import digest_of
+from hookline.routing.routes import BOOK_SHARDS, RouteState, index_file, shard_of
 
 SHARD = shard_of("u1", BOOK_SHARDS)
 FAILING = Failing("2026-01-01T00:00:00Z", Reason.TIMEOUT, None)

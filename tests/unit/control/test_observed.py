@@ -30,7 +30,7 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.control.observed import Observed
-from hookline.resource import LEND_LABEL
+from hookline.resources.base import ALLOW_LABEL
 from unit.control.objects import (
     OWN,
     Manifest,
@@ -415,7 +415,7 @@ def test_what_a_list_lacked_by_mistake_a_later_one_brings_back_as_it_was() -> No
     assert observed.webhooks.keys() == {("team", "a")}
 
 
-LABELS: list[dict[str, str]] = [{}, {LEND_LABEL: "true"}, {LEND_LABEL: "true", BOOK_LABEL: "other"}, {BOOK_LABEL: ""}]
+LABELS: list[dict[str, str]] = [{}, {ALLOW_LABEL: "true"}, {ALLOW_LABEL: "true", BOOK_LABEL: "other"}, {BOOK_LABEL: ""}]
 
 
 @pytest.mark.parametrize("labels", LABELS)
@@ -428,7 +428,7 @@ def test_a_part_of_a_book_is_known_by_its_name_and_lent_to_nobody_whatever_it_is
     assert not observed.belongs(SECRETS, mine["metadata"], ours=False)
     assert observed.put(SECRETS, mine) == {ShardKey("default", 1)}
     assert observed.secrets == {}
-    # The list of lent Secrets may name it, or not.
+    # The list of allowed Secrets may name it, or not.
     for listed in ([mine], []):
         assert not observed.differs(SECRETS, listed, 5)
         assert observed.replace_all(SECRETS, listed, 5) == set()
@@ -441,7 +441,7 @@ def test_a_part_of_a_book_is_known_by_its_name_and_lent_to_nobody_whatever_it_is
 )
 def test_a_secret_of_another_name_or_namespace_is_no_part_of_a_book(name: str, namespace: str) -> None:
     observed = Observed(OWN)
-    theirs = secret(name, namespace=namespace, labels={LEND_LABEL: "true", BOOK_LABEL: "default"})
+    theirs = secret(name, namespace=namespace, labels={ALLOW_LABEL: "true", BOOK_LABEL: "default"})
     assert observed.belongs(SECRETS, theirs["metadata"], ours=False)
     observed.put(SECRETS, theirs)
     assert observed.secrets.keys() == {(namespace, name)}
@@ -449,7 +449,7 @@ def test_a_secret_of_another_name_or_namespace_is_no_part_of_a_book(name: str, n
 
 def test_a_lent_secret_that_its_owner_labels_as_a_book_is_lent_until_he_takes_it_back() -> None:
     observed = Observed(OWN)
-    labels = {LEND_LABEL: "true", BOOK_LABEL: "default"}
+    labels = {ALLOW_LABEL: "true", BOOK_LABEL: "default"}
     observed.put(SECRETS, secret("keys", {"secret": b"x"}, version=1))
     observed.put(SECRETS, secret("keys", {"secret": b"y"}, version=2, labels=labels))
     assert observed.secrets["team", "keys"].data == {"secret": b"y"}
@@ -474,7 +474,7 @@ def test_a_secret_that_cannot_be_read_is_lent_and_empty() -> None:
     observed = Observed(OWN)
     observed.put(SECRETS, {**secret("keys"), "data": {"secret": "no base64!"}})
     found = observed.secrets["team", "keys"]
-    assert (found.lent, found.data) == (True, {})
+    assert (found.allowed, found.data) == (True, {})
 
 
 def test_everything_is_looked_at_by_all_keys() -> None:

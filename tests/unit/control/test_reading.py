@@ -75,9 +75,9 @@ def test_an_event_type_that_nests_too_deep_is_not_valid_and_a_secret_is_used_all
     (seen,) = observed.event_types.values()
     assert seen.value is None
     assert "nests deeper" in seen.problem
-    lent = secret("keys", {"secret": b"x"})
-    lent["metadata"]["managedFields"] = [{"fieldsV1": json.loads(deep(500))}]
-    observed.put(SECRETS, read_json(json.dumps(lent).encode()))
+    allowed = secret("keys", {"secret": b"x"})
+    allowed["metadata"]["managedFields"] = [{"fieldsV1": json.loads(deep(500))}]
+    observed.put(SECRETS, read_json(json.dumps(allowed).encode()))
     assert observed.secrets["team", "keys"].data == {"secret": b"x"}
 
 

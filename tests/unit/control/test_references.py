@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hookline.control.kinds import Place
 from hookline.control.references import References
-from hookline.webhook import Webhook
+from hookline.resources.webhook import Webhook
 from unit.control.objects import webhook
 
 HOOK, OTHER = ("team", "hook"), ("elsewhere", "hook")

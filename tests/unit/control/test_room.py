@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles.books import entries, route
-from hookline.bookfiles import MAX_FILE_BYTES, decode_shard, digest_of, encode_record, encode_shard
-from hookline.control.book import Change, DesiredBook
+from hookline.control.desired_book import Change, DesiredBook
 from hookline.control.room import (
     FOR_CHANGES,
     FOR_NEW,
@@ -27,7 +26,8 @@ from hookline.control.room import (
     share,
     written,
 )
-from hookline.routes import (
+from hookline.routing.bookfiles import MAX_FILE_BYTES, decode_shard, digest_of, encode_record, encode_shard
+from hookline.routing.routes import (
     BOOK_SHARDS,
     MAX_RETIRED_KEYS,
     ROTATION_SECONDS,
@@ -42,7 +42,7 @@ from hookline.routes import (
     shard_of,
     shard_with,
 )
-from hookline.signing import MAX_KEYS
+from hookline.routing.signing import MAX_KEYS
 
 CAPACITY = MAX_FILE_BYTES // 8
 """Of a shard here: a book of an eighth is filled in an eighth of the time."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from hookline.control.book_writer import BookWriter
 from hookline.control.cluster import Access, Cluster
 from hookline.control.context import Identity
 from hookline.control.leader import Election, LeaseLost
-from hookline.control.publish import Publisher
 from hookline.control.run import ENDING_SECONDS, SLOW_SECONDS, Operator
 from hookline.control.watch import STOP_SECONDS
 
@@ -56,12 +56,12 @@ async def test_the_comparison_with_the_cluster_ends_also_when_it_is_asked_for_in
 @pytest.mark.parametrize("ticks", range(TICKS))
 async def test_the_questions_to_senders_end_also_when_they_are_asked_for_in_that_moment(ticks: int) -> None:
     found = operator()
-    publisher: Publisher = found._publisher
+    book_writer: BookWriter = found._book_writer
 
     async def follow() -> None:
         while True:
             found.context.wake.clear()
-            await publisher._nap()
+            await book_writer._nap()
 
     assert await is_cancelled(follow, found.context.wake.set, ticks)
 

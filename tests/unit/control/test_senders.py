@@ -15,7 +15,7 @@ from hookline.control import senders as senders_module
 from hookline.control.seen import SenderPod
 from hookline.control.senders import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
 from hookline.control.status import Failing
-from hookline.retry import Reason
+from hookline.delivery.policy.retry import Reason
 
 GOOD = {"served": {"book.json": "ab", "index-05.json": "cd"}, "webhooks": 3, "failing": []}
 FAILING = {"uid": "u1", "since": "2026-01-01T00:00:00Z", "reason": "HTTPStatus", "status": 503}

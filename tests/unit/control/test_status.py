@@ -26,11 +26,11 @@ from hookline.control.status import (
     with_stalled,
     word_in,
 )
-from hookline.resource import DNS_NAME, Status
-from hookline.routes import Keys, RetiredKey
-from hookline.signing import public_key
-from hookline.verdict import Condition
-from hookline.webhook import Webhook, WebhookStatus
+from hookline.resources.base import DNS_NAME, Status
+from hookline.resources.webhook import Webhook, WebhookStatus
+from hookline.routing.routes import Keys, RetiredKey
+from hookline.routing.signing import public_key
+from hookline.routing.verdict import Condition
 from unit.control.objects import OWN, seen_event_type, seen_webhook, webhook
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from hookline.bookfiles import MAX_FILE_BYTES
 from hookline.control import types
 from hookline.control.types import judged
-from hookline.eventtype import EventType
-from hookline.problems import Problem
-from hookline.routes import TypeRecord
+from hookline.resources.eventtype import EventType
+from hookline.resources.problems import Problem
+from hookline.routing.bookfiles import MAX_FILE_BYTES
+from hookline.routing.routes import TypeRecord
 from unit.control.objects import seen_event_type
 
 

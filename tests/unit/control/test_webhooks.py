@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from doubles.books import route as route_of
-from hookline.bookfiles import digest_of, encode_shard, routes_file
 from hookline.control import webhooks as webhooks_module
-from hookline.control.book import Change, DesiredBook, root_manifest
 from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Forbidden
 from hookline.control.context import Context, Identity
+from hookline.control.desired_book import Change, DesiredBook, root_manifest
 from hookline.control.fleet import Fleet
 from hookline.control.keys import Key, RoomKey, ShardKey, WebhookKey
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, EVENT_TYPES, SECRETS, WEBHOOKS, Kind
 from hookline.control.senders import Report
 from hookline.control.status import Failing
 from hookline.control.webhooks import FULL_SECONDS, PATIENCE_SECONDS, Webhooks
-from hookline.retry import Reason
-from hookline.routes import (
+from hookline.delivery.policy.retry import Reason
+from hookline.routing.bookfiles import digest_of, encode_shard, routes_file
+from hookline.routing.routes import (
     BOOK_SHARDS,
     MAX_RETIRED_KEYS,
     ROTATION_SECONDS,
@@ -38,7 +38,7 @@ from hookline.routes import (
     shard_of,
     shard_with,
 )
-from hookline.signing import public_key
+from hookline.routing.signing import public_key
 from unit.control import clock
 from unit.control.objects import OWN, Manifest, dispatcher, event_type, secret, webhook
 

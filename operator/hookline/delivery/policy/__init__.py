@@ -1,0 +1,1 @@
+"""The rules of delivery: who may be called next, when again, what waits and why. Pure."""

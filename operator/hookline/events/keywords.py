@@ -1,0 +1,173 @@
+"""The keywords and formats of JSON Schema that jsonschema takes otherwise than the standard has them.
+
+Decides: patterns are those of ECMA-262 (patterns.py) wherever a schema has them, `multipleOf` counts in decimals, and
+a `date-time` is RFC 3339 with leap seconds. All else is jsonschema's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from jsonschema import FormatChecker
+from jsonschema.exceptions import ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+
+from hookline.events.patterns import matches
+from hookline.runtime.private_parts import require
+
+# Named one by one: FormatChecker leaves out, without a word, each format whose library is not installed.
+FORMATS = FormatChecker(formats=("date", "email", "idn-email", "ipv4", "ipv6"))
+"""The formats that are checked."""
+
+# RFC 3339, section 5.6.
+_DATE_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII | re.IGNORECASE
+)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def standard(draft: type[Validator]) -> type[Validator]:
+    """A draft of jsonschema, with these keywords instead of its own."""
+    ours: dict[str, Any] = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+        "multipleOf": _multiple_of,
+    }
+    if "unevaluatedProperties" in draft.VALIDATORS:
+        ours["unevaluatedProperties"] = _unevaluated_properties
+    extended: Any = extend(draft, ours)  # type: ignore[no-untyped-call]
+    require(extended, "evolve", "_resolver")
+    evolve = extended.evolve
+
+    def evolve_as_ours(self: Any, **changes: Any) -> Any:
+        # By its `$schema`, jsonschema would give an inner schema its own class.
+        schema = changes.get("schema")
+        if isinstance(schema, dict) and "$schema" in schema:
+            changes["schema"] = {name: value for name, value in schema.items() if name != "$schema"}
+        return evolve(self, **changes)
+
+    extended.evolve = evolve_as_ours
+    checks: type[Validator] = extended
+    return checks
+
+
+@FORMATS.checks("date-time")
+def is_date_time(value: object) -> bool:
+    """Whether a string is a date and time of RFC 3339; anything but a string is none of this format's business.
+
+    A second 60 is the last one of a day in UTC: leap seconds are inserted nowhere else.
+    """
+    if not isinstance(value, str):
+        return True
+    if (found := _DATE_TIME.fullmatch(value)) is None:
+        return False
+    day, minute, second, sign, hours, minutes = found.groups()
+    try:
+        local = datetime.fromisoformat(f"{day}T{minute}")
+    except ValueError:
+        return False
+    if second != "60":
+        return second < "60"
+    behind = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == "-" else 1)
+    # A day of its own, as the first and the last one that Python knows cannot be moved.
+    in_utc = datetime(2000, 1, 2, local.hour, local.minute) - behind  # noqa: DTZ001  # it is taken to UTC right here
+    return (in_utc.hour, in_utc.minute) == (23, 59)
+
+
+@FORMATS.checks("uuid")
+def is_uuid(value: object) -> bool:
+    """Whether a string is a UUID as RFC 4122 writes them; anything but a string is none of this format's business."""
+    return not isinstance(value, str) or _UUID.fullmatch(value) is not None
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "string") and not matches(pattern, instance):
+        yield ValidationError("does not match")
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], instance: Any, _: Any
+) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "object"):
+        for pattern, inner in patterns.items():
+            for name, value in instance.items():
+                if matches(pattern, name):
+                    yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "object"):
+        return
+    names = unknown_names(instance, schema)
+    if validator.is_type(rule, "object"):
+        for name in names:
+            yield from validator.descend(instance[name], rule, path=name)
+    elif not rule and names:
+        yield ValidationError("has names that are not allowed")
+
+
+def unknown_names(instance: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """The names of an object that neither `properties` nor `patternProperties` beside it speak of."""
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    names = (name for name in instance if name not in known)
+    return [name for name in names if not any(matches(pattern, name) for pattern in patterns)]
+
+
+def _unevaluated_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "object"):
+        return
+    evaluated = _evaluated_names(validator, instance, schema)
+    if any(not _fits(validator, value, rule) for name, value in instance.items() if name not in evaluated):
+        yield ValidationError("has names that are not allowed")
+
+
+def _evaluated_names(validator: Any, instance: Mapping[str, Any], schema: Any) -> set[str]:
+    """The names of an object that a schema, or one that it applies to the same object, has looked at.
+
+    JSON Schema core 2020-12, section 11.3; 2019-09 has the same. Dynamic references are refused by schemas.py.
+    """
+    if not isinstance(schema, dict):
+        return set()
+    names = {name for name in schema.get("properties", {}) if name in instance}
+    names.update(name for name in instance if any(matches(each, name) for each in schema.get("patternProperties", {})))
+    for keyword in ("additionalProperties", "unevaluatedProperties"):
+        if keyword in schema:
+            names.update(name for name, value in instance.items() if _fits(validator, value, schema[keyword]))
+    if "$ref" in schema:
+        found = validator._resolver.lookup(schema["$ref"])  # noqa: SLF001  # jsonschema's own keywords do so
+        names |= _evaluated_names(
+            validator.evolve(schema=found.contents, _resolver=found.resolver), instance, found.contents
+        )
+    for inner in _applied(validator, instance, schema):
+        names |= _evaluated_names(validator, instance, inner)
+    return names
+
+
+def _applied(validator: Any, instance: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas that hold of the same object, so that what they looked at counts."""
+    for name, inner in schema.get("dependentSchemas", {}).items():
+        if name in instance:
+            yield inner
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        yield from (inner for inner in schema.get(keyword, []) if _fits(validator, instance, inner))
+    if "if" in schema:
+        fits = _fits(validator, instance, schema["if"])
+        if fits:
+            yield schema["if"]
+        yield schema.get("then" if fits else "else", True)
+
+
+def _fits(validator: Any, value: Any, schema: Any) -> bool:
+    return next(validator.descend(value, schema), None) is None
+
+
+def _multiple_of(validator: Any, divisor: float, instance: Any, _: Any) -> Iterator[ValidationError]:
+    # By what was written: 0.29 is no multiple of 0.01 as 64-bit floats go, and 19.99 / 0.01 is 1998.9999999999998.
+    if validator.is_type(instance, "number") and (Fraction(repr(instance)) / Fraction(repr(divisor))).denominator != 1:
+        yield ValidationError("is no multiple")

@@ -1,0 +1,1 @@
+"""What people write: Webhook, EventType and Dispatcher, their rules and CRDs, reasons of conditions. No I/O."""

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from doubles.books import route
+from hookline.delivery import fanout
+from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.fanout import AT_ONCE, Fanout
+from hookline.delivery.routebook import RouteBook
+from hookline.delivery.settlement import Settlement
+from hookline.routing.routes import Keys, book_of
+from hookline.runtime.metrics import SenderMetrics
+from hookline.stream.clock import ServerClock
+from hookline.stream.connection import StreamRefused, StreamUnavailable
+from hookline.stream.publish import Publisher
+from hookline.stream.pull import Origin, PullLoop, Taken
+
+WEBHOOKS = 10 * AT_ONCE
+
+
+class Slow:
+    """Takes a moment for each message, and knows how many it was asked to store at once."""
+
+    now = most = 0
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+
+    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        self.stored.append(once)
+        return True
+
+
+class Refusing(Slow):
+    """Refuses what is for one Webhook, or for none once `refused` is empty."""
+
+    refused = "u3"
+
+    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+        if self.refused and subject.endswith(f".{self.refused}"):
+            raise StreamRefused("full")
+        return await super().store(subject, body, headers, once=once)
+
+
+class Away(Slow):
+    """NATS goes away after the first message."""
+
+    tried = 0
+
+    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+        self.tried += 1
+        if self.tried > 1:
+            raise StreamUnavailable("away")
+        return await super().store(subject, body, headers, once=once)
+
+
+class Words:
+    """The connection on which a message is acked."""
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+
+    async def publish(self, subject: str, word: bytes) -> None:
+        self.said.append(word)
+
+
+class Room:
+    def release(self, taken: Taken) -> None:
+        pass
+
+
+async def handled(publisher: Slow, *, times: int = 1, metrics: SenderMetrics | None = None) -> list[bytes]:
+    """What was said of an event that many Webhooks hear, and that came so many times."""
+    metrics, words = metrics or SenderMetrics(outcomes=(), deaths=(), parkings=()), Words()
+    books = RouteBook(Path("nowhere"), metrics)
+    books.current = book_of((route(f"u{number}"), Keys(uid=f"u{number}")) for number in range(WEBHOOKS))
+    event = next(books.current.routes())
+    subject = f"hookline.events.{event.namespace}.{event.event}"
+    reply = "$JS.ACK.EVENTS.fanout.1.7.7.1700000000000000000.0"
+    taken = Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 7, 0, 1, cast(Any, words), reply)
+    stores = cast(Publisher, publisher)
+    settlement = Settlement(stores, metrics, cast(ServerClock, None))
+    by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), metrics)
+    for _ in range(times):
+        await by.handle(taken)
+    return words.said
+
+
+async def test_few_deliveries_of_an_event_are_stored_at_once_and_all_before_it_is_acked() -> None:
+    publisher = Slow()
+    assert await handled(publisher) == [b"+ACK"]
+    assert len(set(publisher.stored)) == WEBHOOKS
+    assert publisher.most == AT_ONCE
+
+
+async def test_an_event_that_takes_long_is_said_to_be_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "ACK_WAIT_SECONDS", 0.0)
+    said = await handled(Slow())
+    assert said[-1] == b"+ACK"
+    assert set(said[:-1]) == {b"+WPI"}
+
+
+async def test_what_is_refused_for_one_webhook_reaches_all_others_once_however_often_the_event_comes() -> None:
+    publisher = Refusing()
+    assert await handled(publisher, times=3) == []
+    assert len(publisher.stored) == len(set(publisher.stored)) == WEBHOOKS - 1
+
+
+class Recovering(Refusing):
+    """Refuses one delivery once."""
+
+    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str) -> bool:
+        try:
+            return await super().store(subject, body, headers, once=once)
+        except StreamRefused:
+            self.refused = ""
+            raise
+
+
+async def test_an_event_is_acked_once_the_last_of_its_deliveries_is_no_longer_refused() -> None:
+    publisher = Recovering()
+    assert await handled(publisher, times=2) == [b"+ACK"]
+    assert len(publisher.stored) == len(set(publisher.stored)) == WEBHOOKS
+
+
+async def test_an_event_is_counted_once_however_often_it_comes_and_so_is_each_delivery() -> None:
+    for publisher, times, events, made in ((Refusing(), 3, 0, WEBHOOKS - 1), (Recovering(), 4, 1, WEBHOOKS)):
+        metrics = SenderMetrics()
+        await handled(publisher, times=times, metrics=metrics)
+        assert metrics.registry.get_sample_value("hookline_events_fanned_out_total") == events
+        assert metrics.registry.get_sample_value("hookline_deliveries_made_total") == made
+
+
+async def test_while_nats_is_away_the_rest_of_an_event_is_not_tried() -> None:
+    publisher = Away()
+    assert await handled(publisher) == []
+    assert publisher.tried == AT_ONCE

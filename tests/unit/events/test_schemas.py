@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft4Validator
+from referencing.exceptions import Unresolvable
+
+from hookline.events import schemas as schemas_module
+from hookline.events.catalogue import EVENTS, event_named, sample_of, schema_of
+from hookline.events.envelope import MAX_BODY_BYTES
+from hookline.events.keywords import FORMATS
+from hookline.events.schemas import (
+    EVENT_NAME_MAX_LENGTH,
+    EVENT_NAME_PATTERN,
+    Catalogue,
+    EventTypeSpec,
+    UnknownEvent,
+    check_schema,
+)
+from hookline.events.strictjson import MAX_DEPTH
+
+CANARY = "canary-91ab"
+CATALOGUE = Catalogue()
+DRAFTS = (
+    "http://json-schema.org/draft-04/schema#",
+    "http://json-schema.org/draft-06/schema#",
+    "http://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+)
+T = TypeVar("T")
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def _schemas(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Schemas of any draft and of none: the keywords are those of all drafts, some with values that fit nowhere."""
+    named = st.dictionaries(st.sampled_from("abc"), inner, max_size=2)
+    values: dict[str, st.SearchStrategy[Any]] = {
+        **dict.fromkeys(("properties", "patternProperties", "definitions", "$defs", "dependentSchemas"), named),
+        **dict.fromkeys(("items", "additionalItems", "additionalProperties", "not", "if", "then", "contains"), inner),
+        **dict.fromkeys(("allOf", "anyOf", "oneOf", "prefixItems"), st.lists(inner, min_size=1, max_size=2)),
+        "dependencies": named | st.just({"a": ["b"]}),
+        "$ref": st.sampled_from(["#", "#/definitions/a", "#/properties/b", "#/items/x", "//[", "#a"]) | json_values,
+        "id": st.sampled_from(["http://[", "#a", "x"]) | json_values,
+        "type": st.sampled_from(["string", "object", "array", "number"]),
+        "pattern": st.sampled_from(["a", "[", "(?i)b", "\\-"]),
+        "unevaluatedProperties": inner,
+        "uniqueItems": st.booleans(),
+    }
+    return st.fixed_dictionaries({}, optional=values)
+
+
+schemas = _schemas(st.recursive(st.booleans() | json_values, _schemas, max_leaves=4))
+
+
+def with_stack_used(frames: int, work: Callable[[], T]) -> T:
+    """Call `work` as if from deep inside a program."""
+    return work() if frames == 0 else with_stack_used(frames - 1, work)
+
+
+def problems(name: str, body: object) -> dict[str, str]:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return {each.place: each.message for each in CATALOGUE.check(name, text)}
+
+
+def deleted(**changes: Any) -> dict[str, Any]:
+    return {**sample_of(event_named("IdentityDeleted")), **changes}
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+def test_every_sample_is_right(event: Any) -> None:
+    assert problems(event.name, sample_of(event)) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "message"),
+    [
+        (deleted(AccountId=""), "$.AccountId", "must not be empty"),
+        (deleted(Ordinal="1"), "$.Ordinal", "must be an integer or null, but is a string"),
+        (deleted(DeletionDateUtc="yesterday"), "$.DeletionDateUtc", "must be a date and time"),
+        (deleted(Emial=None), "$.Emial", "did you mean Email?"),
+        ({}, "$.AccountId", "is required but missing"),
+        ([], "$", "must be an object, but is an array"),
+        (b"{", "$", ""),
+        (b"", "$", "is empty"),
+        (b"\xff", "$", "UTF-8"),
+        (b'{"AccountId": "a", "AccountId": "b"}', "$", ""),
+        (b'{"Ordinal": NaN}', "$.Ordinal", ""),
+        (b"[" * 5000, "$", ""),
+        (b'"' + b"a" * MAX_BODY_BYTES + b'"', "$", "bytes"),
+    ],
+)
+def test_a_wrong_body_is_named_by_its_place(body: object, place: str, message: str) -> None:
+    found = problems("IdentityDeleted", body)
+    assert any(where.startswith(place) and message in text for where, text in found.items()), found
+
+
+def test_a_place_inside_a_list_is_named() -> None:
+    body = sample_of(event_named("VisitEventCreated"))
+    body["Visitors"][0]["VisitorId"] = ""
+    assert problems("VisitEventCreated", body) == {"$.Visitors[0].VisitorId": "must not be empty"}
+
+
+def test_messages_never_repeat_a_value() -> None:
+    body = deleted(AccountId=[CANARY], Email={CANARY: 1}, DeletionDateUtc=CANARY, Ordinal=CANARY)
+    found = problems("IdentityDeleted", body)
+    assert len(found) >= 4
+    assert CANARY not in str(found)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
+def test_any_bytes_are_judged_without_an_exception(body: bytes) -> None:
+    assert CATALOGUE.check("IdentityCreated", body)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("identitycreated", "IdentityCreated"),
+        ("IdentityDelete", "IdentityDeleted"),
+        ("VisitorCheckin", "VisitorCheckedIn"),
+    ],
+)
+def test_an_unknown_event_is_told_its_nearest_names(name: str, nearest: str) -> None:
+    with pytest.raises(UnknownEvent) as error:
+        CATALOGUE.get(name)
+    assert error.value.nearest[0] == nearest
+    assert nearest in str(error.value)
+    assert "hookline events list" in str(error.value)
+
+
+def test_a_custom_type_adds_or_replaces() -> None:
+    custom = Catalogue([EventTypeSpec("order.created", {"required": ["id"]}), EventTypeSpec("IdentityCreated", {})])
+    assert len(custom.names()) == 21
+    assert custom.check("IdentityCreated", b"{}") == ()
+    assert [each.place for each in custom.check("order.created", b"{}")] == ["$.id"]
+
+
+@pytest.mark.parametrize(("validation", "refusals", "notes"), [("Enforce", 1, 1), ("Warn", 0, 1), ("Ignore", 0, 0)])
+def test_validation_says_what_a_breach_means_but_json_it_must_be(validation: Any, refusals: int, notes: int) -> None:
+    custom = Catalogue([EventTypeSpec("A", {"type": "array"}, validation=validation)])
+    found = custom.check("A", b"{}")
+    assert (sum(each.refuses for each in found), len(found)) == (refusals, notes)
+    assert all(each.refuses for each in custom.check("A", b"{"))
+    assert custom.check("A", b"{")
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ({"type": "objct"}, "$.type"),
+        ({"properties": {"a": {"pattern": "("}}}, "$.properties.a.pattern"),
+        ({"$schema": "http://example.com/mine"}, "$.$schema"),
+        ({"$ref": "https://example.com/schema.json"}, "$.$ref"),
+        ({"$ref": "file:///etc/passwd"}, "$.$ref"),
+        ({"$ref": "#/definitions/Missing"}, "$.$ref"),
+    ],
+)
+def test_what_is_no_usable_json_schema_is_refused_at_its_place(schema: dict[str, Any], place: str) -> None:
+    assert place in [each.place for each in check_schema(schema)]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"$schema": "http://json-schema.org/draft-04/schema", "definitions": {"A": {}}, "$ref": "#/definitions/A"},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"},
+        {"$defs": {"A": {"type": "string"}}, "items": {"$ref": "#/$defs/A"}},
+        {"$defs": {"A": True}, "items": {"$ref": "#/$defs/A"}},
+        {"properties": {"child": {"oneOf": [{"type": "null"}, {"$ref": "#"}]}}},
+    ],
+)
+def test_usable_schemas_are_taken(schema: dict[str, Any]) -> None:
+    assert check_schema(schema) == ()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"allOf": [{"$ref": "#"}]},
+        {"not": {"$ref": "#"}},
+        {"$ref": "#/definitions/A", "definitions": {"A": {"$ref": "#/definitions/B"}, "B": {"anyOf": [{"$ref": "#"}]}}},
+        {"if": {"$ref": "#"}, "$schema": "http://json-schema.org/draft-07/schema#"},
+    ],
+)
+def test_a_schema_that_refers_to_itself_without_end_is_a_problem_and_no_exception(schema: dict[str, Any]) -> None:
+    assert "refers to itself" in check_schema(schema)[0].message
+    endless = Catalogue([EventTypeSpec("A", schema)])
+    assert "cannot be checked" in endless.check("A", b"{}")[0].message
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_the_deepest_body_fits_the_most_winding_schema(draft: str) -> None:
+    """jsonschema's references are looked up in native code that ends the process when the stack overflows."""
+
+    def winding(windings: int) -> dict[str, Any]:
+        schema: dict[str, Any] = {"properties": {"a": {"$ref": "#"}}, "additionalProperties": False}
+        for _ in range(windings):
+            schema = {"anyOf": [schema]}
+        return {"$schema": draft, **schema}
+
+    most = next(count for count in range(20) if check_schema(winding(count + 1)))
+    body: object = {"b": CANARY}
+    for _ in range(MAX_DEPTH - 1):
+        body = {"a": body}
+    catalogue = Catalogue([EventTypeSpec("A", winding(most))])
+    assert most >= 6
+    assert [each.place for each in with_stack_used(200, lambda: catalogue.check("A", json.dumps(body).encode()))] == [
+        f"${'.a' * (MAX_DEPTH - 1)}.b"
+    ]
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_the_deepest_schema_is_checked_and_a_deeper_one_refused(draft: str) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        schema: dict[str, Any] = {}
+        for _ in range(levels):
+            schema = {"items": schema}
+        return {"$schema": draft, **schema}
+
+    assert with_stack_used(200, lambda: check_schema(nested(64))) == ()
+    assert "nests deeper" in check_schema(nested(65))[0].message
+
+
+def test_yaml_aliases_that_go_in_circles_or_multiply_are_a_problem() -> None:
+    circle: dict[str, Any] = {}
+    circle["properties"] = {"a": circle}
+    assert "nests deeper" in check_schema(circle)[0].message
+    laughs: list[Any] = [1]
+    for _ in range(9):
+        laughs = [laughs] * 10
+    assert "values or more" in check_schema({"enum": laughs})[0].message
+
+
+def test_a_schema_is_json_although_it_was_written_in_yaml() -> None:
+    written = {"enum": [date(2026, 4, 29), float("nan")], "properties": {404: {}}}
+    assert {each.place for each in check_schema(written)} == {"$.enum[0]", "$.enum[1]", "$.properties"}
+
+
+@pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef", "$recursiveRef"])
+@pytest.mark.parametrize(
+    "target", ["https://example.com/x?token=canary-91ab", "file:///etc/passwd", "other.json", "//[", 5]
+)
+def test_nothing_is_ever_fetched(keyword: str, target: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(*_: object, **__: object) -> None:
+        raise AssertionError("a reference was fetched")
+
+    monkeypatch.setattr("urllib.request.urlopen", fetched)
+    monkeypatch.setattr("socket.socket.connect", fetched)
+    schema = {"$schema": DRAFTS[-1], "properties": {"a": {keyword: target}}}
+    found = check_schema(schema)
+    assert [each.place for each in found][:1] == [f"$.properties.a.{keyword}"]
+    assert CANARY not in str(found)
+    body = Catalogue([EventTypeSpec("A", schema)]).check("A", b'{"a": 1}')
+    assert [each.place for each in body] == ["$"]
+    assert "cannot be checked: the schema of A is wrong" in body[0].message
+
+
+def test_the_validator_itself_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[object] = []
+    monkeypatch.setattr("urllib.request.urlopen", fetched.append)
+    with pytest.raises(Unresolvable):
+        schemas_module._validator({"$ref": "https://example.com/x"}).is_valid(1)
+    assert fetched == []
+
+
+def test_references_are_found_in_all_dependencies() -> None:
+    schema = {"$schema": DRAFTS[2], "dependencies": {"a": ["b"], "c": {"$ref": "https://example.com/x"}}}
+    assert [each.place for each in check_schema(schema)] == ["$.dependencies.c.$ref"]
+
+
+def test_a_reference_into_an_unknown_keyword_must_lead_to_a_valid_schema() -> None:
+    assert check_schema({"x-mine": {"type": "string"}, "$ref": "#/x-mine"}) == ()
+    assert [each.place for each in check_schema({"x-mine": {"type": "strnig"}, "$ref": "#/x-mine"})] == [
+        "$.x-mine.type"
+    ]
+    assert "not a schema" in check_schema({"enum": [[1]], "$ref": "#/enum/0"})[0].message
+
+
+def test_what_only_looks_like_a_reference_is_none() -> None:
+    assert check_schema({"const": {"$ref": "https://example.com"}, "properties": {"$ref": {"type": "string"}}}) == ()
+
+
+def test_a_pattern_that_cannot_be_used_is_named_by_its_place() -> None:
+    schema = {"properties": {"a": {"pattern": r"^a\Z"}}, "patternProperties": {"[": {}, "(?i)b": {}, "c": {}}}
+    assert {each.place for each in check_schema(schema)} == {
+        "$.properties.a.pattern",
+        '$.patternProperties["["]',
+        '$.patternProperties["(?i)b"]',
+    }
+
+
+def test_half_of_a_surrogate_pair_is_a_problem_wherever_a_schema_has_it() -> None:
+    schema = {"enum": ["a\ud800"], "properties": {"\udc00": {}}, "pattern": "\udbff"}
+    found = check_schema(schema)
+    assert {each.place for each in found} == {"$.enum[0]", "$.properties", "$.pattern"}
+    assert all("half of a surrogate pair" in each.message for each in found)
+    str(found).encode()
+
+
+def test_a_schema_that_mixes_drafts_is_a_problem_and_no_exception() -> None:
+    mixed = {"$schema": DRAFTS[3], "items": True, "additionalItems": False}
+    assert "cannot be applied" in check_schema(mixed)[0].message
+    inner = {"$schema": DRAFTS[0], "definitions": {"A": {"$schema": DRAFTS[4]}}}
+    assert [each.place for each in check_schema(inner)] == ["$.definitions.A.$schema"]
+
+
+@given(schema=schemas, draft=st.sampled_from(DRAFTS), body=json_values)
+def test_any_schema_and_body_are_judged_without_an_exception(schema: dict[str, Any], draft: str, body: object) -> None:
+    schema = {"$schema": draft, **schema}
+    usable = not check_schema(schema)
+    found = Catalogue([EventTypeSpec("A", schema)]).check("A", json.dumps(body).encode())
+    assert usable or found
+
+
+@given(value=json_values, changed=st.sampled_from(sorted(sample_of(event_named("VisitEventCreated")))))
+def test_what_is_accepted_is_what_the_reference_validator_accepts(value: object, changed: str) -> None:
+    event = event_named("VisitEventCreated")
+    body = {**sample_of(event), changed: value}
+    accepted = Draft4Validator(schema_of(event), format_checker=FORMATS).is_valid(body)
+    assert (CATALOGUE.check(event.name, json.dumps(body).encode()) == ()) == accepted
+
+
+def test_problems_are_in_the_order_of_their_places_and_at_most_ten() -> None:
+    body = sample_of(event_named("VisitEventCreated"))
+    body["Visitors"] = [{"VisitorId": ""} for _ in range(40)]
+    found = [each.place for each in CATALOGUE.check("VisitEventCreated", json.dumps(body).encode())]
+    assert found == [f"$.Visitors[{index}].VisitorId" for index in range(10)]
+
+
+def test_a_body_as_large_as_allowed_with_thousands_of_errors_is_judged() -> None:
+    body = sample_of(event_named("VisitEventCreated"))
+    body["Visitors"] = [{}] * 60_000
+    assert len(CATALOGUE.check("VisitEventCreated", json.dumps(body).encode())) == 10
+
+
+def test_a_specification_shows_no_schema_in_its_repr() -> None:
+    assert CANARY not in repr(EventTypeSpec("A", {"description": CANARY}))
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("IdentityCreated", True),
+        ("order.created-2", True),
+        ("1st", False),
+        ("a..b", False),
+        ("a_b", False),
+        ("a-", False),
+    ],
+)
+def test_event_names_are_dns_subdomains_but_for_their_case(name: str, fits: bool) -> None:
+    subdomain = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+    assert (re.fullmatch(EVENT_NAME_PATTERN, name) is not None) == fits
+    assert not fits or subdomain.fullmatch(name.lower())
+    assert EVENT_NAME_MAX_LENGTH <= 253

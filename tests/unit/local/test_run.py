@@ -1,0 +1,41 @@
+"""`hookline run` and its files, without a queue and a sender."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from doubles.local import until
+from hookline.local import run
+from hookline.local.run import LocalHookline, Manifests
+from hookline.routing.bookfiles import TYPES_FILE
+from hookline.runtime.background import background
+
+EVENT_TYPE = {
+    "apiVersion": "hookline.dev/v1alpha1",
+    "kind": "EventType",
+    "metadata": {"name": "ordercreated"},
+    "spec": {"event": "OrderCreated", "schema": {}},
+}
+
+
+async def test_a_change_that_a_full_disk_kept_out_is_taken_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LOOK_SECONDS", 0.01)
+    files, book = tmp_path / "types.json", tmp_path / "data" / "routebook"
+    book.mkdir(parents=True)
+    in_the_way = book / f".{TYPES_FILE}.new"
+    in_the_way.mkdir()
+    files.write_text(json.dumps(EVENT_TYPE))
+    hookline = LocalHookline(Manifests([files]), tmp_path / "data")
+    with capture_logs() as said:
+        async with background(hookline._watch()):
+            await until(lambda: len(said) > 0, seconds=5, what="a warning")
+            in_the_way.rmdir()
+            await until((book / TYPES_FILE).exists, seconds=5, what="the change")
+    assert "OrderCreated" in (book / TYPES_FILE).read_text()
+    assert [each["log_level"] for each in said if "trying again" in each["event"]] == ["warning"]
