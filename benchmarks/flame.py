@@ -39,7 +39,7 @@ BEGINS_BELOW = "Runner.run (asyncio/runners.py)"
 PARTS: Mapping[str, tuple[str, ...]] = {
     "HTTP and TLS": ("aiohttp/", "ssl.py", "hookline/delivery/http/"),
     "messages of NATS": ("nats/", "hookline/stream/"),
-    "the log of calls": ("structlog/", "hookline/runtime/telemetry.py", "_log_attempt (hookline/cli/run.py)", "json/"),
+    "the log of calls": ("structlog/", "hookline/runtime/logs.py", "_log_attempt (hookline/cli/run.py)", "json/"),
     "metrics": ("prometheus_client/", "hookline/runtime/metrics.py"),
     "signatures": ("hookline/routing/signing.py", "hmac.py"),
     "lanes, breaker and shares": (

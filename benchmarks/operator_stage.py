@@ -37,7 +37,7 @@ from hookline.control.kinds import (
 from hookline.control.workload import PORT
 from hookline.events.schemas import Catalogue
 from hookline.local import samples
-from hookline.routing.bookfiles import digest_of, routes_file
+from hookline.routing.book_files import digest_of, routes_file
 from hookline.routing.routes import BOOK_SHARDS, index_file, shard_of
 
 Object = dict[str, Any]

@@ -24,7 +24,7 @@ from benchmarks.processes import cpu_seconds
 from benchmarks.receiver import Receiver, event_id
 
 from hookline.events import envelope
-from hookline.local import bookfolder
+from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.stream import names
@@ -138,7 +138,7 @@ class Stage:
         return self.server.pid
 
     def write_book(self, entries: Iterable[Entry]) -> None:
-        bookfolder.write(book_of(entries, _dispatcher()), self.book)
+        book_folder.write(book_of(entries, _dispatcher()), self.book)
 
     async def add_sender(self) -> Sender:
         """One more, ready."""

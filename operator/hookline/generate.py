@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hookline.delivery.policy import retry
-from hookline.events import catalogue
+from hookline.events import builtin_events
 from hookline.local import samples
 from hookline.resources import crds, fieldreference
 from hookline.resources.reasons import DispatcherReason, EventTypeReason, WebhookReason, table
-from hookline.routing import bookfiles
+from hookline.routing import book_files
 from hookline.stream.queue_problem import QueueReason
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +29,8 @@ def generated() -> dict[Path, str]:
     """Every generated file: path from the root of the checkout, and text."""
     return {
         **{Path("crds") / name: text for name, text in crds.crd_files().items()},
-        **{Path("schemas") / name: text for name, text in catalogue.schema_files().items()},
-        **{Path("schemas") / name: text for name, text in bookfiles.contracts().items()},
+        **{Path("schemas") / name: text for name, text in builtin_events.schema_files().items()},
+        **{Path("schemas") / name: text for name, text in book_files.contracts().items()},
         **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
         Path("docs/fields.md"): fieldreference.page(crds.crd(kind) for kind in crds.KINDS),
         OUTCOMES: _with_tables(OUTCOMES, [retry.table()]),

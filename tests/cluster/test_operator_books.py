@@ -18,7 +18,7 @@ from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from doubles.waiting import eventually
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, sender_name
-from hookline.routing.bookfiles import BookError
+from hookline.routing.book_files import BookError
 from hookline.routing.routes import Book
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]

@@ -12,7 +12,7 @@ import trustme
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import TlsMaterial
 from hookline.local.nats_server import NatsServer
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from doubles.local import count, until
-from hookline.events.catalogue import EVENTS, sample_of, to_text
+from hookline.events.builtin_events import EVENTS, sample_of, to_text
 from hookline.events.envelope import stamp
 from hookline.events.schemas import UnknownEvent
 from hookline.local.nats_server import NatsServer

@@ -25,7 +25,7 @@ from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog,
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.policy.retry import Outcome, Reason
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 CANARY = "CANARY-7f3a"

@@ -14,7 +14,7 @@ from doubles.command import HOOKLINE, hookline
 from doubles.local import count
 from doubles.nats import free_port, nats, tls_settings
 from hookline import __version__
-from hookline.events.catalogue import EVENTS
+from hookline.events.builtin_events import EVENTS
 from hookline.events.envelope import ID_HEADER
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import TypeRecord

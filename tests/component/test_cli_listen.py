@@ -26,7 +26,7 @@ from aiohttp import web
 
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.listen import listen
-from hookline.events.catalogue import EVENTS
+from hookline.events.builtin_events import EVENTS
 from hookline.local.calls_shown import Details, call_details, call_line, call_record, call_row
 from hookline.local.receiver import ReceivedCall, new_secret
 from hookline.local.receiver_folder import ReceiverFolderUnusable, kept_in

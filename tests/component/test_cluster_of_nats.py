@@ -13,7 +13,7 @@ import pytest
 from doubles.command import running
 from doubles.local import hook, publish, receiver_of, sender, until
 from doubles.nats_cluster import leader_of, nats_cluster, until_ready
-from hookline.local import bookfolder
+from hookline.local import book_folder
 from hookline.local.receiver import ReceivedCall
 from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
 from hookline.stream import names
@@ -26,7 +26,7 @@ OURS = Installation("ours", "team-a/default")
 
 
 def write_copies(folder: Path, copies: int, *entries: tuple[Route, Keys]) -> None:
-    bookfolder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",), stream_replicas=copies)), folder)
+    book_folder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",), stream_replicas=copies)), folder)
 
 
 async def copies_of_all(client: Client) -> dict[str | None, int | None]:

@@ -12,7 +12,7 @@ from crash.parties import NatsProcess
 from crash.scenario import connected
 from doubles.command import hookline
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
-from hookline.delivery.policy import breaker
+from hookline.delivery.policy import endpoint_state
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routing.routes import RouteState
@@ -69,7 +69,7 @@ async def test_what_a_full_stream_refuses_is_kept_and_not_tried_in_circles(
 ) -> None:
     monkeypatch.setattr(streams, "ACK_WAIT_SECONDS", ACK_WAIT_SECONDS)
     # Else the endpoint is failing before the stream is full, and is hardly called any more.
-    monkeypatch.setattr(breaker, "OPENS_AFTER", 1000)
+    monkeypatch.setattr(endpoint_state, "OPENS_AFTER", 1000)
     calls: list[ReceivedCall] = []
     async with receiver_of(calls, Answer(500)) as receiver:
         write_book(tmp_path / "book", hook("one", receiver, schedule_seconds=(), state=state))

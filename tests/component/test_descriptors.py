@@ -14,7 +14,7 @@ from hookline.delivery.http import pool
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.policy.retry import Reason
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 

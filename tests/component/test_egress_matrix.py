@@ -30,7 +30,7 @@ from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.http.lookup import NameServers
 from hookline.delivery.policy.retry import Reason
-from hookline.resources.egress import DEFAULT_PORTS, EgressPolicy, parse_cidrs, policy_of
+from hookline.resources.egress_policy import DEFAULT_PORTS, EgressPolicy, parse_cidrs, policy_of
 
 TABLE: dict[str, Sequence[Answer]] = {**REFUSED_NAMES, **REBINDING, **ALLOWED_NAMES, "hanging.test": [HANGS]}
 REFUSALS = {Reason.EGRESS_REFUSED, Reason.INVALID_CALL}

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles.raw_receiver import Line, RawReceiver
-from hookline.delivery.http.answers import MAX_BODY_BYTES_KEPT
+from hookline.delivery.http.answer_framing import MAX_BODY_BYTES_KEPT
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.policy.retry import Outcome, Reason
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 CA = trustme.CA()

@@ -17,12 +17,12 @@ import trustme
 
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering
-from hookline.delivery.http.answers import MAX_BODY_BYTES_KEPT
+from hookline.delivery.http.answer_framing import MAX_BODY_BYTES_KEPT
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.http.pool import ReceivingEnd
 from hookline.delivery.policy.retry import Outcome, Reason
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
 MIB = 1024 * 1024
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))

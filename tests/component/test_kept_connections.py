@@ -17,7 +17,7 @@ from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.http.pool import Pool
 from hookline.delivery.policy.retry import Outcome, Reason
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
 IDLE = b"HTTP/1.0 408 Request Time-out\r\nConnection: close\r\n\r\n<html>too late</html>"

@@ -22,7 +22,7 @@ from doubles.nats import free_port
 from doubles.raw_receiver import Line, RawReceiver, Script, answering, full_backlog
 from hookline.delivery.policy.retry import Reason, Then
 from hookline.local.nats_server import NatsServer
-from hookline.routing.bookfiles import encode
+from hookline.routing.book_files import encode
 from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client

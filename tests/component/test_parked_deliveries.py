@@ -27,7 +27,7 @@ from doubles.local import (
 )
 from doubles.waiting import eventually, until_it_is
 from hookline.delivery.lane_key import lanes_of
-from hookline.delivery.policy.breaker import OPENS_AFTER, Kind, State
+from hookline.delivery.policy.endpoint_state import OPENS_AFTER, Kind, State
 from hookline.delivery.policy.lanes import Lanes, LaneSnapshot
 from hookline.delivery.sender import Attempt
 from hookline.local.nats_server import NatsServer
@@ -373,7 +373,7 @@ async def test_what_is_parked_for_too_long_becomes_dead_letters(
     parked_seconds: int,
     reason: str,
 ) -> None:
-    monkeypatch.setattr("hookline.delivery.policy.breaker.SHORTEST_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr("hookline.delivery.policy.parking_plan.SHORTEST_PATIENCE_SECONDS", 2.0)
     async with receiver_of([], Answer(500)) as receiver:
         route, keys = hook("one", receiver, schedule_seconds=(), state=route_state, max_concurrency=1)
         write_book(tmp_path / "book", (route, keys), parked_seconds=parked_seconds)

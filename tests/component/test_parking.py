@@ -20,7 +20,7 @@ from doubles.local import (
 )
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
-from hookline.routing.bookfiles import keys_file
+from hookline.routing.book_files import keys_file
 from hookline.routing.routes import BOOK_SHARDS, RouteState, shard_of
 from hookline.stream import names
 from hookline.stream.connection import Client

@@ -19,7 +19,7 @@ from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.http.lookup import NameServers
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.policy.retry import Outcome, Reason
-from hookline.resources.egress import DEFAULT_PORTS, EgressPolicy, policy_of
+from hookline.resources.egress_policy import DEFAULT_PORTS, EgressPolicy, policy_of
 
 LOGIN = "hookline:CANARY-51ce"
 NAMES = {

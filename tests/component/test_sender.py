@@ -22,7 +22,7 @@ from doubles.nats import Accounts, free_port, nats
 from doubles.waiting import until_it_is
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
-from hookline.routing.bookfiles import digest_of, encode, keys_file
+from hookline.routing.book_files import digest_of, encode, keys_file
 from hookline.routing.routes import (
     BOOK_SHARDS,
     DispatcherRecord,

@@ -25,7 +25,7 @@ from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.http.progress import InvalidCallError
 from hookline.delivery.http.tls import TlsContexts, tls_context
 from hookline.delivery.policy.retry import Reason
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
 HASHED_2_147_483_647_TIMES = b"""-----BEGIN ENCRYPTED PRIVATE KEY-----
 MIHuMFkGCSqGSIb3DQEFDTBMMCsGCSqGSIb3DQEFDDAeBAjgrNve6Q0e3wIEf///

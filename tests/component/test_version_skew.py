@@ -21,7 +21,7 @@ from doubles.local import (
 )
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall
-from hookline.routing.bookfiles import digest_of, routes_file
+from hookline.routing.book_files import digest_of, routes_file
 from hookline.routing.routes import BOOK_SHARDS, index_file, shard_of
 from hookline.stream import names
 from hookline.stream.connection import Client

@@ -22,10 +22,10 @@ def main() -> None:
     from hookline.stream import streams
 
     streams.ACK_WAIT_SECONDS = float(os.environ[ACK_WAIT])
-    from hookline.delivery.policy import breaker, deleted_webhooks
+    from hookline.delivery.policy import deleted_webhooks, endpoint_state
 
     deleted_webhooks.GONE_SECONDS = float(os.environ[GONE])
-    breaker.PROBE_SECONDS, breaker.LONGEST_PROBE_SECONDS = 0.5, 1.0
+    endpoint_state.PROBE_SECONDS, endpoint_state.LONGEST_PROBE_SECONDS = 0.5, 1.0
     from hookline.cli.main import main as hookline
 
     hookline()

@@ -28,7 +28,7 @@ from doubles.frozen import stand_still
 from doubles.local import SECRET, dead_letters, hook, receiver_of, until, write_book
 from doubles.nats_cluster import Cluster, leader_of, nats_cluster, until_ready
 from hookline.events.envelope import Event
-from hookline.local import bookfolder
+from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import ReceivedCall, Receiver
 from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
@@ -106,7 +106,7 @@ def receiver_for(tally: Tally) -> Receiver:
 
 def write_copies(folder: Path, copies: int, *entries: tuple[Route, Keys]) -> None:
     record = DispatcherRecord(allow_cidrs=("127.0.0.0/8",), stream_replicas=copies)
-    bookfolder.write(book_of(entries, record), folder)
+    book_folder.write(book_of(entries, record), folder)
 
 
 async def settled(tally: Tally, client: Client | None = None) -> None:

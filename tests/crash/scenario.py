@@ -29,7 +29,7 @@ from doubles.books import route as any_route
 from doubles.local import SECRET, until
 from doubles.receiver import Call
 from hookline.events.envelope import ID_HEADER, Event
-from hookline.local import bookfolder
+from hookline.local import book_folder
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client, connect
@@ -195,7 +195,7 @@ class Books:
 
     def _write(self, *entries: tuple[Route, Keys]) -> None:
         order = TypeRecord(name="order.created", description="", validation="Warn", schema_={"type": "object"})
-        bookfolder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",)), [order]), self.folder)
+        book_folder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",)), [order]), self.folder)
 
     def _hook(self, name: str, state: RouteState) -> tuple[Route, Keys]:
         uid = uid_of(name)

@@ -27,17 +27,10 @@ from doubles.kubelet import RunningPod, StandInKubelet
 from doubles.operator_process import OperatorProcess
 from doubles.waiting import eventually
 from hookline.control.cluster import Cluster, connected
-from hookline.control.kinds import (
-    BOOK_LABEL,
-    CONFIG_MAPS,
-    DISPATCHERS,
-    SECRETS,
-    WEBHOOKS,
-    Kind,
-)
+from hookline.control.kinds import BOOK_LABEL, CONFIG_MAPS, DISPATCHERS, SECRETS, WEBHOOKS, Kind
 from hookline.local.nats_server import NatsServer
 from hookline.resources.url import split_query
-from hookline.routing.bookfiles import DISPATCHER_FILE, BookError, decode, digest_of
+from hookline.routing.book_files import DISPATCHER_FILE, BookError, decode, digest_of
 from hookline.routing.routes import BOOK_FILE, Book, Route
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure

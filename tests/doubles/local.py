@@ -19,7 +19,7 @@ from hookline.delivery.messages import DeadLetter, Delivery, read_dead_letter
 from hookline.delivery.process import SenderProcess
 from hookline.delivery.sender import Attempt
 from hookline.events.envelope import Event
-from hookline.local import bookfolder
+from hookline.local import book_folder
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.runtime.tasks import cancel
@@ -66,7 +66,7 @@ def hook(name: str, receiver: Receiver, *, event: str = "IdentityCreated", **cha
 
 def write_book(folder: Path, *entries: tuple[Route, Keys], parked_seconds: int = 604_800) -> None:
     dispatcher = DispatcherRecord(allow_cidrs=("127.0.0.0/8",), parked_seconds=parked_seconds)
-    bookfolder.write(book_of(entries, dispatcher), folder)
+    book_folder.write(book_of(entries, dispatcher), folder)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from controlplane.kubectl import Kubectl
 from doubles.receiver import TlsReceiver
 from e2e.cluster import SYSTEM, queue_url
 from e2e.team import Team, allow_receiver, new_secret, until
-from hookline.routing.bookfiles import digest_of
+from hookline.routing.book_files import digest_of
 from hookline.stream.connection import connect
 from hookline.stream.publish import Publisher
 

@@ -15,7 +15,7 @@ import uvloop
 
 from hookline.cli.errors import WrongInput
 from hookline.local.nats_server import known_url, url_file
-from hookline.resources.egress import parse_cidrs
+from hookline.resources.egress_policy import parse_cidrs
 from hookline.resources.natsaddress import BadNatsAddress, parse_nats
 
 T = TypeVar("T")

@@ -17,12 +17,12 @@ from rich.console import Console
 
 from hookline.cli.common import run_until_signal
 from hookline.cli.errors import NotAchieved
-from hookline.events.catalogue import EVENTS, sample_of, to_text
+from hookline.events.builtin_events import EVENTS, sample_of, to_text
 from hookline.local.calls_shown import call_row
 from hookline.local.receiver import ReceivedCall, Receiver, new_secret
 from hookline.local.run import LocalHookline, Manifests
 from hookline.local.samples import demo_manifests
-from hookline.runtime.telemetry import set_up_logs
+from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import tune_process
 from hookline.stream.admission import Admission
 from hookline.stream.connection import connect

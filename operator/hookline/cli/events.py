@@ -1,6 +1,6 @@
 """`hookline events`: the built-in event types, their schemas ("Download schema") and samples.
 
-Decides where the text goes; what it says is built in catalogue.py. Never asks a server or a cluster, so it does not
+Decides where the text goes; what it says is built in builtin_events. Never asks a server or a cluster, so it does not
 know the EventTypes that somebody else has added.
 """
 
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from hookline.cli.common import help_if_alone
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.events.catalogue import EVENTS, BuiltinEvent, event_named, sample_of, schema_of, to_text
+from hookline.events.builtin_events import EVENTS, BuiltinEvent, event_named, sample_of, schema_of, to_text
 from hookline.events.schemas import Catalogue, UnknownEvent
 
 app = typer.Typer(

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from hookline.cli.common import default_state, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.events import catalogue
+from hookline.events import builtin_events
 from hookline.local import private_files, samples
 from hookline.local.calls_shown import NO_DETAILS, Details, call_details, call_line, call_record
 from hookline.local.forward import Forwarder
@@ -41,7 +41,7 @@ from hookline.routing.signing import PUBLIC_PREFIX, SigningKeyError, split_keys
 STANDARD_OUTPUT = "-"
 MAX_DELAY_SECONDS = 600
 DEFAULT_EVENT = "IdentityCreated"
-BUILT_IN = tuple(event.name for event in catalogue.EVENTS)
+BUILT_IN = tuple(event.name for event in builtin_events.EVENTS)
 
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one.")]

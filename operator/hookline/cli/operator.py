@@ -9,7 +9,7 @@ import typer
 
 from hookline.cli.common import listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.runtime.telemetry import set_up_logs
+from hookline.runtime.logs import set_up_logs
 
 
 def operator(

@@ -26,7 +26,7 @@ from hookline.events.strictjson import read as read_json
 from hookline.routing.routes import Audience
 from hookline.routing.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
 from hookline.runtime.background import background
-from hookline.runtime.telemetry import set_up_logs
+from hookline.runtime.logs import set_up_logs
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.audience import ask_audience
 from hookline.stream.connection import StreamRefused, StreamUnavailable, connect

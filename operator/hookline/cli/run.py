@@ -19,8 +19,8 @@ from hookline.delivery.policy.retry import Dead, Retry
 from hookline.delivery.sender import Attempt
 from hookline.local.evaluation import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
-from hookline.runtime.loglines import duration
-from hookline.runtime.telemetry import set_up_logs
+from hookline.runtime.log_wording import duration
+from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import tune_process
 
 log = structlog.get_logger(__name__)

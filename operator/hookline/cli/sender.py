@@ -14,8 +14,8 @@ from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved
 from hookline.cli.run import log_attempts
 from hookline.delivery.process import SenderProcess
+from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
-from hookline.runtime.telemetry import lost_log_lines, set_up_logs
 from hookline.runtime.tuning import tune_process
 from hookline.stream.owner import Installation
 

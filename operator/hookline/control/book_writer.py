@@ -19,7 +19,6 @@ from hookline.control.cluster import ClusterError, Conflict, Denied, Forbidden, 
 from hookline.control.context import Context
 from hookline.control.desired_book import files_of, keys_manifest, root_manifest, routes_manifest, shards_of
 from hookline.control.fleet import Fleet
-from hookline.control.keys import DispatcherKey, RootKey, TouchKey, WebhookKey
 from hookline.control.kinds import (
     BOOK_LABEL,
     CONFIG_MAPS,
@@ -32,7 +31,8 @@ from hookline.control.kinds import (
     routes_name,
 )
 from hookline.control.seen import SenderPod
-from hookline.control.senders import Report, Senders
+from hookline.control.sender_reports import Report, Senders
+from hookline.control.work_keys import DispatcherKey, RootKey, TouchKey, WebhookKey
 from hookline.routing.routes import BOOK_SHARDS
 from hookline.routing.verdict import record_of
 from hookline.runtime.tasks import within

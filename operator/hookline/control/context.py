@@ -14,12 +14,12 @@ from hookline.control import dispatchers, types
 from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
 from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
-from hookline.control.keys import Key, WebhookKey
 from hookline.control.kinds import CONFIG_MAPS, EVENTS, Kind, Place, root_name
 from hookline.control.observed import Observed
 from hookline.control.seen import Seen
 from hookline.control.status import events_of, manifest_of, says_the_same
-from hookline.control.work import WorkQueue
+from hookline.control.work_keys import Key, WebhookKey
+from hookline.control.work_queue import WorkQueue
 from hookline.events.schemas import Catalogue
 from hookline.resources.dispatcher import Dispatcher
 from hookline.routing.routes import TypeRecord

@@ -26,7 +26,7 @@ from hookline.control.room import (
     share,
     written,
 )
-from hookline.routing.bookfiles import (
+from hookline.routing.book_files import (
     MAX_FILE_BYTES,
     TYPES_FILE,
     BookError,

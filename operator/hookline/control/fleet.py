@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hookline.control.desired_book import Change, DesiredBook
-from hookline.control.keys import ShardKey
 from hookline.control.lately import Lately
-from hookline.control.senders import Report
+from hookline.control.sender_reports import Report
 from hookline.control.status import Failing
+from hookline.control.work_keys import ShardKey
 from hookline.resources.reasons import DispatcherReason, WebhookReason
 from hookline.routing.routes import RouteState
 from hookline.routing.verdict import Condition

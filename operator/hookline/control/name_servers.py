@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 
-from hookline.resources.egress import Address
+from hookline.resources.egress_policy import Address
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 

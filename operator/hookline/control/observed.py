@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from hookline.control.cache import Cache, Change, Stamp
-from hookline.control.keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
 from hookline.control.kinds import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -34,6 +33,7 @@ from hookline.control.kinds import (
 )
 from hookline.control.references import References
 from hookline.control.seen import Seen, SenderPod, pod_of, secret_of, seen_of
+from hookline.control.work_keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.webhook import Webhook

@@ -17,10 +17,10 @@ from hookline.control.context import Identity
 from hookline.control.kinds import NAMESPACES, PODS
 from hookline.control.run import Operator
 from hookline.control.watch import pass_on_warnings
-from hookline.control.work import retry_seconds
+from hookline.control.work_queue import retry_seconds
+from hookline.runtime.logs import lost_log_lines
 from hookline.runtime.metrics import OperatorMetrics
 from hookline.runtime.probes import Probes
-from hookline.runtime.telemetry import lost_log_lines
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,12 @@ from hookline.control.book_writer import BookWriter
 from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
-from hookline.control.keys import (
+from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, Place, sender_name
+from hookline.control.name_servers import name_servers
+from hookline.control.seen import Seen
+from hookline.control.status import as_before, put_back_event, status_of, with_stalled
+from hookline.control.webhooks import Webhooks
+from hookline.control.work_keys import (
     DispatcherKey,
     EventTypeKey,
     Key,
@@ -23,11 +28,6 @@ from hookline.control.keys import (
     TouchKey,
     WebhookKey,
 )
-from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, Place, sender_name
-from hookline.control.name_servers import name_servers
-from hookline.control.seen import Seen
-from hookline.control.status import as_before, put_back_event, status_of, with_stalled
-from hookline.control.webhooks import Webhooks
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.reasons import EventTypeReason
 from hookline.routing.verdict import Condition

@@ -21,7 +21,6 @@ from hookline.control.book_writer import BookWriter
 from hookline.control.bootstrap import create_missing
 from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnavailable, Forbidden, Snapshot
 from hookline.control.context import Context, Identity
-from hookline.control.keys import RootKey, WebhookKey, words_of
 from hookline.control.kinds import (
     ALLOWED,
     BOOK_LABEL,
@@ -41,10 +40,11 @@ from hookline.control.kinds import (
 )
 from hookline.control.leader import Election, LeaseLost
 from hookline.control.reconcile import Reconciler
-from hookline.control.senders import Senders
+from hookline.control.sender_reports import Senders
 from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
-from hookline.control.work import retry_seconds
+from hookline.control.work_keys import RootKey, WebhookKey, words_of
+from hookline.control.work_queue import retry_seconds
 from hookline.resources.base import GROUP
 from hookline.runtime.tasks import cancel, within
 

@@ -10,17 +10,10 @@ import structlog
 from hookline.control.context import Context
 from hookline.control.desired_book import Change, DesiredBook
 from hookline.control.fleet import Fleet, NoRoom
-from hookline.control.keys import RoomKey, WebhookKey
 from hookline.control.kinds import WEBHOOKS, Place
 from hookline.control.seen import Seen
-from hookline.control.status import (
-    delivering,
-    programmed_before,
-    signing_keys,
-    status_of,
-    trouble_in,
-    with_stalled,
-)
+from hookline.control.status import delivering, programmed_before, signing_keys, status_of, trouble_in, with_stalled
+from hookline.control.work_keys import RoomKey, WebhookKey
 from hookline.resources.reasons import WebhookReason
 from hookline.resources.webhook import Webhook
 from hookline.routing.routes import Keys, Route, RouteState, rotated

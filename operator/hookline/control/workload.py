@@ -28,7 +28,7 @@ from hookline.control.kinds import (
 )
 from hookline.resources.base import API_VERSION
 from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, Egress
-from hookline.resources.egress import (
+from hookline.resources.egress_policy import (
     Address,
     Block,
     anywhere,

@@ -1,8 +1,8 @@
 """What this sender knows of endpoints that are not well, and shares with all others through the bucket.
 
 Decides which deliveries are parked (with the route's own state), and who probes: whoever replaces the state of
-an endpoint by its next one. What a state means is decided in breaker. Times are measured by the monotonic clock from
-when this sender saw a state: neither clocks of other pods nor a clock that jumps matter.
+an endpoint by its next one. What a state means is decided in endpoint_state. Times are measured by the monotonic
+clock from when this sender saw a state: neither clocks of other pods nor a clock that jumps matter.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from hookline.delivery.policy import breaker
-from hookline.delivery.policy.breaker import PROBE_SECONDS, Failures, Kind, State
+from hookline.delivery.policy import endpoint_state
+from hookline.delivery.policy.endpoint_state import PROBE_SECONDS, Failures, Kind, State
 from hookline.delivery.policy.retry import Outcome, Reason
 from hookline.routing.routes import Route, RouteState
 from hookline.runtime.tasks import within
@@ -74,7 +74,7 @@ class Endpoints:
 
     def may_call(self, route: Route | None) -> bool:
         """Whether its deliveries are called at all, be they parked ones."""
-        return breaker.may_call(self.why_parked(route))
+        return endpoint_state.may_call(self.why_parked(route))
 
     def states(self) -> Iterator[tuple[str, State]]:
         """All states, by uid."""
@@ -110,11 +110,11 @@ class Endpoints:
             if kind is not Kind.FAILING:
                 return None
             log.info("an endpoint is healthy again", webhook=route.title)
-            return breaker.backlogged(route, "Recovered", now_s)
+            return endpoint_state.backlogged(route, "Recovered", now_s)
         if turned is not None and turned.kind is Kind.GONE:
             log.warning("an endpoint is gone", webhook=route.title)
         elif state is not None and kind is Kind.FAILING:
-            return breaker.paused(state, outcome) if probe else None
+            return endpoint_state.paused(state, outcome) if probe else None
         elif turned is not None:
             log.warning("an endpoint is failing", webhook=route.title, reason=turned.reason, status=turned.status)
         return turned
@@ -124,7 +124,7 @@ class Endpoints:
         if self.why_parked(route):
             return False
         log.info("an endpoint is backlogged", webhook=route.title, reason=reason)
-        self._turn(route.uid, breaker.backlogged(route, reason, time.time()))
+        self._turn(route.uid, endpoint_state.backlogged(route, reason, time.time()))
         return True
 
     def catch_up(self, uid: str, now_s: float) -> None:
@@ -155,7 +155,7 @@ class Endpoints:
         known = self._known.get(route.uid)
         if known is None or self.state_of(route) is None or known.state.kind is not Kind.FAILING:
             return False
-        wait = breaker.probe_wait_seconds(known.state, first_seconds=self._probe_seconds, jitter=known.jitter)
+        wait = endpoint_state.probe_wait_seconds(known.state, first_seconds=self._probe_seconds, jitter=known.jitter)
         # A probe that is under way may last as long as a call may.
         under_way = route.timeout_seconds if known.state.under_way else 0
         return route.uid not in self._unwritten and now_s - known.seen_s >= wait + under_way
@@ -165,7 +165,7 @@ class Endpoints:
         state, uid = self.state_of(route), route.uid
         if state is None or self._bucket is None or uid in self._unwritten:
             return False
-        before, state = self._known.get(uid), breaker.begun(state)
+        before, state = self._known.get(uid), endpoint_state.begun(state)
         revision = await self._bucket.write(uid, state.encoded(), revision=self._revisions.get(uid, 0))
         if revision is None:
             self._wake.set()
@@ -236,7 +236,7 @@ class Endpoints:
             if entry.revision <= self._revisions.get(entry.key, 0):
                 continue
             self._unwritten.discard(entry.key)
-            state = breaker.read(entry.value) if entry.value is not None else None
+            state = endpoint_state.read(entry.value) if entry.value is not None else None
             self._learn(entry.key, state, entry.revision)
             if state is not None:
                 taken_in.append(entry.key)

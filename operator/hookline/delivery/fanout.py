@@ -16,7 +16,7 @@ import structlog
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.messages import Delivery, event_of
 from hookline.delivery.recently_acked import RecentlyAcked
-from hookline.delivery.routebook import RouteBook
+from hookline.delivery.route_book import RouteBook
 from hookline.delivery.settlement import Settlement
 from hookline.events.envelope import Event
 from hookline.routing.routes import Book, Route

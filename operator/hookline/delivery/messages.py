@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hookline.delivery.http.answers import MAX_BODY_BYTES_KEPT
+from hookline.delivery.http.answer_framing import MAX_BODY_BYTES_KEPT
 from hookline.delivery.http.redaction import redact
 from hookline.delivery.policy.retry import Outcome
 from hookline.events import envelope

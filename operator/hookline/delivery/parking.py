@@ -17,12 +17,12 @@ import structlog
 from hookline.delivery import messages
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.messages import Delivery, MalformedDelivery, UnknownFormat
-from hookline.delivery.policy import breaker, parking_plan
-from hookline.delivery.policy.breaker import SLOW
+from hookline.delivery.policy import endpoint_state, parking_plan
 from hookline.delivery.policy.deleted_webhooks import QUESTIONS, DeletedWebhooks
+from hookline.delivery.policy.endpoint_state import SLOW
 from hookline.delivery.policy.parking_plan import Parked, Serving, Step, Task
 from hookline.delivery.policy.shares import Members
-from hookline.delivery.routebook import RouteBook
+from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.events.envelope import stamp
@@ -201,7 +201,7 @@ class Parking:
         parked_s, event_s = taken.stored_s, messages.stored_s(taken.headers) or taken.stored_s
         book, now_s = self._books.current, self._clock.now_s()
         assert book is not None, "nothing is taken before there is a route book"
-        return breaker.spent(
+        return parking_plan.spent(
             route,
             self._endpoints.state_of(route) if route else None,
             event_age_s=now_s - event_s,
@@ -261,7 +261,7 @@ class Parking:
 
     def _known_of(self, uid: str, route: Route | None, count: int, now_s: float) -> Parked:
         why = self._endpoints.why_parked(route)
-        if route is None or not breaker.may_call(why):
+        if route is None or not endpoint_state.may_call(why):
             since, due_s = self._expiries.get(uid, ("", float("inf")))
             return Parked(
                 count,

@@ -19,10 +19,11 @@ import structlog
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.messages import UNKNOWN_FORMAT, WEBHOOK_GONE
-from hookline.delivery.policy.breaker import PARKED_EXPIRED, PROBE_SECONDS, SCHEDULE_SPENT, Kind, State
 from hookline.delivery.policy.deleted_webhooks import GONE_SECONDS
-from hookline.delivery.policy.retry import Dead, Reason, Retry
-from hookline.delivery.routebook import RouteBook, webhooks_in
+from hookline.delivery.policy.endpoint_state import PROBE_SECONDS, Kind, State
+from hookline.delivery.policy.parking_plan import PARKED_EXPIRED
+from hookline.delivery.policy.retry import SCHEDULE_SPENT, Dead, Reason, Retry
+from hookline.delivery.route_book import RouteBook, webhooks_in
 from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session, Snapshot
 from hookline.delivery.settlement import INTERNAL_ERROR, MALFORMED

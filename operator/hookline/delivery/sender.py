@@ -22,13 +22,13 @@ from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import call_of
 from hookline.delivery.lane_key import LaneKey, lane_of, lanes_of
 from hookline.delivery.messages import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
-from hookline.delivery.policy import breaker, retry
-from hookline.delivery.policy.breaker import SLOW, Kind
+from hookline.delivery.policy import endpoint_state, retry
+from hookline.delivery.policy.endpoint_state import SLOW, Kind
 from hookline.delivery.policy.lanes import Lanes, LaneSnapshot, Terms
 from hookline.delivery.policy.retry import Dead, Done, Outcome, Retry
 from hookline.delivery.policy.shares import Members
 from hookline.delivery.recently_acked import MessageKey
-from hookline.delivery.routebook import RouteBook
+from hookline.delivery.route_book import RouteBook
 from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.events.envelope import stamp
 from hookline.routing.routes import Keys, Route
@@ -285,7 +285,7 @@ class Sender:
         if self._endpoints.attempted(route, outcome, probe=job.probe):
             self.park_waiting(route.uid)
         attempt = Attempt(delivery, route, outcome, decision, probe=job.probe)
-        if job.probe and breaker.stays_first(outcome):
+        if job.probe and endpoint_state.stays_first(outcome):
             attempt.given_back = True
             await self._give_back(job)
         else:

@@ -1,6 +1,6 @@
 """Deliveries over one connection to NATS: the streams are made, then messages are taken, until the process ends.
 
-At the end nothing more is taken and calls under way finish. Never makes the connection: pod does.
+At the end nothing more is taken and calls under way finish. Never makes the connection: process does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hookline.delivery.lane_key import LaneKey
 from hookline.delivery.parking import Parking
 from hookline.delivery.policy.lanes import LaneSnapshot
 from hookline.delivery.policy.shares import ANNOUNCE_SECONDS, Members
-from hookline.delivery.routebook import RouteBook
+from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Attempt, Sender
 from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Audience, Book, DispatcherRecord

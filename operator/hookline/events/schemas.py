@@ -28,7 +28,7 @@ from jsonschema.validators import (
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
-from hookline.events import catalogue, keywords, patterns, strictjson
+from hookline.events import builtin_events, keywords, patterns, strictjson
 from hookline.events.explain import BodyProblem, Finding, Path, explained, nearest, quoted, to_problems
 
 __all__ = [
@@ -151,8 +151,8 @@ def check_schema(schema: Mapping[str, Any]) -> tuple[BodyProblem, ...]:
 
 
 def _builtin() -> Iterator[EventTypeSpec]:
-    for event in catalogue.EVENTS:
-        yield EventTypeSpec(event.name, catalogue.schema_of(event), description=event.description, builtin=True)
+    for event in builtin_events.EVENTS:
+        yield EventTypeSpec(event.name, builtin_events.schema_of(event), description=event.description, builtin=True)
 
 
 def _compile(spec: EventTypeSpec) -> Validator | Finding:

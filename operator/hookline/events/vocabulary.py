@@ -1,7 +1,7 @@
 """The vocabulary of ClearID bodies: every field that an event may have, with its shape, description and sample.
 
 One table per kind of event, because the same name means different things in them (`Status`, `Reason`, `Name`). Which
-event has which fields, and which of them are required, is decided in catalogue.py. No table here knows JSON Schema
+event has which fields, and which of them are required, is decided in builtin_events. No table here knows JSON Schema
 beyond the few keywords of a field.
 
 Sourced (Genetec's documentation of IdentityDeleted): the fields of IDENTITY_DELETED, as each of them says. Inferred:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC
 
-from hookline.events.catalogue import EVENTS
+from hookline.events.builtin_events import EVENTS
 from hookline.events.envelope import stamp
 from hookline.local.receiver import ReceivedCall
-from hookline.runtime.loglines import printable
+from hookline.runtime.log_wording import printable
 
 EVENT_COLUMNS = max(len(event.name) for event in EVENTS)
 

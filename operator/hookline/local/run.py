@@ -1,6 +1,6 @@
 """`hookline run`: files become a route book, an embedded queue and a sender deliver by it, changes take effect at once.
 
-Wires the parts together and decides nothing about Webhooks: desk does.
+Wires the parts together and decides nothing about Webhooks: evaluation does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 
 from hookline.delivery.process import SenderProcess
 from hookline.delivery.sender import Attempt
-from hookline.local import bookfolder, evaluation, private_files
+from hookline.local import book_folder, evaluation, private_files
 from hookline.local.evaluation import Finding, Key, Known
 from hookline.local.manifests import Document, Unreadable, files_in, read
 from hookline.local.nats_server import NatsServer
@@ -195,9 +195,9 @@ class LocalHookline:
     def _look(self, *, force: bool = False) -> None:
         if not self._manifests.changed() and not force:
             return
-        routes, keys = bookfolder.read_routes(self._book_folder), bookfolder.read_keys(self._book_folder)
+        routes, keys = book_folder.read_routes(self._book_folder), book_folder.read_keys(self._book_folder)
         judged = self._manifests.judge(routes, keys, time.time(), one_server=self._nats_url is None)
-        bookfolder.write(judged.book, self._book_folder)
+        book_folder.write(judged.book, self._book_folder)
         self._say(judged.findings)
         if not any(judged.book.routes()):
             log.warning("these files hold no Webhook; waiting for one")

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from hookline.resources import natsaddress
 from hookline.resources.base import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef, Status
-from hookline.resources.egress import (
+from hookline.resources.egress_policy import (
     DEFAULT_PORTS,
     PORTS_PATTERN,
     PROXY_PATTERN,
@@ -35,7 +35,7 @@ _NEVER_OPEN = tuple(map(str, _NEVER_OPEN_NETWORKS))
 """Unspecified, loopback, link-local (with the metadata services of clouds) and multicast."""
 
 _NEVER_OPEN_ALONE = tuple(map(str, special_networks(Opening.NEVER_ITSELF)))
-"""The rest of what is never called. A network may lie around them, because egress.py takes them out of it."""
+"""The rest of what is never called. A network may lie around them, because egress_policy takes them out of it."""
 
 _NOT_A_CIDR = "must be a network in CIDR form with no bits set beyond its prefix; write 10.1.2.0/24 or fd12:3456::/48"
 _NEVER_CALLED = (

@@ -1,7 +1,7 @@
 """What the URL of a Webhook may look like, and how it is shown.
 
 Decides from the text alone. Never changes a URL: what was typed is what is called. Never resolves a host; which
-addresses may be called is egress.py's question.
+addresses may be called is asked of egress_policy.
 
 The rules take only what RFC 3986 allows and what all clients read alike, so that no two parsers see two hosts and no
 client has to re-encode anything.

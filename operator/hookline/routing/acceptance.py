@@ -15,7 +15,7 @@ from hookline.resources.eventtype import EventType
 from hookline.resources.natsaddress import Server, parse_nats
 from hookline.resources.problems import Problem
 from hookline.resources.reasons import ConditionReason, DispatcherReason, EventTypeReason
-from hookline.routing.bookfiles import MAX_FILE_BYTES, encode_record
+from hookline.routing.book_files import MAX_FILE_BYTES, encode_record
 from hookline.routing.routes import TypeRecord
 from hookline.routing.verdict import Condition, record_of
 

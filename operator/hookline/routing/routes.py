@@ -1,7 +1,7 @@
 """The route book: what the control side tells the senders.
 
 Decides the form of routes and keys, in which shard each lies and which events a route hears. How a book is written as
-files is decided in bookfiles. Control and delivery share these two modules and nothing else.
+files is decided in book_files. Control and delivery share these two modules and nothing else.
 
 A route holds nothing secret. What may be secret lies in its keys, which are written to other files: signing keys,
 header values, certificates, and the query of the URL, in which many receivers expect a token.
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hookline.events.schemas import EventTypeSpec
-from hookline.resources.egress import DEFAULT_PORTS, EgressPolicy, policy_of
+from hookline.resources.egress_policy import DEFAULT_PORTS, EgressPolicy, policy_of
 from hookline.routing.signing import public_key
 
 BOOK_SHARDS = 64

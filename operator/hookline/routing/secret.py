@@ -1,4 +1,4 @@
-"""Which Secrets a Webhook may use, and what it gets from them.
+"""Which Secrets a Webhook may use, and what it gets from them. What the values may be: `signing`, `certificates`.
 
 A Secret is used only if its owner labelled it `hookline.dev/allow-webhooks: "true"`.
 Otherwise whoever may write a Webhook but not read Secrets could mail himself any Secret of the namespace (the

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from hookline.events.schemas import Catalogue, UnknownEvent
 from hookline.resources.base import SecretKeyRef
 from hookline.resources.dispatcher import Dispatcher, DispatcherSpec
-from hookline.resources.egress import HTTPS_PORT, EgressPolicy, literal_address
+from hookline.resources.egress_policy import HTTPS_PORT, EgressPolicy, literal_address
 from hookline.resources.headers import header_value_problem
 from hookline.resources.reasons import WebhookReason
 from hookline.resources.url import split_query

@@ -1,4 +1,4 @@
-"""The bucket in which all senders keep what they know of endpoints. Plain bytes by key; `breaker` reads them.
+"""The bucket in which all senders keep what they know of endpoints. Plain bytes by key; `endpoint_state` reads them.
 
 Followed as a log, by the sequence of its messages: a subscription can go deaf without a word, a look cannot. Writing
 names the revision that is replaced, so that of many senders one writes and the others see it.

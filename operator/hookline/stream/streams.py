@@ -24,12 +24,7 @@ from nats.js.api import (
 from hookline.events.envelope import HEADERS_BYTES, MAX_BODY_BYTES, ROOM_BYTES, max_event_bytes
 from hookline.stream import names
 from hookline.stream.api import api, ask, place_of
-from hookline.stream.connection import (
-    QueueUnusable,
-    StreamRefused,
-    StreamUnavailable,
-    jetstream_answers,
-)
+from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable, jetstream_answers
 from hookline.stream.owner import Mark
 from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from hookline.cli import events
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.events.catalogue import EVENTS, BuiltinEvent, event_named, sample_of, schema_files
+from hookline.events.builtin_events import EVENTS, BuiltinEvent, event_named, sample_of, schema_files
 
 
 def run(*words: str | Path) -> Result:

@@ -6,16 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from hookline.control.kinds import (
-    BOOK_LABEL,
-    DISPATCHER_LABEL,
-    DISPATCHERS,
-    EVENT_TYPES,
-    PODS,
-    SECRETS,
-    WEBHOOKS,
-    Kind,
-)
+from hookline.control.kinds import BOOK_LABEL, DISPATCHER_LABEL, DISPATCHERS, EVENT_TYPES, PODS, SECRETS, WEBHOOKS, Kind
 from hookline.control.observed import Observed
 from hookline.control.seen import Seen
 from hookline.resources.base import ALLOW_LABEL

@@ -8,17 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubles.books import CANARY, entries, route, secret_keys
-from hookline.control.desired_book import (
-    Change,
-    DesiredBook,
-    files_of,
-    keys_manifest,
-    root_manifest,
-    routes_manifest,
-)
+from hookline.control.desired_book import Change, DesiredBook, files_of, keys_manifest, root_manifest, routes_manifest
 from hookline.control.kinds import BOOK_LABEL, SECRETS
 from hookline.control.observed import Observed
-from hookline.routing.bookfiles import (
+from hookline.routing.book_files import (
     decode,
     decode_shard,
     digest_of,

@@ -7,11 +7,11 @@ import pytest
 from doubles.books import CANARY, route, secret_keys
 from hookline.control.desired_book import Change
 from hookline.control.fleet import Fleet, NoRoom
-from hookline.control.keys import ShardKey
-from hookline.control.senders import Report
+from hookline.control.sender_reports import Report
 from hookline.control.status import Failing
+from hookline.control.work_keys import ShardKey
 from hookline.delivery.policy.retry import Reason
-from hookline.routing.bookfiles import digest_of
+from hookline.routing.book_files import digest_of
 from hookline.routing.routes import BOOK_SHARDS, RouteState, index_file, shard_of
 
 SHARD = shard_of("u1", BOOK_SHARDS)

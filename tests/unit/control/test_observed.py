@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control.keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
 from hookline.control.kinds import (
     BOOK_LABEL,
     CONFIG_MAPS,
@@ -30,6 +29,7 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.control.observed import Observed
+from hookline.control.work_keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
 from hookline.resources.base import ALLOW_LABEL
 from unit.control.objects import (
     OWN,

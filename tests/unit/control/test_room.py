@@ -26,7 +26,7 @@ from hookline.control.room import (
     share,
     written,
 )
-from hookline.routing.bookfiles import MAX_FILE_BYTES, decode_shard, digest_of, encode_record, encode_shard
+from hookline.routing.book_files import MAX_FILE_BYTES, decode_shard, digest_of, encode_record, encode_shard
 from hookline.routing.routes import (
     BOOK_SHARDS,
     MAX_RETIRED_KEYS,

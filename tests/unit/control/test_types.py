@@ -8,7 +8,7 @@ from hookline.control import types
 from hookline.control.types import judged
 from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Problem
-from hookline.routing.bookfiles import MAX_FILE_BYTES
+from hookline.routing.book_files import MAX_FILE_BYTES
 from hookline.routing.routes import TypeRecord
 from unit.control.objects import seen_event_type
 

@@ -19,13 +19,13 @@ from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, 
 from hookline.control.context import Context, Identity
 from hookline.control.desired_book import Change, DesiredBook, root_manifest
 from hookline.control.fleet import Fleet
-from hookline.control.keys import Key, RoomKey, ShardKey, WebhookKey
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, EVENT_TYPES, SECRETS, WEBHOOKS, Kind
-from hookline.control.senders import Report
+from hookline.control.sender_reports import Report
 from hookline.control.status import Failing
 from hookline.control.webhooks import FULL_SECONDS, PATIENCE_SECONDS, Webhooks
+from hookline.control.work_keys import Key, RoomKey, ShardKey, WebhookKey
 from hookline.delivery.policy.retry import Reason
-from hookline.routing.bookfiles import digest_of, encode_shard, routes_file
+from hookline.routing.book_files import digest_of, encode_shard, routes_file
 from hookline.routing.routes import (
     BOOK_SHARDS,
     MAX_RETIRED_KEYS,

@@ -26,7 +26,7 @@ from hookline.control.kinds import (
 from hookline.control.workload import holds, objects, owner
 from hookline.delivery.process import LAST_SECONDS
 from hookline.resources.dispatcher import MAX_NAME_LENGTH, Dispatcher
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 from hookline.routing.routes import BOOK_SHARDS
 from hookline.stream.connection import CLOSE_SECONDS
 from unit.control.objects import OWN, Manifest, a_dispatcher

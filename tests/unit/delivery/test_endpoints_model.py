@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from doubles.books import route
 from hookline.delivery.endpoints import Endpoints
-from hookline.delivery.policy.breaker import LONGEST_PROBE_SECONDS, Kind
+from hookline.delivery.policy.endpoint_state import LONGEST_PROBE_SECONDS, Kind
 from hookline.delivery.policy.retry import Outcome, Reason
 from hookline.routing.routes import Route
 from hookline.stream.connection import StreamUnavailable

@@ -11,7 +11,7 @@ from doubles.books import route
 from hookline.delivery import fanout
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
-from hookline.delivery.routebook import RouteBook
+from hookline.delivery.route_book import RouteBook
 from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Keys, book_of
 from hookline.runtime.metrics import SenderMetrics

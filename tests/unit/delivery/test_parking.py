@@ -14,7 +14,7 @@ import pytest
 from doubles.books import route
 from hookline.delivery.messages import Delivery
 from hookline.delivery.parking import Parking
-from hookline.delivery.policy.breaker import Kind, State
+from hookline.delivery.policy.endpoint_state import Kind, State
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import Settlement
 from hookline.events.envelope import Event

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from doubles.books import route
-from hookline.control.senders import MAX_REPORT_BYTES
-from hookline.delivery.policy.breaker import Kind, State
+from hookline.control.sender_reports import MAX_REPORT_BYTES
+from hookline.delivery.policy.endpoint_state import Kind, State
 from hookline.delivery.policy.retry import Reason
 from hookline.delivery.process import MOST_FAILING, MOST_UNREAD, SenderProcess
 from hookline.routing.routes import Keys, Shard, book_of

@@ -13,7 +13,7 @@ from jsonschema import Draft4Validator
 from referencing.exceptions import Unresolvable
 
 from hookline.events import schemas as schemas_module
-from hookline.events.catalogue import EVENTS, event_named, sample_of, schema_of
+from hookline.events.builtin_events import EVENTS, event_named, sample_of, schema_of
 from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.events.keywords import FORMATS
 from hookline.events.schemas import (

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from doubles.local import until
 from hookline.local import run
 from hookline.local.run import LocalHookline, Manifests
-from hookline.routing.bookfiles import TYPES_FILE
+from hookline.routing.book_files import TYPES_FILE
 from hookline.runtime.background import background
 
 EVENT_TYPE = {

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.events.catalogue import EVENTS
+from hookline.events.builtin_events import EVENTS
 from hookline.local import samples
 from hookline.resources.base import ALLOW_LABEL
 from hookline.resources.eventtype import EventType

@@ -19,7 +19,7 @@ from hookline.resources.dispatcher import (
     DispatcherStatus,
     allow_cidr_problem,
 )
-from hookline.resources.egress import EgressPolicy, parse_cidrs
+from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
 NEVER_CALLED = [
     "127.0.0.1", "::1", "0.0.0.0", "::", "169.254.169.254", "169.254.1.1", "fe80::1", "224.0.0.1", "ff02::1",

@@ -17,7 +17,7 @@ from hookline.local.manifests import read
 from hookline.resources.eventtype import EventType
 from hookline.routing import acceptance
 from hookline.routing.acceptance import accept_dispatchers, fitting, schema_problems
-from hookline.routing.bookfiles import MAX_FILE_BYTES, encode_root
+from hookline.routing.book_files import MAX_FILE_BYTES, encode_root
 from hookline.routing.routes import DispatcherRecord, TypeRecord
 from hookline.routing.verdict import Condition, decide
 from unit.control.objects import OWN, a_dispatcher, dispatcher, event_type, manifest, secret, webhook

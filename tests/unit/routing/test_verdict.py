@@ -15,7 +15,7 @@ from hookline.delivery.http.tls import tls_context
 from hookline.events.schemas import Catalogue
 from hookline.resources.base import ALLOW_LABEL
 from hookline.resources.dispatcher import Dispatcher
-from hookline.resources.egress import policy_of
+from hookline.resources.egress_policy import policy_of
 from hookline.resources.webhook import Webhook
 from hookline.routing.routes import Keys, RetiredKey, RouteState
 from hookline.routing.secret import Secret

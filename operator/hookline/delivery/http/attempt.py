@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 
 import aiohttp
 
-from hookline.delivery.http.answers import BadAnswerError
+from hookline.delivery.http.answer_framing import BadAnswerError
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.http.egress_guard import EgressRefusedError
 from hookline.delivery.http.lookup import Lookup, NameServers
@@ -29,7 +29,7 @@ from hookline.delivery.http.tls import TlsContexts
 from hookline.delivery.http.transport import AiohttpTransport, Answer, Post
 from hookline.delivery.http.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.policy.retry import Outcome, Reason, parse_retry_after
-from hookline.resources.egress import EgressPolicy
+from hookline.resources.egress_policy import EgressPolicy
 from hookline.runtime.tasks import Deadline
 
 # Name lookup, TCP, the way through a proxy and TLS, together: an endpoint that is down holds a lane for so long and not

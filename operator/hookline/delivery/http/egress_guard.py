@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from hookline.delivery.http.lookup import Lookup, is_own
-from hookline.resources.egress import EgressPolicy, Proxy, leads_to
+from hookline.resources.egress_policy import EgressPolicy, Proxy, leads_to
 
 _ADDRESSES_KEPT = 4096
 

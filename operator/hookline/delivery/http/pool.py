@@ -23,14 +23,14 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import AddrInfoType, Connection
 
-from hookline.delivery.http.answers import BadAnswerError, Reading
+from hookline.delivery.http.answer_framing import BadAnswerError, Reading
 from hookline.delivery.http.egress_guard import CheckedResolver, EgressGuard, EgressRefusedError
 from hookline.delivery.http.lookup import Lookup
 from hookline.delivery.http.progress import Phase, current_call
 from hookline.delivery.http.target import Target
 from hookline.delivery.http.tls import TlsContext
 from hookline.delivery.http.tunnel import ProxyCredentials, Tunnels
-from hookline.resources.egress import Proxy
+from hookline.resources.egress_policy import Proxy
 from hookline.runtime.private_parts import require
 from hookline.runtime.tuning import open_files_limit
 

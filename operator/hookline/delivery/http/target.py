@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from hookline.delivery.http.progress import InvalidCallError
-from hookline.resources.egress import HTTPS_PORT, Address, literal_address
+from hookline.resources.egress_policy import HTTPS_PORT, Address, literal_address
 
 _TARGETS_KEPT = 4096
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp.connector import Connection
 
-from hookline.delivery.http.answers import BadAnswerError, Reading
+from hookline.delivery.http.answer_framing import BadAnswerError, Reading
 from hookline.delivery.http.egress_guard import EgressGuard, EgressRefusedError
 from hookline.delivery.http.lookup import Lookup, NameServers
 from hookline.delivery.http.pool import Pool, ReceivingEnd, pool_key
@@ -24,7 +24,7 @@ from hookline.delivery.http.progress import Phase, Progress, current_call
 from hookline.delivery.http.target import Target
 from hookline.delivery.http.tls import TlsContext
 from hookline.delivery.http.tunnel import ProxyCredentials
-from hookline.resources.egress import EgressPolicy
+from hookline.resources.egress_policy import EgressPolicy
 
 MOST_UNACKNOWLEDGED_SECONDS = 5.0
 """How long a request in a kept connection may go unacknowledged: a node that is lost, or a firewall that forgot the

@@ -17,7 +17,7 @@ from pathlib import Path
 from hookline.delivery.http.lookup import Lookup
 from hookline.delivery.http.progress import Phase, current_call
 from hookline.delivery.http.race import Worked, first_of
-from hookline.resources.egress import Proxy, literal_address
+from hookline.resources.egress_policy import Proxy, literal_address
 
 MAX_HEAD_BYTES = 32 * 1024
 CONNECT_STAGGER_SECONDS = 0.25

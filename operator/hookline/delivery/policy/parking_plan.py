@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from hookline.delivery.policy import breaker
-from hookline.delivery.policy.breaker import Kind
+from hookline.delivery.policy import endpoint_state
+from hookline.delivery.policy.endpoint_state import Kind, State
 from hookline.delivery.policy.lanes import PLACES
+from hookline.delivery.policy.retry import SCHEDULE_SPENT
 from hookline.delivery.policy.shares import level
 from hookline.routing.routes import Route
 
@@ -27,6 +28,13 @@ bytes at the mean size of those that it holds. Twice the calls that can be under
 
 IDLE_PROBE_SECONDS = 5.0
 """A probe that gets nothing to call, since another sender still holds it, ends."""
+
+
+SHORTEST_PATIENCE_SECONDS = 3600.0
+"""What waits for a failing endpoint does so for at least this long, however short the schedule is."""
+
+PARKED_EXPIRED = "ParkedExpired"
+"""Why a delivery is given up that was parked for as long as its Dispatcher keeps them."""
 
 
 class Task(Enum):
@@ -74,7 +82,7 @@ class Parked:
 
     @property
     def may_call(self) -> bool:
-        return breaker.may_call(self.why)
+        return endpoint_state.may_call(self.why)
 
 
 @dataclass(slots=True)
@@ -183,16 +191,35 @@ def step(serving: Serving, why: str) -> Step:
     """`why` its Webhook's deliveries are parked now."""
     if serving.task is Task.PROBE:
         return Step.GIVE_BACK if serving.in_hand else Step.PROBE
-    return Step.CALL if serving.task is Task.CALL and breaker.may_call(why) else Step.STOP
+    return Step.CALL if serving.task is Task.CALL and endpoint_state.may_call(why) else Step.STOP
+
+
+def patience_seconds(route: Route) -> float:
+    """How long a delivery may wait for a failing endpoint since its event was stored: as long as its schedule lasts."""
+    return max(SHORTEST_PATIENCE_SECONDS, float(sum(route.schedule_seconds)))
+
+
+def spent(route: Route | None, state: State | None, *, event_age_s: float, parked_age_s: float, kept_s: float) -> str:
+    """Why a parked delivery is given up; empty while it may wait.
+
+    `event_age_s` counts from when its event was stored, `parked_age_s` from when it was parked, and what is
+    parked is kept for `kept_s`. What can be called is called, however old it is.
+    """
+    failing = state is not None and state.kind is Kind.FAILING
+    if route is not None and failing and event_age_s > patience_seconds(route):
+        return f"{SCHEDULE_SPENT}: the endpoint failed for as long as the schedule lasts"
+    if parked_age_s > kept_s:
+        return f"{PARKED_EXPIRED}: it was parked for {kept_s:.0f} s, as long as the Dispatcher keeps it"
+    return ""
 
 
 def due_s(route: Route | None, why: str, *, parked_s: float, event_s: float, kept_s: float) -> float:
     """When a delivery is due to be given up, if it goes on to be parked for this reason. Unix time, like the others.
 
     It was parked at `parked_s`, its event was stored at `event_s`, and a Dispatcher keeps what is parked for `kept_s`.
-    A second later than breaker.spent allows it, so that it is not looked at in vain.
+    A second later than `spent` allows it, so that it is not looked at in vain.
     """
     due = parked_s + kept_s
     if route is not None and why == Kind.FAILING.value:
-        due = min(due, event_s + breaker.patience_seconds(route))
+        due = min(due, event_s + patience_seconds(route))
     return due + 1

@@ -31,6 +31,9 @@ from typing import Self
 MAX_RETRY_AFTER_SECONDS = 86400.0
 JITTER_SHARE = 0.2
 
+SCHEDULE_SPENT = "ScheduleSpent"
+"""Why a delivery is given up after its last attempt, or that waited for a failing endpoint for as long."""
+
 _LONGEST_HTTP_DATE = 64
 _STATUSES_WITH_RETRY_AFTER = frozenset({429, 503})
 
@@ -245,7 +248,7 @@ def decide(outcome: Outcome, *, attempt: int, schedule_seconds: Sequence[float],
     if outcome.reason.then is Then.DEAD:
         return Dead("Gone: the receiver answered 410, which asks senders to stop for good")
     if attempt > len(schedule_seconds):
-        return Dead(f"ScheduleSpent: attempt {attempt} was the last one and ended with {_summary(outcome)}")
+        return Dead(f"{SCHEDULE_SPENT}: attempt {attempt} was the last one and ended with {_summary(outcome)}")
     wait = max(float(schedule_seconds[attempt - 1]), pause_seconds(outcome))
     return Retry(wait * (1 + JITTER_SHARE * jitter))
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hookline.delivery.http.progress import InvalidCallError
 from hookline.delivery.http.target import target_of
 from hookline.delivery.policy.retry import MAX_RETRY_AFTER_SECONDS, parse_retry_after
-from hookline.resources.egress import EgressPolicy, literal_address, parse_cidrs, parse_ports, parse_proxy
+from hookline.resources.egress_policy import EgressPolicy, literal_address, parse_cidrs, parse_ports, parse_proxy
 from hookline.resources.url import url_problem
 
 many = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")))

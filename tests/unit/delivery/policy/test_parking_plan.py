@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from doubles.books import route
 from hookline.delivery.endpoints import UNKNOWN
-from hookline.delivery.policy import breaker, parking_plan
-from hookline.delivery.policy.breaker import Kind, State
+from hookline.delivery.policy import parking_plan
+from hookline.delivery.policy.endpoint_state import Kind, State
 from hookline.delivery.policy.parking_plan import (
     IDLE_PROBE_SECONDS,
     MAX_IN_HAND,
+    PARKED_EXPIRED,
+    SHORTEST_PATIENCE_SECONDS,
     SPARE_BYTES,
     SPARE_ROOM,
     Parked,
@@ -21,12 +23,14 @@ from hookline.delivery.policy.parking_plan import (
     due_s,
     plan,
     spare,
+    spent,
     step,
 )
 from hookline.routing.routes import RouteState
 
 FAILING, GONE, BACKLOGGED = Kind.FAILING.value, Kind.GONE.value, Kind.BACKLOGGED.value
 HELD = RouteState.HELD.value
+FAILING_STATE = State(generation=1, kind=Kind.FAILING, reason="HTTPStatus", status=500, since_s=100)
 WHYS = ["", FAILING, GONE, BACKLOGGED, HELD, UNKNOWN]
 
 
@@ -210,14 +214,14 @@ def test_what_is_due_is_given_up_then_and_not_two_seconds_before(
     route, parked_s = None if why == UNKNOWN else ROUTE, event_s + waited_s
     at_s = due_s(route, why, parked_s=parked_s, event_s=event_s, kept_s=kept_s)
 
-    def spent(now_s: float) -> str:
+    def given_up(now_s: float) -> str:
         ages = {"event_age_s": now_s - event_s, "parked_age_s": now_s - parked_s}
-        return breaker.spent(route, STATES.get(why), **ages, kept_s=kept_s)
+        return parking_plan.spent(route, STATES.get(why), **ages, kept_s=kept_s)
 
-    assert spent(at_s)
-    assert not spent(at_s - 2)
-    word = spent(at_s).partition(":")[0]
-    assert word == breaker.PARKED_EXPIRED or why == FAILING
+    assert given_up(at_s)
+    assert not given_up(at_s - 2)
+    word = given_up(at_s).partition(":")[0]
+    assert word == PARKED_EXPIRED or why == FAILING
 
 
 def test_only_a_failing_endpoint_s_schedule_gives_up_what_its_dispatcher_would_still_keep() -> None:
@@ -226,3 +230,28 @@ def test_only_a_failing_endpoint_s_schedule_gives_up_what_its_dispatcher_would_s
     for why in (GONE, HELD, UNKNOWN):
         assert due_s(ROUTE, why, **times) == 100 + 604_800 + 1
     assert parking_plan.due_s(ROUTE, FAILING, **{**times, "kept_s": 10.0}) == 111
+
+
+def why_given_up(
+    state: State | None, *, event_age_s: float = 0, parked_age_s: float = 0, schedule: tuple[int, ...] = ()
+) -> str:
+    known = route("u1", schedule_seconds=schedule)
+    reason = spent(known, state, event_age_s=event_age_s, parked_age_s=parked_age_s, kept_s=604_800)
+    return reason.partition(":")[0]
+
+
+def test_what_waits_for_a_failing_endpoint_is_given_up_when_its_schedule_would_be_over() -> None:
+    day = (86_400,)
+    assert why_given_up(FAILING_STATE, event_age_s=86_400, schedule=day) == ""
+    assert why_given_up(FAILING_STATE, event_age_s=86_401, schedule=day) == "ScheduleSpent"
+
+
+def test_a_short_schedule_does_not_give_up_what_never_had_its_chance() -> None:
+    assert why_given_up(FAILING_STATE, event_age_s=SHORTEST_PATIENCE_SECONDS) == ""
+    assert why_given_up(FAILING_STATE, event_age_s=SHORTEST_PATIENCE_SECONDS + 1) == "ScheduleSpent"
+
+
+@pytest.mark.parametrize("state", [None, FAILING_STATE.model_copy(update={"kind": Kind.GONE})])
+def test_what_waits_for_anything_else_is_given_up_when_it_was_parked_for_too_long(state: State | None) -> None:
+    assert why_given_up(state, event_age_s=10**9, parked_age_s=604_800) == ""
+    assert why_given_up(state, event_age_s=10**9, parked_age_s=604_801) == "ParkedExpired"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hookline.runtime.telemetry import LINES_KEPT, LogWriter, set_up_logs
+from hookline.runtime.logs import LINES_KEPT, LogWriter, set_up_logs
 
 
 def test_logs_are_json_where_nobody_watches() -> None:

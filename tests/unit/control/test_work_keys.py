@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from hookline.control.keys import (
+from hookline.control.work_keys import (
     DispatcherKey,
     EventTypeKey,
     Key,

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from jsonschema import Draft4Validator, FormatChecker
 
-from hookline.events import catalogue
-from hookline.events.catalogue import EVENTS, BuiltinEvent, event_named, sample_of, schema_of
+from hookline.events import builtin_events
+from hookline.events.builtin_events import EVENTS, BuiltinEvent, event_named, sample_of, schema_of
 
 ALL = {
     "IdentityCreated", "IdentityUpdated", "IdentityDeleted", "IdentityPictureUpdated",
@@ -52,7 +52,9 @@ def test_each_field_says_whether_genetec_states_it(event: BuiltinEvent) -> None:
     schema = schema_of(event)
     models = schema.get("definitions", {}).values()
     marks = {
-        (name, field[catalogue.PROVENANCE]) for each in (schema, *models) for name, field in each["properties"].items()
+        (name, field[builtin_events.PROVENANCE])
+        for each in (schema, *models)
+        for name, field in each["properties"].items()
     }
     if event.name == "IdentityDeleted":
         assert marks == {
@@ -103,7 +105,7 @@ def test_no_word_of_the_vocabulary_is_left_unused() -> None:
 def test_identity_deleted_is_what_genetec_shows() -> None:
     schema = schema_of(event_named("IdentityDeleted"))
     plain = {
-        name: {key: value for key, value in field.items() if key != catalogue.PROVENANCE}
+        name: {key: value for key, value in field.items() if key != builtin_events.PROVENANCE}
         for name, field in schema["properties"].items()
     }
     assert schema["required"] == ["AccountId", "IdentityId", "DeletedBy", "DeletionDateUtc"]
@@ -207,7 +209,7 @@ def test_categories_hold_as_many_events_as_the_reference_counts() -> None:
 
 
 def test_the_files_hold_pretty_json_one_for_each_event() -> None:
-    files = catalogue.schema_files()
+    files = builtin_events.schema_files()
     assert set(files) == {f"events/schema-{name.lower()}.json" for name in ALL}
     text = files["events/schema-identitycreated.json"]
     assert json.loads(text) == schema_of(event_named("IdentityCreated"))

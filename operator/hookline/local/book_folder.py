@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 
 from hookline.local import private_files
-from hookline.routing.bookfiles import BookError, decode_keys, decode_shard, encode, is_secret, keys_file, routes_file
+from hookline.routing.book_files import BookError, decode_keys, decode_shard, encode, is_secret, keys_file, routes_file
 from hookline.routing.routes import BOOK_FILE, BOOK_SHARDS, Book, Keys, Route, index_file
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubles.books import CANARY, a_book, books, entries, route, secret_keys
-from hookline.routing import bookfiles
-from hookline.routing.bookfiles import (
+from hookline.routing import book_files
+from hookline.routing.book_files import (
     DISPATCHER_FILE,
     TYPES_FILE,
     BookError,
@@ -197,7 +197,7 @@ def test_an_empty_shard_is_a_shard() -> None:
 
 
 def test_the_contracts_are_json_schemas_that_name_every_field() -> None:
-    for text in bookfiles.contracts().values():
+    for text in book_files.contracts().values():
         assert json.loads(text)["properties"]
 
 
@@ -351,7 +351,7 @@ def test_a_disabled_webhook_stays_disabled_whatever_else_is_not_known(change: di
 
 
 def test_a_need_that_this_version_knows_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bookfiles, "KNOWN_NEEDS", frozenset({"filters"}))
+    monkeypatch.setattr(book_files, "KNOWN_NEEDS", frozenset({"filters"}))
     book = whole(two_routes({"needs": ["filters"]}))
     assert book.unread == {}
     found = book.route("u1")

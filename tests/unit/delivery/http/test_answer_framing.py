@@ -12,7 +12,7 @@ from aiohttp.http import HttpResponseParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hookline.delivery.http.answers import (
+from hookline.delivery.http.answer_framing import (
     MAX_BODY_BYTES_KEPT,
     MAX_BODY_BYTES_READ,
     MAX_FRAMING_BYTES,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hookline.runtime.loglines import duration, line_for_people
+from hookline.runtime.log_wording import duration, line_for_people
 
 
 def test_facts_follow_the_text_and_those_without_a_value_are_left_out() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from doubles.books import CANARY, route, secret_keys
-from hookline.delivery.bookchanges import changes
+from hookline.delivery.book_changes import changes
 from hookline.routing.routes import (
     BOOK_SHARDS,
     Book,

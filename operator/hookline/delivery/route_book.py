@@ -14,9 +14,9 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch
 
-from hookline.delivery.bookchanges import changes
-from hookline.resources.egress import EgressPolicy
-from hookline.routing.bookfiles import BookError, decode
+from hookline.delivery.book_changes import changes
+from hookline.resources.egress_policy import EgressPolicy
+from hookline.routing.book_files import BookError, decode
 from hookline.routing.routes import Book
 from hookline.runtime.metrics import SenderMetrics
 

@@ -5,17 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubles.books import route
-from hookline.delivery.policy import breaker
-from hookline.delivery.policy.breaker import (
+from hookline.delivery.policy import endpoint_state
+from hookline.delivery.policy.endpoint_state import (
     LONGEST_PROBE_SECONDS,
     OPENS_AFTER,
     PROBE_SECONDS,
-    SHORTEST_PATIENCE_SECONDS,
     Failures,
     Kind,
     State,
     probe_wait_seconds,
-    spent,
 )
 from hookline.delivery.policy.retry import Outcome, Reason
 
@@ -77,7 +75,7 @@ def test_probes_come_at_growing_intervals_up_to_a_longest() -> None:
     waits, state = [], FAILING
     for _ in range(9):
         waits.append(probe_wait_seconds(state, jitter=0))
-        state = breaker.paused(breaker.begun(state), BAD)
+        state = endpoint_state.paused(endpoint_state.begun(state), BAD)
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
     assert (waits[0], waits[-1]) == (PROBE_SECONDS, LONGEST_PROBE_SECONDS)
 
@@ -91,7 +89,7 @@ def test_jitter_makes_a_probe_later_by_a_fifth_at_most_and_never_earlier(probes:
 
 def test_a_receiver_that_asks_for_a_pause_is_not_probed_earlier() -> None:
     busy = Outcome(Reason.TOO_MANY_REQUESTS, 429, "", 0.1, 1234.0)
-    assert probe_wait_seconds(breaker.paused(breaker.begun(FAILING), busy), jitter=0) == 1234
+    assert probe_wait_seconds(endpoint_state.paused(endpoint_state.begun(FAILING), busy), jitter=0) == 1234
     failures = Failures()
     opened = [failures.attempted(ONE, busy, 1) for _ in range(OPENS_AFTER)][-1]
     assert opened is not None
@@ -110,7 +108,7 @@ def test_a_receiver_that_asks_for_a_pause_is_not_probed_earlier() -> None:
     )
 )
 def test_a_state_is_read_as_it_was_written(state: State) -> None:
-    assert breaker.read(state.encoded()) == state
+    assert endpoint_state.read(state.encoded()) == state
 
 
 @pytest.mark.parametrize(
@@ -127,48 +125,25 @@ def test_a_state_is_read_as_it_was_written(state: State) -> None:
     ],
 )
 def test_what_is_no_state_says_nothing(value: bytes) -> None:
-    assert breaker.read(value) is None
+    assert endpoint_state.read(value) is None
 
 
 def test_a_state_of_a_later_version_counts_as_far_as_it_is_known() -> None:
-    state = breaker.read(b'{"generation": 1, "kind": "Failing", "reason": "QuantumFailure", "new": {"a": 1}}')
+    state = endpoint_state.read(b'{"generation": 1, "kind": "Failing", "reason": "QuantumFailure", "new": {"a": 1}}')
     assert (state and state.kind, state and state.reason) == (Kind.FAILING, "QuantumFailure")
 
 
 @pytest.mark.parametrize(("word", "kind"), [(b"Sick", Kind.FAILING), (b"Behind", Kind.BACKLOGGED)])
 def test_a_state_of_an_earlier_version_is_read_by_the_words_of_now(word: bytes, kind: Kind) -> None:
-    state = breaker.read(b'{"generation": 1, "kind": "%b", "reason": "HTTPStatus"}' % word)
+    state = endpoint_state.read(b'{"generation": 1, "kind": "%b", "reason": "HTTPStatus"}' % word)
     assert state is not None
     assert state.kind is kind
-
-
-def why(state: State | None, *, event_age_s: float = 0, parked_age_s: float = 0, schedule: tuple[int, ...] = ()) -> str:
-    known = route(schedule_seconds=schedule)
-    reason = spent(known, state, event_age_s=event_age_s, parked_age_s=parked_age_s, kept_s=604_800)
-    return reason.partition(":")[0]
-
-
-def test_what_waits_for_a_failing_endpoint_is_given_up_when_its_schedule_would_be_over() -> None:
-    day = (86_400,)
-    assert why(FAILING, event_age_s=86_400, schedule=day) == ""
-    assert why(FAILING, event_age_s=86_401, schedule=day) == "ScheduleSpent"
-
-
-def test_a_short_schedule_does_not_give_up_what_never_had_its_chance() -> None:
-    assert why(FAILING, event_age_s=SHORTEST_PATIENCE_SECONDS) == ""
-    assert why(FAILING, event_age_s=SHORTEST_PATIENCE_SECONDS + 1) == "ScheduleSpent"
-
-
-@pytest.mark.parametrize("state", [None, FAILING.model_copy(update={"kind": Kind.GONE})])
-def test_what_waits_for_anything_else_is_given_up_when_it_was_parked_for_too_long(state: State | None) -> None:
-    assert why(state, event_age_s=10**9, parked_age_s=604_800) == ""
-    assert why(state, event_age_s=10**9, parked_age_s=604_801) == "ParkedExpired"
 
 
 def test_a_pause_counts_on_the_statuses_on_which_it_counts_for_retries() -> None:
     for status, pause_s in ((429, 600), (503, 600), (500, 0), (302, 0)):
         outcome = Outcome(Reason.HTTP_STATUS, status, "", 0.1, 600)
-        assert breaker.paused(breaker.begun(FAILING), outcome).pause_s == pause_s
+        assert endpoint_state.paused(endpoint_state.begun(FAILING), outcome).pause_s == pause_s
         failures = Failures()
         turned = [failures.attempted(ONE, outcome, 100) for _ in range(OPENS_AFTER)][-1]
         assert turned is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.resources.egress import Address, EgressPolicy, literal_address, parse_cidrs
+from hookline.resources.egress_policy import Address, EgressPolicy, literal_address, parse_cidrs
 
 PUBLIC_ONLY = EgressPolicy()
 OPEN_TO_ALL = EgressPolicy((ip_network("0.0.0.0/0"), ip_network("::/0")))

@@ -1,7 +1,7 @@
 """The states of an endpoint beyond well, and what each of them means. Pure: time and jitter are arguments.
 
-Decides when an endpoint counts as failing, when the next probe of it is due, how a state is written for all senders,
-and when something that is parked is given up. Never calls anybody, never stores anything.
+Decides when an endpoint counts as failing, when the next probe of it is due, and how a state is written for all
+senders. Never calls anybody, never stores anything. What is done with what waits meanwhile is decided in parking_plan.
 """
 
 from __future__ import annotations
@@ -24,14 +24,8 @@ PROBE_SECONDS = 5.0
 LONGEST_PROBE_SECONDS = 300.0
 JITTER_SHARE = 0.2
 
-SHORTEST_PATIENCE_SECONDS = 3600.0
-"""What waits for a failing endpoint does so for at least this long, however short the schedule is."""
-
 SLOW = "Slow"
 """Why an endpoint is backlogged that takes its deliveries, but not as fast as they come."""
-
-SCHEDULE_SPENT = "ScheduleSpent"
-PARKED_EXPIRED = "ParkedExpired"
 
 
 class Kind(StrEnum):
@@ -137,25 +131,6 @@ def paused(state: State, outcome: Outcome) -> State:
 
 def backlogged(route: Route, reason: str, now_s: float) -> State:
     return State(generation=route.generation, kind=Kind.BACKLOGGED, reason=reason, since_s=int(now_s))
-
-
-def patience_seconds(route: Route) -> float:
-    """How long a delivery may wait for a failing endpoint since its event was stored: as long as its schedule lasts."""
-    return max(SHORTEST_PATIENCE_SECONDS, float(sum(route.schedule_seconds)))
-
-
-def spent(route: Route | None, state: State | None, *, event_age_s: float, parked_age_s: float, kept_s: float) -> str:
-    """Why a parked delivery is given up; empty while it may wait.
-
-    `event_age_s` counts from when its event was stored, `parked_age_s` from when it was parked, and what is
-    parked is kept for `kept_s`. What can be called is called, however old it is.
-    """
-    failing = state is not None and state.kind is Kind.FAILING
-    if route is not None and failing and event_age_s > patience_seconds(route):
-        return f"{SCHEDULE_SPENT}: the endpoint failed for as long as the schedule lasts"
-    if parked_age_s > kept_s:
-        return f"{PARKED_EXPIRED}: it was parked for {kept_s:.0f} s, as long as the Dispatcher keeps it"
-    return ""
 
 
 @dataclass(frozen=True, slots=True)

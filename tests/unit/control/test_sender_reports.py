@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from hookline.control import senders as senders_module
+from hookline.control import sender_reports as senders_module
 from hookline.control.seen import SenderPod
-from hookline.control.senders import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
+from hookline.control.sender_reports import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
 from hookline.control.status import Failing
 from hookline.delivery.policy.retry import Reason
 

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
-from hookline.runtime.loglines import line_for_people
+from hookline.runtime.log_wording import line_for_people
 
 LINES_KEPT = 10_000
 """Log lines that wait to be written. More are lost."""

@@ -7,7 +7,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control.work import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, WorkQueue, retry_seconds
+from hookline.control.work_queue import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, WorkQueue, retry_seconds
 from unit.control import clock
 
 

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 from doubles.books import CANARY, a_book, route, secret_keys
 from doubles.kubelet import atomic_write
 from doubles.local import until
-from hookline.delivery import routebook
-from hookline.delivery.routebook import RouteBook
-from hookline.local import bookfolder
-from hookline.routing.bookfiles import encode, keys_file, routes_file
+from hookline.delivery import route_book
+from hookline.delivery.route_book import RouteBook
+from hookline.local import book_folder
+from hookline.routing.book_files import encode, keys_file, routes_file
 from hookline.routing.routes import BOOK_FILE, BOOK_SHARDS, Book, book_of, index_file, shard_of
 from hookline.runtime.metrics import SenderMetrics
 
@@ -66,14 +66,14 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_change_of_one_webhook_reads_the_small_files_and_its_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bookfolder.write(a_book(), tmp_path)
+    book_folder.write(a_book(), tmp_path)
     books = read(tmp_path)
     before = books.current
     seen = reads(monkeypatch)
     books.reload()
     assert books.current is before
     assert not any(name.startswith(("routes-", "keys-")) for name in seen)
-    bookfolder.write(
+    book_folder.write(
         book_of([(route("u1", name="new"), secret_keys("u1")), (route("u2"), secret_keys("u2"))]), tmp_path
     )
     seen.clear()
@@ -87,11 +87,11 @@ def test_a_change_of_one_webhook_reads_the_small_files_and_its_shard(
 
 def test_listeners_hear_of_each_new_book_and_of_nothing_else(tmp_path: Path) -> None:
     heard: list[Book] = []
-    bookfolder.write(a_book(), tmp_path)
+    book_folder.write(a_book(), tmp_path)
     books = RouteBook(tmp_path, SenderMetrics())
     books.on_change(heard.append)
     for book in (a_book(), changed(), changed()):
-        bookfolder.write(book, tmp_path)
+        book_folder.write(book, tmp_path)
         books.reload()
         books.reload()
     assert [each.route("u1") for each in heard] == [route("u1"), route("u1", name="new")]
@@ -99,7 +99,7 @@ def test_listeners_hear_of_each_new_book_and_of_nothing_else(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"format": 1}', b'{"format": 3, "shards": []}', b"\xff\xfe"])
 def test_a_book_that_is_damaged_or_of_another_format_changes_nothing(tmp_path: Path, content: bytes) -> None:
-    bookfolder.write(a_book(), tmp_path)
+    book_folder.write(a_book(), tmp_path)
     books = read(tmp_path)
     assert books.problem == ""
     for name in (BOOK_FILE, index_file(ONE)):
@@ -128,7 +128,7 @@ def test_a_folder_that_is_none_is_a_problem_and_no_exception(tmp_path: Path, mak
 def test_a_torn_shard_keeps_only_that_shard_and_is_worth_a_line_only_when_it_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bookfolder.write(a_book(), tmp_path)
+    book_folder.write(a_book(), tmp_path)
     books = read(tmp_path)
     both = book_of([(route(uid, name="new"), secret_keys(uid)) for uid in ("u1", "u2")])
     files = encode(both)
@@ -140,7 +140,7 @@ def test_a_torn_shard_keeps_only_that_shard_and_is_worth_a_line_only_when_it_las
         books.reload()
         assert (title(books, "u1"), title(books, "u2")) == ("hook", "new")
         assert [each["event"] for each in logs] == ["configuration loaded"]
-        monkeypatch.setattr(routebook, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(route_book, "PATIENCE_SECONDS", 0.0)
         books.reload()
         books.reload()
         said = [each for each in logs if each["event"] == "route book not usable"]
@@ -156,7 +156,7 @@ def test_a_torn_shard_keeps_only_that_shard_and_is_worth_a_line_only_when_it_las
 
 
 def test_a_first_book_that_is_not_whole_is_said_at_once_and_once(tmp_path: Path) -> None:
-    bookfolder.write(a_book(), tmp_path)
+    book_folder.write(a_book(), tmp_path)
     (tmp_path / keys_file(ONE)).unlink()
     books = RouteBook(tmp_path, SenderMetrics())
     with capture_logs() as logs:
@@ -168,10 +168,10 @@ def test_a_first_book_that_is_not_whole_is_said_at_once_and_once(tmp_path: Path)
 
 
 def test_a_policy_that_is_none_stays_what_it_was_and_the_webhooks_go_on(tmp_path: Path) -> None:
-    bookfolder.write(a_book(), tmp_path)
+    book_folder.write(a_book(), tmp_path)
     books = read(tmp_path)
     bad = a_book().dispatcher.model_copy(update={"allow_cidrs": ("169.254.0.0/16",)})
-    bookfolder.write(Book(changed().shards, bad), tmp_path)
+    book_folder.write(Book(changed().shards, bad), tmp_path)
     books.reload()
     assert (title(books), books.policy) == ("new", a_book().dispatcher.policy())
     for _ in range(2):
@@ -182,9 +182,9 @@ def test_a_policy_that_is_none_stays_what_it_was_and_the_webhooks_go_on(tmp_path
 async def test_a_folder_that_comes_later_is_read_then(tmp_path: Path) -> None:
     async with watching(tmp_path / "later") as books:
         await until(lambda: BOOK_FILE in books.problem)
-        bookfolder.write(a_book(), tmp_path / "later")
+        book_folder.write(a_book(), tmp_path / "later")
         await until(lambda: title(books) == "hook")
-        bookfolder.write(changed(), tmp_path / "later")
+        book_folder.write(changed(), tmp_path / "later")
         await until(lambda: title(books) == "new")
 
 
@@ -218,9 +218,9 @@ async def test_a_file_system_that_reports_nothing_is_looked_at(tmp_path: Path, m
     def none_left(*_: object, **__: object) -> None:
         raise OSError("no watches left")
 
-    monkeypatch.setattr(routebook, "awatch", none_left)
-    bookfolder.write(a_book(), tmp_path)
+    monkeypatch.setattr(route_book, "awatch", none_left)
+    book_folder.write(a_book(), tmp_path)
     async with watching(tmp_path) as books:
         await until(lambda: title(books) == "hook")
-        bookfolder.write(changed(), tmp_path)
+        book_folder.write(changed(), tmp_path)
         await until(lambda: title(books) == "new")
