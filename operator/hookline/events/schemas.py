@@ -29,6 +29,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
 from hookline.events import builtin_events, keywords, patterns, strictjson
+from hookline.events.acceptor import Accepts, acceptor
 from hookline.events.explain import BodyProblem, Finding, Path, explained, nearest, quoted, to_problems
 
 __all__ = [
@@ -102,7 +103,7 @@ class Catalogue:
 
     def __init__(self, custom: Iterable[EventTypeSpec] = ()) -> None:
         self._types = {spec.name: spec for spec in (*_builtin(), *custom)}
-        self._compiled: dict[str, Validator | Finding] = {}
+        self._compiled: dict[str, _Compiled | Finding] = {}
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._types))
@@ -128,11 +129,14 @@ class Catalogue:
     def _against_schema(self, spec: EventTypeSpec, value: Any) -> list[Finding]:
         if spec.name not in self._compiled:
             self._compiled[spec.name] = _compile(spec)
-        validator = self._compiled[spec.name]
-        if isinstance(validator, tuple):
-            return [validator]
+        compiled = self._compiled[spec.name]
+        if isinstance(compiled, tuple):
+            return [compiled]
         try:
-            return [found for error in islice(validator.iter_errors(value), _MAX_ERRORS) for found in explained(error)]
+            if compiled.accepts(value):
+                return []
+            errors = islice(compiled.validator.iter_errors(value), _MAX_ERRORS)
+            return [found for error in errors for found in explained(error)]
         except _UNCHECKABLE:
             return [((), f"cannot be checked: the schema of {spec.name} {_NOT_APPLICABLE}")]
 
@@ -155,13 +159,23 @@ def _builtin() -> Iterator[EventTypeSpec]:
         yield EventTypeSpec(event.name, builtin_events.schema_of(event), description=event.description, builtin=True)
 
 
-def _compile(spec: EventTypeSpec) -> Validator | Finding:
-    """The validator of an event type, or what is to be said of every body because its schema cannot be used."""
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """What says quickly that a body is right, and what says what is wrong with all others."""
+
+    accepts: Accepts
+    validator: Validator
+
+
+def _compile(spec: EventTypeSpec) -> _Compiled | Finding:
+    """How bodies of an event type are checked, or what is said of every body because its schema cannot be used."""
     problems = check_schema(spec.schema)
     if problems:
         first = problems[0]
         return (), f"cannot be checked: the schema of {spec.name} is wrong: {first.place} {first.message}"
-    return _validator(dict(spec.schema))
+    document = dict(spec.schema)
+    validator = _validator(document)
+    return _Compiled(acceptor(validator, _draft_uri(document)), validator)
 
 
 # ---- schemas ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,132 @@
+"""Whether a body satisfies a schema, quickly and without a reason.
+
+Decides "yes" or "ask jsonschema", which alone refuses and explains. It walks a schema as jsonschema does, but makes the
+validator of each inner schema once and not for each value of each body, and decides the common keywords itself, each
+only where the answer is plain. All other keywords are jsonschema's own functions, so that there is nothing to disagree
+on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jsonschema.protocols import Validator
+from referencing.jsonschema import SchemaResource, specification_with
+
+from hookline.events.keywords import FORMATS
+from hookline.runtime.private_parts import require
+
+Accepts = Callable[[Any], bool]
+"""Takes a value as strictjson.py reads it. What is not accepted may still be right."""
+
+# Left to jsonschema: a number such as 1.0, which is an integer from draft-06 on.
+_CLASSES: dict[str, tuple[type, ...]] = {
+    "array": (list,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "null": (type(None),),
+    "number": (int, float),
+    "object": (dict,),
+    "string": (str,),
+}
+
+
+def acceptor(validator: Validator, draft_uri: str) -> Accepts:
+    """For a validator that keywords.standard made of this draft, and of a schema that can be used."""
+    require(type(validator), "_resolver", "_validators")
+    compiler = _Compiler(specification_with(draft_uri).create_resource)
+    accepts = compiler.compiled(validator)
+    compiler.follow_references()
+    return accepts
+
+
+class _Compiler:
+    def __init__(self, resource: Callable[[Any], SchemaResource]) -> None:
+        self._resource = resource
+        # By the identity of the schema referred to; made one after the other, as a chain of them may be long.
+        self._referred: dict[int, Accepts] = {}
+        self._todo: dict[int, Any] = {}
+
+    def follow_references(self) -> None:
+        while self._todo:
+            place, validator = self._todo.popitem()
+            self._referred[place] = self.compiled(validator)
+
+    def compiled(self, validator: Any) -> Accepts:
+        checks = [self._check(validator, *each) for each in validator._validators]  # noqa: SLF001  # as jsonschema does
+
+        def accepts(value: Any) -> bool:
+            for check in checks:  # noqa: SIM110  # all() takes twice the time, and a frame of the stack at each level
+                if not check(value):
+                    return False
+            return True
+
+        return accepts
+
+    def _check(self, validator: Any, rule: Callable[..., Any], keyword: str, argument: Any) -> Accepts:
+        schema = validator.schema
+        match keyword:
+            case "type":
+                names = [argument] if isinstance(argument, str) else argument
+                classes = frozenset(each for name in names for each in _CLASSES[name])
+                return lambda value: type(value) in classes
+            case "enum":
+                plain = frozenset(each for each in argument if each is None or isinstance(each, str))
+                return lambda value: (value is None or type(value) is str) and value in plain
+            case "minLength":
+                return lambda value: type(value) is not str or len(value) >= argument
+            case "maxLength":
+                return lambda value: type(value) is not str or len(value) <= argument
+            case "required":
+                required = frozenset(argument)
+                return lambda value: type(value) is not dict or required <= value.keys()
+            case "additionalProperties" if argument is False and "patternProperties" not in schema:
+                known = frozenset(schema.get("properties", ()))
+                return lambda value: type(value) is not dict or value.keys() <= known
+            case "properties":
+                return _members({name: self._inner(validator, inner) for name, inner in argument.items()})
+            case "items" if isinstance(argument, dict) and "prefixItems" not in schema:
+                return _items(self._inner(validator, argument))
+            case "format":
+                return lambda value: FORMATS.conforms(value, argument)
+            case "$ref":
+                return self._reference(validator, argument)
+        return lambda value: next(iter(rule(validator, argument, value, schema) or ()), None) is None
+
+    def _inner(self, validator: Any, schema: Any) -> Accepts:
+        if isinstance(schema, bool):
+            return lambda _: schema
+        resolver = validator._resolver.in_subresource(self._resource(schema))  # noqa: SLF001  # as jsonschema descends
+        return self.compiled(validator.evolve(schema=schema, _resolver=resolver))
+
+    def _reference(self, validator: Any, reference: str) -> Accepts:
+        found = validator._resolver.lookup(reference)  # noqa: SLF001  # as jsonschema does
+        if isinstance(found.contents, bool):
+            return lambda _: found.contents
+        referred, place = self._referred, id(found.contents)
+        if place not in referred:
+            self._todo[place] = validator.evolve(schema=found.contents, _resolver=found.resolver)
+        return lambda value: referred[place](value)
+
+
+def _members(checks: dict[str, Accepts]) -> Accepts:
+    def accepts(value: Any) -> bool:
+        if type(value) is dict:
+            for name, member in value.items():
+                if name in checks and not checks[name](member):
+                    return False
+        return True
+
+    return accepts
+
+
+def _items(check: Accepts) -> Accepts:
+    def accepts(value: Any) -> bool:
+        if type(value) is list:
+            for item in value:
+                if not check(item):
+                    return False
+        return True
+
+    return accepts
