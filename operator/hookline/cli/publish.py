@@ -27,6 +27,7 @@ from hookline.routing.routes import Audience
 from hookline.routing.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
 from hookline.runtime.background import background
 from hookline.runtime.logs import set_up_logs
+from hookline.runtime.tuning import collect_seldom
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.audience import ask_audience
 from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
@@ -109,6 +110,7 @@ class _Job:
             self._client, self._admission = client, await Admission.at(client)
             self._known_type()
             if lines:
+                collect_seldom()
                 async with background(self._admission.follow()):
                     await self._publish_lines(source)
             else:
