@@ -35,6 +35,7 @@ _CLASSES: dict[str, tuple[type, ...]] = {
 def acceptor(validator: Validator, draft_uri: str) -> Accepts:
     """For a validator that keywords.standard made of this draft, and of a schema that can be used."""
     require(type(validator), "_resolver", "_validators")
+    require(type(validator._resolver), "_base_uri")  # type: ignore[attr-defined]  # noqa: SLF001
     compiler = _Compiler(specification_with(draft_uri).create_resource)
     accepts = compiler.compiled(validator)
     compiler.follow_references()
@@ -44,9 +45,10 @@ def acceptor(validator: Validator, draft_uri: str) -> Accepts:
 class _Compiler:
     def __init__(self, resource: Callable[[Any], SchemaResource]) -> None:
         self._resource = resource
-        # By the identity of the schema referred to; made one after the other, as a chain of them may be long.
-        self._referred: dict[int, Accepts] = {}
-        self._todo: dict[int, Any] = {}
+        # By the identity and the base URI of the schema referred to: by an alias of YAML one may stand at two places.
+        self._referred: dict[tuple[int, str], Accepts] = {}
+        # To be made one after the other, as a chain of references may be long.
+        self._todo: dict[tuple[int, str], Any] = {}
 
     def follow_references(self) -> None:
         while self._todo:
@@ -104,7 +106,7 @@ class _Compiler:
         found = validator._resolver.lookup(reference)  # noqa: SLF001  # as jsonschema does
         if isinstance(found.contents, bool):
             return lambda _: found.contents
-        referred, place = self._referred, id(found.contents)
+        referred, place = self._referred, (id(found.contents), found.resolver._base_uri)  # noqa: SLF001
         if place not in referred:
             self._todo[place] = validator.evolve(schema=found.contents, _resolver=found.resolver)
         return lambda value: referred[place](value)

@@ -139,6 +139,19 @@ def test_a_reference_counts_from_the_id_around_it() -> None:
     assert not accepts(schema, {"list": ["a"]})
 
 
+def test_a_schema_that_stands_at_two_places_refers_from_each() -> None:
+    shared = {"items": {"$ref": "#/$defs/a"}}
+
+    def around(name: str, kind: str) -> dict[str, Any]:
+        own = {"a": {"type": kind}, "shared": shared}
+        return {"$id": f"http://example.org/{name}", "$defs": own, "$ref": "#/$defs/shared"}
+
+    schema = {"$schema": LATEST, "properties": {"x": around("x", "string"), "y": around("y", "null")}}
+    assert accepts(schema, {"x": ["a"], "y": [None]})
+    assert not accepts(schema, {"x": [None]})
+    assert not accepts(schema, {"y": ["a"]})
+
+
 def test_a_long_chain_of_references_is_followed() -> None:
     links = {f"d{index}": {"properties": {"a": {"$ref": f"#/$defs/d{index + 1}"}}} for index in range(3000)}
     schema = {"$schema": LATEST, "$ref": "#/$defs/d0", "$defs": {**links, "d3000": {"type": "string"}}}
