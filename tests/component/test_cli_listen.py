@@ -84,6 +84,12 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
+def _as_from_a_terminal() -> None:
+    """What is ignored stays so in a child: this run may have begun with nohup or in the background."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @asynccontextmanager
 async def listening(*arguments: str) -> AsyncIterator[Listening]:
     process = await asyncio.create_subprocess_exec(
@@ -96,6 +102,7 @@ async def listening(*arguments: str) -> AsyncIterator[Listening]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": ""},
+        preexec_fn=_as_from_a_terminal,
     )
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from nats.aio.transport import TcpTransport
 
 from doubles.local import until
 from doubles.nats import Accounts, KeyPair, NKey, free_port, nats, tls_settings
@@ -333,3 +334,45 @@ def test_a_signature_is_of_the_seed_in_the_file(tmp_path: Path) -> None:
     credentials = Credentials(file)
     assert credentials.sign("nonce") == credentials.sign("nonce") != credentials.sign("other")
     assert credentials.token().count(b".") == 2
+
+
+class Forgetful:
+    """A way to a server that refuses at the moment in which the first try is given up, so that this is forgotten."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    async def connect(self, *_: object, **__: object) -> None:
+        self.tries += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self.tries == 1:
+                raise ConnectionRefusedError from None
+            raise
+
+
+async def test_a_client_that_was_closed_connects_no_more_although_that_was_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way, port = Forgetful(), free_port()
+    async with nats(tmp_path / "nats", port):
+        client = await connect(f"nats://127.0.0.1:{port}", name="test")
+        monkeypatch.setattr(TcpTransport, "connect", way.connect)
+    await until(lambda: way.tries == 1)
+    await client.close()
+    reconnecting = client._reconnection_task
+    assert reconnecting is not None
+    await until(reconnecting.done)
+    assert way.tries == 1
+
+
+async def test_a_first_connection_is_given_up_in_time_although_that_was_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    way = Forgetful()
+    monkeypatch.setattr(TcpTransport, "connect", way.connect)
+    async with asyncio.timeout(20):
+        with pytest.raises(StreamUnavailable, match="does not answer"):
+            await connect("nats://127.0.0.1:1", name="test", connect_seconds=0.1)
+    assert way.tries == 1

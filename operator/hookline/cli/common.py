@@ -17,6 +17,7 @@ from hookline.cli.errors import WrongInput
 from hookline.local.nats_server import known_url, url_file
 from hookline.resources.egress_policy import parse_cidrs
 from hookline.resources.natsaddress import BadNatsAddress, parse_nats
+from hookline.runtime.tasks import cancel
 
 T = TypeVar("T")
 
@@ -87,7 +88,11 @@ def run_loop(work: Awaitable[T]) -> T:
     """Run to the end on a uvloop."""
 
     async def body() -> T:
-        return await work
+        try:
+            return await work
+        finally:
+            # The runner cancels what libraries left running once, and waits for it for ever.
+            await cancel(each for each in asyncio.all_tasks() if each is not asyncio.current_task())
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(body())

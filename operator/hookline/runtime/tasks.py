@@ -59,6 +59,11 @@ class Deadline:
         self._task, self._cancelling = task, task.cancelling()
         self._handle = asyncio.get_running_loop().call_later(self._seconds, self._expire)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over, also where the cancellation for it was forgotten: see `cancel`."""
+        return self._late
+
     def _expire(self) -> None:
         self._late = True
         self._task.cancel()

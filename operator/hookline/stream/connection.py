@@ -15,6 +15,7 @@ import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.client import Client as Client
+from nats.aio.client import Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
@@ -99,6 +100,7 @@ require(
     Client,
     "_attempt_reconnect",
     "_connect_command",
+    "_connect_to_server",
     "_flush_pending",
     "_parse_header_lines",
     "_process_connect_init",
@@ -123,6 +125,10 @@ class _Client(Client):
     def __init__(self, *, encrypted: bool = False) -> None:
         super().__init__()
         self._encrypted = encrypted
+        self._over = False
+        """Whether it was closed for good: the library calls itself closed between two tries as well."""
+        self.limit: Deadline | None = None
+        """Of the first connection, until it is made."""
         self.refused = ""
         """What to do about the login, as long as the server refuses it."""
         self._listeners: dict[int, Callable[[Heard], None]] = {}
@@ -181,6 +187,7 @@ class _Client(Client):
         await super()._attempt_reconnect()
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self._over = self._over or status == Client.CLOSED
         # The library waits here as well, for as long as it takes.
         late = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.cut)
         try:
@@ -207,7 +214,18 @@ class _Client(Client):
                 found[name.strip()] = value.strip()
         return found
 
+    async def _connect_to_server(self, s: Srv) -> None:
+        self._end_if_over()
+        await super()._connect_to_server(s)
+
+    def _end_if_over(self) -> None:
+        # A cancellation that comes as the server refuses, or answers, is forgotten (python/cpython issue 86296). The
+        # library would try on for ever: no connection would be given up, and no process that lost its NATS could end.
+        if self._over or (self.limit is not None and self.limit.is_over):
+            raise asyncio.CancelledError
+
     async def _process_connect_init(self) -> None:
+        self._end_if_over()
         # Another program may have the port, also while we connect again: the library tries on after its own errors and
         # those of the network, and after any other it would never be heard of again.
         try:
@@ -322,8 +340,9 @@ async def connect(
     told = _Told(client, address.shown(), on_reconnect)
     login = address.login or Login()
     user = Credentials(credentials) if credentials is not None else None
+    client.limit = Deadline(connect_seconds)
     try:
-        with Deadline(connect_seconds):
+        with client.limit:
             await client.connect(
                 list(address.urls),
                 user=login.user,
@@ -349,6 +368,7 @@ async def connect(
             await client.close()
         kind = LoginRefused if client.refused else StreamUnavailable
         raise kind(told.why(error, connect_seconds)) from None
+    client.limit = None
     return client
 
 
