@@ -148,7 +148,7 @@ class Observed:
     def belongs(self, kind: Kind, metadata: Any, *, ours: bool) -> bool:
         """Whether a list or watch of our own objects, or of all others, is the one that tells of this object.
 
-        Both may name it: whoever sets labels may lend a part of a book, or call a Secret one.
+        Both may name it: whoever sets labels may allow a part of a book, or call a Secret one.
         """
         if not is_identity(metadata):
             return False

@@ -337,7 +337,8 @@ class Sender:
         # `keys` are those of the call, which the answer may repeat: the book may have others by now, or none.
         now = stamp(self._clock.now_s())
         make = partial(messages.dead_letter, delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
-        letter = await beside(make) if redaction.takes_long(keys.secrets()) else make()
+        takes_long = redaction.takes_long(outcome.answer, keys.secrets())
+        letter = await beside(make) if takes_long else make()
         await self._store(letter.subject, letter.body, letter.headers, letter.once)
 
     async def _give_back(self, job: _Job) -> None:
