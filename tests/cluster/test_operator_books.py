@@ -18,8 +18,6 @@ from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from doubles.waiting import eventually
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, sender_name
-from hookline.routing.book_files import BookError
-from hookline.routing.routes import Book
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -57,18 +55,10 @@ async def team(hookline: Installation, operator: OperatorProcess, namespace: str
         await found.delete("webhooks", "--all")
 
 
-async def book_of(hookline: Installation) -> Book | None:
-    """None while it is half written."""
-    try:
-        return await hookline.book()
-    except BookError:
-        return None
-
-
 async def until_written(hookline: Installation, team: Team, webhooks: int) -> None:
     async def is_written() -> bool:
         # Without senders nothing can be programmed; that it is written is what counts.
-        book = await book_of(hookline)
+        book = await hookline.whole_book()
         theirs = [each for each in (book.routes() if book else ()) if each.namespace == team.namespace]
         return book is not None and sum(each.event is not None for each in theirs) == webhooks
 
@@ -80,7 +70,7 @@ async def dispatcher(hookline: Installation, name: str = "default") -> Object:
 
 
 async def signing_keys(hookline: Installation, team: Team) -> set[str]:
-    book = await book_of(hookline)
+    book = await hookline.whole_book()
     routes = book.routes() if book else ()
     return {book.keys(each.uid).signing or "" for each in routes if book and each.namespace == team.namespace}
 

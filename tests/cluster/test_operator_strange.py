@@ -131,11 +131,14 @@ async def test_edits_of_a_webhook_with_the_finalizer_of_the_watch_are_seen_and_i
     await hookline.kube("delete", "webhook", "held", "-n", team.namespace, "--wait=false")
 
     async def is_gone() -> bool:
-        return all(route.name != "held" for route in (await hookline.book()).routes())
+        book = await hookline.whole_book()
+        return book is not None and all(route.name != "held" for route in book.routes())
 
-    await eventually(is_gone, seconds=20)
-    patch = json.dumps({"metadata": {"finalizers": None}})
-    await hookline.kube("patch", "webhook", "held", "-n", team.namespace, "--type=merge", "-p", patch)
+    try:
+        await eventually(is_gone, seconds=20)
+    finally:
+        patch = json.dumps({"metadata": {"finalizers": None}})
+        await hookline.kube("patch", "webhook", "held", "-n", team.namespace, "--type=merge", "-p", patch)
 
 
 HALF = b'{"type":"MODIFIED","object":{"metadata":{"name":"x"'

@@ -164,6 +164,13 @@ class Installation:
             files |= {name: base64.b64decode(text) for name, text in each["data"].items()}
         return decode(files)[0]
 
+    async def whole_book(self) -> Book | None:
+        """As `book`, and None while it is half written."""
+        try:
+            return await self.book()
+        except BookError:
+            return None
+
     async def alone(self) -> None:
         """Wait until what tests before have left is gone: a change of it would be one for an operator of this one."""
 
