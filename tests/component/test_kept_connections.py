@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import gc
 import socket
 import ssl
 import struct
@@ -15,7 +16,7 @@ from aiohttp.connector import AddrInfoType
 from doubles.raw_receiver import OK, Line, RawReceiver
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
-from hookline.delivery.http.pool import Pool
+from hookline.delivery.http.pool import Pool, ReceivingEnd
 from hookline.delivery.policy.retry import Outcome, Reason
 from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
 
@@ -184,3 +185,45 @@ async def test_a_kept_connection_that_is_not_used_again_leaves_one_try_to_a_new_
 
     assert outcome.reason is Reason.CONNECTION_REFUSED
     assert opened == 2
+
+
+@pytest.mark.parametrize(
+    "end", ["close", "reset", "close while idle", "hang", "bad answer", "says more", "close when used again"]
+)
+async def test_a_connection_that_ended_leaves_nothing_to_the_collector(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, end: str
+) -> None:
+    """It looks seldom, and the event loop has a buffer of 256 KiB for each connection with TLS."""
+
+    async def script(line: Line) -> None:
+        await line.hear()
+        match end:
+            case "reset":
+                line.reset()
+            case "close while idle":
+                await line.say(OK)
+            case "hang":
+                await line.reader.read(1)
+            case "bad answer":
+                await line.say(b"SSH-2.0-x\r\n\r\n")
+            case "says more":
+                await line.say(OK + b"more")
+            case "close when used again":
+                await line.say(OK)
+                await line.hear()
+
+    async with RawReceiver(tls, script) as receiver:
+        await caller.call(call_to(receiver.port, trust, timeout_seconds=0.1 if end == "hang" else 20))
+        try:
+            gc.disable()
+            gc.collect()
+            for _ in range(5):
+                await caller.call(call_to(receiver.port, trust, timeout_seconds=0.1 if end == "hang" else 20))
+                await asyncio.sleep(0.02)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            assert not [each for each in gc.garbage if isinstance(each, ReceivingEnd)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()

@@ -84,9 +84,11 @@ class AiohttpTransport:
         current_call.set(progress)
         try:
             answer = await self._send(post)
-        except (aiohttp.ServerDisconnectedError, OSError, BadAnswerError):
+        except (aiohttp.ServerDisconnectedError, OSError, BadAnswerError) as error:
             if not progress.reused:
                 raise
+            # The connection keeps it, and its frames would keep the connection and 256 KiB until cycles are collected.
+            error.__traceback__ = None
         else:
             if not (progress.reused and _says_that_it_was_idle(answer)):
                 return answer
