@@ -1,4 +1,4 @@
-"""Log lines for a person at a terminal. Pure. For machines logs writes JSON."""
+"""Log lines for a person at a terminal. Pure. For machines `logs` writes JSON."""
 
 from __future__ import annotations
 

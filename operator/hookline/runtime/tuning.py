@@ -60,8 +60,9 @@ def collect_seldom() -> None:
     delivery makes many short-lived objects; and now and then it looks through everything, modules and the first route
     book, and all calls stand still meanwhile: for 45 to 90 ms with 90,000 objects, to find 10. What a sender has in its
     hands under load makes some 30,000 objects that come and go: a threshold above that spares another 3 %. References
-    are still counted, and cycles are still found, later; a call that failed leaves none (delivery/http/attempt), so
-    that no body waits for that. What ends in a cycle after it was set aside here is never freed.
+    are still counted, and cycles are still found, later; a call that failed leaves none (`let_go` in
+    delivery/http/transport), so that no body waits for that. What ends in a cycle after it was set aside here is never
+    freed.
 
     `hookline publish --lines` has a task for each line, and takes 15 % less of the CPU with this.
     """

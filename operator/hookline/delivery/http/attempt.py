@@ -26,7 +26,7 @@ from hookline.delivery.http.lookup import Lookup, NameServers
 from hookline.delivery.http.progress import InvalidCallError, Phase, Progress
 from hookline.delivery.http.target import target_of
 from hookline.delivery.http.tls import TlsContexts
-from hookline.delivery.http.transport import AiohttpTransport, Answer, Post
+from hookline.delivery.http.transport import AiohttpTransport, Answer, Post, let_go
 from hookline.delivery.http.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.policy.retry import Outcome, Reason, parse_retry_after
 from hookline.resources.egress_policy import EgressPolicy
@@ -108,7 +108,7 @@ class Caller:
                 await answer.until_over()
         except Exception as error:  # noqa: BLE001 - whatever breaks, the delivery must get its outcome
             reason, problem = _explain(error, progress, call, answer)
-            _let_go(error)
+            let_go(error)
             duration_seconds = time.monotonic() - started
             if answer is None:
                 return Outcome(reason, None, problem, duration_seconds)
@@ -218,15 +218,6 @@ def _explain(error: Exception, progress: Progress, call: Call, answer: Answer | 
     return reason, detail if answer is None or isinstance(
         error, BadAnswerError
     ) else f"{detail}: {answer.reading.missing}"
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Free what the frames of an error hold, the body among it, now and not when cycles are collected (seldom)."""
-    while error is not None and error.__traceback__ is not None:  # causes may go round in a circle
-        error.__traceback__ = None
-        if isinstance(error, aiohttp.ClientConnectorError):
-            error.os_error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def _refusal(error: Exception) -> str | None:

@@ -87,8 +87,7 @@ class AiohttpTransport:
         except (aiohttp.ServerDisconnectedError, OSError, BadAnswerError) as error:
             if not progress.reused:
                 raise
-            # The connection keeps it, and its frames would keep the connection and 256 KiB until cycles are collected.
-            error.__traceback__ = None
+            let_go(error)
         else:
             if not (progress.reused and _says_that_it_was_idle(answer)):
                 return answer
@@ -129,6 +128,18 @@ async def _exchange(connection: Connection, post: Post) -> Answer:
     while (status := reading.status) is None:
         await protocol.more()
     return Answer(status, reading, connection, protocol)
+
+
+def let_go(error: BaseException | None) -> None:
+    """Free what the frames of an error hold, the body among it, now and not when cycles are collected (seldom).
+
+    They hold the connection as well, which keeps what ended it; the event loop has 256 KiB for each.
+    """
+    while error is not None and error.__traceback__ is not None:  # causes may go round in a circle
+        error.__traceback__ = None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            error.os_error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _says_that_it_was_idle(answer: Answer) -> bool:
