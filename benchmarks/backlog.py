@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import statistics
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,15 +20,26 @@ from benchmarks.load import Cost, Steady, flood, steady
 from benchmarks.processes import resident_megabytes
 from benchmarks.receiver import Heard, event_id
 from benchmarks.setting import SHARE_WITH_ROOM, Setting
-from benchmarks.stage import BODY, TENANT, Failed, Stage, healthy, say, stage, uid_of, until, webhook
+from benchmarks.stage import (
+    BODY,
+    TENANT,
+    Failed,
+    OneServer,
+    Producer,
+    Stage,
+    healthy,
+    producer,
+    say,
+    stage,
+    uid_of,
+    until,
+    webhook,
+)
 from benchmarks.throughput import maximum
 
 from hookline.delivery.messages import Delivery
 from hookline.events.envelope import Event
-from hookline.local.nats_server import NatsServer
 from hookline.stream import names
-from hookline.stream.connection import connect
-from hookline.stream.publish import Publisher
 from hookline.stream.streams import Retention, ensure
 
 WEBHOOKS = 99
@@ -63,7 +75,7 @@ async def measure(setting: Setting) -> list[Figure]:
     hooks = [route.name for route, _ in entries[:WEBHOOKS]]
     folder = setting.folder / "backlog"
     began = time.monotonic()
-    await lay(folder, setting.sizes.backlog)
+    await lay(folder, setting.sizes.backlog, _parked)
     say(f"d: laid {setting.sizes.backlog:,} deliveries in {time.monotonic() - began:.0f} s")
     with_, without = Rounds(), Rounds()
     async with (
@@ -80,25 +92,29 @@ async def measure(setting: Setting) -> list[Figure]:
         return [*_effects(setting, with_, without), *await _drain(setting, full)]
 
 
-async def lay(folder: Path, count: int) -> None:
-    """Park deliveries of the dead Webhook in a new queue. Not fsynced one by one: it would take an hour."""
+async def lay(folder: Path, count: int, store: Callable[[Producer, int], Awaitable[object]]) -> None:
+    """Store messages in a new queue, by their number. Not fsynced one by one: it would take an hour."""
     folder.mkdir(parents=True)
-    server = NatsServer(folder, sync_interval="10m")
-    client = await connect(await server.start(), name="bench", connect_seconds=30)
+    server = OneServer(folder, sync_interval="10m")
     try:
-        await ensure(client, Retention())
-        publisher, gate = Publisher(client), asyncio.Semaphore(LAYING_AT_ONCE)
+        async with producer(await server.start()) as by:
+            await ensure(by.client, Retention())
+            numbers = iter(range(count))
 
-        async def one(number: int) -> None:
-            async with gate:
-                await publisher.store(names.parked_subject(uid_of(DEAD)), BODY, _delivery(number).headers())
+            async def worker() -> None:
+                for number in numbers:
+                    await store(by, number)
+                    if (number + 1) % 50_000 == 0:
+                        say(f"{number + 1:,} of {count:,} queued")
 
-        for first in range(0, count, 50_000):
-            await asyncio.gather(*(one(number) for number in range(first, min(first + 50_000, count))))
-            say(f"d: {min(first + 50_000, count):,} of {count:,} queued")
+            await asyncio.gather(*(worker() for _ in range(LAYING_AT_ONCE)))
     finally:
-        await client.close()
         await server.stop()
+
+
+async def _parked(by: Producer, number: int) -> None:
+    """A delivery of the dead Webhook."""
+    await by.publisher.store(names.parked_subject(uid_of(DEAD)), BODY, _delivery(number).headers())
 
 
 def _delivery(number: int) -> Delivery:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench [--only a,c] [--quick] [--json FILE] [--plot FILE]      (make bench)
 
-Everything is on loopback, and bounded in count and time: about 20 minutes, three with --quick. Figures that compare two
+Everything is on loopback, and bounded in count and time: about 35 minutes, six with --quick. Figures that compare two
 loads come from rounds that take turns in the same run: machines differ and are shared. Exit code 1: targets missed.
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
-from benchmarks import backlog, isolation, latency, memory, plot, pods, report, throughput
+from benchmarks import backlog, engines, fairness, isolation, latency, memory, plot, pods, report, throughput, whole_way
 from benchmarks.figures import Figure
 from benchmarks.plot import Bars, Lines
 from benchmarks.receiver import Receiver
@@ -37,7 +37,12 @@ STEPS: tuple[tuple[str, Callable[[Setting], Awaitable[list[Figure]]]], ...] = (
     ("de", backlog.measure),
     ("f", memory.measure),
     ("g", pods.measure),
+    ("h", whole_way.measure),
+    ("i", fairness.measure),
 )
+COMPARING = set("hi")
+BEFORE = "da7cd7f"
+"""The last commit of which each event was stored, read, and stored again as deliveries, whatever could be called."""
 
 
 async def run(setting: Setting, wanted: set[str]) -> tuple[list[Figure], list[str]]:
@@ -89,13 +94,21 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", type=letters, default=set(report.MEASUREMENTS), help="letters, such as a,c")
     options.add_argument("--quick", action="store_true", help="a look, with small loads and one round of each")
-    options.add_argument("--backlog", type=int, help="deliveries queued for the dead endpoint (default 1,000,000)")
+    options.add_argument(
+        "--backlog", type=int, help="deliveries queued for the dead endpoint, events of one tenant (default 1,000,000)"
+    )
+    options.add_argument("--before", default=BEFORE, metavar="COMMIT", help=f"compared with (default {BEFORE})")
     options.add_argument("--sync-interval", default="always", help="fsync of the queue (default always, as `run`)")
     output_options(options)
     given = options.parse_args()
     facts = machine()
     with tempfile.TemporaryDirectory(prefix="hookline-bench-") as folder, Receiver() as receiver:
         setting = Setting(Path(folder), receiver, sizes(quick=given.quick, backlog=given.backlog), given.sync_interval)
+        if given.only & COMPARING:
+            try:
+                setting.before = engines.former(given.before, setting.folder / "engine")
+            except engines.NoEngine as error:
+                setting.remarks.append(f"Nothing is compared with the engine of {given.before}: {error}.")
         # Else a pause of the publisher's collector, 30 to 70 ms, is told as latency of the sender.
         gc.freeze()
         figures, failed = uvloop.run(run(setting, given.only))

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import arrivals, early_rate
 from benchmarks.processes import busy_seconds
-from benchmarks.stage import IN_FLIGHT, Failed, Stage, until
+from benchmarks.stage import BODY, IN_FLIGHT, Failed, Producer, Stage, until
 
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 
@@ -51,6 +51,11 @@ class Cost:
         """CPU of nats-server for each, in microseconds."""
         return self.queue_cpu_seconds / self.deliveries * 1e6
 
+    @property
+    def cpu_us(self) -> float:
+        """CPU of senders and nats-server for each, in microseconds."""
+        return self.sender_cpu_seconds / self.deliveries * 1e6 + self.queue_us
+
 
 def new_run() -> str:
     """Names a run, so that a late repeat of an earlier one is not taken for its own."""
@@ -59,14 +64,11 @@ def new_run() -> str:
 
 async def flood(on: Stage, webhooks: Sequence[str], count: int, *, group: str = "ok") -> Cost:
     """`count` events over the Webhooks, as fast as they are taken, until the receiver has each. Raises Failed."""
-    run, gate = new_run(), asyncio.Semaphore(IN_FLIGHT)
-
-    async def one(number: int) -> None:
-        async with gate:
-            await on.publish(webhooks[number % len(webhooks)], run, number, time.monotonic_ns())
-
+    run = new_run()
     (sender, queue), began = on.cpu(), time.monotonic()
-    await asyncio.gather(*(one(number) for number in range(count)))
+    confirmed = await publish_fast(on, webhooks, run, count)
+    if confirmed < count:
+        raise Failed(f"the queue did not confirm {count - confirmed} of {count} events")
     await until(lambda: on.receiver.count(group, run) >= count, LIMIT_SECONDS, f"all of {count} events came")
     seconds, (sender_end, queue_end) = time.monotonic() - began, on.cpu()
     early = early_rate(on.receiver.take(group, run).at_s, began)
@@ -79,6 +81,12 @@ class Steady:
 
     seconds: list[float]
     """Latency of each event."""
+    confirmed_seconds: list[float]
+    """From due to the queue's word that it is stored, of those that it confirmed."""
+    sent_seconds: list[float]
+    """From that word to the receiver's hearing, of the same."""
+    longest_seconds: float
+    """Of any event, those of the lead-in among them."""
     missing: int
     sender_share: float
     """CPU of the senders as a share of a core."""
@@ -97,6 +105,7 @@ async def steady(
     lead_in_seconds: float = 2.0,
     seed: int = 1,
     tail_seconds: float = TAIL_SECONDS,
+    when_led_in: Callable[[], None] = lambda: None,
 ) -> Steady:
     """`rate` events a second over the Webhooks, for `seconds` after the lead-in."""
     run = new_run()
@@ -107,7 +116,8 @@ async def steady(
     try:
         await asyncio.sleep(lead_in_seconds)
         before, at = (*on.cpu(), busy_seconds()), time.monotonic()
-        await publishing
+        when_led_in()
+        confirmed = await publishing
         after, wall = (*on.cpu(), busy_seconds()), time.monotonic() - at
         with contextlib.suppress(Failed):
             await until(lambda: on.receiver.count(group, run) >= len(due), tail_seconds, "the rest came")
@@ -117,24 +127,65 @@ async def steady(
     counted = [taken for number, taken in zip(heard.order, heard.seconds, strict=True) if number >= first]
     missing = len(due) - first - len(counted)
     waited = time.monotonic() - began
+    longest = max(heard.seconds, default=waited) if len(heard.order) == len(due) else waited
     sender_share, queue_share, busy = ((end - begin) / wall for begin, end in zip(before, after, strict=True))
-    return Steady(counted + [waited] * missing, missing, sender_share, queue_share, busy)
+    took = dict(zip(heard.order, heard.seconds, strict=True))
+    stored = {number: at_s for number, at_s in enumerate(confirmed) if number >= first and at_s is not None}
+    return Steady(
+        counted + [waited] * missing,
+        list(stored.values()),
+        # The word may be later than the call: a sender hears of an event when the publisher does.
+        [max(0.0, took.get(number, waited) - at_s) for number, at_s in stored.items()],
+        longest,
+        missing,
+        sender_share,
+        queue_share,
+        busy,
+    )
 
 
-async def publish_at(on: Stage, webhooks: Sequence[str], run: str, due: Sequence[float], began: float) -> int:
-    """Publish each event when it is due; how many the queue confirmed."""
-    tasks: list[asyncio.Task[bool]] = []
+async def publish_fast(
+    on: Producer,
+    webhooks: Sequence[str],
+    run: str,
+    count: int,
+    *,
+    seconds: float = LIMIT_SECONDS,
+    at_once: int = IN_FLIGHT,
+    body: bytes = BODY,
+) -> int:
+    """Publish as fast as the queue confirms, until there are `count` or time is over; how many it confirmed."""
+    numbers, until_s, confirmed = iter(range(count)), time.monotonic() + seconds, 0
 
-    async def one(number: int, at_s: float) -> bool:
+    async def worker() -> None:
+        nonlocal confirmed
+        for number in numbers:
+            with contextlib.suppress(StreamUnavailable, StreamRefused):
+                await on.publish(webhooks[number % len(webhooks)], run, number, time.monotonic_ns(), body)
+                confirmed += 1
+            if time.monotonic() > until_s:
+                return
+
+    await asyncio.gather(*(worker() for _ in range(min(at_once, count))))
+    return confirmed
+
+
+async def publish_at(
+    on: Producer, webhooks: Sequence[str], run: str, due: Sequence[float], began: float, *, body: bytes = BODY
+) -> list[float | None]:
+    """Publish each event when it is due; how long after that the queue confirmed each, None if it did not."""
+    tasks: list[asyncio.Task[float | None]] = []
+
+    async def one(number: int, at_s: float) -> float | None:
         try:
-            await on.publish(webhooks[number % len(webhooks)], run, number, int(at_s * 1e9))
+            await on.publish(webhooks[number % len(webhooks)], run, number, int(at_s * 1e9), body)
         except (StreamUnavailable, StreamRefused):
-            return False
-        return True
+            return None
+        return time.monotonic() - at_s
 
     for number, after in enumerate(due):
         at_s = began + after
         if (wait := at_s - time.monotonic()) > 0:
             await asyncio.sleep(wait)
         tasks.append(asyncio.create_task(one(number, at_s)))
-    return sum(await asyncio.gather(*tasks))
+    return await asyncio.gather(*tasks)

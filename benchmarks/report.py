@@ -16,6 +16,8 @@ MEASUREMENTS = {
     "e": "Its recovery",
     "f": "Memory",
     "g": "Two sender pods",
+    "h": "The whole way, each event on disk before it is confirmed: this engine and a former one in turns",
+    "i": "Fairness: what others feel of one tenant",
 }
 
 
@@ -101,6 +103,13 @@ def panels(figures: Sequence[Figure], curves: Mapping[str, Sequence[tuple[float,
         found.append(_curve("(e) Delivered after the recovery", "s", curves["e"]))
     found += bars("(f) Memory for 1,000, MB", None, f_book="Webhooks in the book", f_lanes="idle lanes")
     found += bars("(g) Two pods, as a ratio to one", 1.8, g_free="shared cores", g_bound="a share each")
+    counts = {"1": "1", "100": "100", "2000": "2,000"}
+    for key, title, bound in (("rate", "deliveries", 1.8), ("cpu", "CPU for each", 0.5), ("p50", "p50", 0.65)):
+        of = {f"h_{count}_{key}": label for count, label in counts.items()}
+        found += bars(f"(h) {title}, as a ratio to before", bound, **of)
+    cases = {"fast": "fast", "backlog": "backlog", "wide": "wide", "large": "large", "hang": "hangs"}
+    for key, title in (("few", "2 tenants"), ("many", "many tenants")):
+        found += bars(f"(i) p99, {title}, ratio", 1.5, **{f"i_{key}_{case}": label for case, label in cases.items()})
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmarks.engines import Engine
 from benchmarks.receiver import Receiver
 
 SHARE_WITH_ROOM = 0.25
@@ -20,10 +21,18 @@ class Sizes:
     flood: int = 4000
     window_seconds: float = 10.0
     latency_seconds: float = 20.0
+    way_seconds: float = 6.0
     backlog: int = 1_000_000
     drain: int = 20_000
     webhooks: int = 10_000
     lanes: int = 5_000
+    waiting: int = 1_000_000
+    """Events of one tenant."""
+    tenants: int = 1_000
+    fair_rounds: int = 3
+    fair_seconds: float = 5.0
+    controlled: int = 5
+    """Cases of (i) of which the control is measured as well."""
 
     @property
     def p99_rounds(self) -> int:
@@ -36,17 +45,27 @@ QUICK = Sizes(
     flood=1500,
     window_seconds=5.0,
     latency_seconds=6.0,
+    way_seconds=2.0,
     backlog=20_000,
     drain=2_000,
     webhooks=2_000,
     lanes=1_000,
+    waiting=100_000,
+    tenants=100,
+    fair_rounds=1,
+    fair_seconds=2.5,
+    controlled=1,
 )
 
 
 def sizes(*, quick: bool, backlog: int | None) -> Sizes:
     """What was asked for on the command line."""
     chosen = QUICK if quick else Sizes()
-    return chosen if backlog is None else replace(chosen, backlog=backlog, drain=min(chosen.drain, backlog))
+    return (
+        chosen
+        if backlog is None
+        else replace(chosen, backlog=backlog, waiting=backlog, drain=min(chosen.drain, backlog))
+    )
 
 
 @dataclass
@@ -57,6 +76,8 @@ class Setting:
     receiver: Receiver
     sizes: Sizes
     sync_interval: str
+    before: Engine | None = None
+    """A former one, to compare with."""
     maximum: float | None = None
     """Deliveries per second of one sender on this machine, once throughput has measured it."""
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)

@@ -32,7 +32,7 @@ from benchmarks.load import flood, new_run
 from benchmarks.processes import open_files, resident_megabytes
 from benchmarks.receiver import Receiver
 from benchmarks.soak_report import Sample, Totals
-from benchmarks.stage import Failed, Stage, healthy, say, stage, until
+from benchmarks.stage import Failed, OneServer, Stage, healthy, say, stage, until
 
 from hookline.events import envelope
 from hookline.stream import names
@@ -174,7 +174,8 @@ def book(receiver: Receiver, generation: int) -> Any:
 async def soak(folder: Path, receiver: Receiver, seconds: float) -> tuple[list[Sample], Totals]:
     """All of it."""
     hooks = [route.name for route, _ in healthy(receiver, WEBHOOKS)]
-    async with stage(folder, receiver, book(receiver, 1)) as on:
+    server = OneServer(folder)
+    async with stage(folder, receiver, book(receiver, 1), server=server) as on:
         await flood(on, hooks, 500)
         rate = (await flood(on, hooks, 5000)).per_second * SHARE
         await on.add_sender()
@@ -182,7 +183,7 @@ async def soak(folder: Path, receiver: Receiver, seconds: float) -> tuple[list[S
         receiver.faults(FAILING)
         this = Soak(on, rate, new_run(), hooks)
         say(f"{rate:.0f} events a second for {seconds / 60:g} minutes")
-        async with working(on.server.supervise(), this.watch()):
+        async with working(server.supervise(), this.watch()):
             async with working(this.fail(seconds - FAULT_GAP_SECONDS[0])):
                 await this.publish(seconds)
             receiver.faults(0)

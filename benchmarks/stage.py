@@ -1,6 +1,6 @@
-"""What the delivery benchmarks run on: a nats-server of their own, senders as a pod starts them, and a route book.
+"""What the delivery benchmarks run on: nats-servers of their own, senders as a pod starts them, and a route book.
 
-    publish -> EVENTS -> fan-out -> DELIVERIES -> sender -> TLS receiver
+    publish -> nats-server -> sender -> TLS receiver
 
 Starts and ends processes by their pid. Measures nothing.
 """
@@ -15,11 +15,12 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from benchmarks.engines import PRESENT, Engine
 from benchmarks.processes import cpu_seconds
 from benchmarks.receiver import Receiver, event_id
 
@@ -28,7 +29,7 @@ from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.stream import names
-from hookline.stream.connection import Client, StreamUnavailable, connect
+from hookline.stream.connection import Client, QueueUnusable, StreamUnavailable, connect
 from hookline.stream.publish import Publisher
 from hookline.stream.streams import Retention, ensure
 
@@ -116,15 +117,59 @@ class Sender:
             self.kill()
 
 
+class Server(Protocol):
+    """The nats-server of a stage, or several that are one queue."""
+
+    url: str
+
+    @property
+    def pids(self) -> Sequence[int]: ...
+
+    async def start(self) -> str: ...
+
+    async def stop(self) -> None: ...
+
+
+class OneServer(NatsServer):
+    """As `hookline run` starts it."""
+
+    @property
+    def pids(self) -> Sequence[int]:
+        assert self.pid is not None
+        return [self.pid]
+
+
 @dataclass
-class Stage:
+class Producer:
+    """Whoever publishes to a queue."""
+
+    client: Client
+    publisher: Publisher
+    engine: Engine
+    """Of the queue's senders."""
+
+    async def publish(self, name: str, run: str, number: int, due_ns: int, body: bytes = BODY) -> None:
+        """One event for the Webhook `name` of TENANT, or `tenant/name`. Raises StreamUnavailable, StreamRefused."""
+        tenant, _, event = name.rpartition("/")
+        id_ = event_id(run, number, due_ns)
+        subject = names.event_subject(tenant or TENANT, event)
+        try:
+            await self.publisher.store(subject, body, {envelope.ID_HEADER: id_}, once=id_)
+        except QueueUnusable:
+            # A former engine may have another name for the stream of events, which has stored this one all the same.
+            if self.engine is PRESENT:
+                raise
+
+
+@dataclass
+class Stage(Producer):
     """One queue with its book and senders."""
 
     data: Path
     receiver: Receiver
-    server: NatsServer
-    client: Client
-    publisher: Publisher
+    server: Server
+    copies: int = 1
+    """Of each stream."""
     senders: list[Sender] = field(default_factory=list)
     _started: int = 0
 
@@ -134,11 +179,11 @@ class Stage:
 
     @property
     def queue_pid(self) -> int:
-        assert self.server.pid is not None
-        return self.server.pid
+        """Of the only server, or of the first."""
+        return self.server.pids[0]
 
     def write_book(self, entries: Iterable[Entry]) -> None:
-        book_folder.write(book_of(entries, _dispatcher()), self.book)
+        book_folder.write(book_of(entries, _dispatcher(self.copies)), self.book)
 
     async def add_sender(self) -> Sender:
         """One more, ready."""
@@ -147,7 +192,10 @@ class Stage:
         words = ["sender", "--book", str(self.book), "--nats", self.server.url, "--listen", "127.0.0.1:0"]
         with log.open("wb") as out:
             process = subprocess.Popen(  # noqa: ASYNC220
-                [sys.executable, "-m", "hookline.cli.main", *words, "--grace-seconds", "3"], stdout=out, stderr=out
+                [sys.executable, "-m", "hookline.cli.main", *words, "--grace-seconds", "3"],
+                stdout=out,
+                stderr=out,
+                env=self.engine.environment(),
             )
         sender = Sender(process, log)
         self.senders.append(sender)
@@ -164,28 +212,33 @@ class Stage:
         await asyncio.to_thread(sender.stop)
 
     def cpu(self) -> tuple[float, float]:
-        """CPU seconds of all senders, and of nats-server."""
-        return sum(cpu_seconds(each.pid) for each in self.senders), cpu_seconds(self.queue_pid)
-
-    async def publish(self, name: str, run: str, number: int, due_ns: int) -> None:
-        """One event for the Webhook `name`. Raises StreamUnavailable, StreamRefused."""
-        id_ = event_id(run, number, due_ns)
-        await self.publisher.store(names.event_subject(TENANT, name), BODY, {envelope.ID_HEADER: id_}, once=id_)
+        """CPU seconds of all senders, and of all nats-servers."""
+        return sum(cpu_seconds(each.pid) for each in self.senders), sum(map(cpu_seconds, self.server.pids))
 
 
 @contextlib.asynccontextmanager
 async def stage(
-    data: Path, receiver: Receiver, entries: Iterable[Entry], *, sync_interval: str = "always", senders: int = 1
+    data: Path,
+    receiver: Receiver,
+    entries: Iterable[Entry],
+    *,
+    sync_interval: str = "always",
+    senders: int = 1,
+    engine: Engine = PRESENT,
+    server: Server | None = None,
+    copies: int = 1,
 ) -> AsyncIterator[Stage]:
-    """All of it, set up in a folder, and ended whatever happens."""
+    """All of it, set up in a folder, and ended whatever happens.
+
+    A `server` that is given has an interval of its own. Streams of a former engine are made by its first sender.
+    """
     data.mkdir(parents=True, exist_ok=True)
-    server = NatsServer(data, sync_interval=sync_interval)
-    url = await server.start()
+    server = server or OneServer(data, sync_interval=sync_interval)
     try:
-        client = await connect(url, name="bench", connect_seconds=30)
-        try:
-            await ensure(client, Retention())
-            on = Stage(data, receiver, server, client, Publisher(client))
+        async with producer(await server.start(), engine) as by:
+            if engine is PRESENT:
+                await ensure(by.client, Retention(), replicas=copies)
+            on = Stage(by.client, by.publisher, engine, data, receiver, server, copies)
             on.write_book(entries)
             try:
                 for _ in range(senders):
@@ -193,11 +246,19 @@ async def stage(
                 yield on
             finally:
                 await asyncio.gather(*(asyncio.to_thread(each.stop) for each in on.senders))
-        finally:
-            with contextlib.suppress(StreamUnavailable, TimeoutError):
-                await asyncio.wait_for(client.close(), 5)
     finally:
         await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def producer(url: str, engine: Engine = PRESENT) -> AsyncIterator[Producer]:
+    """A connection to publish over."""
+    client = await connect(url, name="bench", connect_seconds=30)
+    try:
+        yield Producer(client, Publisher(client), engine)
+    finally:
+        with contextlib.suppress(StreamUnavailable, TimeoutError):
+            await asyncio.wait_for(client.close(), 5)
 
 
 async def until(what: Callable[[], bool], limit_seconds: float, title: str) -> None:
@@ -209,8 +270,8 @@ async def until(what: Callable[[], bool], limit_seconds: float, title: str) -> N
         await asyncio.sleep(0.02)
 
 
-def _dispatcher() -> DispatcherRecord:
+def _dispatcher(copies: int) -> DispatcherRecord:
     """Everything on loopback may be called: receivers share this machine's addresses."""
-    wanted: dict[str, Any] = {"allow_cidrs": ("127.0.0.0/8",), "allow_own": True}
+    wanted: dict[str, Any] = {"allow_cidrs": ("127.0.0.0/8",), "allow_own": True, "stream_replicas": copies}
     known = DispatcherRecord.model_fields
     return DispatcherRecord(**{name: value for name, value in wanted.items() if name in known})
