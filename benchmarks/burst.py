@@ -1,16 +1,15 @@
-"""One tenant's burst: a process that publishes as it is told, so that it slows no other publisher's event loop.
+"""One tenant's bursts: a process that publishes as it is told, so that it slows no other publisher's event loop.
 
-Bounded in count and time. Measures nothing but how many events the queue confirmed.
+Each burst is bounded in count and time. Measures nothing but how many events the queue confirmed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import multiprocessing.connection
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import uvloop
@@ -42,37 +41,43 @@ class Plan:
     body_bytes: int = 1024
 
 
-class Burst:
-    """The process, connected, before and after it was told to begin."""
+class Bursts:
+    """The process, for those who use it: a burst is made ready, begun, and ends. Killed when left."""
 
-    def __init__(self, pipe: multiprocessing.connection.Connection, plan: Plan) -> None:
-        self._pipe = pipe
-        self._plan = plan
+    def __enter__(self) -> Bursts:
+        self._pipe, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    async def ready(self, on: Stage, plan: Plan) -> None:
+        """Connect, and wait for `begin`. Raises Failed."""
+        self._seconds = plan.seconds
+        self._pipe.send((on.server.url, on.engine, plan))
+        await self._heard(READY_SECONDS)
 
     def begin(self) -> None:
         self._pipe.send("begin")
 
     async def confirmed(self) -> int:
-        """How many events the queue took, once it has ended. Raises Failed."""
-        confirmed = await asyncio.to_thread(_heard, self._pipe, self._plan.seconds + END_SECONDS)
+        """How many events the queue took, once the burst has ended. Raises Failed."""
+        confirmed = await self._heard(self._seconds + END_SECONDS)
         assert isinstance(confirmed, int)
         return confirmed
 
-
-@contextlib.asynccontextmanager
-async def burst(on: Stage, plan: Plan) -> AsyncIterator[Burst]:
-    """A process that is ready to begin; ended with the body."""
-    mine, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=_work, args=(theirs, on.server.url, on.engine, plan), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        await asyncio.to_thread(_heard, mine, READY_SECONDS)
-        yield Burst(mine, plan)
-    finally:
-        process.kill()
-        await asyncio.to_thread(process.join)
-        mine.close()
+    async def _heard(self, seconds: float) -> object:
+        try:
+            if await asyncio.to_thread(self._pipe.poll, seconds):
+                return self._pipe.recv()
+        except (EOFError, OSError):
+            raise Failed("the process of a burst ended") from None
+        raise Failed(f"the process of a burst said nothing for {seconds:g} s")
 
 
 def body_of(size_bytes: int) -> bytes:
@@ -81,20 +86,20 @@ def body_of(size_bytes: int) -> bytes:
     return json.dumps({"data": "x" * (size_bytes - frame)}).encode()
 
 
-def _heard(pipe: multiprocessing.connection.Connection, seconds: float) -> object:
-    try:
-        if pipe.poll(seconds):
-            return pipe.recv()
-    except EOFError:
-        raise Failed("the process of a burst ended") from None
-    raise Failed(f"the process of a burst said nothing for {seconds:g} s")
+def _work(pipe: multiprocessing.connection.Connection) -> None:
+    uvloop.run(_bursts(pipe))
 
 
-def _work(pipe: multiprocessing.connection.Connection, url: str, engine: Engine, plan: Plan) -> None:
-    uvloop.run(_publish(pipe, url, engine, plan))
+async def _bursts(pipe: multiprocessing.connection.Connection) -> None:
+    while True:
+        try:
+            url, engine, plan = await asyncio.to_thread(pipe.recv)
+        except EOFError:
+            return
+        await _burst(pipe, url, engine, plan)
 
 
-async def _publish(pipe: multiprocessing.connection.Connection, url: str, engine: Engine, plan: Plan) -> None:
+async def _burst(pipe: multiprocessing.connection.Connection, url: str, engine: Engine, plan: Plan) -> None:
     body = body_of(plan.body_bytes)
     async with producer(url, engine) as by:
         pipe.send("ready")

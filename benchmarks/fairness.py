@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.backlog import lay
-from benchmarks.burst import Plan, burst
+from benchmarks.burst import Bursts, Plan
 from benchmarks.engines import PRESENT, Engine
 from benchmarks.figures import Figure, in_turns, quantile, ratio_of_rounds
 from benchmarks.load import Steady, new_run, steady
@@ -90,8 +90,8 @@ class Case:
 CASES = (
     Case("fast", "publishes as fast as it can"),
     Case("backlog", "has a backlog of events", waits=True),
-    Case("wide", "has 5,000 Webhooks for each of 5 events a second", webhooks=5000, one_event=True, per_second=5),
     Case("large", "publishes bodies of 250 KiB as fast as it can", body_bytes=LARGE_BYTES, count=LARGE_COUNT),
+    Case("wide", "has 5,000 Webhooks for each of 5 events a second", webhooks=5000, one_event=True, per_second=5),
     Case("hang", "publishes 500 events a second to 50 endpoints that hang", webhooks=50, mode="hang", per_second=500),
 )
 
@@ -104,6 +104,7 @@ class Runs:
     folder: Path
     receiver: Receiver
     """Of the one."""
+    bursts: Bursts
     full: Stage
     """With the events that wait, and without a sender."""
     rate: float
@@ -154,9 +155,9 @@ class Runs:
             on = on if apart else beside
             if case.waits:
                 return await self._steady(on, tenants, seed)
-            by = await stack.enter_async_context(burst(beside, case.plan(self.setting.sizes.fair_seconds)))
-            measured = await self._steady(on, tenants, seed, when_led_in=by.begin)
-            say(f"i: {await by.confirmed():,} events came from the one that {case.title}")
+            await self.bursts.ready(beside, case.plan(self.setting.sizes.fair_seconds))
+            measured = await self._steady(on, tenants, seed, when_led_in=self.bursts.begin)
+            say(f"i: {await self.bursts.confirmed():,} events came from the one that {case.title}")
             return measured
 
     async def _steady(
@@ -212,9 +213,9 @@ async def measure(setting: Setting) -> list[Figure]:
     await lay(full, waiting, _event)
     say(f"i: laid {waiting:,} events in {time.monotonic() - began:.0f} s; the others publish {rate:.0f} a second")
     async with stage(full, setting.receiver, [], sync_interval=setting.sync_interval, senders=0) as queue:
-        with Receiver() as receiver:
+        with Receiver() as receiver, Bursts() as bursts:
             receiver.mode("hang", "hang")
-            runs = Runs(setting, folder, receiver, queue, rate)
+            runs = Runs(setting, folder, receiver, bursts, queue, rate)
             found: list[Figure] = []
             for tenants in (FEW, setting.sizes.tenants):
                 found += figures(tenants, arms := await runs.rounds(tenants))

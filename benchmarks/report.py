@@ -107,7 +107,7 @@ def panels(figures: Sequence[Figure], curves: Mapping[str, Sequence[tuple[float,
     for key, title, bound in (("rate", "deliveries", 1.8), ("cpu", "CPU for each", 0.5), ("p50", "p50", 0.65)):
         of = {f"h_{count}_{key}": label for count, label in counts.items()}
         found += bars(f"(h) {title}, as a ratio to before", bound, **of)
-    cases = {"fast": "fast", "backlog": "backlog", "wide": "wide", "large": "large", "hang": "hangs"}
+    cases = {"fast": "fast", "backlog": "backlog", "large": "large", "wide": "wide", "hang": "hangs"}
     for key, title in (("few", "2 tenants"), ("many", "many tenants")):
         found += bars(f"(i) p99, {title}, ratio", 1.5, **{f"i_{key}_{case}": label for case, label in cases.items()})
     return found

@@ -21,7 +21,7 @@ class Sizes:
     flood: int = 4000
     window_seconds: float = 10.0
     latency_seconds: float = 20.0
-    way_seconds: float = 6.0
+    way_seconds: float = 8.0
     backlog: int = 1_000_000
     drain: int = 20_000
     webhooks: int = 10_000
@@ -31,8 +31,8 @@ class Sizes:
     tenants: int = 1_000
     fair_rounds: int = 3
     fair_seconds: float = 5.0
-    controlled: int = 5
-    """Cases of (i) of which the control is measured as well."""
+    controlled: int = 4
+    """Cases of (i) of which the control is measured as well, the first ones."""
 
     @property
     def p99_rounds(self) -> int:
@@ -53,7 +53,7 @@ QUICK = Sizes(
     waiting=100_000,
     tenants=100,
     fair_rounds=1,
-    fair_seconds=2.5,
+    fair_seconds=2.0,
     controlled=1,
 )
 
