@@ -1,12 +1,15 @@
-"""The sender: takes deliveries, calls the receivers, and stores what follows before it acks.
+"""The sender: has deliveries, calls the receivers, and stores what follows before it lets a delivery go.
 
-A delivery is acked after 2xx, or after its retry, dead letter or parked copy is stored: a crash at any point repeats
-it, none loses it. Which call may run now is decided in lanes, what follows an outcome in retry.
+A delivery is let go after 2xx, or after its retry, dead letter or parked copy is stored: a crash at any point repeats
+it, none loses it. What keeps it until then is its holding. Which call may run now is decided in lanes, what follows an
+outcome in retry.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -17,12 +20,15 @@ import structlog
 
 from hookline.delivery import messages
 from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.holding import DUE_AFTER_SECONDS, Copied, FromEvent, Holding, Queued
 from hookline.delivery.http import redaction
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import call_of
 from hookline.delivery.lane_key import LaneKey, lane_of, lanes_of
 from hookline.delivery.messages import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
+from hookline.delivery.open_event import OpenEvent
 from hookline.delivery.policy import endpoint_state, retry
+from hookline.delivery.policy.direct import SAFE_AFTER_SECONDS
 from hookline.delivery.policy.endpoint_state import SLOW, Kind
 from hookline.delivery.policy.lanes import Lanes, LaneSnapshot, Terms
 from hookline.delivery.policy.retry import Dead, Done, Outcome, Retry
@@ -33,11 +39,11 @@ from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.events.envelope import stamp
 from hookline.routing.routes import Keys, Route
 from hookline.runtime.metrics import SenderMetrics
-from hookline.runtime.tasks import beside, cancel
+from hookline.runtime.tasks import Deadline, beside, cancel
 from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import Origin, PullLoop, Taken
+from hookline.stream.pull import PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -46,7 +52,10 @@ MAX_IN_HAND = 128
 """Deliveries of one shard in our hands at once."""
 
 LOOK_SECONDS = 0.25
-"""How often lanes are looked at that do not move."""
+"""How often lanes are looked at that do not move, and calls that take long."""
+
+RETURN_SECONDS = 2.0
+"""At the end, after the grace, to return what outlasted it."""
 
 
 @dataclass(slots=True)  # not frozen, though nothing changes it: made for each call, at a quarter of the cost
@@ -67,12 +76,15 @@ class Attempt:
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    taken: Taken
-    place: MessageKey
+    key: MessageKey
+    holding: Holding
     delivery: Delivery
     lane: LaneKey
     on_probed: Callable[[], None] | None = None
     """Of a probe: to be called when it ended, also if it was not made after all."""
+    began_s: float = math.inf
+    """When its turn came, by the monotonic clock."""
+    copying: asyncio.Task[None] | None = None
 
     @property
     def probe(self) -> bool:
@@ -80,8 +92,7 @@ class _Job:
 
     @property
     def parked(self) -> bool:
-        """Whether it is a parked one: it stays so when it is not called."""
-        return self.taken.origin is Origin.PARKED
+        return self.holding.is_parked
 
 
 class Sender:
@@ -121,8 +132,9 @@ class Sender:
 
         One with `on_probed` is a probe. It is called when the probe ended, also if it was not made after all.
         """
-        place = taken.consumer, taken.seq
-        if place in self._held:
+        holding = Queued(taken, self._pull, self._settlement)
+        key = holding.key
+        if key in self._held:
             # Delivered again while we are still at it (a server's crash forgets acks): one of us is enough.
             self._pull.release(taken)
             return False
@@ -137,9 +149,18 @@ class Sender:
         if self._settlement.knows(taken):
             self._spawn(self._drop(taken))
             return False
-        job = self._held[place] = _Job(taken, place, delivery, lane_of(delivery), on_probed)
+        job = self._held[key] = _Job(key, holding, delivery, lane_of(delivery), on_probed)
         self._offer(job)
         return True
+
+    def call_from(self, event: OpenEvent, delivery: Delivery) -> None:
+        """A delivery that is called from its event. The event is told when it is done or stored."""
+        holding = FromEvent(event, delivery)
+        job = self._held[holding.key] = _Job(holding.key, holding, delivery, lane_of(delivery))
+        try:
+            self._offer(job)
+        except Exception as error:  # noqa: BLE001  # its event would wait for it for ever
+            self._spawn(self._failed(job, error))
 
     @property
     def held(self) -> int:
@@ -152,7 +173,7 @@ class Sender:
 
     def parked_bytes(self) -> tuple[int, ...]:
         """The sizes of those deliveries in our hands that are parked ones."""
-        return tuple(len(job.taken.body) for job in self._held.values() if job.parked)
+        return tuple(len(job.delivery.event.body) for job in self._held.values() if job.parked)
 
     def park_waiting(self, uid: str) -> None:
         """Park what waits in lanes of a Webhook, if that is where it belongs now."""
@@ -167,7 +188,8 @@ class Sender:
                     self._spawn(self._set_aside(job, route))
 
     async def keep_alive(self) -> None:
-        """Tell the queue that we still work on what we hold, and park what waits in lanes that do not move."""
+        """Tell the queue that we still work on what we hold, park what waits in lanes that do not move, and keep copies
+        of deliveries whose calls take long."""
         beat = 0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -175,10 +197,11 @@ class Sender:
             for job in self._lanes.overdue(time.monotonic()):
                 self._fall_behind(job)
             self._take_up_changes()
+            self._copy_long_ones()
             beat += 1
             if beat % int(ACK_WAIT_SECONDS / 3 / LOOK_SECONDS) == 0:
                 for job in list(self._held.values()):
-                    await job.taken.working()
+                    await job.holding.working()
 
     def _take_up_changes(self) -> None:
         """A changed Webhook, or a sender that left, may let run what waits: nothing else of its lane need ever end."""
@@ -189,14 +212,45 @@ class Sender:
         self._run_ready()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Let calls under way end, give back what waits. What outlasts the grace is cancelled and given back."""
+        """Let calls under way end, return what waits. What outlasts the grace is cancelled and returned."""
         for job in self._lanes.clear():
-            self._spawn(self._give_back(job))
+            self._spawn(self._return(job))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
         await cancel(self._tasks)
+        with contextlib.suppress(TimeoutError), Deadline(RETURN_SECONDS):
+            await asyncio.gather(*(self._return(job) for job in list(self._held.values())))
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        """End everything without storing anything: it comes again."""
+        self._lanes.clear()
+        await cancel(self._tasks)
         for job in list(self._held.values()):
-            await self._give_back(job)
+            if isinstance(job.holding, Queued):
+                await self._give_back(job)
+        self._held.clear()
+
+    def _copy_long_ones(self) -> None:
+        """Have no event wait for a call that takes long."""
+        late_s = time.monotonic() - SAFE_AFTER_SECONDS
+        for job in self._held.values():
+            if job.began_s < late_s and job.copying is None and isinstance(job.holding, FromEvent):
+                job.copying = self._spawn(self._copy(job, job.holding))
+
+    async def _copy(self, job: _Job, event: FromEvent) -> None:
+        route = self._route(job)
+        timeout_seconds = route.timeout_seconds if route is not None else 0
+        copy = Copied(event, self._publisher, self._clock)
+        if await copy.make(timeout_seconds + DUE_AFTER_SECONDS):
+            job.holding = copy
+        job.copying = None
+
+    async def _end_copying(self, job: _Job) -> None:
+        """From now on its holding stays as it is."""
+        job.began_s = math.inf
+        if job.copying is not None:
+            await asyncio.wait([job.copying])
 
     def _offer(self, job: _Job) -> None:
         route = self._route(job)
@@ -249,6 +303,7 @@ class Sender:
 
     async def _run(self, job: _Job) -> None:
         """One job that holds a place in its lane."""
+        job.began_s = time.monotonic()
         try:
             route = self._route(job)
             if route is None or not self._is_next(job, route):
@@ -256,12 +311,16 @@ class Sender:
             else:
                 await self._attempt(job, route)
         except Exception as error:  # noqa: BLE001  # a bug in one attempt must not hold its message for ever
-            try:
-                await self._settlement.failed(job.taken, error)
-            finally:
-                self._let_go(job)
+            await self._failed(job, error)
         finally:
             self._release_lane(job)
+
+    async def _failed(self, job: _Job, error: Exception) -> None:
+        try:
+            await self._end_copying(job)
+            await job.holding.failed(error)
+        finally:
+            self._let_go(job)
 
     def _release_lane(self, job: _Job) -> None:
         route = self._route(job)
@@ -309,20 +368,24 @@ class Sender:
             log.error("an attempt could not be told", problem=type(error).__name__)
 
     async def _set_aside(self, job: _Job, route: Route | None) -> None:
-        """Park it. One whose Webhook is unknown here may be known to others."""
-        if job.parked:
+        """Store it where it can wait. One whose Webhook is unknown here may be known to others."""
+        once, delivery = job.holding.aside_once, job.delivery
+        if once is None:
             await self._give_back(job)
             return
-        delivery = job.delivery
-        self._metrics.parked(self._endpoints.why_parked(route) or Kind.BACKLOGGED.value)
-        once = f"park.{job.taken.place}"
-        subject = names.parked_subject(delivery.uid)
+        why, subject = self._endpoints.why_parked(route), names.parked_subject(delivery.uid)
+        if not why and isinstance(job.holding, FromEvent):
+            subject = names.delivery_subject(delivery.uid)
+        else:
+            # What is of a shard would come back there at once.
+            self._metrics.parked(why or Kind.BACKLOGGED.value)
         await self._settle(job, self._store(subject, delivery.event.body, delivery.headers(), once))
 
     async def _settle(self, job: _Job, storing: Coroutine[None, None, None] | None) -> bool:
-        """Store what follows, then ack, then make room; whether that was done."""
+        """Store what follows, then let go, then make room; whether that was done."""
         try:
-            return await self._settlement.settle(job.taken, storing)
+            await self._end_copying(job)
+            return await job.holding.settle(storing)
         finally:
             self._let_go(job)
 
@@ -341,8 +404,15 @@ class Sender:
         letter = await beside(make) if takes_long else make()
         await self._store(letter.subject, letter.body, letter.headers, letter.once)
 
+    async def _return(self, job: _Job) -> None:
+        """At the end: whoever takes it next should have it at once."""
+        if isinstance(job.holding, FromEvent):
+            await self._set_aside(job, self._route(job))
+        else:
+            await self._give_back(job)
+
     async def _give_back(self, job: _Job) -> None:
-        await job.taken.give_back()
+        await job.holding.give_back()
         self._let_go(job)
 
     async def _drop(self, taken: Taken) -> None:
@@ -366,11 +436,11 @@ class Sender:
             self._pull.release(taken)
 
     def _let_go(self, job: _Job) -> None:
-        if self._held.pop(job.place, None) is not None:
+        if self._held.pop(job.key, None) is not None:
             if job.on_probed is not None:
                 # Before there is room for another message: one would be given back, and come again, and again.
                 job.on_probed()
-            self._pull.release(job.taken)
+            job.holding.release()
 
     def _route(self, job: _Job) -> Route | None:
         return self._route_of(job.delivery.uid)
@@ -383,7 +453,8 @@ class Sender:
         book = self._books.current
         return book.keys(route.uid) if book else Keys(uid=route.uid)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -112,7 +112,6 @@ class Session:
         self._members = Members(me)
         self._presence = Presence(client, me, on_here=self._here, on_left=self._left)
         settlement = Settlement(publisher, metrics, self._clock)
-        self._fanout = Fanout(self._pull, publisher, settlement, books, endpoints, metrics)
         self._sender = Sender(
             self._pull,
             publisher,
@@ -125,6 +124,7 @@ class Session:
             self._clock,
             on_attempt=on_attempt,
         )
+        self._fanout = Fanout(self._pull, publisher, settlement, books, endpoints, self._sender, metrics)
         self._parking = Parking(
             client,
             self._pull,
@@ -231,7 +231,7 @@ class Session:
         """End what is left: nothing of it could be stored any more, so it comes again."""
         await self._pull.stop()
         await cancel(self._handling)
-        await self._sender.drain(0)
+        await self._sender.let_go()
         await self._caller.aclose()
 
     def _take_everything(self) -> None:
@@ -250,7 +250,9 @@ class Session:
             case Origin.SHARD:
                 self._sender.take(taken)
             case Origin.EVENTS:
-                self._handle(self._fanout.handle(taken))
+                storing = self._fanout.take(taken)
+                if storing is not None:
+                    self._handle(storing)
             case Origin.PARKED:
                 self._handle(self._parking.handle(taken))
 

@@ -33,6 +33,16 @@ PATIENT_DELIVERIES = 10
 server that forgets acks, repeats messages as well."""
 
 
+async def stored(storing: Coroutine[Any, Any, object], taken: Taken) -> bool:
+    """Whether what follows from a message could be stored."""
+    try:
+        await storing
+    except (StreamUnavailable, StreamRefused) as error:
+        log.warning("a message will be repeated", consumer=taken.consumer, seq=taken.seq, problem=str(error))
+        return False
+    return True
+
+
 class Settlement:
     """Settles messages over one connection, and remembers those that it settled."""
 
@@ -48,11 +58,7 @@ class Settlement:
 
     async def settle(self, taken: Taken, storing: Coroutine[Any, Any, object] | None = None) -> bool:
         """Store what follows, then ack. False when it could not be stored: left unacked, the message comes back."""
-        try:
-            if storing is not None:
-                await storing
-        except (StreamUnavailable, StreamRefused) as error:
-            log.warning("a message will be repeated", consumer=taken.consumer, seq=taken.seq, problem=str(error))
+        if storing is not None and not await stored(storing, taken):
             return False
         self._acked.add((taken.consumer, taken.seq), taken.stored_ns)
         await taken.ack()

@@ -16,6 +16,7 @@ from nats.aio.subscription import Subscription
 
 from hookline.events.envelope import Event, max_event_bytes, stamp, to_headers
 from hookline.stream import names
+from hookline.stream.api import api
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
 from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream.writes import Writes
@@ -172,6 +173,10 @@ class Publisher:
         """
         schedule = {"Nats-Schedule": f"@at {stamp(at_s)}", "Nats-Schedule-Target": names.delivery_subject(uid)}
         await self.store(names.later_subject(uid, once), body, {**headers, **schedule})
+
+    async def forget_later(self, uid: str, *, once: str) -> None:
+        """Remove what `store_later` stored, if it is not due yet. Raises StreamUnavailable, QueueUnusable."""
+        await api(self._client, f"STREAM.PURGE.{names.DELIVERIES}", filter=names.later_subject(uid, once))
 
 
 def _bytes_of(headers: Mapping[str, str]) -> int:

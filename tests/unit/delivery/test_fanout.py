@@ -12,6 +12,7 @@ from hookline.delivery import fanout
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
 from hookline.delivery.route_book import RouteBook
+from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Keys, book_of
 from hookline.runtime.metrics import SenderMetrics
@@ -89,9 +90,11 @@ async def handled(publisher: Slow, *, times: int = 1, metrics: SenderMetrics | N
     taken = Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 7, 0, 1, cast(Any, words), reply)
     stores = cast(Publisher, publisher)
     settlement = Settlement(stores, metrics, cast(ServerClock, None))
-    by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), metrics)
+    by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), cast(Sender, None), metrics)
     for _ in range(times):
-        await by.handle(taken)
+        storing = by.take(taken)
+        assert storing is not None
+        await storing
     return words.said
 
 

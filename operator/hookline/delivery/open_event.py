@@ -1,0 +1,40 @@
+"""An event in our hands whose deliveries are called from it, until each of them is done or stored.
+
+Only counts and remembers: whoever opened it decides what becomes of the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from hookline.stream.pull import Taken
+
+
+class OpenEvent:
+    """`parts` are to end, each once; then `on_closed` is awaited by whoever ended the last one."""
+
+    __slots__ = ("_left", "_on_closed", "done", "error", "taken", "whole")
+
+    def __init__(self, taken: Taken, parts: int, on_closed: OnClosed) -> None:
+        self.taken = taken
+        self.whole = True
+        """Whether every part that ended is done or stored."""
+        self.done: list[str] = []
+        """The uids of Webhooks that need nothing more of this event."""
+        self.error: Exception | None = None
+        """One that nobody expected."""
+        self._left = parts
+        self._on_closed = on_closed
+
+    async def ended(self, *done: str, whole: bool, error: Exception | None = None) -> None:
+        """One part ended. `done` are uids; without `whole` something of it is neither done nor stored."""
+        self.done += done
+        self.whole = self.whole and whole
+        self.error = self.error or error
+        self._left -= 1
+        if not self._left:
+            await self._on_closed(self)
+
+
+OnClosed: TypeAlias = Callable[[OpenEvent], Awaitable[None]]
