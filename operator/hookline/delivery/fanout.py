@@ -3,14 +3,14 @@
 An event is acked only after each of its deliveries is done or stored. A repeat after a crash stores none twice, because
 each has its name (`Nats-Msg-Id`). NATS knows a name for two minutes, and of calls it knows nothing; where something is
 refused for longer, such as by a full stream, the sender itself remembers which others of that event need nothing more.
-Which deliveries are called from their event is decided in policy/direct.
+Which events find room is decided in policy/event_room. The others are set aside.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -18,10 +18,11 @@ import structlog
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.messages import Delivery, event_of
 from hookline.delivery.open_event import OpenEvent
-from hookline.delivery.policy.direct import DirectRoom
+from hookline.delivery.policy.event_room import FEW, EventRoom
 from hookline.delivery.recently_acked import MessageKey, RecentlyAcked
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
+from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import Settlement, stored
 from hookline.events.envelope import Event
 from hookline.routing.routes import Book, Route
@@ -30,14 +31,13 @@ from hookline.stream import names
 from hookline.stream.anchor import Anchor
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
-from hookline.stream.pull import PullLoop, Taken
+from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS
 
 log = structlog.get_logger(__name__)
 
-MAX_IN_HAND = 256
-"""Events in our hands at once whose deliveries are being stored. Those that are called from are bounded in
-policy/direct."""
+MAX_IN_HAND = 512
+"""Events in our hands at once that are being set aside. All others are bounded in policy/event_room."""
 
 AT_ONCE = 16
 """Deliveries of one event that are stored at once. Those of all events in our hands must be confirmed in time (5 s),
@@ -65,7 +65,11 @@ class Fanout:
         books: RouteBook,
         endpoints: Endpoints,
         sender: Sender,
+        aside: SetAside,
+        room: EventRoom,
         metrics: SenderMetrics,
+        *,
+        on_room: Callable[[], None],
     ) -> None:
         self._pull = pull
         self._publisher = publisher
@@ -74,7 +78,9 @@ class Fanout:
         self._endpoints = endpoints
         self._sender = sender
         self._metrics = metrics
-        self._room = DirectRoom()
+        self._aside = aside
+        self._room = room
+        self._on_room = on_room
         self._open: dict[MessageKey, OpenEvent] = {}
         self._done = RecentlyAcked()
         """By uid of a Webhook and sequence of an event: deliveries that are done or stored, of events with others that
@@ -104,29 +110,48 @@ class Fanout:
         if self._settlement.knows(taken):
             # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
             return self._released(taken, self._settlement.settle(taken))
+        tenant, event_type = names.event_of(taken.subject)
+        webhooks = len(book.match(tenant, event_type))
+        if not webhooks:
+            return self._released(taken, self._nobody_hears(taken))
+        # What was set aside comes when there is room for it, and not behind itself.
+        behind = taken.origin is Origin.BACKLOG
+        waits = not behind and tenant in self._aside.behind
+        if waits or not self._room.take(tenant, webhooks, len(taken.body), time.monotonic(), behind=behind):
+            return self._aside.add(tenant, taken)
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
-        heard = list(deliveries(event, taken.seq, book, taken.stored_s))
-        made = self._not_done_yet(taken, heard)
-        called = [each for each in made if not self._endpoints.why_parked(each[0])]
-        if not called or not self._room.take(event.tenant, len(heard), len(event.body)):
-            return self._released(taken, self._store_all(taken, event, made))
-        return self._call(taken, event, called, [each for each in made if each not in called])
+        return self._begin(taken, event, list(deliveries(event, taken.seq, book, taken.stored_s)))
 
-    def _call(
-        self, taken: Taken, event: Event, called: Sequence[_Made], others: Sequence[_Made]
-    ) -> Coroutine[Any, Any, None] | None:
-        opened = OpenEvent(taken, len(called) + bool(others), self._close)
+    def has_room(self, subject: str, size_bytes: int) -> bool:
+        """Whether an event that was set aside would be in hand when it is taken now."""
+        book = self._books.current
+        if book is None or not names.is_event(subject):
+            return True
+        tenant, event_type = names.event_of(subject)
+        return self._room.has(tenant, len(book.match(tenant, event_type)), size_bytes, behind=True)
+
+    async def _nobody_hears(self, taken: Taken) -> None:
+        await self._settlement.settle(taken)
+        self._metrics.fanned_out()
+
+    def _begin(self, taken: Taken, event: Event, heard: Sequence[_Made]) -> Coroutine[Any, Any, None] | None:
+        made = self._not_done_yet(taken, heard)
+        few = len(heard) <= FEW
+        called = [each for each in made if few and not self._endpoints.why_parked(each[0])]
+        others = [each for each in made if each not in called] if len(called) < len(made) else []
+        opened = OpenEvent(taken, len(heard), len(called) + (bool(others) or not called), self._close)
         self._open[taken.consumer, taken.seq] = opened
         self._pull.release(taken)
         for _, delivery in called:
             self._sender.call_from(opened, delivery)
-        return self._store_others(opened, event, others) if others else None
+        return self._store_others(opened, event, others) if others or not called else None
 
     async def _close(self, event: OpenEvent) -> None:
         """Nothing of it is in our hands any more."""
         taken = event.taken
         self._open.pop((taken.consumer, taken.seq), None)
-        self._room.give(names.event_of(taken.subject)[0], len(taken.body))
+        self._room.give(names.event_of(taken.subject)[0], event.webhooks, len(taken.body))
+        self._on_room()
         self._metrics.made(len(event.done))
         if event.whole:
             await self._settlement.settle(taken)
@@ -135,6 +160,8 @@ class Fanout:
         self._remember(taken, event.done)
         if event.error is not None:
             await self._settlement.failed(taken, event.error)
+        else:
+            await taken.left()
 
     async def _released(self, taken: Taken, work: Awaitable[object]) -> None:
         try:
@@ -143,11 +170,6 @@ class Fanout:
             await self._settlement.failed(taken, error)
         finally:
             self._pull.release(taken)
-
-    async def _store_all(self, taken: Taken, event: Event, made: Sequence[_Made]) -> None:
-        if await self._settlement.settle(taken, self._store(taken, event, made)):
-            self._metrics.made(len(made))
-            self._metrics.fanned_out()
 
     async def _store_others(self, opened: OpenEvent, event: Event, made: Sequence[_Made]) -> None:
         """Those of an event that are not called from it."""

@@ -14,10 +14,12 @@ from hookline.stream.pull import Taken
 class OpenEvent:
     """`parts` are to end, each once; then `on_closed` is awaited by whoever ended the last one."""
 
-    __slots__ = ("_left", "_on_closed", "done", "error", "taken", "whole")
+    __slots__ = ("_left", "_on_closed", "done", "error", "taken", "webhooks", "whole")
 
-    def __init__(self, taken: Taken, parts: int, on_closed: OnClosed) -> None:
+    def __init__(self, taken: Taken, webhooks: int, parts: int, on_closed: OnClosed) -> None:
         self.taken = taken
+        self.webhooks = webhooks
+        """How many hear it."""
         self.whole = True
         """Whether every part that ended is done or stored."""
         self.done: list[str] = []

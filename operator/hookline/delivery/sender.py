@@ -28,7 +28,6 @@ from hookline.delivery.lane_key import LaneKey, lane_of, lanes_of
 from hookline.delivery.messages import UNKNOWN_FORMAT, Delivery, MalformedDelivery, UnknownFormat
 from hookline.delivery.open_event import OpenEvent
 from hookline.delivery.policy import endpoint_state, retry
-from hookline.delivery.policy.direct import SAFE_AFTER_SECONDS
 from hookline.delivery.policy.endpoint_state import SLOW, Kind
 from hookline.delivery.policy.lanes import Lanes, LaneSnapshot, Terms
 from hookline.delivery.policy.retry import Dead, Done, Outcome, Retry
@@ -50,6 +49,10 @@ log = structlog.get_logger(__name__)
 
 MAX_IN_HAND = 128
 """Deliveries of one shard in our hands at once."""
+
+SAFE_AFTER_SECONDS = 1.0
+"""A call that takes longer has its delivery stored beside it, and its event is acked. Else one receiver that hangs
+would hold its event for as long as a call may take, and after that time whoever takes over the queue begins anew."""
 
 LOOK_SECONDS = 0.25
 """How often lanes are looked at that do not move, and calls that take long."""

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from hookline.delivery import fanout, sender
+from hookline.delivery.backlog import Backlog
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
 from hookline.delivery.http.attempt import Caller
@@ -23,10 +24,12 @@ from hookline.delivery.http.call import tls_material
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.lane_key import LaneKey
 from hookline.delivery.parking import Parking
+from hookline.delivery.policy.event_room import EventRoom
 from hookline.delivery.policy.lanes import LaneSnapshot
 from hookline.delivery.policy.shares import ANNOUNCE_SECONDS, Members
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Attempt, Sender
+from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Audience, Book, DispatcherRecord
 from hookline.runtime.background import background
@@ -48,6 +51,12 @@ from hookline.stream.streams import FanoutPlace, Retention, ensure, fanout_place
 from hookline.stream.types import write_types
 
 log = structlog.get_logger(__name__)
+
+_WAIT_IN = {names.DELIVERIES: "deliveries", names.PARKED: "parked", names.BACKLOG: "backlog"}
+"""Streams in which something waits, and what the metrics call them."""
+
+PACE_SECONDS = 0.025
+"""Between two looks at how late everything is."""
 
 AGAIN_SECONDS = 2.0
 """After the queue could not be brought up to date."""
@@ -124,7 +133,21 @@ class Session:
             self._clock,
             on_attempt=on_attempt,
         )
-        self._fanout = Fanout(self._pull, publisher, settlement, books, endpoints, self._sender, metrics)
+        self._room = EventRoom()
+        aside = SetAside(publisher, settlement, self._pull, metrics)
+        self._backlog = Backlog(client, self._pull, settlement, aside, self._take_event, self._has_room)
+        self._fanout = Fanout(
+            self._pull,
+            publisher,
+            settlement,
+            books,
+            endpoints,
+            self._sender,
+            aside,
+            self._room,
+            metrics,
+            on_room=self._backlog.room_given,
+        )
         self._parking = Parking(
             client,
             self._pull,
@@ -192,6 +215,8 @@ class Session:
             async with background(
                 self._sender.keep_alive(),
                 self._parking.watch(),
+                self._backlog.watch(),
+                self._keep_pace(),
                 self._endpoints.follow(self._bucket, self._sender.park_waiting),
                 self._announce(),
                 self._clock.follow(),
@@ -217,6 +242,7 @@ class Session:
     async def _drain(self, grace_seconds: float) -> None:
         ends_s = time.monotonic() + grace_seconds
         self._parking.close()
+        self._backlog.close()
         await self._pull.stop()
         if self._handling:
             await asyncio.wait(self._handling, timeout=max(0.0, ends_s - time.monotonic()))
@@ -250,16 +276,34 @@ class Session:
             case Origin.SHARD:
                 self._sender.take(taken)
             case Origin.EVENTS:
-                storing = self._fanout.take(taken)
+                storing = self._take_event(taken)
                 if storing is not None:
                     self._handle(storing)
+            case Origin.BACKLOG:
+                self._handle(self._backlog.handle(taken))
             case Origin.PARKED:
                 self._handle(self._parking.handle(taken))
+
+    def _take_event(self, taken: Taken) -> Coroutine[Any, Any, None] | None:
+        return self._fanout.take(taken)
+
+    def _has_room(self, subject: str, size_bytes: int) -> bool:
+        return self._fanout.has_room(subject, size_bytes)
 
     def _handle(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
+
+    async def _keep_pace(self) -> None:
+        """Find out how late everything is, so that no more is in hand than can be done in time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + PACE_SECONDS
+            await asyncio.sleep(PACE_SECONDS)
+            now_s = loop.time()
+            self._room.look(now_s - due_s, now_s)
+            self._backlog.room_given()
 
     def _here(self, pod: str) -> bool:
         return self._members.heard(pod, time.monotonic())
@@ -292,15 +336,15 @@ class Session:
         while True:
             with contextlib.suppress(StreamUnavailable):
                 self._place = await fanout_place(self._client, self._term) or self._place
-            for stream in (names.DELIVERIES, names.PARKED):
+            for stream, label in _WAIT_IN.items():
                 with contextlib.suppress(StreamUnavailable):
                     stored_s = await oldest_s(self._client, stream)
                     age_s = 0.0 if stored_s is None else max(0.0, self._clock.now_s() - stored_s)
-                    self._metrics.oldest(stream.lower(), age_s)
+                    self._metrics.oldest(label, age_s)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _consumer_gone(self, consumer: str) -> None:
-        if not self._parking.lost(consumer):
+        if not self._parking.lost(consumer) and not self._backlog.lost(consumer):
             self._say_trouble("NATS does not know a consumer of ours", consumer=consumer)
             self._outdated.set()
 

@@ -59,6 +59,7 @@ class Settlement:
     async def settle(self, taken: Taken, storing: Coroutine[Any, Any, object] | None = None) -> bool:
         """Store what follows, then ack. False when it could not be stored: left unacked, the message comes back."""
         if storing is not None and not await stored(storing, taken):
+            await taken.left()
             return False
         self._acked.add((taken.consumer, taken.seq), taken.stored_ns)
         await taken.ack()
@@ -90,3 +91,4 @@ class Settlement:
                 consumer=taken.consumer,
                 seq=taken.seq,
             )
+            await taken.left()

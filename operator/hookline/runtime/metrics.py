@@ -78,6 +78,7 @@ class SenderMetrics(Metrics):
         self._returned = self._counter("hookline_unparked", "Parked deliveries taken to be called.")
         self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all stored.")
         self._deliveries = self._counter("hookline_deliveries_made", "Deliveries that events became.")
+        self._set_aside = self._counter("hookline_events_set_aside", "Events of tenants that had much in hand.")
         self._held = self._gauge("hookline_deliveries_held", "Deliveries in the hands of this process.")
         self._loads = self._counter("hookline_route_book_loads", "Route books taken into force.")
         self._refusals = self._counter("hookline_route_book_refusals", "Times that files of the book were not usable.")
@@ -94,7 +95,7 @@ class SenderMetrics(Metrics):
         }
         self._queue_problem = self._gauge("hookline_queue_problem", "1 while the queue cannot be used.", "reason")
         self._oldest = self._gauge("hookline_oldest_waiting_seconds", "Age of a stream's oldest message.", "stream")
-        for stream in ("deliveries", "parked"):
+        for stream in ("deliveries", "parked", "backlog"):
             self._oldest.labels(stream)
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
         self._outcomes = {word: self._attempts.labels(word) for word in outcomes}
@@ -127,6 +128,9 @@ class SenderMetrics(Metrics):
 
     def made(self, deliveries: int) -> None:
         self._deliveries.inc(deliveries)
+
+    def set_aside(self, events: int) -> None:
+        self._set_aside.inc(events)
 
     def book_loaded(self, webhooks: int, *, unread: int = 0) -> None:
         self._loads.inc()

@@ -6,6 +6,7 @@ DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one m
             hookline.deliveries.anchor                         one message that nobody takes, see stream/anchor
 PARKED      hookline.parked.<webhook uid>                      work queue; deliveries that wait by themselves
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
+HOOKLINE_BACKLOG hookline.backlog.<tenant>                     work queue; events that were set aside, many by a message
 KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well
 KV_INSTALLATION whose all of these are, see stream/ownership
@@ -26,6 +27,7 @@ EVENTS = "EVENTS"
 DELIVERIES = "DELIVERIES"
 PARKED = "PARKED"
 DEAD = "DEAD"
+BACKLOG = "HOOKLINE_BACKLOG"
 TYPES_BUCKET = "hookline-event-types"
 ENDPOINTS_BUCKET = "hookline-endpoints"
 INSTALLATION_BUCKET = "hookline-installation"
@@ -53,7 +55,7 @@ DELIVERY_SHARDS = 16
 """Consumers of DELIVERIES. 16 keep up with one server; 64 made the purge of acked messages lag (measured)."""
 
 _PREFIX = "hookline"
-_STREAMS = {"events": EVENTS, "deliveries": DELIVERIES, "parked": PARKED, "dead": DEAD}
+_STREAMS = {"events": EVENTS, "deliveries": DELIVERIES, "parked": PARKED, "dead": DEAD, "backlog": BACKLOG}
 _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
@@ -99,6 +101,19 @@ def later_subject(uid: str, once: str) -> str:
 
 def parked_subject(uid: str) -> str:
     return f"{_PREFIX}.parked.{uid}"
+
+
+def backlog_subject(tenant: str) -> str:
+    return f"{_PREFIX}.backlog.{tenant}"
+
+
+def backlog_tenant(subject: str) -> str:
+    """The tenant of a message that names events which were set aside."""
+    return subject.rsplit(".", 1)[1]
+
+
+def backlog_consumer(tenant: str) -> str:
+    return f"backlog-{tenant}"
 
 
 def dead_subject(tenant: str, uid: str) -> str:

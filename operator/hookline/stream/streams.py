@@ -74,7 +74,7 @@ class FanoutPlace:
 def stream_configs(
     retention: Retention, *, replicas: int = 1, event_bytes: int = MAX_EVENT_BYTES
 ) -> list[StreamConfig]:
-    """The four streams. A full stream refuses new messages, so that a publisher hears of it."""
+    """The five streams. A full stream refuses new messages, so that a publisher hears of it."""
 
     def config(name: str, subjects: list[str], policy: RetentionPolicy, max_age_seconds: float) -> StreamConfig:
         return StreamConfig(
@@ -106,6 +106,7 @@ def stream_configs(
         events,
         deliveries,
         config(names.PARKED, ["hookline.parked.*"], RetentionPolicy.WORK_QUEUE, 0),
+        config(names.BACKLOG, ["hookline.backlog.*"], RetentionPolicy.WORK_QUEUE, 0),
         config(names.DEAD, ["hookline.dead.*.*"], RetentionPolicy.LIMITS, retention.dead_seconds),
     ]
 
@@ -122,6 +123,13 @@ def consumer_configs(term: int = 1) -> list[tuple[str, ConsumerConfig]]:
 def unpark_config(uid: str) -> ConsumerConfig:
     """A consumer that exists while one Webhook's parked deliveries are served, shared by all senders."""
     config = _consumer(names.unpark_consumer(uid), names.parked_subject(uid))
+    config.inactive_threshold = 60.0
+    return config
+
+
+def backlog_config(tenant: str) -> ConsumerConfig:
+    """A consumer that exists while events of one tenant are set aside, shared by all senders."""
+    config = _consumer(names.backlog_consumer(tenant), names.backlog_subject(tenant))
     config.inactive_threshold = 60.0
     return config
 
@@ -416,3 +424,18 @@ async def open_unpark(client: Client, uid: str) -> str:
     with jetstream_answers():
         await client.jetstream().add_consumer(names.PARKED, unpark_config(uid))
     return names.unpark_consumer(uid)
+
+
+async def backlog_counts(client: Client) -> Mapping[str, int]:
+    """By tenant, how many messages name events that were set aside. Raises StreamUnavailable, QueueUnusable."""
+    info = await ask(client, f"STREAM.INFO.{names.BACKLOG}", subjects_filter=names.backlog_subject("*"))
+    subjects: dict[str, int] = info["state"].get("subjects") or {}
+    counts = {names.backlog_tenant(subject): count for subject, count in subjects.items()}
+    return {tenant: count for tenant, count in counts.items() if names.is_uid(tenant)}
+
+
+async def open_backlog(client: Client, tenant: str) -> str:
+    """Make the consumer of what was set aside of one tenant; its name. Raises StreamUnavailable."""
+    with jetstream_answers():
+        await client.jetstream().add_consumer(names.BACKLOG, backlog_config(tenant))
+    return names.backlog_consumer(tenant)

@@ -1,0 +1,101 @@
+"""How many events a sender has in hand at once, and how many of them may be of one tenant. Pure.
+
+An event in hand is called from, or its deliveries are being stored. What finds no room is set aside, so that the events
+of others behind it are reached. Room is short for two reasons: memory, and time. While several tenants are there, a
+sender that falls behind with what it has to do at each moment takes less of those who have much, since each of them
+makes all others wait. A tenant that has little in hand always gets room, as long as there is memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+FEW = 4
+"""Webhooks of one event that is called from. With more of them its deliveries are stored first: one crash should not
+repeat many calls."""
+
+EVENTS = 1024
+"""In hand at once. Twice the calls that a sender makes at once: the others wait in lanes."""
+
+HEAVIEST = 8
+"""An event that very many Webhooks hear takes this part of the room. It is short of it no longer than that."""
+
+HELD_BYTES = 32 * 1024 * 1024
+"""Bodies of events in hand."""
+
+GREED = 7
+"""A tenant that has this many times as much in hand as is free gets no more: see `lanes.GREED`."""
+
+ALWAYS = 8
+"""Events that a tenant may have in hand while there is memory, however late the sender is; one, of what was set
+aside."""
+
+LATE_SECONDS, IN_TIME_SECONDS = 0.005, 0.0025
+"""A sender that does what is due later than this has less in hand, and one that is not even this late more."""
+
+SHRINKS, GROWS = 0.8, 4
+"""By what, and by how many events, at each look."""
+
+ALONE_SECONDS = 10.0
+"""After so long with the events of one tenant only, nobody else waits for it."""
+
+
+class EventRoom:
+    """What of it is free, and who has how much of it. Times are those of a monotonic clock."""
+
+    def __init__(self, *, events: int = EVENTS, held_bytes: int = HELD_BYTES) -> None:
+        self._events, self._bytes = events, held_bytes
+        self._limit = float(events)
+        """Events that may be in hand without making others wait."""
+        self._weight = 0
+        self._size = 0
+        self._weights: Counter[str] = Counter()
+        self._sizes: Counter[str] = Counter()
+        self._latest = ""
+        self._others_s = -math.inf
+        """When the events of one tenant followed those of another last."""
+
+    def take(self, tenant: str, webhooks: int, size_bytes: int, now_s: float, *, behind: bool = False) -> bool:
+        """Whether an event for so many Webhooks may be in hand; it then is, until `give`. `behind` means that it was
+        set aside before."""
+        if tenant != self._latest:
+            self._latest, self._others_s = tenant, now_s
+        if not self.has(tenant, webhooks, size_bytes, behind=behind):
+            return False
+        self._count(tenant, self._weight_of(webhooks), size_bytes)
+        return True
+
+    def has(self, tenant: str, webhooks: int, size_bytes: int, *, behind: bool) -> bool:
+        """Whether `take` would find room."""
+        held, weight = self._weights[tenant], self._weight_of(webhooks)
+        free = self._bytes - self._size - size_bytes
+        if self._weight + weight > self._events or free < 0 or self._sizes[tenant] > GREED * free:
+            return False
+        always = 0 if behind else ALWAYS
+        return not held or held + weight <= always or held < GREED * (self._limit - self._weight)
+
+    def give(self, tenant: str, webhooks: int, size_bytes: int) -> None:
+        """An event is out of our hands."""
+        self._count(tenant, -self._weight_of(webhooks), -size_bytes)
+        if not self._weights[tenant]:
+            del self._weights[tenant], self._sizes[tenant]
+
+    def look(self, late_s: float, now_s: float) -> None:
+        """The sender did what was due so much too late."""
+        if now_s - self._others_s > ALONE_SECONDS:
+            self._limit = float(self._events)
+        elif late_s > LATE_SECONDS:
+            self._limit = max(ALWAYS, min(self._limit, self._weight) * SHRINKS)
+        elif late_s < IN_TIME_SECONDS:
+            self._limit = min(self._events, self._limit + GROWS)
+
+    def _weight_of(self, webhooks: int) -> int:
+        """As much as its deliveries take to store, but not so much that it would never find room beside others."""
+        return min(self._events // HEAVIEST, max(1, webhooks // FEW))
+
+    def _count(self, tenant: str, weight: int, size_bytes: int) -> None:
+        self._weight += weight
+        self._size += size_bytes
+        self._weights[tenant] += weight
+        self._sizes[tenant] += size_bytes

@@ -1,0 +1,103 @@
+"""Setting aside events of a tenant that has much in hand: one message names many of them, and they are acked.
+
+The events themselves stay where they are, in EVENTS. So those of others behind them are reached at the cost of reading
+past them. Whoever has room for the tenant takes them up again: see backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from hookline.delivery.settlement import Settlement, stored
+from hookline.runtime.metrics import SenderMetrics
+from hookline.stream import names
+from hookline.stream.publish import Publisher
+from hookline.stream.pull import PullLoop, Taken
+
+MOST = 256
+"""Events that one message names."""
+
+GATHER_SECONDS = 0.03
+"""How long a tenant's next events are waited for, so that few messages name them."""
+
+
+class Place(NamedTuple):
+    """Where an event is: its sequence in EVENTS, and when it was stored, in ns, so that a stream that was made anew is
+    not taken for the one of before."""
+
+    seq: int
+    stored_ns: int
+
+
+def written(places: Iterable[Place]) -> bytes:
+    """As the body of a message."""
+    return b"\n".join(f"{seq} {stored_ns}".encode() for seq, stored_ns in places)
+
+
+def read(body: bytes) -> list[Place]:
+    """Raises ValueError: anybody on this NATS may have written it."""
+    lines = body.splitlines()
+    if not 0 < len(lines) <= MOST:
+        raise ValueError(f"it names {len(lines)} events, and may name 1 to {MOST}")
+    found = [Place(*map(int, line.split(b" ", 1))) for line in lines if len(line) < 64]
+    if len(found) < len(lines):
+        raise ValueError("a line is too long")
+    return found
+
+
+class SetAside:
+    """Sets events aside, many at once, and knows whose are."""
+
+    def __init__(self, publisher: Publisher, settlement: Settlement, pull: PullLoop, metrics: SenderMetrics) -> None:
+        self._publisher = publisher
+        self._settlement = settlement
+        self._pull = pull
+        self._metrics = metrics
+        self._waiting: dict[str, list[Taken]] = {}
+        """By tenant: what is set aside with the next message."""
+        self._storing: set[str] = set()
+        self.behind: set[str] = set()
+        """Tenants whose new events go behind those that are set aside."""
+
+    def add(self, tenant: str, taken: Taken) -> Coroutine[Any, Any, None] | None:
+        """One event more. Storing them is returned, to be awaited, unless the tenant's are being stored by now."""
+        self.behind.add(tenant)
+        self._waiting.setdefault(tenant, []).append(taken)
+        return None if tenant in self._storing else self._store_waiting(tenant)
+
+    def caught_up(self, tenant: str) -> None:
+        """Nothing of a tenant waits, unless it is being set aside now."""
+        if tenant not in self._storing:
+            self.behind.discard(tenant)
+
+    async def store(self, tenant: str, places: Iterable[Place]) -> None:
+        """Raises StreamUnavailable, StreamRefused."""
+        body = written(places)
+        await self._publisher.store(names.backlog_subject(tenant), body, once=hashlib.sha256(body).hexdigest())
+
+    async def _store_waiting(self, tenant: str) -> None:
+        self._storing.add(tenant)
+        try:
+            while waiting := self._waiting.pop(tenant, None):
+                for start in range(0, len(waiting), MOST):
+                    await self._store_some(tenant, waiting[start : start + MOST])
+                if len(self._waiting.get(tenant, ())) < MOST:
+                    await asyncio.sleep(GATHER_SECONDS)
+        finally:
+            self._storing.discard(tenant)
+
+    async def _store_some(self, tenant: str, some: Sequence[Taken]) -> None:
+        try:
+            if await stored(self.store(tenant, (Place(each.seq, each.stored_ns) for each in some)), some[0]):
+                for each in some:
+                    await self._settlement.settle(each)
+                self._metrics.set_aside(len(some))
+        except Exception as error:  # noqa: BLE001  # a bug must not hold the others
+            for each in some:
+                await self._settlement.failed(each, error)
+        finally:
+            for each in some:
+                self._pull.release(each)

@@ -1,0 +1,55 @@
+"""Single events out of EVENTS, by their sequence, for whoever knows it. Takes nothing, and acks nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import nats.errors
+from nats.aio.client import Client
+
+from hookline.stream import names
+from hookline.stream.api import NOT_FOUND, api
+from hookline.stream.connection import StreamUnavailable
+
+_READ_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """`stored_ns` is when the server stored it, by its clock: Unix time in ns."""
+
+    subject: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    stored_ns: int
+
+
+async def read_event(client: Client, seq: int) -> StoredEvent | None:
+    """None when EVENTS does not hold it any more. Raises StreamUnavailable, QueueUnusable."""
+    question = json.dumps({"seq": seq}).encode()
+    try:
+        answer = await client.request(f"$JS.API.DIRECT.GET.{names.EVENTS}", question, timeout=_READ_SECONDS)
+    except nats.errors.Error as error:
+        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+    headers = dict(answer.headers or {})
+    subject, at = headers.get("Nats-Subject"), headers.get("Nats-Time-Stamp")
+    if subject is None or at is None:
+        # A copy that is behind may not have it yet: only the leader knows that it is gone.
+        if await _is_gone(client, seq):
+            return None
+        raise StreamUnavailable("the copy of EVENTS that answered is behind")
+    return StoredEvent(subject, headers, answer.data, _ns(at))
+
+
+async def _is_gone(client: Client, seq: int) -> bool:
+    error = (await api(client, f"STREAM.MSG.GET.{names.EVENTS}", seq=seq)).get("error", {})
+    return bool(error.get("code") == NOT_FOUND)
+
+
+def _ns(text: str) -> int:
+    """Of a time as nats-server writes it, with up to nine digits behind the second."""
+    second, _, rest = text.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{second}+00:00").timestamp()) * 1_000_000_000 + int(rest.ljust(9, "0") or 0)
