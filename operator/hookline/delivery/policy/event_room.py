@@ -31,6 +31,10 @@ ALWAYS = 8
 """Events that a tenant may have in hand while there is memory, however late the sender is; one, of what was set
 aside."""
 
+LEAST = 32
+"""Events that are in hand without making others wait, however late the sender is: it may be others on its node who make
+it late, and receivers that are far away."""
+
 LATE_SECONDS, IN_TIME_SECONDS = 0.005, 0.0025
 """A sender that does what is due later than this has less in hand, and one that is not even this late more."""
 
@@ -86,7 +90,7 @@ class EventRoom:
         if now_s - self._others_s > ALONE_SECONDS:
             self._limit = float(self._events)
         elif late_s > LATE_SECONDS:
-            self._limit = max(ALWAYS, min(self._limit, self._weight) * SHRINKS)
+            self._limit = max(LEAST, min(self._limit, self._weight) * SHRINKS)
         elif late_s < IN_TIME_SECONDS:
             self._limit = min(self._events, self._limit + GROWS)
 
