@@ -85,8 +85,10 @@ class _Job:
     lane: LaneKey
     on_probed: Callable[[], None] | None = None
     """Of a probe: to be called when it ended, also if it was not made after all."""
-    began_s: float = math.inf
-    """When its turn came, by the monotonic clock."""
+    copy_at_s: float = math.inf
+    """When a copy of it is to be made unless its call has ended by then, by the monotonic clock."""
+    timeout_seconds: int = 0
+    """Bound of its call, as it was when the call began: what the Webhook has since does not end it sooner."""
     copying: asyncio.Task[None] | None = None
 
     @property
@@ -236,22 +238,23 @@ class Sender:
 
     def _copy_long_ones(self) -> None:
         """Have no event wait for a call that takes long."""
-        late_s = time.monotonic() - SAFE_AFTER_SECONDS
+        now_s = time.monotonic()
         for job in self._held.values():
-            if job.began_s < late_s and job.copying is None and isinstance(job.holding, FromEvent):
+            if job.copy_at_s <= now_s and job.copying is None and isinstance(job.holding, FromEvent):
                 job.copying = self._spawn(self._copy(job, job.holding))
 
     async def _copy(self, job: _Job, event: FromEvent) -> None:
-        route = self._route(job)
-        timeout_seconds = route.timeout_seconds if route is not None else 0
         copy = Copied(event, self._publisher, self._clock)
-        if await copy.make(timeout_seconds + DUE_AFTER_SECONDS):
+        if await copy.make(job.timeout_seconds + DUE_AFTER_SECONDS):
             job.holding = copy
+        elif job.copy_at_s < math.inf:
+            # A queue without room would be asked by hundreds of calls at once, each with its body.
+            job.copy_at_s = time.monotonic() + ACK_WAIT_SECONDS / 3
         job.copying = None
 
     async def _end_copying(self, job: _Job) -> None:
         """From now on its holding stays as it is."""
-        job.began_s = math.inf
+        job.copy_at_s = math.inf
         if job.copying is not None:
             await asyncio.wait([job.copying])
 
@@ -306,12 +309,12 @@ class Sender:
 
     async def _run(self, job: _Job) -> None:
         """One job that holds a place in its lane."""
-        job.began_s = time.monotonic()
         try:
             route = self._route(job)
             if route is None or not self._is_next(job, route):
                 await self._set_aside(job, route)
             else:
+                job.copy_at_s, job.timeout_seconds = time.monotonic() + SAFE_AFTER_SECONDS, route.timeout_seconds
                 await self._attempt(job, route)
         except Exception as error:  # noqa: BLE001  # a bug in one attempt must not hold its message for ever
             await self._failed(job, error)

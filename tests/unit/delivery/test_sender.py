@@ -12,16 +12,21 @@ import pytest
 from doubles.books import route
 from doubles.local import until
 from hookline.delivery import messages
+from hookline.delivery import sender as sender_module
 from hookline.delivery.endpoints import Endpoints
+from hookline.delivery.holding import DUE_AFTER_SECONDS
 from hookline.delivery.http.call import Call
 from hookline.delivery.messages import Delivery
+from hookline.delivery.open_event import OpenEvent
 from hookline.delivery.policy.retry import Outcome, Reason
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import Settlement
 from hookline.events.envelope import Event
-from hookline.routing.routes import Keys
+from hookline.routing.routes import Keys, Route
 from hookline.runtime.metrics import SenderMetrics
+from hookline.runtime.tasks import cancel
 from hookline.stream import names
+from hookline.stream.connection import StreamRefused
 from hookline.stream.pull import Origin, Taken
 
 ROUTE = route(schedule_seconds=(), rate_limit=(1, 3600))
@@ -98,3 +103,59 @@ async def test_an_answer_is_searched_for_long_secrets_without_stopping_all_calls
     sender.take(taken(world, 1))
     await until(lambda: world.stored == ["hookline.dead.default.u1"])
     assert (threads == [threading.get_ident()]) is here
+
+
+class Hanging(World):
+    """Its receiver never answers. A copy is stored or refused, as told."""
+
+    def __init__(self, *, refuses: bool) -> None:
+        super().__init__()
+        self.current = SimpleNamespace(route=lambda _: self.route, keys=lambda _: Keys(uid="u1"))
+        self.route: Route | None = route(timeout_seconds=30)
+        self.refuses = refuses
+        self.copies_at_s: list[float] = []
+
+    async def call(self, _: Call) -> Outcome:
+        self.calls += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def store_later(self, *_: object, at_s: float, once: str) -> None:
+        self.copies_at_s.append(at_s - self.now_s())
+        if self.refuses:
+            raise StreamRefused("no room")
+
+
+async def a_long_call(world: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it has been looked at many times."""
+    monkeypatch.setattr(sender_module, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(sender_module, "SAFE_AFTER_SECONDS", 0.01)
+    me, metrics = cast(Any, world), SenderMetrics()
+    sender = Sender(me, me, Settlement(me, metrics, me), me, me, Endpoints(), me, metrics, me)
+    event = Taken(Origin.EVENTS, "fanout", "hookline.events.default.IdentityCreated", {}, b"{}", 1, 11, 1, me, "x")
+
+    async def closed(_: OpenEvent) -> None:
+        pass
+
+    sender.call_from(OpenEvent(event, 1, closed), Delivery("u1", EVENT, 1))
+    await until(lambda: world.calls == 1)
+    world.route = None
+    looking = asyncio.create_task(sender.keep_alive())
+    await until(lambda: bool(world.copies_at_s))
+    await asyncio.sleep(0.05)
+    await cancel([looking])
+    await sender.let_go()
+
+
+async def test_a_copy_that_is_refused_is_not_tried_again_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Hanging(refuses=True)
+    await a_long_call(world, monkeypatch)
+    assert len(world.copies_at_s) == 1
+
+
+async def test_a_copy_is_due_after_the_call_as_it_was_begun_whatever_became_of_its_webhook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Hanging(refuses=False)
+    await a_long_call(world, monkeypatch)
+    assert world.copies_at_s == [30 + DUE_AFTER_SECONDS]
