@@ -100,10 +100,13 @@ class Fanout:
     def _take(self, taken: Taken) -> Coroutine[Any, Any, None] | None:
         book = self._books.current
         assert book is not None, "nothing is taken before there is a route book"
-        if (taken.consumer, taken.seq) in self._open:
-            # Delivered again while we are still at it: a server's crash forgets acks.
-            self._pull.release(taken)
-            return None
+        opened = self._open.get((taken.consumer, taken.seq))
+        if opened is not None:
+            if opened.taken.stored_ns == taken.stored_ns:
+                # Delivered again while we are still at it: a server's crash forgets acks.
+                self._pull.release(taken)
+                return None
+            opened.is_void = True
         if not names.is_event(taken.subject):
             log.error("not an event, passed over: its subject names no tenant and type", subject=taken.subject)
             return self._released(taken, taken.ack())
@@ -139,7 +142,7 @@ class Fanout:
         few = len(heard) <= FEW
         called = [each for each in made if few and not self._endpoints.why_parked(each[0])]
         others = [each for each in made if each not in called] if len(called) < len(made) else []
-        opened = OpenEvent(taken, len(heard), len(called) + (bool(others) or not called), self._close)
+        opened = OpenEvent(taken, len(heard), len(called) + (bool(others) or not called), self._close, self._give_room)
         self._open[taken.consumer, taken.seq] = opened
         self._pull.release(taken)
         for _, delivery in called:
@@ -147,12 +150,13 @@ class Fanout:
         return self._store_others(opened, event, others) if others or not called else None
 
     async def _close(self, event: OpenEvent) -> None:
-        """Nothing of it is in our hands any more."""
+        """Each of its deliveries is done or stored, or is to come again with it."""
         taken = event.taken
-        self._open.pop((taken.consumer, taken.seq), None)
-        self._room.give(names.event_of(taken.subject)[0], event.webhooks, len(taken.body))
-        self._on_room()
+        if self._open.get((taken.consumer, taken.seq)) is event:
+            del self._open[taken.consumer, taken.seq]
         self._metrics.made(len(event.done))
+        if event.is_void:
+            return
         if event.whole:
             await self._settlement.settle(taken)
             self._metrics.fanned_out()
@@ -162,6 +166,11 @@ class Fanout:
             await self._settlement.failed(taken, event.error)
         else:
             await taken.left()
+
+    def _give_room(self, event: OpenEvent) -> None:
+        """Nothing of it is in our hands any more."""
+        self._room.give(names.event_of(event.taken.subject)[0], event.webhooks, len(event.taken.body))
+        self._on_room()
 
     async def _released(self, taken: Taken, work: Awaitable[object]) -> None:
         try:
@@ -179,6 +188,8 @@ class Fanout:
             await opened.ended(whole=False, error=error)
         else:
             await opened.ended(*(route.uid for route, _ in made if whole), whole=whole)
+        finally:
+            opened.release()
 
     def _not_done_yet(self, taken: Taken, made: Iterable[_Made]) -> list[_Made]:
         return [each for each in made if not self._done.has((each[0].uid, taken.seq), taken.stored_ns)]

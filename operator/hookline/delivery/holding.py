@@ -116,8 +116,8 @@ class FromEvent:
 
     @property
     def key(self) -> MessageKey:
-        # No consumer has a full stop in its name.
-        return f".{self.delivery.uid}", self._event.taken.seq
+        # No consumer has a full stop in its name. A stream that is made anew uses its sequences again.
+        return f".{self.delivery.uid}.{self._event.taken.seq}", self._event.taken.stored_ns
 
     @property
     def is_parked(self) -> bool:
@@ -142,7 +142,7 @@ class FromEvent:
         await self._event.taken.working()
 
     def release(self) -> None:
-        pass
+        self._event.release()
 
 
 class Copied:
@@ -206,4 +206,4 @@ class Copied:
         pass
 
     def release(self) -> None:
-        pass
+        self._event.release()

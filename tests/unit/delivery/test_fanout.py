@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +12,7 @@ from doubles.books import route
 from hookline.delivery import fanout
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
+from hookline.delivery.open_event import OpenEvent
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import Settlement
@@ -147,3 +149,23 @@ async def test_while_nats_is_away_the_rest_of_an_event_is_not_tried() -> None:
     publisher = Away()
     assert await handled(publisher) == []
     assert publisher.tried == AT_ONCE
+
+
+async def test_an_event_of_a_stream_that_was_made_anew_is_not_taken_for_the_one_that_had_its_place() -> None:
+    metrics, called = SenderMetrics(outcomes=(), deaths=(), parkings=()), list[OpenEvent]()
+    books = RouteBook(Path("nowhere"), metrics)
+    books.current = book_of([(route("u1"), Keys(uid="u1"))])
+    event = next(books.current.routes())
+    subject = f"hookline.events.{event.namespace}.{event.event}"
+    stores, sender = cast(Publisher, Slow()), SimpleNamespace(call_from=lambda opened, _: called.append(opened))
+    settlement = Settlement(stores, metrics, cast(ServerClock, None))
+    by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), cast(Sender, sender), metrics)
+    old, new = Words(), Words()
+    for stored_ns, words in enumerate((old, new)):
+        by.take(Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 1, stored_ns, 1, cast(Any, words), "$JS.ACK.x"))
+    assert len(called) == 2
+    await called[0].ended("u1", whole=True)
+    # NATS would take it for an ack of the new one, which has the same sequence.
+    assert old.said == []
+    await called[1].ended("u1", whole=True)
+    assert new.said == [b"+ACK"]

@@ -15,8 +15,9 @@ FEW = 4
 """Webhooks of one event that is called from. With more of them its deliveries are stored first: one crash should not
 repeat many calls."""
 
-EVENTS = 1024
-"""In hand at once. Twice the calls that a sender makes at once: the others wait in lanes."""
+PLACES = 1024
+"""Calls of events in hand, so many may be repeated after a crash. Twice the calls that a sender makes at once: the
+others wait in lanes. Deliveries that are stored take a quarter of that."""
 
 HEAVIEST = 8
 """An event that very many Webhooks hear takes this part of the room. It is short of it no longer than that."""
@@ -48,9 +49,9 @@ ALONE_SECONDS = 10.0
 class EventRoom:
     """What of it is free, and who has how much of it. Times are those of a monotonic clock."""
 
-    def __init__(self, *, events: int = EVENTS, held_bytes: int = HELD_BYTES) -> None:
-        self._events, self._bytes = events, held_bytes
-        self._limit = float(events)
+    def __init__(self, *, places: int = PLACES, held_bytes: int = HELD_BYTES) -> None:
+        self._places, self._bytes = places, held_bytes
+        self._limit = float(places)
         """Events that may be in hand without making others wait."""
         self._weight = 0
         self._size = 0
@@ -74,7 +75,7 @@ class EventRoom:
         """Whether `take` would find room."""
         held, weight = self._weights[tenant], self._weight_of(webhooks)
         free = self._bytes - self._size - size_bytes
-        if self._weight + weight > self._events or free < 0 or self._sizes[tenant] > GREED * free:
+        if self._weight + weight > self._places or free < 0 or self._sizes[tenant] > GREED * free:
             return False
         always = 0 if behind else ALWAYS
         return not held or held + weight <= always or held < GREED * (self._limit - self._weight)
@@ -88,15 +89,15 @@ class EventRoom:
     def look(self, late_s: float, now_s: float) -> None:
         """The sender did what was due so much too late."""
         if now_s - self._others_s > ALONE_SECONDS:
-            self._limit = float(self._events)
+            self._limit = float(self._places)
         elif late_s > LATE_SECONDS:
             self._limit = max(LEAST, min(self._limit, self._weight) * SHRINKS)
         elif late_s < IN_TIME_SECONDS:
-            self._limit = min(self._events, self._limit + GROWS)
+            self._limit = min(self._places, self._limit + GROWS)
 
     def _weight_of(self, webhooks: int) -> int:
-        """As much as its deliveries take to store, but not so much that it would never find room beside others."""
-        return min(self._events // HEAVIEST, max(1, webhooks // FEW))
+        """Its calls, or as much as its deliveries take to store, but not so much that it would never find room."""
+        return webhooks if webhooks <= FEW else min(self._places // HEAVIEST, max(FEW, webhooks // FEW))
 
     def _count(self, tenant: str, weight: int, size_bytes: int) -> None:
         self._weight += weight

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.delivery.policy import event_room
-from hookline.delivery.policy.event_room import ALWAYS, EVENTS, FEW, GREED, HELD_BYTES, LEAST, EventRoom
+from hookline.delivery.policy.event_room import ALWAYS, FEW, GREED, HELD_BYTES, LEAST, PLACES, EventRoom
 
 TENANTS = st.sampled_from(["a", "b", "c"])
 SIZES = st.integers(0, HELD_BYTES // 2)
@@ -21,7 +21,7 @@ def fill(room: EventRoom, tenant: str, *, webhooks: int = 1, size_bytes: int = 0
 
 def test_one_tenant_alone_leaves_room_for_the_next() -> None:
     room = EventRoom()
-    assert fill(room, "a") == EVENTS * GREED // (GREED + 1)
+    assert fill(room, "a") == PLACES * GREED // (GREED + 1)
     assert room.take("b", 1, 0, 0.0)
 
 
@@ -66,7 +66,7 @@ def test_a_sender_that_is_in_time_again_takes_more() -> None:
         room.look(LATE, 1.0)
     few = fill(room, "a", now_s=1.0)
     assert few == LEAST * GREED // (GREED + 1)
-    for _ in range(EVENTS // event_room.GROWS + 1):
+    for _ in range(PLACES // event_room.GROWS + 1):
         room.look(0.0, 1.0)
     assert fill(room, "a", now_s=1.0) + few > 800
 
@@ -102,7 +102,7 @@ def test_its_bounds_hold_whoever_takes_and_gives(steps: list[tuple[str, int, int
         elif room.has(tenant, webhooks, size, behind=False):
             assert room.take(tenant, webhooks, size, float(now_s))
             held.append((tenant, webhooks, size))
-        assert len(held) <= EVENTS
+        assert len(held) <= PLACES
         assert sum(size for _, _, size in held) <= HELD_BYTES
     while held:
         room.give(*held.pop())
