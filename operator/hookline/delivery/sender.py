@@ -201,6 +201,8 @@ class Sender:
             self._lanes.sweep(time.monotonic())
             for job in self._lanes.overdue(time.monotonic()):
                 self._fall_behind(job)
+            for job in self._lanes.impatient(time.monotonic()):
+                self._spawn(self._set_aside(job, self._route(job)))
             self._take_up_changes()
             self._copy_long_ones()
             beat += 1
@@ -264,7 +266,8 @@ class Sender:
             self._spawn(self._set_aside(job, route))
             return
         now_s = time.monotonic()
-        if self._lanes.offer(job.lane, self._terms(route), job, now_s=now_s, pinned=job.parked):
+        brief = isinstance(job.holding, FromEvent)
+        if self._lanes.offer(job.lane, self._terms(route), job, now_s=now_s, pinned=job.parked, brief=brief):
             self._spawn(self._run(job))
         elif route.per_second:
             self._pace(self._lanes.wait_seconds_of(job.lane, now_s))

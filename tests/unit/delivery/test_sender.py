@@ -137,7 +137,7 @@ async def a_long_call(world: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
     async def closed(_: OpenEvent) -> None:
         pass
 
-    sender.call_from(OpenEvent(event, 1, closed), Delivery("u1", EVENT, 1))
+    sender.call_from(OpenEvent(event, 1, 1, closed, lambda _: None), Delivery("u1", EVENT, 1))
     await until(lambda: world.calls == 1)
     world.route = None
     looking = asyncio.create_task(sender.keep_alive())

@@ -11,7 +11,8 @@ however many of them wait.
 
 All Webhooks of a shard share one stream of messages. What a lane holds while it waits takes room from its neighbours,
 so a lane that does not keep up gives up what waits in it (`overdue`). Parked messages are pinned: they take no room
-from anybody else.
+from anybody else. What comes straight from events takes no room of a shard either, but must not wait for long
+(`impatient`).
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class _Waiting(NamedTuple, Generic[T]):
     item: T
     since_s: float
     pinned: bool
+    brief: bool
 
 
 @dataclass(slots=True)
@@ -121,13 +123,13 @@ class Lanes(Generic[K, T]):
         order. An entry counts while its lane says so."""
         self._numbers = itertools.count()
 
-    def offer(self, key: K, terms: Terms, item: T, *, now_s: float, pinned: bool = False) -> bool:
-        """Whether `item` may run at once; else it waits."""
+    def offer(self, key: K, terms: Terms, item: T, *, now_s: float, pinned: bool = False, brief: bool = False) -> bool:
+        """Whether `item` may run at once; else it waits, for PATIENCE_SECONDS at most if it is to be `brief`."""
         lane = self._lane(key, terms)
         if not lane.waiting and self._may_take(lane.terms.tenant) and lane.has_room() and self._token(lane, now_s):
             self._begin(lane)
             return True
-        lane.waiting.append(_Waiting(item, now_s, pinned))
+        lane.waiting.append(_Waiting(item, now_s, pinned, brief))
         self._keep_turn(lane)
         return False
 
@@ -187,6 +189,11 @@ class Lanes(Generic[K, T]):
         """What waits for too long and is not pinned, taken out of its lane with all that came after it."""
         late = [lane for lane in self._lanes.values() if lane.waiting and self._is_late(lane, now_s)]
         return [item for lane in late for item in self._take_out(lane, keep_pinned=True)]
+
+    def impatient(self, now_s: float) -> list[T]:
+        """What was to wait briefly and has not, taken out of its lane: that says nothing of the lane."""
+        since_s = now_s - PATIENCE_SECONDS
+        return [item for lane in self._lanes.values() if lane.waiting for item in self._take_brief(lane, since_s)]
 
     def evict(self, key: K) -> list[T]:
         """Everything that waits in one lane, taken out."""
@@ -281,11 +288,19 @@ class Lanes(Generic[K, T]):
         waiting = [each for each in lane.waiting if not each.pinned]
         if not waiting:
             return False
-        since_s = waiting[0].since_s
+        since_s = next((each.since_s for each in waiting if not each.brief), now_s)
         may_move = lane.has_room() and self._may_take(lane.terms.tenant)
-        still_s = 0.0 if may_move else now_s - max(since_s, lane.moved_s)
+        still_s = 0.0 if may_move else now_s - max(waiting[0].since_s, lane.moved_s)
         would_wait_s = still_s * len(waiting) / max(1, lane.running)
         return now_s - since_s > PATIENCE_SECONDS or (still_s > PAUSE_SECONDS and would_wait_s > PATIENCE_SECONDS)
+
+    def _take_brief(self, lane: _Lane[K, T], since_s: float) -> list[T]:
+        out = [each for each in lane.waiting if each.brief and each.since_s < since_s]
+        if not out:
+            return []
+        lane.waiting = deque(each for each in lane.waiting if not each.brief or each.since_s >= since_s)
+        self._keep_turn(lane)
+        return [each.item for each in out]
 
     def _take_out(self, lane: _Lane[K, T], *, keep_pinned: bool) -> list[T]:
         out = [each.item for each in lane.waiting if not (keep_pinned and each.pinned)]

@@ -51,6 +51,27 @@ def test_what_waits_too_long_leaves_and_what_is_pinned_stays() -> None:
     assert lanes.finished(*lane(limit=2), now_s=0) == [3]
 
 
+def test_what_is_to_wait_briefly_leaves_a_lane_that_moves_and_says_nothing_of_it() -> None:
+    lanes: Lanes[str, int] = Lanes()
+    for number in range(5):
+        lanes.offer(*lane(limit=1), number, now_s=0, brief=number != 3)
+    assert lanes.finished(*lane(limit=1), now_s=PATIENCE_SECONDS - 0.1) == [1]
+    assert lanes.impatient(PATIENCE_SECONDS) == []
+    assert lanes.impatient(PATIENCE_SECONDS + 0.1) == [2, 4]
+    assert lanes.overdue(PATIENCE_SECONDS + 0.1) == [3]
+    for number in range(5, 8):
+        lanes.offer(*lane(limit=1), number, now_s=3, brief=True)
+    assert lanes.finished(*lane(limit=1), now_s=3 + PATIENCE_SECONDS) == [5]
+    assert lanes.overdue(3.1 + PATIENCE_SECONDS) == []
+
+
+def test_what_is_to_wait_briefly_leaves_a_lane_in_which_no_call_ends_with_all_others() -> None:
+    lanes: Lanes[str, int] = Lanes()
+    for number in range(12):
+        lanes.offer(*lane(limit=1), number, now_s=0, brief=True)
+    assert lanes.overdue(PAUSE_SECONDS + 0.1) == list(range(1, 12))
+
+
 def test_what_would_wait_too_long_leaves_a_lane_in_which_no_call_ends() -> None:
     lanes: Lanes[str, int] = Lanes()
     for number in range(2 + 8):
