@@ -142,12 +142,15 @@ class Fanout:
         few = len(heard) <= FEW
         called = [each for each in made if few and not self._endpoints.why_parked(each[0])]
         others = [each for each in made if each not in called] if len(called) < len(made) else []
-        opened = OpenEvent(taken, len(heard), len(called) + (bool(others) or not called), self._close, self._give_room)
+        opened = OpenEvent(taken, len(heard), [route.uid for route, _ in made], self._close, self._give_room)
+        if not made:
+            self._give_room(opened)
+            return self._released(taken, self._settlement.settle(taken))
         self._open[taken.consumer, taken.seq] = opened
         self._pull.release(taken)
         for _, delivery in called:
             self._sender.call_from(opened, delivery)
-        return self._store_others(opened, event, others) if others or not called else None
+        return self._store_others(opened, event, others) if others else None
 
     async def _close(self, event: OpenEvent) -> None:
         """Each of its deliveries is done or stored, or is to come again with it."""
@@ -182,14 +185,15 @@ class Fanout:
 
     async def _store_others(self, opened: OpenEvent, event: Event, made: Sequence[_Made]) -> None:
         """Those of an event that are not called from it."""
+        uids = [route.uid for route, _ in made]
         try:
             whole = await stored(self._store(opened.taken, event, made), opened.taken)
         except Exception as error:  # noqa: BLE001  # one event must not stop the others
-            await opened.ended(whole=False, error=error)
+            await opened.ended(*uids, whole=False, error=error)
         else:
-            await opened.ended(*(route.uid for route, _ in made if whole), whole=whole)
+            await opened.ended(*uids, whole=whole)
         finally:
-            opened.release()
+            opened.release(*uids)
 
     def _not_done_yet(self, taken: Taken, made: Iterable[_Made]) -> list[_Made]:
         return [each for each in made if not self._done.has((each[0].uid, taken.seq), taken.stored_ns)]

@@ -129,20 +129,20 @@ class FromEvent:
 
     async def settle(self, storing: Storing) -> bool:
         whole = storing is None or await stored(storing, self._event.taken)
-        await self._event.ended(*([self.delivery.uid] if whole else []), whole=whole)
+        await self._event.ended(self.delivery.uid, whole=whole)
         return whole
 
     async def give_back(self) -> None:
-        await self._event.ended(whole=False)
+        await self._event.ended(self.delivery.uid, whole=False)
 
     async def failed(self, error: Exception) -> None:
-        await self._event.ended(whole=False, error=error)
+        await self._event.ended(self.delivery.uid, whole=False, error=error)
 
     async def working(self) -> None:
         await self._event.taken.working()
 
     def release(self) -> None:
-        self._event.release()
+        self._event.release(self.delivery.uid)
 
 
 class Copied:

@@ -1,18 +1,18 @@
-"""An event in our hands whose deliveries are called from it, until each of them is done or stored.
+"""An event in our hands whose deliveries are called from it or being stored, until each of them is done or stored.
 
 Only counts and remembers: whoever opened it decides what becomes of the event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from hookline.stream.pull import Taken
 
 
 class OpenEvent:
-    """`parts` are to end, each once; then `on_closed` is awaited by whoever ended the last one.
+    """`parts` are the uids of Webhooks; once all have ended, `on_closed` is awaited by whoever ended the last one.
 
     A part that ended may be in our hands for longer, such as a call with a copy. When none is, `on_released` is called.
     """
@@ -31,7 +31,12 @@ class OpenEvent:
     )
 
     def __init__(
-        self, taken: Taken, webhooks: int, parts: int, on_closed: OnClosed, on_released: Callable[[OpenEvent], None]
+        self,
+        taken: Taken,
+        webhooks: int,
+        parts: Iterable[str],
+        on_closed: OnClosed,
+        on_released: Callable[[OpenEvent], None],
     ) -> None:
         self.taken = taken
         self.webhooks = webhooks
@@ -44,23 +49,28 @@ class OpenEvent:
         """One that nobody expected."""
         self.is_void = False
         """Whether its stream was made anew, and another event has its place: an ack would be taken for that one's."""
-        self._left = self._in_hand = parts
+        self._left = set(parts)
+        self._in_hand = set(self._left)
         self._on_closed = on_closed
         self._on_released = on_released
 
-    async def ended(self, *done: str, whole: bool, error: Exception | None = None) -> None:
-        """One part ended. `done` are uids; without `whole` something of it is neither done nor stored."""
-        self.done += done
+    async def ended(self, *uids: str, whole: bool, error: Exception | None = None) -> None:
+        """Parts ended: done or stored if `whole`. One that ended before has ended: it counts no other part as ended."""
+        ended = [uid for uid in uids if uid in self._left]
+        if not ended:
+            return
+        self._left.difference_update(ended)
+        self.done += ended if whole else []
         self.whole = self.whole and whole
         self.error = self.error or error
-        self._left -= 1
         if not self._left:
             await self._on_closed(self)
 
-    def release(self) -> None:
-        """One part is out of our hands."""
-        self._in_hand -= 1
-        if not self._in_hand:
+    def release(self, *uids: str) -> None:
+        """Parts are out of our hands."""
+        was = bool(self._in_hand)
+        self._in_hand.difference_update(uids)
+        if was and not self._in_hand:
             self._on_released(self)
 
 
