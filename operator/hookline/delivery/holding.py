@@ -171,11 +171,8 @@ class Copied:
         return None
 
     async def make(self, wait_seconds: float) -> bool:
-        """Store it, and let the event go: it need not wait for this call. Whether that was done."""
-        if not await stored(self._store(wait_seconds), self._event.taken):
-            return False
-        await self._event.settle(None)
-        return True
+        """Store it, to be due then; whether it is. Its event need not wait for this call any more."""
+        return await stored(self._store(wait_seconds), self._event.taken)
 
     async def _store(self, wait_seconds: float) -> None:
         """A copy that is there is replaced. Raises StreamUnavailable, StreamRefused."""

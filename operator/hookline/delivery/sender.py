@@ -226,7 +226,7 @@ class Sender:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
         await cancel(self._tasks)
         with contextlib.suppress(TimeoutError), Deadline(RETURN_SECONDS):
-            await asyncio.gather(*(self._return(job) for job in list(self._held.values())))
+            await asyncio.gather(*(self._return(job) for job in list(self._held.values())), return_exceptions=True)
         await self.let_go()
 
     async def let_go(self) -> None:
@@ -247,11 +247,17 @@ class Sender:
 
     async def _copy(self, job: _Job, event: FromEvent) -> None:
         copy = Copied(event, self._publisher, self._clock)
-        if await copy.make(job.timeout_seconds + DUE_AFTER_SECONDS):
-            job.holding = copy
-        elif job.copy_at_s < math.inf:
-            # A queue without room would be asked by hundreds of calls at once, each with its body.
-            job.copy_at_s = time.monotonic() + ACK_WAIT_SECONDS / 3
+        try:
+            if await copy.make(job.timeout_seconds + DUE_AFTER_SECONDS):
+                # First: what is cancelled while its event is acked has its copy all the same.
+                job.holding = copy
+                await event.settle(None)
+            elif job.copy_at_s < math.inf:
+                # A queue without room would be asked by hundreds of calls at once, each with its body.
+                job.copy_at_s = time.monotonic() + ACK_WAIT_SECONDS / 3
+        except Exception as error:  # noqa: BLE001  # its event waits for the call, as for one that takes no time
+            log.error("a delivery could not be copied: this is a bug", problem=type(error).__name__)
+            return
         job.copying = None
 
     async def _end_copying(self, job: _Job) -> None:
@@ -378,6 +384,12 @@ class Sender:
 
     async def _set_aside(self, job: _Job, route: Route | None) -> None:
         """Store it where it can wait. One whose Webhook is unknown here may be known to others."""
+        try:
+            await self._store_aside(job, route)
+        except Exception as error:  # noqa: BLE001  # a bug here must not hold its message, or its event, for ever
+            await self._failed(job, error)
+
+    async def _store_aside(self, job: _Job, route: Route | None) -> None:
         once, delivery = job.holding.aside_once, job.delivery
         if once is None:
             await self._give_back(job)
@@ -396,6 +408,9 @@ class Sender:
             await self._end_copying(job)
             return await job.holding.settle(storing)
         finally:
+            if storing is not None:
+                # It may not have begun, and would be missed as never awaited.
+                storing.close()
             self._let_go(job)
 
     async def _store(self, subject: str, body: bytes, headers: dict[str, str], once: str) -> None:
@@ -445,7 +460,9 @@ class Sender:
             self._pull.release(taken)
 
     def _let_go(self, job: _Job) -> None:
-        if self._held.pop(job.key, None) is not None:
+        # Of an event that came again another job may have its key by now.
+        if self._held.get(job.key) is job:
+            del self._held[job.key]
             if job.on_probed is not None:
                 # Before there is room for another message: one would be given back, and come again, and again.
                 job.on_probed()
