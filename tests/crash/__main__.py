@@ -23,9 +23,11 @@ Written by `make kill-matrix`. Each row is a run, from an empty NATS until nothi
 sender`, nats-server and TLS receiver, with one fault in it. The steps are heard on the wire: a run without faults
 names them, and a step that has no line in `tests/crash/steps.py` fails `make test`.
 
-In each run three Webhooks hear every event. One is called, and an eighth of its events fails once, another eighth until
-the schedule is spent; one waits for its Secret and is called later; one is deleted while its deliveries wait. The
-sender is asked to end in the middle, as in a rollout. Publishers count an event once it is acknowledged.
+In each run three Webhooks hear every event, which are few enough to be called from it. One is called, and an eighth of
+its events fails once, another eighth until the schedule is spent; one waits for its Secret and is called later; one is
+deleted while its deliveries wait. A few events of another type have more Webhooks: their deliveries are stored before
+they are called. The sender is asked to end in the middle, as in a rollout. Publishers count an event once it is
+acknowledged.
 
 - **lost**: a pair of event and Webhook that neither arrived nor became a dead letter. Always 0.
 - **repeated**: calls that a receiver got again only because of the fault, the most in one run. All have the same

@@ -53,6 +53,7 @@ class Fault:
             schedule_seconds=(1,) * self.retries,
             timeout_seconds=self.timeout_seconds,
             rollout=False,
+            of_many=0,
             senders=self.senders,
             call_seconds=self.call_seconds,
         )

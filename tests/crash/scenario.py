@@ -1,9 +1,10 @@
 """What happens in each cell of the kill matrix: everything that a delivery can go through, with one fault in it.
 
-Three Webhooks hear each event. `steady` is called: an eighth of its events fails once, four until their schedule is
-spent, which makes the endpoint a failing one in the end. `held` waits for its Secret at first and is called later.
-`deleted` waits, and is deleted before it is ever called. In the middle the sender is asked to end, as in each rollout,
-and is started again.
+Three Webhooks hear each event, which are few enough to be called from it. `steady` is called: an eighth of its events
+fails once, four until their schedule is spent, which makes the endpoint a failing one in the end. `held` waits for its
+Secret at first and is called later. `deleted` waits, and is deleted before it is ever called. In the middle the sender
+is asked to end, as in each rollout, and is started again; events come before and after that. A few events of another
+type come first, with more Webhooks: their deliveries are stored before they are called.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -23,11 +24,12 @@ from typing import Any
 import nats.errors
 import nats.js.errors
 
-from crash.parties import CrashReceiver, NatsProcess, SenderProcess
+from crash.parties import CrashReceiver, NatsProcess, SenderProcess, uid_of
 from crash.wire import NatsProxy, Passages, Proxy
 from doubles.books import route as any_route
 from doubles.local import SECRET, until
 from doubles.receiver import Call
+from hookline.delivery.policy.direct import FEW
 from hookline.events.envelope import ID_HEADER, Event
 from hookline.local import book_folder
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of
@@ -37,7 +39,11 @@ from hookline.stream.publish import Publisher, publish_event
 
 MAX_CONCURRENCY = 4
 CALLED = ("steady", "held")
-IN_HAND = MAX_CONCURRENCY * len(CALLED)
+MANY = tuple(f"many-{number}" for number in range(FEW + 1))
+"""Webhooks of the other type of events, each with one call at once."""
+FIRST_OF_MANY = 1000
+"""The number of the first event of that type, which takes long."""
+IN_HAND = MAX_CONCURRENCY * len(CALLED) + len(MANY)
 """Calls under way at once."""
 
 REPEATS_AT_MOST = 2 * IN_HAND
@@ -67,6 +73,8 @@ class Plan:
     passages: Passages = field(default_factory=Passages)
     fault: Callable[[Parties], Coroutine[Any, Any, None]] = nothing
     events: int = 32
+    of_many: int = 3
+    """Events of the other type, besides."""
     schedule_seconds: tuple[int, ...] = (1,)
     timeout_seconds: int = 5
     rollout: bool = True
@@ -104,7 +112,8 @@ def status_of(call: Call) -> int:
 def answer(call: Call, *, call_seconds: float) -> tuple[int, float]:
     """Status, and how long it takes. The first events fill all places of a lane for a while."""
     number = json.loads(call.body)["n"]
-    return status_of(call), (1.5 if number < MAX_CONCURRENCY else call_seconds)
+    slow = number < MAX_CONCURRENCY or number == FIRST_OF_MANY
+    return status_of(call), (1.5 if slow else call_seconds)
 
 
 async def run(folder: Path, plan: Plan) -> Result:
@@ -122,16 +131,22 @@ async def run(folder: Path, plan: Plan) -> Result:
         plan.passages.kill = sender.kill
         async with sender.running(), _others(folder, books.folder, server.url, plan.senders - 1):
             disturbing = asyncio.create_task(plan.fault(Parties(receiver, server, wire, road, client, sender)))
-            events = await publish(client, plan.events)
+            many = await publish(client, plan.of_many, first=FIRST_OF_MANY, event_type="order.created")
+            events = await publish(client, plan.events // 2)
             if plan.rollout:
-                await until(lambda: len(receiver.calls) >= MAX_CONCURRENCY, what="the first calls")
+                await until(lambda: _steady(receiver.calls) >= MAX_CONCURRENCY, what="the first calls")
                 await until_others_wait(client)
                 sender.terminate()
+            events |= await publish(client, plan.events - plan.events // 2, first=plan.events // 2)
             await until_fanned_out(client)
             books.second()
             await disturbing
             await until_empty(client)
-        return _result(events, receiver.calls, await buried(client), sender.exits)
+        return _result(events, many, receiver.calls, await buried(client), sender.exits)
+
+
+def _steady(calls: Sequence[Call]) -> int:
+    return sum(call.path == "/steady" for call in calls)
 
 
 @contextlib.asynccontextmanager
@@ -146,16 +161,22 @@ async def _others(folder: Path, book: Path, nats_url: str, count: int) -> AsyncI
 
 
 def _result(
-    events: Mapping[str, int], calls: Sequence[Call], letters: Sequence[tuple[str, str]], exits: Sequence[int]
+    events: Mapping[str, int],
+    many: Mapping[str, int],
+    calls: Sequence[Call],
+    letters: Sequence[tuple[str, str]],
+    exits: Sequence[int],
 ) -> Result:
     arrived, repeated = _walk(calls)
     ends = {(name, each) for each in events for name in (*CALLED, "deleted")}
+    ends |= {(name, each) for each in many for name in MANY}
+    numbers = {**events, **many}
     return Result(
-        events=len(events),
+        events=len(numbers),
         lost=len(ends - arrived - set(letters)),
         repeated=repeated,
         letters_repeated=len(letters) - len(set(letters)),
-        altered=sum(call.body != body_of(events[call.event_id]) or not call.verified_by(SECRET) for call in calls),
+        altered=sum(call.body != body_of(numbers[call.event_id]) or not call.verified_by(SECRET) for call in calls),
         exits=tuple(exits),
     )
 
@@ -175,10 +196,6 @@ def _walk(calls: Sequence[Call]) -> tuple[set[tuple[str, str]], int]:
     return arrived, repeated
 
 
-def uid_of(name: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-
-
 class Books:
     """The route books before and after the Secret was allowed and the third Webhook deleted."""
 
@@ -188,25 +205,31 @@ class Books:
 
     def first(self) -> None:
         held = (self._hook(name, RouteState.HELD) for name in ("held", "deleted"))
-        self._write(self._hook("steady", RouteState.ACTIVE), *held)
+        self._write(self._hook("steady", RouteState.ACTIVE), *held, *self._many())
 
     def second(self) -> None:
-        self._write(*(self._hook(name, RouteState.ACTIVE) for name in CALLED))
+        self._write(*(self._hook(name, RouteState.ACTIVE) for name in CALLED), *self._many())
+
+    def _many(self) -> Iterable[tuple[Route, Keys]]:
+        return (self._hook(name, RouteState.ACTIVE, event="order.created", max_concurrency=1) for name in MANY)
 
     def _write(self, *entries: tuple[Route, Keys]) -> None:
         order = TypeRecord(name="order.created", description="", validation="Warn", schema_={"type": "object"})
         book_folder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",)), [order]), self.folder)
 
-    def _hook(self, name: str, state: RouteState) -> tuple[Route, Keys]:
+    def _hook(
+        self, name: str, state: RouteState, *, event: str = "IdentityCreated", max_concurrency: int = MAX_CONCURRENCY
+    ) -> tuple[Route, Keys]:
         uid = uid_of(name)
         route = any_route(
             uid,
             name=name,
             state=state,
+            event=event,
             url=f"https://127.0.0.1:{self._port}/{name}",
             timeout_seconds=self._plan.timeout_seconds,
             schedule_seconds=self._plan.schedule_seconds,
-            max_concurrency=MAX_CONCURRENCY,
+            max_concurrency=max_concurrency,
         )
         return route, Keys(uid=uid, signing=SECRET, ca_pem=self._ca_pem)
 
@@ -217,18 +240,18 @@ async def buried(client: Client) -> list[tuple[str, str]]:
     state = (await js.stream_info(names.DEAD)).state
     sequences = range(state.first_seq, state.last_seq + 1) if state.messages else ()
     found = [await js.get_msg(names.DEAD, seq) for seq in sequences]
-    webhooks = {uid_of(name): name for name in (*CALLED, "deleted")}
+    webhooks = {uid_of(name): name for name in (*CALLED, *MANY, "deleted")}
     return [(webhooks[names.uid_of(each.subject or "")], (each.headers or {})[ID_HEADER]) for each in found]
 
 
-async def publish(client: Client, count: int) -> dict[str, int]:
+async def publish(client: Client, count: int, *, first: int = 0, event_type: str = "IdentityCreated") -> dict[str, int]:
     """Publish events and wait until each is acknowledged; their numbers by their ids."""
     publisher = Publisher(client)
     now = datetime.now(UTC).isoformat()
-    events = {f"evt_{uuid.uuid4().hex}": number for number in range(count)}
+    events = {f"evt_{uuid.uuid4().hex}": number for number in range(first, first + count)}
 
     async def one(event_id: str, number: int) -> None:
-        event = Event(event_id, "default", "IdentityCreated", now, body_of(number))
+        event = Event(event_id, "default", event_type, now, body_of(number))
         await publish_event(publisher, event, patience_seconds=60)
 
     await asyncio.gather(*(one(*each) for each in events.items()))

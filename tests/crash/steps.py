@@ -26,11 +26,23 @@ STEPS: dict[str, tuple[str, str]] = {
         "the event, or what was parked, comes again after the ack wait; no delivery is stored twice",
         "the same: the repeat is recognized by its name",
     ),
+    "call from an event": (
+        "the receiver has the call and its answer is not heard: the event comes again after the ack wait, called again",
+        "the answer may not have been heard: the event comes again after the ack wait, called again",
+    ),
+    "store copy": (
+        "the event comes again after the ack wait; called again",
+        "the same; a copy that stays is called once more when it is due",
+    ),
+    "purge stream DELIVERIES": ("the copy is called when it is due", "nothing is left to do"),
     "store parked": (
         "the event comes again after the ack wait; nothing is stored twice",
         "the same: the repeat is recognized by its name",
     ),
-    "ack EVENTS": ("the event comes again; its deliveries are recognized by their names", "nothing is left to do"),
+    "ack EVENTS": (
+        "the event comes again: deliveries that were stored are recognized by their names, others are called again",
+        "nothing is left to do",
+    ),
     "call": (
         "the receiver has the call and its answer is not heard: called again after the ack wait",
         "the answer may not have been heard: called again after the ack wait",

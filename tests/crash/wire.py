@@ -16,10 +16,14 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
+from hookline.events.envelope import ID_HEADER
+
 HOST = "127.0.0.1"
 
 _MESSAGES = {b"PUB", b"HPUB", b"MSG", b"HMSG"}
 _ANSWERS = {b"+ACK": "ack", b"-NAK": "give back", b"+WPI": "still working"}
+_COPY = b"\r\nHookline-Attempt: 1\r\n"
+"""Of what is due later: a retry has another number."""
 _STORED = {
     "hookline.deliveries.later": "store later",
     "hookline.deliveries": "store delivery",
@@ -28,6 +32,9 @@ _STORED = {
     "hookline.unknown": "ask for Webhooks",
     "hookline.known": "answer for Webhooks",
 }
+
+
+_QUEUED = {"store delivery", "store parked"}
 
 
 class Way(Enum):
@@ -54,6 +61,8 @@ class Passages:
     kill: Callable[[], None] = lambda: None
     counts: Counter[str] = field(default_factory=Counter)
     killed: bool = False
+    stored: set[tuple[str, str]] = field(default_factory=set)
+    """Webhook, by its uid, and event of each delivery that a sender stored."""
 
     def passed(self, step: str) -> bool:
         """One more passage; whether it is the one to die at."""
@@ -221,6 +230,8 @@ class NatsProxy(Proxy):
         if way is Way.BACK:
             return not (self._awaited is not None and subject == self._awaited and self._dies())
         step = step_of(piece)
+        if step in _QUEUED:
+            self._passages.stored.add(_delivery_of(piece))
         if step is None or not self._passages.passed(step):
             return True
         if self._passages.when is When.BEFORE:
@@ -248,7 +259,15 @@ def step_of(frame: bytes) -> str | None:
         return _api_step(subject)
     if subject.startswith("$KV."):
         return f"write {subject.split('.')[1]}"
-    return next((step for start, step in _STORED.items() if subject.startswith(f"{start}.") or subject == start), None)
+    step = next((step for start, step in _STORED.items() if subject.startswith(f"{start}.") or subject == start), None)
+    return "store copy" if step == "store later" and _COPY in frame else step
+
+
+def _delivery_of(frame: bytes) -> tuple[str, str]:
+    """Webhook and event of a delivery that is stored."""
+    head = frame.decode(errors="replace")
+    event_id = next(line for line in head.split("\r\n") if line.startswith(f"{ID_HEADER}: ")).partition(": ")[2]
+    return _subject(frame).decode().rpartition(".")[2], event_id
 
 
 def _api_step(subject: str) -> str:
@@ -256,7 +275,8 @@ def _api_step(subject: str) -> str:
     words = subject.split(".")[2:]
     if words[:3] == ["CONSUMER", "MSG", "NEXT"]:
         return f"pull {words[3]}"
-    verb = next((each for each in words if each in {"CREATE", "UPDATE", "INFO", "GET", "NEXT", "DELETE"}), words[-1])
+    verbs = {"CREATE", "UPDATE", "INFO", "GET", "NEXT", "DELETE", "PURGE"}
+    verb = next((each for each in words if each in verbs), words[-1])
     kind = "consumer" if words[0] == "CONSUMER" else "stream"
     stream = next((each for each in words[1:] if each != verb and each not in {"DURABLE", "MSG"}), "")
     return f"{verb.lower()} {kind} {stream}".rstrip()
@@ -269,7 +289,7 @@ def _stream(ack_subject: str) -> str:
 
 
 def _is_answered(step: str) -> bool:
-    return step.startswith(("store", "create", "update", "info", "get", "write"))
+    return step.startswith(("store", "create", "update", "info", "get", "write", "purge"))
 
 
 def _subject(frame: bytes) -> bytes:
