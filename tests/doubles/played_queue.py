@@ -7,7 +7,8 @@ done. A sender may be lost at any such moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -29,8 +30,8 @@ from hookline.delivery.policy.shares import Members
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import Settlement
-from hookline.events.envelope import ID_HEADER
-from hookline.routing.routes import Book, Route
+from hookline.events.envelope import ID_HEADER, TIME_HEADER
+from hookline.routing.routes import Book, Keys, Route, book_of
 from hookline.runtime.metrics import SenderMetrics
 from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable
@@ -65,7 +66,8 @@ class StillLoop(asyncio.SelectorEventLoop):
         while True:
             self.call_soon(self.stop)
             self.run_forever()
-            if not self._ready:  # type: ignore[attr-defined]
+            due = self._scheduled and self._scheduled[0].when() <= self.now_s  # type: ignore[attr-defined]
+            if not self._ready and not due:  # type: ignore[attr-defined]
                 break
 
     def go_on(self, seconds: float) -> None:
@@ -98,8 +100,11 @@ class Kept:
     holder: Pod | None = None
     last: Pod | None = None
     """Who had it in hand last."""
-    acked: bool = False
+    settled: bool = False
     """Of an event, which stays."""
+
+    def acked(self) -> bool:
+        return self.settled
 
     @property
     def event_id(self) -> str:
@@ -117,6 +122,7 @@ class How(Enum):
     REFUSED = "refused"
     DONE_UNHEARD = "done, and nobody hears of it"
     LOST = "not done, and nobody hears of it"
+    BUG = "not done, with an exception that nobody expects"
 
 
 @dataclass(eq=False)
@@ -173,6 +179,12 @@ class PlayedQueue:
         else:
             self.kept[stream][kept.seq] = kept
 
+    def publish(self, event_id: str, event_type: str) -> Kept:
+        headers = {ID_HEADER: event_id, TIME_HEADER: "2026-11-24T00:00:00.000+00:00"}
+        self.put(names.event_subject("default", event_type), b"{}", headers)
+        self.stored.pop()
+        return list(self.kept[names.EVENTS].values())[-1]
+
     def schedule(self, subject: str, uid: str, body: bytes, headers: Mapping[str, str], at_s: float) -> None:
         self._seq += 1
         self.stored.append(subject)
@@ -202,7 +214,7 @@ class PlayedQueue:
         kept.holder = None
 
     def settle(self, kept: Kept) -> None:
-        kept.acked, kept.holder = True, None
+        kept.settled, kept.holder = True, None
         if kept.stream != names.EVENTS:
             self.kept[kept.stream].pop(kept.seq, None)
 
@@ -213,7 +225,7 @@ class PlayedQueue:
         return any((each.uid, each.event_id) == (uid, event_id) for each in (*queued, *scheduled, *self.dead))
 
     def _open(self) -> list[Kept]:
-        return [each for stream in self.kept.values() for each in stream.values() if not each.acked]
+        return [each for stream in self.kept.values() for each in stream.values() if not each.settled]
 
 
 class Pod:
@@ -289,6 +301,8 @@ class Pod:
         if not asked.answer.done():
             if how is How.REFUSED:
                 asked.answer.set_exception(StreamRefused("full"))
+            elif how is How.BUG:
+                asked.answer.set_exception(ZeroDivisionError())
             elif how is How.DONE:
                 asked.answer.set_result(None)
             else:
@@ -430,3 +444,15 @@ def stand_still(monkeypatch: pytest.MonkeyPatch, loop: StillLoop) -> None:
     clock = SimpleNamespace(monotonic=loop.time, time=loop.time)
     for module in (sender_module, fanout_module, endpoints_module):
         monkeypatch.setattr(module, "time", clock)
+
+
+@contextlib.contextmanager
+def playing(*routes: Route) -> Iterator[PlayedQueue]:
+    """A queue for these Webhooks, each of which calls a URL that ends in its uid."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        loop = StillLoop()
+        stand_still(monkeypatch, loop)
+        try:
+            yield PlayedQueue(loop, book_of((each, Keys(uid=each.uid)) for each in routes))
+        finally:
+            loop.end()

@@ -90,6 +90,8 @@ class _Job:
     timeout_seconds: int = 0
     """Bound of its call, as it was when the call began: what the Webhook has since does not end it sooner."""
     copying: asyncio.Task[None] | None = None
+    is_gone: bool = False
+    """Whether it is out of our hands."""
 
     @property
     def probe(self) -> bool:
@@ -460,13 +462,16 @@ class Sender:
             self._pull.release(taken)
 
     def _let_go(self, job: _Job) -> None:
+        if job.is_gone:
+            return
+        job.is_gone = True
         # Of an event that came again another job may have its key by now.
         if self._held.get(job.key) is job:
             del self._held[job.key]
-            if job.on_probed is not None:
-                # Before there is room for another message: one would be given back, and come again, and again.
-                job.on_probed()
-            job.holding.release()
+        if job.on_probed is not None:
+            # Before there is room for another message: one would be given back, and come again, and again.
+            job.on_probed()
+        job.holding.release()
 
     def _route(self, job: _Job) -> Route | None:
         return self._route_of(job.delivery.uid)

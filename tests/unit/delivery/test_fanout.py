@@ -9,15 +9,18 @@ from typing import Any, cast
 import pytest
 
 from doubles.books import route
+from doubles.played_queue import How, PlayedQueue, Pod, playing
 from hookline.delivery import fanout
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
 from hookline.delivery.open_event import OpenEvent
+from hookline.delivery.policy.direct import FEW, DirectRoom
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.settlement import Settlement
-from hookline.routing.routes import Keys, book_of
+from hookline.routing.routes import Keys, Route, RouteState, book_of
 from hookline.runtime.metrics import SenderMetrics
+from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
@@ -169,3 +172,130 @@ async def test_an_event_of_a_stream_that_was_made_anew_is_not_taken_for_the_one_
     assert old.said == []
     await called[1].ended("u1", whole=True)
     assert new.said == [b"+ACK"]
+
+
+EVENT = "IdentityCreated"
+
+
+def hooks(count: int, **changes: object) -> list[Route]:
+    return [route(f"u{number}", url=f"https://example.com/u{number}", **changes) for number in range(1, count + 1)]
+
+
+def called(queue: PlayedQueue) -> list[str]:
+    """The Webhooks that were called, in order."""
+    return [each.uid for each in queue.called]
+
+
+def test_an_event_of_few_webhooks_is_called_from_and_acked_once_the_last_of_them_is_done() -> None:
+    with playing(*hooks(FEW)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        pod.take(event)
+        for each in list(pod.calls):
+            assert not event.acked()
+            pod.respond(each, 200)
+        assert event.acked()
+        assert (len(queue.called), queue.stored) == (FEW, [])
+
+
+def test_deliveries_of_an_event_with_more_webhooks_are_stored_and_not_called_from_it() -> None:
+    with playing(*hooks(FEW + 1)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        pod.take(event)
+        assert not event.acked()
+        pod.answer_all()
+        assert event.acked()
+        assert (len(queue.stored), queue.called) == (FEW + 1, [])
+
+
+def test_an_event_is_not_acked_while_one_part_cannot_be_stored_and_its_siblings_are_called_once() -> None:
+    with playing(*hooks(2)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        pod.take(event)
+        for status in (200, 500):
+            pod.respond(pod.calls[0], status)
+        pod.answer(pod.asked[0], How.REFUSED)
+        assert not event.acked()
+        queue.ack_wait_passes(event)
+        pod.take(event)
+        assert called(queue) == ["u1", "u2", "u2"]
+        pod.respond(pod.calls[0], 200)
+        assert event.acked()
+
+
+def test_an_event_that_comes_again_while_it_is_open_is_not_called_again_and_acked_once() -> None:
+    with playing(*hooks(2)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        for _ in range(3):
+            pod.take(event)
+        assert called(queue) == ["u1", "u2"]
+        pod.words_leave = False
+        for each in list(pod.calls):
+            pod.respond(each, 200)
+        assert [word for _, word in pod.said] == [b"+ACK"]
+
+
+def test_an_event_whose_ack_was_lost_is_acked_again_and_not_called_again() -> None:
+    with playing(*hooks(1)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        pod.words_leave = False
+        pod.take(event)
+        pod.respond(pod.calls[0], 200)
+        pod.flush(lost=True)
+        pod.words_leave = True
+        pod.take(event)
+        assert event.acked()
+        assert called(queue) == ["u1"]
+
+
+def test_what_cannot_be_called_now_is_stored_before_its_event_is_acked() -> None:
+    with playing(route("u1", url="https://example.com/u1"), route("u2", state=RouteState.HELD)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        pod.take(event)
+        pod.respond(pod.calls[0], 200)
+        assert not event.acked()
+        pod.answer_all()
+        assert event.acked()
+        assert (called(queue), queue.stored) == (["u1"], ["hookline.parked.u2"])
+
+
+def test_what_cannot_be_stored_beside_a_call_comes_again_alone() -> None:
+    with playing(route("u1", url="https://example.com/u1"), route("u2", state=RouteState.HELD)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        pod.take(event)
+        pod.answer(pod.asked[0], How.REFUSED)
+        pod.respond(pod.calls[0], 200)
+        assert not event.acked()
+        queue.ack_wait_passes(event)
+        pod.take(event)
+        pod.answer_all()
+        assert event.acked()
+        assert called(queue) == ["u1"]
+
+
+def test_without_room_deliveries_are_stored_and_room_is_there_again_once_an_event_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fanout, "DirectRoom", lambda: DirectRoom(events=1))
+    with playing(*hooks(1)) as queue:
+        pod = Pod(queue)
+        pod.take(queue.publish("e1", EVENT))
+        pod.take(queue.publish("e2", EVENT))
+        pod.answer_all()
+        assert (len(queue.called), queue.stored) == (1, [names.delivery_subject("u1")])
+        pod.respond(pod.calls[0], 200)
+        pod.take(queue.publish("e3", EVENT))
+        assert [each.event_id for each in queue.called] == ["e1", "e3"]
+
+
+def test_a_bug_while_others_are_stored_leaves_the_event_in_the_queue_and_it_may_come_again() -> None:
+    with playing(route("u1", url="https://example.com/u1"), route("u2", state=RouteState.HELD)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT)
+        pod.take(event)
+        pod.answer(pod.asked[0], How.BUG)
+        pod.respond(pod.calls[0], 200)
+        assert not event.acked()
+        queue.ack_wait_passes(event)
+        pod.take(event)
+        pod.answer_all()
+        assert event.acked()
+        assert (called(queue), queue.stored) == (["u1"], ["hookline.parked.u2"])

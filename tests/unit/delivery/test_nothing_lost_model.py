@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from doubles.books import route
 from doubles.played_queue import Called, How, Kept, PlayedQueue, Pod, StillLoop, route_of, stand_still
-from hookline.events.envelope import ID_HEADER, TIME_HEADER
 from hookline.routing.routes import Keys, book_of
 from hookline.stream import names
 
@@ -60,9 +59,7 @@ class NothingLost(RuleBasedStateMachine):
     )
     def publish(self, event: str, pod: int, taken: bool) -> None:
         event_id = f"evt_{len(self.published)}"
-        headers = {ID_HEADER: event_id, TIME_HEADER: "2026-11-24T00:00:00.000+00:00"}
-        self.queue.put(names.event_subject("default", event), b"{}", headers)
-        kept = self.published[event_id] = list(self.queue.kept[names.EVENTS].values())[-1]
+        kept = self.published[event_id] = self.queue.publish(event_id, event)
         if taken:
             self.pods[pod].take(kept)
 
@@ -135,7 +132,7 @@ class NothingLost(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self) -> None:
         for event_id, kept in self.published.items():
-            if kept.acked:
+            if kept.acked():
                 for uid in HEARD_BY[names.event_of(kept.subject)[1]]:
                     assert (uid, event_id) in self.delivered or self.queue.keeps(uid, event_id), (uid, event_id)
 

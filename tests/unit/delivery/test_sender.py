@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +12,7 @@ import pytest
 
 from doubles.books import route
 from doubles.local import until
+from doubles.played_queue import How, Pod, playing
 from hookline.delivery import messages
 from hookline.delivery import sender as sender_module
 from hookline.delivery.endpoints import Endpoints
@@ -18,8 +20,9 @@ from hookline.delivery.holding import DUE_AFTER_SECONDS
 from hookline.delivery.http.call import Call
 from hookline.delivery.messages import Delivery
 from hookline.delivery.open_event import OpenEvent
+from hookline.delivery.policy.direct import SAFE_AFTER_SECONDS
 from hookline.delivery.policy.retry import Outcome, Reason
-from hookline.delivery.sender import Sender
+from hookline.delivery.sender import RETURN_SECONDS, Sender
 from hookline.delivery.settlement import Settlement
 from hookline.events.envelope import Event
 from hookline.routing.routes import Keys, Route
@@ -159,3 +162,196 @@ async def test_a_copy_is_due_after_the_call_as_it_was_begun_whatever_became_of_i
     world = Hanging(refuses=False)
     await a_long_call(world, monkeypatch)
     assert world.copies_at_s == [30 + DUE_AFTER_SECONDS]
+
+
+HOOK = route(url="https://example.com/u1", timeout_seconds=10, max_concurrency=1)
+OTHER = route("u2", url="https://example.com/u2", timeout_seconds=10, max_concurrency=1)
+LONG_SECONDS = SAFE_AFTER_SECONDS + 0.5
+COPY = "hookline.deliveries.later.u1."
+
+
+def kinds(pod: Pod) -> list[str]:
+    """What is asked of the queue and not answered."""
+    return [each.what for each in pod.asked]
+
+
+def test_the_retry_of_a_call_from_an_event_is_stored_before_the_event_is_acked() -> None:
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        pod.respond(pod.calls[0], 500)
+        assert (kinds(pod), event.acked()) == (["retry"], False)
+        pod.answer_all()
+        assert (len(queue.later), event.acked(), pod.sender.held) == (1, True, 0)
+
+
+def test_a_call_that_takes_long_has_a_copy_before_its_event_is_acked_and_none_after_it_ended() -> None:
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        queue.go_on(LONG_SECONDS)
+        assert (kinds(pod), event.acked()) == (["copy"], False)
+        pod.answer_all()
+        assert (len(queue.later), event.acked()) == (1, True)
+        pod.respond(pod.calls[0], 200)
+        pod.answer_all()
+        assert (queue.later, pod.sender.held, len(queue.called)) == ({}, 0, 1)
+
+
+def test_what_follows_a_call_that_took_long_is_stored_before_its_copy_is_forgotten() -> None:
+    with playing(HOOK) as queue:
+        pod = Pod(queue)
+        pod.take(queue.publish("e1", HOOK.event or ""))
+        queue.go_on(LONG_SECONDS)
+        pod.answer_all()
+        pod.respond(pod.calls[0], 500)
+        assert kinds(pod) == ["retry"]
+        pod.answer(pod.asked[0], How.REFUSED)
+        assert (kinds(pod), len(queue.later)) == ([], 1)
+
+
+def test_a_call_that_ends_while_its_copy_is_stored_leaves_no_copy() -> None:
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        queue.go_on(LONG_SECONDS)
+        pod.respond(pod.calls[0], 200)
+        assert (kinds(pod), event.acked()) == (["copy"], False)
+        pod.answer_all()
+        assert (queue.later, event.acked(), pod.sender.held) == ({}, True, 0)
+
+
+def test_a_copy_that_could_not_be_stored_is_tried_again_and_its_event_waits() -> None:
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        queue.go_on(LONG_SECONDS)
+        pod.answer(pod.asked[0], How.REFUSED)
+        queue.go_on(0.5)
+        assert (kinds(pod), event.acked()) == (["copy"], False)
+        pod.answer_all()
+        assert event.acked()
+
+
+@pytest.mark.parametrize("how", [How.REFUSED, How.LOST, How.BUG])
+def test_an_event_that_could_not_be_put_aside_comes_again_and_is_called(how: How) -> None:
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(queue.publish("e0", HOOK.event or ""))
+        pod.take(event)
+        queue.go_on(3.0)  # too long in a lane that does not move
+        parking = next(each for each in pod.asked if each.event_id == "e1")
+        pod.answer(parking, how)
+        assert not event.acked()
+        pod.endpoints.forget("u1")
+        pod.respond(pod.calls[0], 200)
+        pod.answer_all()
+        queue.ack_wait_passes(event)
+        pod.take(event)
+        assert [each.event_id for each in queue.called] == ["e0", "e1"]
+
+
+def test_a_bug_in_a_copy_leaves_the_event_to_its_call() -> None:
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        queue.go_on(LONG_SECONDS)
+        pod.answer(pod.asked[0], How.BUG)
+        queue.go_on(LONG_SECONDS)
+        assert (kinds(pod), event.acked()) == ([], False)
+        pod.respond(pod.calls[0], 200)
+        assert event.acked()
+
+
+def test_at_the_end_what_waits_is_stored_and_another_sender_has_it_at_once() -> None:
+    with playing(HOOK) as queue:
+        pod, events = Pod(queue), [queue.publish(f"e{number}", HOOK.event or "") for number in range(3)]
+        for event in events:
+            pod.take(event)
+        first = pod.calls[0]
+        draining = pod.start(pod.sender.drain(5))
+        pod.answer_all()
+        assert [event.acked() for event in events] == [False, True, True]
+        assert [each.event_id for each in queue.free()] == ["e1", "e2"]
+        pod.respond(first, 200)
+        assert draining.done()
+        assert events[0].acked()
+
+
+def test_what_outlasts_the_grace_is_stored_or_its_copy_is_due_at_once() -> None:
+    with playing(HOOK, OTHER) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        queue.go_on(LONG_SECONDS)
+        copies = list(pod.asked)
+        pod.answer(copies[0])
+        pod.answer(copies[1], How.REFUSED)
+        pod.drain(0.0, answers=True)
+        assert event.acked()
+        queue.go_on(0.25)
+        assert sorted(each.uid for each in queue.free()) == ["u1", "u2"]
+        assert queue.later == {}
+
+
+def test_the_end_is_bounded_when_the_queue_does_not_answer_and_nothing_is_let_go() -> None:
+    with playing(HOOK, OTHER) as queue:
+        pod, events = Pod(queue), [queue.publish(f"e{number}", HOOK.event or "") for number in range(3)]
+        for event in events:
+            pod.take(event)
+        began_s, grace_seconds = queue.loop.now_s, 1.0
+        pod.drain(grace_seconds, answers=False)
+        assert queue.loop.now_s - began_s <= grace_seconds + RETURN_SECONDS + 0.5
+        assert not any(event.acked() for event in events)
+
+
+def test_at_the_end_a_bug_about_one_delivery_keeps_none_of_the_others() -> None:
+    with playing(HOOK, OTHER) as queue:
+        pod = Pod(queue)
+        pod.take(queue.publish("e1", HOOK.event or ""))
+        draining = pod.start(pod.sender.drain(0.0))
+        pod.answer(pod.asked[0], How.BUG)
+        pod.answer_all()
+        assert draining.done()
+        draining.result()
+        assert [names.uid_of(each) for each in queue.stored] == ["u2"]
+
+
+def test_a_call_cancelled_while_its_event_is_acked_has_its_copy_and_is_not_stored_besides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    with playing(HOOK) as queue:
+        pod = Pod(queue)
+        pod.take(queue.publish("e1", HOOK.event or ""))
+        queue.go_on(LONG_SECONDS)
+        monkeypatch.setattr(pod, "publish", never)
+        pod.answer_all()
+        pod.drain(0.0, answers=True)
+        assert [each.startswith(COPY) for each in queue.stored] == [True, True]
+
+
+def test_a_call_that_ended_is_cancelled_cleanly_while_it_waits_for_its_copy() -> None:
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        queue.go_on(LONG_SECONDS)
+        pod.respond(pod.calls[0], 500)
+        pod.drain(0.0, answers=False)
+        gc.collect()  # what was never awaited would be said now
+        assert not event.acked()
+
+
+def test_of_two_jobs_for_one_event_the_end_of_the_first_does_not_let_the_second_go() -> None:
+    """Such as after its stream was made anew while a call with a copy was under way."""
+    with playing(HOOK) as queue:
+        pod, event = Pod(queue), queue.publish("e1", HOOK.event or "")
+        pod.take(event)
+        queue.go_on(LONG_SECONDS)
+        pod.answer_all()
+        event.stored_s, event.settled = event.stored_s + 1, False
+        pod.take(event)
+        pod.respond(pod.calls[0], 200)
+        pod.answer_all()
+        assert (pod.sender.held, len(pod.calls)) == (1, 1)
