@@ -1,7 +1,8 @@
 """Runs the command `hookline` as it is, but with less patience and with a wall clock that a file moves.
 
-A sender that was killed loses what it held after 15 s, a Webhook that nobody knows is gone after 120 s, and a failing
-endpoint is probed after 5 s: too long to wait for at each of a hundred crashes. Nothing else is changed.
+A sender that was killed loses what it held after 15 s, and the copy of a call that it made comes 15 s after the latest
+end of that call; a Webhook that nobody knows is gone after 120 s, and a failing endpoint is probed after 5 s: too long
+to wait for at each of a hundred crashes. Nothing else is changed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ def main() -> None:
     from hookline.stream import streams
 
     streams.ACK_WAIT_SECONDS = float(os.environ[ACK_WAIT])
+    from hookline.delivery import holding
+
+    holding.DUE_AFTER_SECONDS = streams.ACK_WAIT_SECONDS
     from hookline.delivery.policy import deleted_webhooks, endpoint_state
 
     deleted_webhooks.GONE_SECONDS = float(os.environ[GONE])
