@@ -20,7 +20,8 @@ from doubles.local import (
 )
 from doubles.receiver import Call
 from doubles.waiting import until_it_is
-from hookline.delivery.policy.direct import FEW, SAFE_AFTER_SECONDS
+from hookline.delivery.policy.event_room import FEW
+from hookline.delivery.sender import SAFE_AFTER_SECONDS
 from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall

@@ -29,7 +29,7 @@ from crash.wire import NatsProxy, Passages, Proxy
 from doubles.books import route as any_route
 from doubles.local import SECRET, until
 from doubles.receiver import Call
-from hookline.delivery.policy.direct import FEW
+from hookline.delivery.policy.event_room import FEW
 from hookline.events.envelope import ID_HEADER, Event
 from hookline.local import book_folder
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of

@@ -25,10 +25,12 @@ from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
 from hookline.delivery.http.call import Call
 from hookline.delivery.messages import ATTEMPT_HEADER
+from hookline.delivery.policy.event_room import EventRoom
 from hookline.delivery.policy.retry import Outcome, Reason
 from hookline.delivery.policy.shares import Members
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
+from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import Settlement
 from hookline.events.envelope import ID_HEADER, TIME_HEADER
 from hookline.routing.routes import Book, Keys, Route, book_of
@@ -177,7 +179,7 @@ class PlayedQueue:
         if stream == names.DEAD:
             self.dead.append(kept)
         else:
-            self.kept[stream][kept.seq] = kept
+            self.kept.setdefault(stream, {})[kept.seq] = kept
 
     def publish(self, event_id: str, event_type: str) -> Kept:
         headers = {ID_HEADER: event_id, TIME_HEADER: "2026-11-24T00:00:00.000+00:00"}
@@ -248,7 +250,10 @@ class Pod:
         books.current = queue.book
         settlement = Settlement(me, metrics, me)
         self.sender = Sender(me, me, settlement, books, me, self.endpoints, Members("me"), metrics, me)
-        self.fanout = Fanout(me, me, settlement, books, self.endpoints, self.sender, metrics)
+        self.room = EventRoom()
+        aside = SetAside(me, settlement, me, metrics)
+        parts = (settlement, books, self.endpoints, self.sender, aside, self.room, metrics)
+        self.fanout = Fanout(me, me, *parts, on_room=lambda: None)
         self._messages: dict[str, Kept] = {}
         self._handling: list[asyncio.Task[None]] = []
         self._keeping = self.start(self.sender.keep_alive())
@@ -362,7 +367,10 @@ class Pod:
 
     # What a Sender and a Fanout ask of others.
 
-    async def store(self, subject: str, body: bytes, headers: Mapping[str, str], *, once: str | None = None) -> bool:
+    async def store(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, once: str | None = None
+    ) -> bool:
+        headers = headers or {}
         await self._ask("store", headers, partial(self.queue.put, subject, body, dict(headers), once))
         return True
 
@@ -383,7 +391,7 @@ class Pod:
         if self.at_once:
             do()
             return
-        asked = Asked(what, headers[ID_HEADER], do, self.loop.create_future())
+        asked = Asked(what, headers.get(ID_HEADER, ""), do, self.loop.create_future())
         self.asked.append(asked)
         timer = self.loop.call_later(ACK_SECONDS, self._not_heard, asked)
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -142,10 +143,11 @@ class Fanout:
         few = len(heard) <= FEW
         called = [each for each in made if few and not self._endpoints.why_parked(each[0])]
         others = [each for each in made if each not in called] if len(called) < len(made) else []
-        opened = OpenEvent(taken, len(heard), [route.uid for route, _ in made], self._close, self._give_room)
+        give_room = partial(self._give_room, event.tenant, len(heard), len(event.body))
         if not made:
-            self._give_room(opened)
+            give_room()
             return self._released(taken, self._settlement.settle(taken))
+        opened = OpenEvent(taken, [route.uid for route, _ in made], self._close, on_released=give_room)
         self._open[taken.consumer, taken.seq] = opened
         self._pull.release(taken)
         for _, delivery in called:
@@ -170,9 +172,9 @@ class Fanout:
         else:
             await taken.left()
 
-    def _give_room(self, event: OpenEvent) -> None:
-        """Nothing of it is in our hands any more."""
-        self._room.give(names.event_of(event.taken.subject)[0], event.webhooks, len(event.taken.body))
+    def _give_room(self, tenant: str, webhooks: int, size_bytes: int) -> None:
+        """Nothing of an event is in our hands any more."""
+        self._room.give(tenant, webhooks, size_bytes)
         self._on_room()
 
     async def _released(self, taken: Taken, work: Awaitable[object]) -> None:

@@ -26,21 +26,13 @@ class OpenEvent:
         "error",
         "is_void",
         "taken",
-        "webhooks",
         "whole",
     )
 
     def __init__(
-        self,
-        taken: Taken,
-        webhooks: int,
-        parts: Iterable[str],
-        on_closed: OnClosed,
-        on_released: Callable[[OpenEvent], None],
+        self, taken: Taken, parts: Iterable[str], on_closed: OnClosed, *, on_released: Callable[[], None] = lambda: None
     ) -> None:
         self.taken = taken
-        self.webhooks = webhooks
-        """How many hear it."""
         self.whole = True
         """Whether every part that ended is done or stored."""
         self.done: list[str] = []
@@ -71,7 +63,7 @@ class OpenEvent:
         was = bool(self._in_hand)
         self._in_hand.difference_update(uids)
         if was and not self._in_hand:
-            self._on_released(self)
+            self._on_released()
 
 
 OnClosed: TypeAlias = Callable[[OpenEvent], Awaitable[None]]

@@ -14,13 +14,13 @@ from hookline.delivery import fanout
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
 from hookline.delivery.open_event import OpenEvent
-from hookline.delivery.policy.direct import FEW, DirectRoom
+from hookline.delivery.policy.event_room import FEW, EventRoom
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
+from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Keys, Route, RouteState, book_of
 from hookline.runtime.metrics import SenderMetrics
-from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
@@ -95,7 +95,9 @@ async def handled(publisher: Slow, *, times: int = 1, metrics: SenderMetrics | N
     taken = Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 7, 0, 1, cast(Any, words), reply)
     stores = cast(Publisher, publisher)
     settlement = Settlement(stores, metrics, cast(ServerClock, None))
-    by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), cast(Sender, None), metrics)
+    pull, nobody = cast(PullLoop, Room()), cast(Sender, None)
+    aside = SetAside(stores, settlement, pull, metrics)
+    by = Fanout(pull, stores, settlement, books, Endpoints(), nobody, aside, EventRoom(), metrics, on_room=lambda: None)
     for _ in range(times):
         storing = by.take(taken)
         assert storing is not None
@@ -162,7 +164,9 @@ async def test_an_event_of_a_stream_that_was_made_anew_is_not_taken_for_the_one_
     subject = f"hookline.events.{event.namespace}.{event.event}"
     stores, sender = cast(Publisher, Slow()), SimpleNamespace(call_from=lambda opened, _: called.append(opened))
     settlement = Settlement(stores, metrics, cast(ServerClock, None))
-    by = Fanout(cast(PullLoop, Room()), stores, settlement, books, Endpoints(), cast(Sender, sender), metrics)
+    pull, room = cast(PullLoop, Room()), EventRoom()
+    aside, calls = SetAside(stores, settlement, pull, metrics), cast(Sender, sender)
+    by = Fanout(pull, stores, settlement, books, Endpoints(), calls, aside, room, metrics, on_room=lambda: None)
     old, new = Words(), Words()
     for stored_ns, words in enumerate((old, new)):
         by.take(Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 1, stored_ns, 1, cast(Any, words), "$JS.ACK.x"))
@@ -272,19 +276,19 @@ def test_what_cannot_be_stored_beside_a_call_comes_again_alone() -> None:
         assert called(queue) == ["u1"]
 
 
-def test_without_room_deliveries_are_stored_and_room_is_there_again_once_an_event_is_closed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(fanout, "DirectRoom", lambda: DirectRoom(events=1))
+def test_without_room_an_event_is_set_aside_and_acked_and_room_is_there_again_once_another_is_out_of_hand() -> None:
     with playing(*hooks(1)) as queue:
-        pod = Pod(queue)
-        pod.take(queue.publish("e1", EVENT))
-        pod.take(queue.publish("e2", EVENT))
+        pod, first = Pod(queue), queue.publish("e1", EVENT)
+        pod.take(first)
+        while pod.room.take("default", 1, 0, 0.0):
+            pass
+        second = queue.publish("e2", EVENT)
+        pod.take(second)
         pod.answer_all()
-        assert (len(queue.called), queue.stored) == (1, [names.delivery_subject("u1")])
+        assert (first.acked(), second.acked()) == (False, True)
+        assert (len(queue.called), queue.stored) == (1, ["hookline.backlog.default"])
         pod.respond(pod.calls[0], 200)
-        pod.take(queue.publish("e3", EVENT))
-        assert [each.event_id for each in queue.called] == ["e1", "e3"]
+        assert pod.fanout.has_room(f"hookline.events.default.{EVENT}", 0)
 
 
 def test_a_bug_while_others_are_stored_leaves_the_event_in_the_queue_and_it_may_come_again() -> None:

@@ -20,9 +20,8 @@ from hookline.delivery.holding import DUE_AFTER_SECONDS
 from hookline.delivery.http.call import Call
 from hookline.delivery.messages import Delivery
 from hookline.delivery.open_event import OpenEvent
-from hookline.delivery.policy.direct import SAFE_AFTER_SECONDS
 from hookline.delivery.policy.retry import Outcome, Reason
-from hookline.delivery.sender import RETURN_SECONDS, Sender
+from hookline.delivery.sender import RETURN_SECONDS, SAFE_AFTER_SECONDS, Sender
 from hookline.delivery.settlement import Settlement
 from hookline.events.envelope import Event
 from hookline.routing.routes import Keys, Route
@@ -140,7 +139,7 @@ async def a_long_call(world: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
     async def closed(_: OpenEvent) -> None:
         pass
 
-    sender.call_from(OpenEvent(event, 1, 1, closed, lambda _: None), Delivery("u1", EVENT, 1))
+    sender.call_from(OpenEvent(event, ["u1"], closed), Delivery("u1", EVENT, 1))
     await until(lambda: world.calls == 1)
     world.route = None
     looking = asyncio.create_task(sender.keep_alive())
@@ -227,7 +226,7 @@ def test_a_copy_that_could_not_be_stored_is_tried_again_and_its_event_waits() ->
         pod.take(event)
         queue.go_on(LONG_SECONDS)
         pod.answer(pod.asked[0], How.REFUSED)
-        queue.go_on(0.5)
+        queue.go_on(6)
         assert (kinds(pod), event.acked()) == (["copy"], False)
         pod.answer_all()
         assert event.acked()

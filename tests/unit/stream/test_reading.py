@@ -98,9 +98,9 @@ def test_what_is_no_header_and_no_utf_8_does_no_harm() -> None:
 )
 def test_the_place_of_a_message_is_read_as_the_library_reads_it(reply: str) -> None:
     metadata = Msg(Client(), reply=reply).metadata
-    consumer, seq, stored_ns, delivered = _place(reply)
+    consumer, seq, stored_ns, delivered, pending = _place(reply)
     assert (consumer, seq) == (metadata.consumer, metadata.sequence.stream) == ("shard-03", 4711)
-    assert delivered == metadata.num_delivered == 1
+    assert (delivered, pending) == (metadata.num_delivered, metadata.num_pending) == (1, 5)
     assert stored_ns == 1763964112468903000
     assert abs(stored_ns / 1e9 - metadata.timestamp.timestamp()) < 1e-3
 
