@@ -220,7 +220,7 @@ class Backlog:
         """All of its events ended. Those that are neither done nor stored are set aside again."""
         taken, again = batch.taken, batch.again
         try:
-            if again and not await stored(self._aside.store(batch.tenant, again), taken):
+            if again and not await stored(self._aside.store(batch.tenant, again, instead_of=taken.place), taken):
                 return
             if batch.gone:
                 problem = f"{batch.gone} events of {batch.tenant} are not in EVENTS any more"

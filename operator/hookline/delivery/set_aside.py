@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ GATHER_SECONDS = 0.03
 """How long a tenant's next events are waited for, so that few messages name them."""
 
 
+_PLACE = re.compile(rb"([1-9][0-9]{0,18}) ([0-9]{1,19})")
+
+
 class Place(NamedTuple):
     """Where an event is: its sequence in EVENTS, and when it was stored, in ns, so that a stream that was made anew is
     not taken for the one of before."""
@@ -38,14 +42,17 @@ def written(places: Iterable[Place]) -> bytes:
 
 
 def read(body: bytes) -> list[Place]:
-    """Raises ValueError: anybody on this NATS may have written it."""
-    lines = body.splitlines()
-    if not 0 < len(lines) <= MOST:
-        raise ValueError(f"it names {len(lines)} events, and may name 1 to {MOST}")
-    found = [Place(*map(int, line.split(b" ", 1))) for line in lines if len(line) < 64]
-    if len(found) < len(lines):
-        raise ValueError("a line is too long")
-    return found
+    """Each once. Raises ValueError: anybody on this NATS may have written it."""
+    lines = body.split(b"\n", MOST)
+    if len(lines) > MOST:
+        raise ValueError(f"it names more than {MOST} events")
+    found: dict[Place, None] = {}
+    for line in lines:
+        place = _PLACE.fullmatch(line)
+        if place is None:
+            raise ValueError("a line is no sequence and time of an event")
+        found[Place(int(place[1]), int(place[2]))] = None
+    return list(found)
 
 
 class SetAside:
@@ -69,14 +76,16 @@ class SetAside:
         return None if tenant in self._storing else self._store_waiting(tenant)
 
     def caught_up(self, tenant: str) -> None:
-        """Nothing of a tenant waits, unless it is being set aside now."""
-        if tenant not in self._storing:
-            self.behind.discard(tenant)
+        """Nothing of a tenant waits any more. What is being set aside at this moment may be overtaken: a tenant that
+        publishes all the time would stay behind for ever."""
+        self.behind.discard(tenant)
 
-    async def store(self, tenant: str, places: Iterable[Place]) -> None:
-        """Raises StreamUnavailable, StreamRefused."""
+    async def store(self, tenant: str, places: Iterable[Place], *, instead_of: str = "") -> None:
+        """`instead_of` is the place of the message that named them before. Raises StreamUnavailable, StreamRefused."""
         body = written(places)
-        await self._publisher.store(names.backlog_subject(tenant), body, once=hashlib.sha256(body).hexdigest())
+        # Without that message in its name, what is set aside again as it was would be taken for a repeat, and be lost.
+        once = hashlib.sha256(b"%b %b" % (instead_of.encode(), body)).hexdigest()
+        await self._publisher.store(names.backlog_subject(tenant), body, once=once)
 
     async def _store_waiting(self, tenant: str) -> None:
         self._storing.add(tenant)
@@ -92,9 +101,9 @@ class SetAside:
     async def _store_some(self, tenant: str, some: Sequence[Taken]) -> None:
         try:
             if await stored(self.store(tenant, (Place(each.seq, each.stored_ns) for each in some)), some[0]):
+                self._metrics.set_aside(len(some))
                 for each in some:
                     await self._settlement.settle(each)
-                self._metrics.set_aside(len(some))
         except Exception as error:  # noqa: BLE001  # a bug must not hold the others
             for each in some:
                 await self._settlement.failed(each, error)
