@@ -80,7 +80,7 @@ class _Batch:
         """Events that are neither done nor stored."""
         self.gone = 0
         """Events that are not there any more."""
-        self._left = places
+        self.places = self._left = places
         self._on_ended = on_ended
 
     async def ended(self, again: Place | None) -> None:
@@ -220,6 +220,9 @@ class Backlog:
         """All of its events ended. Those that are neither done nor stored are set aside again."""
         taken, again = batch.taken, batch.again
         try:
+            if len(again) == batch.places and not self._closed:
+                # Nothing came of it: at once it would be the same. It comes again after the ack wait, but not for ever.
+                return
             if again and not await stored(self._aside.store(batch.tenant, again, instead_of=taken.place), taken):
                 return
             if batch.gone:
