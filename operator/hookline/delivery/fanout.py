@@ -3,7 +3,8 @@
 An event is acked only after each of its deliveries is done or stored. A repeat after a crash stores none twice, because
 each has its name (`Nats-Msg-Id`). NATS knows a name for two minutes, and of calls it knows nothing; where something is
 refused for longer, such as by a full stream, the sender itself remembers which others of that event need nothing more.
-Which events find room is decided in policy/event_room. The others are set aside.
+Which events find room is decided in policy/event_room. The others are set aside. An event that comes again is stored, not
+called from.
 """
 
 from __future__ import annotations
@@ -140,8 +141,10 @@ class Fanout:
 
     def _begin(self, taken: Taken, event: Event, heard: Sequence[_Made]) -> Coroutine[Any, Any, None] | None:
         made = self._not_done_yet(taken, heard)
-        few = len(heard) <= FEW
-        called = [each for each in made if few and not self._endpoints.why_parked(each[0])]
+        # Deliveries of an event that comes again may be stored. One that is stored twice is recognized by its name, a
+        # call is not.
+        may_call = len(heard) <= FEW and taken.delivered == 1
+        called = [each for each in made if may_call and not self._endpoints.why_parked(each[0])]
         others = [each for each in made if each not in called] if len(called) < len(made) else []
         give_room = partial(self._give_room, event.tenant, len(heard), len(event.body))
         if not made:

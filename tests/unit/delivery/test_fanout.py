@@ -221,9 +221,30 @@ def test_an_event_is_not_acked_while_one_part_cannot_be_stored_and_its_siblings_
         assert not event.acked()
         queue.ack_wait_passes(event)
         pod.take(event)
-        assert called(queue) == ["u1", "u2", "u2"]
-        pod.respond(pod.calls[0], 200)
+        pod.answer_all()
         assert event.acked()
+        assert (called(queue), queue.stored) == (["u1", "u2"], [names.delivery_subject("u2")])
+
+
+def test_what_was_put_aside_before_a_crash_is_called_once_when_its_event_comes_again() -> None:
+    with playing(*hooks(1, max_concurrency=1)) as queue:
+        pod, events = Pod(queue), [queue.publish(event_id, EVENT) for event_id in ("e1", "e2")]
+        for event in events:
+            pod.take(event)
+        pod.start(pod.sender.drain(5))
+        pod.words_leave = False
+        pod.answer_all()
+        pod.die()
+        other = Pod(queue)
+        for kept in queue.free():
+            other.take(kept)
+        while other.asked or other.calls:
+            other.answer_all()
+            for call in list(other.calls):
+                other.respond(call, 200)
+            for kept in queue.free():
+                other.take(kept)
+        assert sorted(each.event_id for each in queue.called) == ["e1", "e1", "e2"]
 
 
 def test_an_event_that_comes_again_while_it_is_open_is_not_called_again_and_acked_once() -> None:
