@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
 
 CHOSEN = [
     Cell("store delivery", When.AFTER, 20),
-    Cell("call from an event", When.BEFORE, 8),
+    Cell("call from an event", When.BEFORE, 3),
     Cell("store copy", When.AFTER, 2),
     Cell("purge stream DELIVERIES", When.BEFORE, 2),
     Cell("call", When.BEFORE, 30),
