@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from hookline.delivery.set_aside import Place, SetAside
 from hookline.delivery.settlement import MALFORMED, Settlement, stored
 from hookline.runtime.tasks import within
 from hookline.stream import names
-from hookline.stream.connection import Client, StreamUnavailable
+from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.event_reader import StoredEvent, read_event
 from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS, backlog_counts, open_backlog
@@ -33,15 +34,17 @@ AT_ONCE = 8
 """Messages of one tenant in our hands. A sender that is late stores them with few events each."""
 
 TENANTS = 64
-"""Whose events are taken up at once. Of each at most READ_AHEAD bodies are read and not begun."""
+"""Whose events are taken up at once."""
 
 READ_AHEAD = 4
+"""Bodies of one tenant that are read and not begun."""
 
 TURN_SECONDS = 5.0
 """After so long a tenant makes way while others wait for their turn."""
 
 NEARLY_DONE = 2
-"""With so few messages left of a tenant its new events go their usual way, and may overtake what these name."""
+"""Where others set aside no more than so many messages of a tenant, its new events go their usual way here, and may
+overtake what these name."""
 
 EVENT_GONE = "EventGone"
 """Why a message is in DEAD that names events which are not in EVENTS any more."""
@@ -49,6 +52,8 @@ EVENT_GONE = "EventGone"
 Take: TypeAlias = Callable[[Taken], Coroutine[Any, Any, None] | None]
 HasRoom: TypeAlias = Callable[[str, int], bool]
 """By the subject of an event and the size of its body."""
+
+_GONE = StoredEvent("", {}, b"", -1)
 
 
 @dataclass(eq=False, slots=True)
@@ -58,45 +63,78 @@ class _Named(Taken):
     batch: _Batch = field(kw_only=True, repr=False)
 
     async def ack(self) -> None:
-        await self.batch.ended(None)
+        await self.batch.ended(self._named)
 
     async def left(self) -> None:
-        await self.batch.ended(Place(self.seq, self.stored_ns))
+        await self.batch.ended(self._named, again=True)
 
     async def give_back(self) -> None:
         await self.left()
 
+    async def doubled(self) -> None:
+        # The message that named it first is not acked before it is done.
+        await self.ack()
+
     async def working(self) -> None:
         """The message says so for all of them."""
+
+    @property
+    def _named(self) -> Place:
+        return Place(self.seq, self.stored_ns)
 
 
 class _Batch:
     """One message of the backlog in our hands."""
 
-    def __init__(self, taken: Taken, places: int, on_ended: Callable[[_Batch], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, taken: Taken, places: Iterable[Place], on_ended: Callable[[_Batch], Coroutine[Any, Any, None]]
+    ) -> None:
         self.taken = taken
         self.tenant = names.backlog_tenant(taken.subject)
         self.again: list[Place] = []
         """Events that are neither done nor stored."""
         self.gone = 0
         """Events that are not there any more."""
-        self.places = self._left = places
+        self.begun = False
+        """Whether none of its events waits for room."""
+        self.makes_way = False
+        """Whether what is not begun is set aside again."""
+        self.rounds = 0
+        """How often events of it began again."""
+        self._left = set(places)
         self._on_ended = on_ended
 
-    async def ended(self, again: Place | None) -> None:
-        """One of its events ended."""
-        if again is not None:
-            self.again.append(again)
-        self._left -= 1
+    async def ended(self, place: Place, *, again: bool = False) -> None:
+        """One of its events ended, for the first time or once more."""
+        if place not in self._left:
+            return
+        self._left.discard(place)
+        if again:
+            self.again.append(place)
         if not self._left:
             await self._on_ended(self)
 
+    def begin_again(self) -> Sequence[Place]:
+        """With those that are neither done nor stored; them."""
+        places, self.again, self.begun = self.again, [], False
+        self._left = set(places)
+        self.rounds += 1
+        return places
+
 
 class Backlog:
-    """Takes up what was set aside. `take` has an event as if it had just come."""
+    """Takes up what was set aside. `take` has an event as if it had just come, `spawn` does work beside."""
 
     def __init__(
-        self, client: Client, pull: PullLoop, settlement: Settlement, aside: SetAside, take: Take, has_room: HasRoom
+        self,
+        client: Client,
+        pull: PullLoop,
+        settlement: Settlement,
+        aside: SetAside,
+        take: Take,
+        has_room: HasRoom,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._client = client
         self._pull = pull
@@ -104,15 +142,21 @@ class Backlog:
         self._aside = aside
         self._take = take
         self._has_room = has_room
+        self._spawn = spawn
         self._given = asyncio.Event()
+        self._closing = asyncio.Event()
         self._served: dict[str, float] = {}
         """Tenants whose events are taken up, and since when, by the monotonic clock."""
-        self._batches: dict[tuple[str, int], _Batch] = {}
-        self._closed = False
+        self._turns: dict[str, float] = {}
+        """Tenants of which something waits, and when their last turn began."""
+        self._batches: dict[str, _Batch] = {}
+        """By the places of their messages."""
+        self._first: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        """By tenant: whose holder takes up its events, one message after the other."""
 
     def close(self) -> None:
         """Begin nothing more."""
-        self._closed = True
+        self._closing.set()
         self._given.set()
 
     def room_given(self) -> None:
@@ -143,8 +187,7 @@ class Backlog:
 
     async def handle(self, taken: Taken) -> None:
         """One message."""
-        key = taken.consumer, taken.seq
-        if key in self._batches:
+        if taken.place in self._batches:
             self._pull.release(taken)
             return
         if self._settlement.knows(taken):
@@ -154,43 +197,62 @@ class Backlog:
         try:
             places = set_aside.read(taken.body)
         except ValueError as error:
-            await self._settlement.set_apart(taken, MALFORMED, str(error))
-            self._pull.release(taken)
+            try:
+                await self._settlement.set_apart(taken, MALFORMED, str(error))
+            finally:
+                self._pull.release(taken)
             return
-        batch = self._batches[key] = _Batch(taken, len(places), self._ended)
-        try:
-            await self._take_up_all(batch, places)
-        except Exception as error:  # noqa: BLE001  # one message must not stop the others
-            del self._batches[key]
-            self._pull.release(taken)
-            await self._settlement.failed(taken, error)
+        batch = self._batches[taken.place] = _Batch(taken, places, self._ended)
+        await self._handle(batch, places)
 
-    async def _take_up_all(self, batch: _Batch, places: list[Place]) -> None:
+    async def _handle(self, batch: _Batch, places: Sequence[Place]) -> None:
+        try:
+            async with self._first.setdefault(batch.tenant, asyncio.Lock()):
+                await self._take_up_all(batch, places)
+        except Exception as error:  # noqa: BLE001  # one message must not stop the others
+            if self._over(batch):
+                await self._settlement.failed(batch.taken, error)
+
+    async def _try_again(self, batch: _Batch) -> None:
+        """Those that were neither done nor stored: after as long as any event that was left comes again."""
+        await within(self._closing, ACK_WAIT_SECONDS)
+        await self._handle(batch, batch.begin_again())
+
+    async def _take_up_all(self, batch: _Batch, places: Sequence[Place]) -> None:
         for start in range(0, len(places), READ_AHEAD):
             await self._take_up(batch, places[start : start + READ_AHEAD])
+        batch.begun = True
+        others = (each for each in self._batches.values() if each.tenant == batch.tenant)
+        if not batch.taken.pending and not batch.again and all(each.begun and not each.again for each in others):
+            self._aside.caught_up(batch.tenant)
 
-    async def _take_up(self, batch: _Batch, places: list[Place]) -> None:
-        found = await asyncio.gather(*(self._read(place) for place in places))
+    async def _take_up(self, batch: _Batch, places: Sequence[Place]) -> None:
+        found = await asyncio.gather(*(self._read(batch, place) for place in places))
         for place, event in zip(places, found, strict=True):
-            if event is None or not await self._finds_room(event):
-                await batch.ended(place)
-            elif event.stored_ns != place.stored_ns:
+            if event is None:
+                await batch.ended(place, again=True)
+            elif not _is_named(event, place, batch.tenant):
                 batch.gone += 1
-                await batch.ended(None)
+                await batch.ended(place)
+            elif not await self._finds_room(batch, event):
+                await batch.ended(place, again=True)
             else:
                 work = self._take(self._named(batch, place, event))
                 if work is not None:
                     await work
 
-    async def _read(self, place: Place) -> StoredEvent | None:
-        """None when it could not be read now."""
-        if self._closed:
-            return None
-        try:
-            return await read_event(self._client, place.seq) or StoredEvent("", {}, b"", 0)
-        except StreamUnavailable as error:
-            log.warning("an event that was set aside cannot be read now", seq=place.seq, problem=str(error))
-            return None
+    async def _read(self, batch: _Batch, place: Place) -> StoredEvent | None:
+        """None when nothing more is to begin."""
+        while not self._begins_nothing(batch):
+            try:
+                return await read_event(self._client, place.seq) or _GONE
+            except (StreamUnavailable, StreamRefused) as error:
+                log.warning("an event that was set aside cannot be read now", seq=place.seq, problem=str(error))
+            await within(self._closing, LOOK_SECONDS)
+        return None
+
+    def _begins_nothing(self, batch: _Batch) -> bool:
+        return batch.makes_way or self._closing.is_set()
 
     def _named(self, batch: _Batch, place: Place, event: StoredEvent) -> Taken:
         taken = batch.taken
@@ -203,26 +265,30 @@ class Backlog:
             event.body,
             place.seq,
             place.stored_ns,
-            taken.delivered,
+            taken.delivered + batch.rounds,
             self._client,
             "",
             batch=batch,
         )
 
-    async def _finds_room(self, event: StoredEvent) -> bool:
+    async def _finds_room(self, batch: _Batch, event: StoredEvent) -> bool:
         """Wait for it. False when nothing more is to begin."""
-        while not self._closed and not self._has_room(event.subject, len(event.body)):
+        while not self._begins_nothing(batch):
+            if self._has_room(event.subject, len(event.body)):
+                return True
+            # New events of the tenant would take what comes free before this one.
+            self._aside.behind.add(batch.tenant)
             self._given.clear()
             await self._given.wait()
-        return not self._closed
+        return False
 
     async def _ended(self, batch: _Batch) -> None:
-        """All of its events ended. Those that are neither done nor stored are set aside again."""
+        """All of its events ended. Those that are neither done nor stored begin again, or are set aside again."""
         taken, again = batch.taken, batch.again
+        if again and not self._begins_nothing(batch):
+            self._spawn(self._try_again(batch))
+            return
         try:
-            if len(again) == batch.places and not self._closed:
-                # Nothing came of it: at once it would be the same. It comes again after the ack wait, but not for ever.
-                return
             if again and not await stored(self._aside.store(batch.tenant, again, instead_of=taken.place), taken):
                 return
             if batch.gone:
@@ -230,28 +296,35 @@ class Backlog:
                 await self._settlement.set_apart(taken, EVENT_GONE, problem)
             else:
                 await self._settlement.settle(taken)
+        except Exception as error:  # noqa: BLE001  # whoever ended the last event has nothing to do with it
+            await self._settlement.failed(taken, error)
         finally:
-            self._batches.pop((taken.consumer, taken.seq), None)
-            self._pull.release(taken)
-        others = any(each.tenant == batch.tenant for each in self._batches.values())
-        if not taken.pending and not others and not again:
-            self._aside.caught_up(batch.tenant)
+            self._over(batch)
+
+    def _over(self, batch: _Batch) -> bool:
+        """It is out of our hands; whether it was in them until now."""
+        if self._batches.pop(batch.taken.place, None) is None:
+            return False
+        self._pull.release(batch.taken)
+        return True
 
     async def _look(self) -> None:
         counts = await backlog_counts(self._client)
         for tenant, count in counts.items():
-            if count > NEARLY_DONE:
+            if count > NEARLY_DONE and tenant not in self._served:
                 self._aside.behind.add(tenant)
         for tenant in self._aside.behind - counts.keys():
             self._aside.caught_up(tenant)
         for tenant in self._served.keys() - counts.keys():
             self._leave(tenant)
-        waiting = [tenant for tenant in counts if tenant not in self._served]
+        # Whoever had a turn waits for all others to have theirs.
+        waiting = sorted(counts.keys() - self._served.keys(), key=lambda tenant: self._turns.get(tenant, 0.0))
+        self._turns = {tenant: self._turns[tenant] for tenant in counts.keys() & self._turns.keys()}
         self._make_way(len(waiting))
         for tenant in waiting:
-            if len(self._served) < TENANTS and not self._closed:
+            if len(self._served) < TENANTS and not self._closing.is_set():
                 consumer = await open_backlog(self._client, tenant)
-                self._served[tenant] = time.monotonic()
+                self._served[tenant] = self._turns[tenant] = time.monotonic()
                 self._pull.add(Origin.BACKLOG, consumer, AT_ONCE)
 
     def _make_way(self, waiting: int) -> None:
@@ -260,7 +333,19 @@ class Backlog:
         for tenant, since_s in list(self._served.items())[: max(0, needed)]:
             if now_s - since_s > TURN_SECONDS:
                 self._leave(tenant)
+                for batch in self._batches.values():
+                    batch.makes_way = batch.makes_way or batch.tenant == tenant
+        self._given.set()
 
     def _leave(self, tenant: str) -> None:
         if self._served.pop(tenant, None) is not None:
             self._pull.remove(names.backlog_consumer(tenant))
+
+
+def _is_named(event: StoredEvent, place: Place, tenant: str) -> bool:
+    """Whether it is the event that was set aside: not one of a stream that was made anew, and no other tenant's."""
+    return (
+        event.stored_ns == place.stored_ns
+        and names.is_event(event.subject)
+        and names.event_of(event.subject)[0] == tenant
+    )

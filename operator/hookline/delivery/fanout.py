@@ -21,7 +21,7 @@ from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.messages import Delivery, event_of
 from hookline.delivery.open_event import OpenEvent
 from hookline.delivery.policy.event_room import FEW, EventRoom
-from hookline.delivery.recently_acked import MessageKey, RecentlyAcked
+from hookline.delivery.recently_acked import RecentlyAcked
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.set_aside import SetAside
@@ -83,7 +83,8 @@ class Fanout:
         self._aside = aside
         self._room = room
         self._on_room = on_room
-        self._open: dict[MessageKey, OpenEvent] = {}
+        self._open: dict[str, OpenEvent] = {}
+        """By the places of their events."""
         self._done = RecentlyAcked()
         """By uid of a Webhook and sequence of an event: deliveries that are done or stored, of events with others that
         could not be stored."""
@@ -106,8 +107,7 @@ class Fanout:
         if opened is not None:
             if opened.taken.stored_ns == taken.stored_ns:
                 # Delivered again while we are still at it: a server's crash forgets acks.
-                self._pull.release(taken)
-                return None
+                return self._released(taken, taken.doubled())
             opened.is_void = True
         if not names.is_event(taken.subject):
             log.error("not an event, passed over: its subject names no tenant and type", subject=taken.subject)
@@ -123,7 +123,7 @@ class Fanout:
         behind = taken.origin is Origin.BACKLOG
         waits = not behind and tenant in self._aside.behind
         if waits or not self._room.take(tenant, webhooks, len(taken.body), time.monotonic(), behind=behind):
-            return self._aside.add(tenant, taken)
+            return self._released(taken, taken.left()) if behind else self._aside.add(tenant, taken)
         event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
         return self._begin(taken, event, list(deliveries(event, taken.seq, book, taken.stored_s)))
 

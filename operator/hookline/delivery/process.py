@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from hookline.delivery.backlog import EVENT_GONE
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.messages import UNKNOWN_FORMAT, WEBHOOK_GONE
@@ -67,7 +68,7 @@ MOST_UNREAD = 1000
 
 _CLOSED = "NATS ended the connection for good, as it does when credentials expire"
 
-_DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, PARKED_EXPIRED, MALFORMED, INTERNAL_ERROR)
+_DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, PARKED_EXPIRED, MALFORMED, EVENT_GONE, INTERNAL_ERROR)
 _PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, UNKNOWN_FORMAT, *map(str, Kind))
 
 

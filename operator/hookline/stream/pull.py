@@ -100,6 +100,9 @@ class Taken:
     async def left(self) -> None:
         """Not done with it, and not given back: it comes again after the ack wait."""
 
+    async def doubled(self) -> None:
+        """Delivered once more while it is in our hands: whoever has it acks it."""
+
     async def working(self) -> None:
         """Still at it: starts the consumer's ack wait anew."""
         await _answer(self._client, self._reply, b"+WPI")
