@@ -260,6 +260,11 @@ def _header_name(name: str) -> str:
     return name.strip()
 
 
+def read_headers(raw: bytes) -> dict[str, str]:
+    """Of a message as NATS keeps them; of a name that is there twice the last one."""
+    return _Client._parse_header_lines(raw.removeprefix(_HEAD))  # noqa: SLF001  # our own
+
+
 async def listen(client: Client, subject: str, listener: Callable[[Heard], None]) -> Subscription:
     """Hand each message of a subject to `listener`, which must only pass it on. Raises errors of the library."""
 

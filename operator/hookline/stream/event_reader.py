@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from nats.aio.client import Client
 
 from hookline.stream import names
 from hookline.stream.api import NOT_FOUND, api
-from hookline.stream.connection import StreamUnavailable
+from hookline.stream.connection import StreamUnavailable, read_headers
 
 _READ_SECONDS = 5.0
 
@@ -32,21 +33,29 @@ async def read_event(client: Client, seq: int) -> StoredEvent | None:
     question = json.dumps({"seq": seq}).encode()
     try:
         answer = await client.request(f"$JS.API.DIRECT.GET.{names.EVENTS}", question, timeout=_READ_SECONDS)
+    except nats.errors.NoRespondersError:
+        # Nobody is there, or the event has a header that makes it look so.
+        return await _from_leader(client, seq)
     except nats.errors.Error as error:
         raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+    # The server writes its own behind those of the event, and the last of a name counts.
     headers = dict(answer.headers or {})
     subject, at = headers.get("Nats-Subject"), headers.get("Nats-Time-Stamp")
     if subject is None or at is None:
         # A copy that is behind may not have it yet: only the leader knows that it is gone.
-        if await _is_gone(client, seq):
-            return None
-        raise StreamUnavailable("the copy of EVENTS that answered is behind")
+        return await _from_leader(client, seq)
     return StoredEvent(subject, headers, answer.data, _ns(at))
 
 
-async def _is_gone(client: Client, seq: int) -> bool:
-    error = (await api(client, f"STREAM.MSG.GET.{names.EVENTS}", seq=seq)).get("error", {})
-    return bool(error.get("code") == NOT_FOUND)
+async def _from_leader(client: Client, seq: int) -> StoredEvent | None:
+    answer = await api(client, f"STREAM.MSG.GET.{names.EVENTS}", seq=seq)
+    if answer.get("error", {}).get("code") == NOT_FOUND:
+        return None
+    message = answer.get("message")
+    if message is None:
+        raise StreamUnavailable(f"JetStream does not give an event ({answer.get('error', {}).get('description')})")
+    body, head = base64.b64decode(message.get("data", "")), base64.b64decode(message.get("hdrs", ""))
+    return StoredEvent(message["subject"], read_headers(head), body, _ns(message["time"]))
 
 
 def _ns(text: str) -> int:
