@@ -53,7 +53,7 @@ LIKE_ANSWERS: list[dict[str, str]] = [
 
 @pytest.fixture(autouse=True)
 def _little_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "EventRoom", lambda: EventRoom(events=ROOM))
+    monkeypatch.setattr(session, "EventRoom", lambda: EventRoom(places=ROOM))
 
 
 @dataclass
@@ -243,4 +243,4 @@ async def test_a_sender_that_is_killed_loses_nothing_and_repeats_at_most_what_wa
         await until(lambda: set(both.ids("loud")) == set(loud), seconds=90)
         await until_stored(client, names.BACKLOG, 0)
     # What was called from, and what was being set aside: it is named, and comes again from where it was taken.
-    assert len(both.calls) - len(loud) <= event_room.EVENTS + fanout.MAX_IN_HAND
+    assert len(both.calls) - len(loud) <= event_room.PLACES + fanout.MAX_IN_HAND

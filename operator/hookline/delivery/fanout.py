@@ -3,8 +3,8 @@
 An event is acked only after each of its deliveries is done or stored. A repeat after a crash stores none twice, because
 each has its name (`Nats-Msg-Id`). NATS knows a name for two minutes, and of calls it knows nothing; where something is
 refused for longer, such as by a full stream, the sender itself remembers which others of that event need nothing more.
-Which events find room is decided in policy/event_room. The others are set aside. An event that comes again is stored, not
-called from.
+Which events find room is decided in policy/event_room. The others are set aside. Deliveries of an event that comes
+again are stored, not called from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.messages import Delivery, event_of
 from hookline.delivery.open_event import OpenEvent
 from hookline.delivery.policy.event_room import FEW, EventRoom
-from hookline.delivery.recently_acked import RecentlyAcked
+from hookline.delivery.recently_acked import MessageKey, RecentlyAcked
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.set_aside import SetAside
@@ -83,8 +83,8 @@ class Fanout:
         self._aside = aside
         self._room = room
         self._on_room = on_room
-        self._open: dict[str, OpenEvent] = {}
-        """By the places of their events."""
+        self._open: dict[MessageKey, OpenEvent] = {}
+        """By consumer and sequence of their events."""
         self._done = RecentlyAcked()
         """By uid of a Webhook and sequence of an event: deliveries that are done or stored, of events with others that
         could not be stored."""

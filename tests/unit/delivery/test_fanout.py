@@ -21,6 +21,7 @@ from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Keys, Route, RouteState, book_of
 from hookline.runtime.metrics import SenderMetrics
+from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
