@@ -258,8 +258,7 @@ class Backlog:
         taken = batch.taken
         return _Named(
             Origin.BACKLOG,
-            # No consumer has a full stop in its name: it takes no room of one.
-            f"{taken.consumer}.events",
+            names.named_consumer(batch.tenant),
             event.subject,
             event.headers,
             event.body,

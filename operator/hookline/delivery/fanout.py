@@ -116,6 +116,13 @@ class Fanout:
             # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
             return self._released(taken, self._settlement.settle(taken))
         tenant, event_type = names.event_of(taken.subject)
+        if taken.origin is Origin.EVENTS and taken.delivered > 1:
+            # Whoever set it aside was killed before its ack: it is named, and comes from where it lay as well.
+            named = names.named_consumer(tenant)
+            if self._settlement.knows(taken, consumer=named):
+                return self._released(taken, self._settlement.settle(taken))
+            if (named, taken.seq) in self._open:
+                return self._released(taken, taken.left())
         webhooks = len(book.match(tenant, event_type))
         if not webhooks:
             return self._released(taken, self._nobody_hears(taken))

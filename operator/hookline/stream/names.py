@@ -116,6 +116,12 @@ def backlog_consumer(tenant: str) -> str:
     return f"backlog-{tenant}"
 
 
+def named_consumer(tenant: str) -> str:
+    """What stands for a consumer with events that messages of the backlog name. No consumer has a full stop in its
+    name: they take no room of one."""
+    return f"{backlog_consumer(tenant)}.events"
+
+
 def dead_subject(tenant: str, uid: str) -> str:
     return f"{_PREFIX}.dead.{tenant}.{uid}"
 

@@ -57,6 +57,11 @@ class Origin(Enum):
     """A delivery that waits by itself: it stays parked when it is not called."""
 
 
+def place_of(consumer: str, seq: int, stored_ns: int) -> str:
+    """Names a message among all, also after a stream was made anew."""
+    return f"{consumer}.{seq}.{stored_ns}"
+
+
 @dataclass(eq=False, slots=True)
 class Taken:
     """A message in our hands until it is acked or given back.
@@ -82,7 +87,7 @@ class Taken:
     @property
     def place(self) -> str:
         """Names the message among all, also after a stream was made anew."""
-        return f"{self.consumer}.{self.seq}.{self.stored_ns}"
+        return place_of(self.consumer, self.seq, self.stored_ns)
 
     @property
     def stored_s(self) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,14 +11,16 @@ import pytest
 
 from doubles.books import route
 from doubles.played_queue import How, PlayedQueue, Pod, playing
+from doubles.queue import Queue, stored_ns
 from hookline.delivery import fanout
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
+from hookline.delivery.messages import Delivery
 from hookline.delivery.open_event import OpenEvent
 from hookline.delivery.policy.event_room import FEW, EventRoom
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
-from hookline.delivery.set_aside import SetAside
+from hookline.delivery.set_aside import Place, SetAside, written
 from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Keys, Route, RouteState, book_of
 from hookline.runtime.metrics import SenderMetrics
@@ -325,3 +328,143 @@ def test_a_bug_while_others_are_stored_leaves_the_event_in_the_queue_and_it_may_
         pod.answer_all()
         assert event.acked()
         assert (called(queue), queue.stored) == (["u1"], ["hookline.parked.u2"])
+
+
+class Called:
+    """Notes which events are called from, and ends none."""
+
+    def __init__(self) -> None:
+        self.opened: list[OpenEvent] = []
+
+    def call_from(self, event: OpenEvent, _: Delivery) -> None:
+        self.opened.append(event)
+
+
+@dataclass(eq=False)
+class Named(Taken):
+    """An event as the backlog takes it up. `said` is what became of it."""
+
+    said: list[str] = field(kw_only=True, default_factory=list)
+
+    async def ack(self) -> None:
+        self.said.append("done")
+
+    async def left(self) -> None:
+        self.said.append("left")
+
+    async def doubled(self) -> None:
+        self.said.append("doubled")
+
+
+def named(queue: Queue, seq: int) -> Named:
+    event = queue.event(seq)
+    return Named(
+        Origin.BACKLOG,
+        names.named_consumer("a"),
+        event.subject,
+        {},
+        b"{}",
+        seq,
+        event.stored_ns,
+        1,
+        cast(Any, queue),
+        "",
+    )
+
+
+@dataclass
+class Stand:
+    queue: Queue
+    calls: Called
+    aside: SetAside
+    fanout: Fanout
+
+    async def take(self, taken: Taken) -> None:
+        work = self.fanout.take(taken)
+        if work is not None:
+            await work
+
+    async def end(self) -> None:
+        """The calls that are under way."""
+        ending, self.calls.opened = self.calls.opened, []
+        for each in ending:
+            await each.ended("u1", whole=True)
+
+
+def stand(*, events: int = 8) -> Stand:
+    """One Webhook of tenant `a`, and room for the bodies of so many events."""
+    queue, calls = Queue(), Called()
+    books = RouteBook(Path("nowhere"), queue.metrics)
+    books.current = book_of([(route("u1", namespace="a"), Keys(uid="u1"))])
+    aside = SetAside(queue.publisher, queue.settlement, queue.pull, queue.metrics)
+    room = EventRoom(held_bytes=2 * events + 1)
+    sender = cast(Sender, calls)
+    return Stand(
+        queue,
+        calls,
+        aside,
+        Fanout(
+            queue.pull, queue.publisher, queue.settlement, books, Endpoints(), sender, aside, room, queue.metrics,
+            on_room=lambda: None,
+        ),
+    )  # fmt: skip
+
+
+async def test_an_event_that_finds_no_room_is_set_aside_and_so_are_those_behind_it() -> None:
+    it = stand(events=1)
+    await it.take(it.queue.event(1))
+    await it.take(it.queue.event(2))
+    assert it.queue.bodies(names.BACKLOG) == [written([Place(2, stored_ns(2))])]
+    await it.end()
+    await it.take(it.queue.event(3))
+    assert len(it.queue.bodies(names.BACKLOG)) == 2
+    it.aside.caught_up("a")
+    await it.take(it.queue.event(4))
+    assert [each.taken.seq for each in it.calls.opened] == [4]
+
+
+async def test_what_was_set_aside_does_not_go_behind_itself_and_is_left_where_it_is_without_room() -> None:
+    it = stand(events=1)
+    it.aside.behind.add("a")
+    first, second = named(it.queue, 1), named(it.queue, 2)
+    await it.take(first)
+    await it.take(second)
+    assert [each.taken for each in it.calls.opened] == [first]
+    assert second.said == ["left"]
+    assert it.queue.stored == []
+
+
+async def test_an_event_that_two_messages_name_is_called_once_at_a_time_and_the_second_holds_up_nothing() -> None:
+    it = stand()
+    first, second, third = (named(it.queue, 1) for _ in range(3))
+    await it.take(first)
+    await it.take(second)
+    assert (first.said, second.said) == ([], ["doubled"])
+    await it.end()
+    await it.take(third)
+    assert (first.said, third.said) == (["done"], ["done"])
+    assert it.calls.opened == []
+
+
+async def test_an_event_that_comes_from_where_it_lay_and_is_named_as_well_is_called_once() -> None:
+    it = stand()
+    event = it.queue.event(1)
+    await it.take(named(it.queue, 1))
+    await it.take(event)
+    assert len(it.calls.opened) == 1
+    assert not it.queue.acked(event)
+    await it.end()
+    await it.take(event)
+    assert it.calls.opened == []
+    assert it.queue.acked(event)
+    assert it.queue.released == [1, 1, 1]
+
+
+async def test_an_event_that_was_set_aside_is_not_taken_for_done_when_its_turn_comes() -> None:
+    it = stand(events=1)
+    await it.take(it.queue.event(1))
+    await it.take(it.queue.event(2))
+    assert it.queue.acked(it.queue.event(2))
+    await it.end()
+    await it.take(named(it.queue, 2))
+    assert [each.taken.seq for each in it.calls.opened] == [2]
