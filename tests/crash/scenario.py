@@ -271,11 +271,12 @@ async def until_others_wait(client: Client) -> None:
 
 
 async def until_fanned_out(client: Client) -> None:
-    """Each event has become its deliveries."""
+    """Each event has become its deliveries, those that were set aside too."""
 
     async def done() -> bool:
         info = await client.jetstream().consumer_info(names.EVENTS, names.FANOUT_CONSUMER)
-        return not info.num_pending and not info.num_ack_pending
+        aside = await client.jetstream().stream_info(names.BACKLOG)
+        return not info.num_pending and not info.num_ack_pending and not aside.state.messages
 
     await until_true(done, "the fan-out")
 

@@ -29,9 +29,12 @@ _STORED = {
     "hookline.deliveries": "store delivery",
     "hookline.parked": "store parked",
     "hookline.dead": "store dead letter",
+    "hookline.backlog": "store set aside",
     "hookline.unknown": "ask for Webhooks",
     "hookline.known": "answer for Webhooks",
 }
+
+_VERBS = {"CREATE", "UPDATE", "INFO", "GET", "NEXT", "DELETE", "PURGE"}
 
 
 _QUEUED = {"store delivery", "store parked"}
@@ -278,7 +281,7 @@ def _api_step(subject: str) -> str:
     verbs = {"CREATE", "UPDATE", "INFO", "GET", "NEXT", "DELETE", "PURGE"}
     verb = next((each for each in words if each in verbs), words[-1])
     kind = "consumer" if words[0] == "CONSUMER" else "stream"
-    stream = next((each for each in words[1:] if each != verb and each not in {"DURABLE", "MSG"}), "")
+    stream = next((each for each in words[1:] if each != verb and each not in {"DIRECT", "DURABLE", "MSG"}), "")
     return f"{verb.lower()} {kind} {stream}".rstrip()
 
 

@@ -172,8 +172,8 @@ async def test_an_event_of_a_stream_that_was_made_anew_is_not_taken_for_the_one_
     aside, calls = SetAside(stores, settlement, pull, metrics), cast(Sender, sender)
     by = Fanout(pull, stores, settlement, books, Endpoints(), calls, aside, room, metrics, on_room=lambda: None)
     old, new = Words(), Words()
-    for stored_ns, words in enumerate((old, new)):
-        by.take(Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 1, stored_ns, 1, cast(Any, words), "$JS.ACK.x"))
+    for made, words in enumerate((old, new)):
+        by.take(Taken(Origin.EVENTS, "fanout", subject, {}, b"{}", 1, made, 1, cast(Any, words), "$JS.ACK.x"))
     assert len(called) == 2
     await called[0].ended("u1", whole=True)
     # NATS would take it for an ack of the new one, which has the same sequence.
@@ -389,6 +389,7 @@ class Stand:
         ending, self.calls.opened = self.calls.opened, []
         for each in ending:
             await each.ended("u1", whole=True)
+            each.release("u1")
 
 
 def stand(*, events: int = 8) -> Stand:
@@ -448,7 +449,7 @@ async def test_an_event_that_two_messages_name_is_called_once_at_a_time_and_the_
 
 async def test_an_event_that_comes_from_where_it_lay_and_is_named_as_well_is_called_once() -> None:
     it = stand()
-    event = it.queue.event(1)
+    event = it.queue.event(1, delivered=2)
     await it.take(named(it.queue, 1))
     await it.take(event)
     assert len(it.calls.opened) == 1
