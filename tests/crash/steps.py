@@ -62,10 +62,6 @@ STEPS: dict[str, tuple[str, str]] = {
         "comes again after the ack wait, and the events that it names are called again",
         "nothing is left to do",
     ),
-    "purge stream DELIVERIES": (
-        "the copy of a delivery is called once more when it is due",
-        "nothing is left to do",
-    ),
     "give back *": ("comes again after the ack wait", "comes again at once"),
     "still working *": ("comes again after the ack wait", "comes again after the ack wait"),
     "ask for Webhooks": ("asked again by whoever looks next", "the questions are counted anew"),
