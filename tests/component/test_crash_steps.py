@@ -14,11 +14,11 @@ from crash.wire import When
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
 
 CHOSEN = [
-    Cell("store delivery", When.AFTER, 20),
+    Cell("store delivery", When.AFTER, 8),
     Cell("call from an event", When.BEFORE, 3),
     Cell("store copy", When.AFTER, 2),
     Cell("purge stream DELIVERIES", When.BEFORE, 2),
-    Cell("call", When.BEFORE, 30),
+    Cell("call", When.BEFORE, 12),
     Cell("call", When.AFTER, 10),
     Cell("store later", When.BEFORE, 2),
     Cell("store dead letter", When.BEFORE, 10),
