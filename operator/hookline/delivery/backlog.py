@@ -72,11 +72,15 @@ class _Named(Taken):
         await self.left()
 
     async def doubled(self) -> None:
-        # The message that named it first is not acked before it is done.
+        # The message that named it first, or the event where it lies, is not acked before it is done.
         await self.ack()
 
     async def working(self) -> None:
         """The message says so for all of them."""
+
+    @property
+    def known_as(self) -> str:
+        return names.EVENTS
 
     @property
     def _named(self) -> Place:

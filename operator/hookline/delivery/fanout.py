@@ -84,7 +84,7 @@ class Fanout:
         self._room = room
         self._on_room = on_room
         self._open: dict[MessageKey, OpenEvent] = {}
-        """By consumer and sequence of their events."""
+        """By the names and sequences of their events."""
         self._done = RecentlyAcked()
         """By uid of a Webhook and sequence of an event: deliveries that are done or stored, of events with others that
         could not be stored."""
@@ -103,10 +103,11 @@ class Fanout:
     def _take(self, taken: Taken) -> Coroutine[Any, Any, None] | None:
         book = self._books.current
         assert book is not None, "nothing is taken before there is a route book"
-        opened = self._open.get((taken.consumer, taken.seq))
+        opened = self._open.get((taken.known_as, taken.seq))
         if opened is not None:
             if opened.taken.stored_ns == taken.stored_ns:
-                # Delivered again while we are still at it: a server's crash forgets acks.
+                # Delivered again while we are still at it: a server's crash forgets acks. Where whoever set it aside was
+                # killed before its ack, it is named, and comes from where it lay as well.
                 return self._released(taken, taken.doubled())
             opened.is_void = True
         if not names.is_event(taken.subject):
@@ -116,13 +117,6 @@ class Fanout:
             # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
             return self._released(taken, self._settlement.settle(taken))
         tenant, event_type = names.event_of(taken.subject)
-        if taken.origin is Origin.EVENTS and taken.delivered > 1:
-            # Whoever set it aside was killed before its ack: it is named, and comes from where it lay as well.
-            named = names.named_consumer(tenant)
-            if self._settlement.knows(taken, consumer=named):
-                return self._released(taken, self._settlement.settle(taken))
-            if (named, taken.seq) in self._open:
-                return self._released(taken, taken.left())
         webhooks = len(book.match(tenant, event_type))
         if not webhooks:
             return self._released(taken, self._nobody_hears(taken))
@@ -158,7 +152,7 @@ class Fanout:
             give_room()
             return self._released(taken, self._settlement.settle(taken))
         opened = OpenEvent(taken, [route.uid for route, _ in made], self._close, on_released=give_room)
-        self._open[taken.consumer, taken.seq] = opened
+        self._open[taken.known_as, taken.seq] = opened
         self._pull.release(taken)
         for _, delivery in called:
             self._sender.call_from(opened, delivery)
@@ -167,8 +161,8 @@ class Fanout:
     async def _close(self, event: OpenEvent) -> None:
         """Each of its deliveries is done or stored, or is to come again with it."""
         taken = event.taken
-        if self._open.get((taken.consumer, taken.seq)) is event:
-            del self._open[taken.consumer, taken.seq]
+        if self._open.get((taken.known_as, taken.seq)) is event:
+            del self._open[taken.known_as, taken.seq]
         self._metrics.made(len(event.done))
         if event.is_void:
             return

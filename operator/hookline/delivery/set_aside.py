@@ -103,7 +103,8 @@ class SetAside:
             if await stored(self.store(tenant, (Place(each.seq, each.stored_ns) for each in some)), some[0]):
                 self._metrics.set_aside(len(some))
                 for each in some:
-                    await self._settlement.settle(each)
+                    # Not settled: who remembers an event as settled calls it no more.
+                    await each.ack()
         except Exception as error:  # noqa: BLE001  # a bug must not hold the others
             for each in some:
                 await self._settlement.failed(each, error)

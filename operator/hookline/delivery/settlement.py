@@ -52,17 +52,16 @@ class Settlement:
         self._clock = clock
         self._acked = RecentlyAcked()
 
-    def knows(self, taken: Taken, *, consumer: str = "") -> bool:
-        """Whether a message was settled here before: its ack was lost, and it is to be acked again. `consumer` is
-        another one that may have had it."""
-        return self._acked.has((consumer or taken.consumer, taken.seq), taken.stored_ns)
+    def knows(self, taken: Taken) -> bool:
+        """Whether a message was settled here before: its ack was lost, and it is to be acked again."""
+        return self._acked.has((taken.known_as, taken.seq), taken.stored_ns)
 
     async def settle(self, taken: Taken, storing: Coroutine[Any, Any, object] | None = None) -> bool:
         """Store what follows, then ack. False when it could not be stored: left unacked, the message comes back."""
         if storing is not None and not await stored(storing, taken):
             await taken.left()
             return False
-        self._acked.add((taken.consumer, taken.seq), taken.stored_ns)
+        self._acked.add((taken.known_as, taken.seq), taken.stored_ns)
         await taken.ack()
         return True
 

@@ -57,11 +57,6 @@ class Origin(Enum):
     """A delivery that waits by itself: it stays parked when it is not called."""
 
 
-def place_of(consumer: str, seq: int, stored_ns: int) -> str:
-    """Names a message among all, also after a stream was made anew."""
-    return f"{consumer}.{seq}.{stored_ns}"
-
-
 @dataclass(eq=False, slots=True)
 class Taken:
     """A message in our hands until it is acked or given back.
@@ -87,7 +82,12 @@ class Taken:
     @property
     def place(self) -> str:
         """Names the message among all, also after a stream was made anew."""
-        return place_of(self.consumer, self.seq, self.stored_ns)
+        return f"{self.known_as}.{self.seq}.{self.stored_ns}"
+
+    @property
+    def known_as(self) -> str:
+        """Whose sequence it is: an event is the same, whoever took it and in whichever way."""
+        return names.EVENTS if self.origin is Origin.EVENTS else self.consumer
 
     @property
     def stored_s(self) -> float:

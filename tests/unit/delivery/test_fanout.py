@@ -355,6 +355,10 @@ class Named(Taken):
     async def doubled(self) -> None:
         self.said.append("doubled")
 
+    @property
+    def known_as(self) -> str:
+        return names.EVENTS
+
 
 def named(queue: Queue, seq: int) -> Named:
     event = queue.event(seq)
@@ -459,6 +463,17 @@ async def test_an_event_that_comes_from_where_it_lay_and_is_named_as_well_is_cal
     assert it.calls.opened == []
     assert it.queue.acked(event)
     assert it.queue.released == [1, 1, 1]
+
+
+async def test_so_is_one_that_came_from_where_it_lay_before_it_was_named() -> None:
+    it = stand()
+    first, second = named(it.queue, 1), named(it.queue, 1)
+    await it.take(it.queue.event(1))
+    await it.take(first)
+    await it.end()
+    await it.take(second)
+    assert (first.said, second.said) == (["doubled"], ["done"])
+    assert it.calls.opened == []
 
 
 async def test_an_event_that_was_set_aside_is_not_taken_for_done_when_its_turn_comes() -> None:
