@@ -32,6 +32,9 @@ PULL_BYTES = 1024 * 1024
 there are at most two standing pulls for each of 17 consumers, and those of parked deliveries. The largest event fits
 three times, and with bodies of up to 4 KB a pull hardly ever reaches it."""
 
+EVENTS_PULL_BYTES = 4 * PULL_BYTES
+"""Of events: what is large must be read past as quickly as it is published. All standing pulls come to 42 MiB."""
+
 HELD_BYTES = 8 * 1024 * 1024
 """Bodies of one consumer in our hands, beyond which nothing more is asked for. With what standing pulls may still
 bring, 16 shards and the fan-out come to 170 MiB, of the 512 MiB that a pod may have: all of them went to 128 messages
@@ -233,7 +236,7 @@ class PullLoop:
         # A request for each single message would double the server's work: wait for half the room.
         if free <= 0 or (source.asked > 0 and free < source.room // 2) or source.held_bytes >= HELD_BYTES:
             return
-        size = {"batch": 1} if source.oversized else {"batch": free, "max_bytes": PULL_BYTES}
+        size = {"batch": 1} if source.oversized else {"batch": free, "max_bytes": _pull_bytes(source)}
         source.oversized = False
         source.asked += size["batch"]
         source.heard_s = time.monotonic()
@@ -287,7 +290,7 @@ class PullLoop:
             return
         # 408 (the pull expired) and 409 (its bytes or messages are used up, leadership change and the like) end one
         # pull and say what it still owed. One that gave nothing for all its bytes would give nothing again.
-        source.oversized = "MaxBytes" in description and headers.get("Nats-Pending-Bytes") == str(PULL_BYTES)
+        source.oversized = "MaxBytes" in description and headers.get("Nats-Pending-Bytes") == str(_pull_bytes(source))
         owed = headers.get("Nats-Pending-Messages")
         if owed is None:
             # The pull was refused, such as for too many that wait, and so would the next one be. `_watch` asks again.
@@ -314,6 +317,11 @@ class PullLoop:
                     source.asked, source.gone_s = 0, None
                 if source.asked == 0:
                     self._pull_soon(consumer)
+
+
+def _pull_bytes(source: _Source) -> int:
+    """What one pull asks for at most."""
+    return EVENTS_PULL_BYTES if source.origin is Origin.EVENTS else PULL_BYTES
 
 
 async def _answer(client: Client, reply: str, word: bytes) -> None:

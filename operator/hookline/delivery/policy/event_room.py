@@ -22,6 +22,9 @@ others wait in lanes. Deliveries that are stored take a quarter of that."""
 HEAVIEST = 8
 """An event that very many Webhooks hear takes this part of the room. It is short of it no longer than that."""
 
+LARGE_BYTES = 32 * 1024
+"""A body counts once more for each of these: a large one takes longer to sign, encrypt and send."""
+
 HELD_BYTES = 32 * 1024 * 1024
 """Bodies of events in hand."""
 
@@ -68,12 +71,12 @@ class EventRoom:
             self._latest, self._others_s = tenant, now_s
         if not self.has(tenant, webhooks, size_bytes, behind=behind):
             return False
-        self._count(tenant, self._weight_of(webhooks), size_bytes)
+        self._count(tenant, self._weight_of(webhooks, size_bytes), size_bytes)
         return True
 
     def has(self, tenant: str, webhooks: int, size_bytes: int, *, behind: bool) -> bool:
         """Whether `take` would find room."""
-        held, weight = self._weights[tenant], self._weight_of(webhooks)
+        held, weight = self._weights[tenant], self._weight_of(webhooks, size_bytes)
         free = self._bytes - self._size - size_bytes
         if self._weight + weight > self._places or free < 0 or self._sizes[tenant] > GREED * free:
             return False
@@ -82,7 +85,7 @@ class EventRoom:
 
     def give(self, tenant: str, webhooks: int, size_bytes: int) -> None:
         """An event is out of our hands."""
-        self._count(tenant, -self._weight_of(webhooks), -size_bytes)
+        self._count(tenant, -self._weight_of(webhooks, size_bytes), -size_bytes)
         if not self._weights[tenant]:
             del self._weights[tenant], self._sizes[tenant]
 
@@ -95,9 +98,10 @@ class EventRoom:
         elif late_s < IN_TIME_SECONDS:
             self._limit = min(self._places, self._limit + GROWS)
 
-    def _weight_of(self, webhooks: int) -> int:
+    def _weight_of(self, webhooks: int, size_bytes: int) -> int:
         """Its calls, or as much as its deliveries take to store, but not so much that it would never find room."""
-        return webhooks if webhooks <= FEW else min(self._places // HEAVIEST, max(FEW, webhooks // FEW))
+        calls = webhooks if webhooks <= FEW else max(FEW, webhooks // FEW)
+        return min(self._places // HEAVIEST, calls * (1 + size_bytes // LARGE_BYTES))
 
     def _count(self, tenant: str, weight: int, size_bytes: int) -> None:
         self._weight += weight
