@@ -14,16 +14,20 @@ from crash.wire import When
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
 
 CHOSEN = [
-    Cell("store delivery", When.AFTER, 8),
+    Cell("store delivery", When.AFTER, 3),
     Cell("call from an event", When.BEFORE, 3),
+    Cell("store set aside", When.AFTER, 2),
+    Cell("ack HOOKLINE_BACKLOG", When.BEFORE, 2),
     Cell("store copy", When.AFTER, 2),
     Cell("purge stream DELIVERIES", When.BEFORE, 2),
     Cell("call", When.BEFORE, 12),
     Cell("call", When.AFTER, 10),
     Cell("store later", When.BEFORE, 2),
     Cell("store dead letter", When.BEFORE, 10),
-    Cell("ack DELIVERIES", When.BEFORE, 20),
+    Cell("ack DELIVERIES", When.BEFORE, 5),
     Cell("ack EVENTS", When.BEFORE, 16),
+    Cell("store set aside", When.AFTER, 2),
+    Cell("ack HOOKLINE_BACKLOG", When.BEFORE, 2),
     Cell("ack PARKED", When.BEFORE, 20),
 ]
 
