@@ -106,8 +106,8 @@ class Fanout:
         opened = self._open.get((taken.known_as, taken.seq))
         if opened is not None:
             if opened.taken.stored_ns == taken.stored_ns:
-                # Delivered again while we are still at it: a server forgot our ack. Or it is named by a message as well,
-                # since whoever set it aside was killed before the ack.
+                # Delivered again while we are still at it: a server forgot our ack. Or a message names it as well:
+                # whoever set it aside was killed before the ack.
                 return self._released(taken, taken.doubled())
             opened.is_void = True
         if not names.is_event(taken.subject):
