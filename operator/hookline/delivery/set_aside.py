@@ -73,7 +73,11 @@ class SetAside:
         """One event more. Storing them is returned, to be awaited, unless the tenant's are being stored by now."""
         self.behind.add(tenant)
         self._waiting.setdefault(tenant, []).append(taken)
-        return None if tenant in self._storing else self._store_waiting(tenant)
+        if tenant in self._storing:
+            return None
+        # Before it runs: of events that come at once each would store its own, and none would wait for the next ones.
+        self._storing.add(tenant)
+        return self._store_waiting(tenant)
 
     def caught_up(self, tenant: str) -> None:
         """Nothing of a tenant waits any more. What is being set aside at this moment may be overtaken: a tenant that
@@ -88,7 +92,6 @@ class SetAside:
         await self._publisher.store(names.backlog_subject(tenant), body, once=once)
 
     async def _store_waiting(self, tenant: str) -> None:
-        self._storing.add(tenant)
         try:
             while waiting := self._waiting.pop(tenant, None):
                 for start in range(0, len(waiting), MOST):

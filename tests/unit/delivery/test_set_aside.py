@@ -93,6 +93,23 @@ async def test_what_comes_while_others_are_stored_goes_with_the_next_message() -
     assert queue.acked(queue.event(2))
 
 
+async def test_events_that_come_at_once_are_stored_by_one_of_them_and_so_is_what_comes_meanwhile() -> None:
+    queue = Queue()
+    aside = aside_of(queue)
+    first = aside.add("a", queue.event(1))
+    assert first is not None
+    assert aside.add("a", queue.event(2)) is None
+    running = asyncio.create_task(first)
+    await asyncio.sleep(0)
+    assert aside.add("a", queue.event(3)) is None
+    await running
+    assert [len(read(body)) for _, body in queue.stored] == [2, 1]
+    later = aside.add("a", queue.event(4))
+    assert later is not None
+    await later
+    assert queue.acked(queue.event(4))
+
+
 async def test_each_tenant_has_messages_of_its_own() -> None:
     queue = Queue()
     aside = aside_of(queue)
