@@ -165,6 +165,8 @@ class Fanout:
             del self._open[taken.known_as, taken.seq]
         self._metrics.made(len(event.done))
         if event.is_void:
+            # An ack is not for it, but a message that names it waits for its end.
+            await (taken.doubled() if event.whole else taken.left())
             return
         if event.whole:
             await self._settlement.settle(taken)

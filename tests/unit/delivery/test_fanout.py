@@ -428,6 +428,18 @@ async def test_an_event_that_finds_no_room_is_set_aside_and_so_are_those_behind_
     assert [each.taken.seq for each in it.calls.opened] == [4]
 
 
+async def test_a_message_that_names_an_event_of_a_stream_that_was_made_anew_does_not_wait_for_it_for_ever() -> None:
+    for whole, said in ((True, ["doubled"]), (False, ["left"])):
+        it = stand()
+        old, new = named(it.queue, 1), it.queue.event(1)
+        new.stored_ns += 1
+        await it.take(old)
+        await it.take(new)
+        await it.calls.opened[0].ended("u1", whole=whole)
+        assert old.said == said
+        assert not it.queue.acked(new)
+
+
 async def test_what_was_set_aside_does_not_go_behind_itself_and_is_left_where_it_is_without_room() -> None:
     it = stand(events=1)
     it.aside.behind.add("a")
