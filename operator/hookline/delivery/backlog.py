@@ -105,6 +105,10 @@ class _Batch:
         """Whether what is not begun is set aside again."""
         self.rounds = 0
         """How often events of it began again."""
+        self.error: Exception | None = None
+        """One that nobody expected: nothing more of it begins."""
+        self.in_hand: set[Place] = set()
+        """Events that began."""
         self._left = set(places)
         self._on_ended = on_ended
 
@@ -118,10 +122,18 @@ class _Batch:
         if not self._left:
             await self._on_ended(self)
 
+    async def break_off(self, error: Exception) -> None:
+        """It ends with those of its events that are in hand: it must not come again, and be acked, before them."""
+        self.error = error
+        self._left &= self.in_hand
+        if not self._left:
+            await self._on_ended(self)
+
     def begin_again(self) -> Sequence[Place]:
         """With those that are neither done nor stored; them."""
         places, self.again, self.begun = self.again, [], False
         self._left = set(places)
+        self.in_hand.clear()
         self.rounds += 1
         return places
 
@@ -214,8 +226,8 @@ class Backlog:
             async with self._first.setdefault(batch.tenant, asyncio.Lock()):
                 await self._take_up_all(batch, places)
         except Exception as error:  # noqa: BLE001  # one message must not stop the others
-            if self._over(batch):
-                await self._settlement.failed(batch.taken, error)
+            if batch.taken.place in self._batches:
+                await batch.break_off(error)
 
     async def _try_again(self, batch: _Batch) -> None:
         """Those that were neither done nor stored: after as long as any event that was left comes again."""
@@ -242,6 +254,7 @@ class Backlog:
                 await batch.ended(place, again=True)
             else:
                 work = self._take(self._named(batch, place, event))
+                batch.in_hand.add(place)
                 if work is not None:
                     await work
 
@@ -288,10 +301,13 @@ class Backlog:
     async def _ended(self, batch: _Batch) -> None:
         """All of its events ended. Those that are neither done nor stored begin again, or are set aside again."""
         taken, again = batch.taken, batch.again
-        if again and not self._begins_nothing(batch):
+        if again and batch.error is None and not self._begins_nothing(batch):
             self._spawn(self._try_again(batch))
             return
         try:
+            if batch.error is not None:
+                await self._settlement.failed(taken, batch.error)
+                return
             if again and not await stored(self._aside.store(batch.tenant, again, instead_of=taken.place), taken):
                 return
             if batch.gone:
@@ -304,12 +320,10 @@ class Backlog:
         finally:
             self._over(batch)
 
-    def _over(self, batch: _Batch) -> bool:
-        """It is out of our hands; whether it was in them until now."""
-        if self._batches.pop(batch.taken.place, None) is None:
-            return False
-        self._pull.release(batch.taken)
-        return True
+    def _over(self, batch: _Batch) -> None:
+        """It is out of our hands."""
+        if self._batches.pop(batch.taken.place, None) is not None:
+            self._pull.release(batch.taken)
 
     async def _look(self) -> None:
         counts = await backlog_counts(self._client)

@@ -338,6 +338,33 @@ async def test_a_bug_neither_holds_a_message_nor_reaches_whoever_ended_its_event
     assert all(task.exception() is None for task in stand.tasks if task.done())
 
 
+async def test_a_message_is_in_hand_after_a_bug_until_the_events_of_it_are_not(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(client: Client, seq: int) -> StoredEvent | None:
+        if seq == 5:
+            raise ValueError
+        return await stand._read(client, seq)
+
+    monkeypatch.setattr(module, "read_event", fails)
+    message = stand.queue.message(body_of(1, 2, 3, 4, 5, 6), seq=7)
+    stand.handle(message)
+    await settled()
+    stand.handle(stand.queue.message(body_of(1, 2, 3, 4, 5, 6), seq=7, delivered=2))
+    await settled()
+    # They would be taken for events that another message holds, and be acked with this one.
+    assert stand.seqs == [1, 2, 3, 4]
+    await stand.settle(1, 2, 3)
+    await stand.leave(4)
+    assert not stand.queue.acked(message)
+    assert stand.backlog._batches == {}
+    assert stand.queue.released == [7, 7]
+    monkeypatch.setattr(module, "read_event", stand._read)
+    stand.handle(stand.queue.message(body_of(1, 2, 3, 4, 5, 6), seq=7, delivered=3))
+    await settled()
+    assert set(stand.seqs) >= {4, 5, 6}
+
+
 async def test_a_tenant_is_live_again_once_all_that_waits_has_begun(stand: Stand) -> None:
     stand.room = 2
     stand.aside.behind.add("a")
