@@ -187,8 +187,7 @@ class Backlog:
         return bool(tenants)
 
     async def watch(self) -> None:
-        """Look every second whose events were set aside, and say that we still work on what we hold."""
-        beat = 0
+        """Look every second whose events were set aside."""
         never = asyncio.Event()
         while True:
             try:
@@ -196,10 +195,14 @@ class Backlog:
             except StreamUnavailable as error:
                 log.debug("cannot look at what was set aside", problem=str(error))
             await within(never, LOOK_SECONDS)
-            beat += 1
-            if beat % int(ACK_WAIT_SECONDS / 3 / LOOK_SECONDS) == 0:
-                for batch in list(self._batches.values()):
-                    await batch.taken.working()
+
+    async def keep_alive(self) -> None:
+        """Say that we still work on what we hold, also while a look takes long."""
+        never = asyncio.Event()
+        while True:
+            await within(never, ACK_WAIT_SECONDS / 3)
+            for batch in list(self._batches.values()):
+                await batch.taken.working()
 
     async def handle(self, taken: Taken) -> None:
         """One message."""

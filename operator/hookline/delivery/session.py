@@ -218,6 +218,7 @@ class Session:
                 self._sender.keep_alive(),
                 self._parking.watch(),
                 self._backlog.watch(),
+                self._backlog.keep_alive(),
                 self._keep_pace(),
                 self._endpoints.follow(self._bucket, self._sender.park_waiting),
                 self._announce(),
@@ -257,6 +258,7 @@ class Session:
 
     async def _let_go(self) -> None:
         """End what is left: nothing of it could be stored any more, so it comes again."""
+        self._backlog.close()
         await self._pull.stop()
         await cancel(self._handling)
         await self._sender.let_go()

@@ -430,6 +430,21 @@ async def test_a_tenant_that_makes_way_holds_no_messages(stand: Stand) -> None:
     assert stand.queue.acked(message)
 
 
+async def test_what_is_in_hand_is_said_to_be_worked_on_while_the_queue_does_not_answer_a_look(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: Client) -> Mapping[str, int]:
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(module, "backlog_counts", never)
+    stand.handle(stand.queue.message(body_of(1)))
+    stand.spawn(stand.backlog.watch())
+    stand.spawn(stand.backlog.keep_alive())
+    await until(lambda: "+WPI backlog-a.1" in stand.queue.did)
+    await cancel(stand.tasks)
+
+
 async def test_a_consumer_that_vanished_is_made_anew_at_the_next_look(stand: Stand) -> None:
     stand.counts = {"a": 1}
     await stand.look()
