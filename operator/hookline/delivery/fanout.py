@@ -48,6 +48,8 @@ over."""
 
 
 _Made = tuple[Route, Delivery]
+_Size = tuple[str, int, int]
+"""Of an event, for its room: the tenant, the number of Webhooks, the bytes of its body."""
 
 
 def deliveries(event: Event, seq: int, book: Book, stored_s: float) -> Iterator[_Made]:
@@ -147,23 +149,31 @@ class Fanout:
         may_call = len(heard) <= FEW and taken.delivered == 1
         called = [each for each in made if may_call and not self._endpoints.why_parked(each[0])]
         others = [each for each in made if each not in called] if len(called) < len(made) else []
-        give_room = partial(self._give_room, event.tenant, len(heard), len(event.body))
+        size = event.tenant, len(heard), len(event.body)
         if not made:
-            give_room()
+            self._room.give(*size)
+            self._on_room()
             return self._released(taken, self._settlement.settle(taken))
-        opened = OpenEvent(taken, [route.uid for route, _ in made], self._close, on_released=give_room)
+        opened = OpenEvent(
+            taken,
+            [route.uid for route, _ in made],
+            partial(self._close, size),
+            on_released=partial(self._give_room, size),
+        )
         self._open[taken.known_as, taken.seq] = opened
         self._pull.release(taken)
         for _, delivery in called:
             self._sender.call_from(opened, delivery)
         return self._store_others(opened, event, others) if others else None
 
-    async def _close(self, event: OpenEvent) -> None:
+    async def _close(self, size: _Size, event: OpenEvent) -> None:
         """Each of its deliveries is done or stored, or is to come again with it."""
         taken = event.taken
         if self._open.get((taken.known_as, taken.seq)) is event:
             del self._open[taken.known_as, taken.seq]
         self._metrics.made(len(event.done))
+        if event.is_in_hand:
+            self._room.rest(*size)
         if event.is_void:
             # An ack is not for it, but a message that names it waits for its end.
             await (taken.doubled() if event.whole else taken.left())
@@ -178,9 +188,9 @@ class Fanout:
         else:
             await taken.left()
 
-    def _give_room(self, tenant: str, webhooks: int, size_bytes: int) -> None:
+    def _give_room(self, size: _Size, event: OpenEvent) -> None:
         """Nothing of an event is in our hands any more."""
-        self._room.give(tenant, webhooks, size_bytes)
+        self._room.give(*size, rested=event.is_closed)
         self._on_room()
 
     async def _released(self, taken: Taken, work: Awaitable[object]) -> None:

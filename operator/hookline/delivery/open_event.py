@@ -30,7 +30,12 @@ class OpenEvent:
     )
 
     def __init__(
-        self, taken: Taken, parts: Iterable[str], on_closed: OnClosed, *, on_released: Callable[[], None] = lambda: None
+        self,
+        taken: Taken,
+        parts: Iterable[str],
+        on_closed: OnClosed,
+        *,
+        on_released: Callable[[OpenEvent], None] = lambda _: None,
     ) -> None:
         self.taken = taken
         self.whole = True
@@ -45,6 +50,15 @@ class OpenEvent:
         self._in_hand = set(self._left)
         self._on_closed = on_closed
         self._on_released = on_released
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all parts have ended."""
+        return not self._left
+
+    @property
+    def is_in_hand(self) -> bool:
+        return bool(self._in_hand)
 
     async def ended(self, *uids: str, whole: bool, error: Exception | None = None) -> None:
         """Parts ended: done or stored if `whole`. One that ended before has ended: it counts no other part as ended."""
@@ -63,7 +77,7 @@ class OpenEvent:
         was = bool(self._in_hand)
         self._in_hand.difference_update(uids)
         if was and not self._in_hand:
-            self._on_released()
+            self._on_released(self)
 
 
 OnClosed: TypeAlias = Callable[[OpenEvent], Awaitable[None]]

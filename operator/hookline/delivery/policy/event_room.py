@@ -60,6 +60,10 @@ class EventRoom:
         self._size = 0
         self._weights: Counter[str] = Counter()
         self._sizes: Counter[str] = Counter()
+        self._resting: Counter[str] = Counter()
+        """Of these, by tenant, what only waits for answers of receivers."""
+        self._busy = 0
+        """What does not, of all tenants."""
         self._latest = ""
         self._others_s = -math.inf
         """When the events of one tenant followed those of another last."""
@@ -80,21 +84,33 @@ class EventRoom:
         free = self._bytes - self._size - size_bytes
         if self._weight + weight > self._places or free < 0 or self._sizes[tenant] > GREED * free:
             return False
-        always = 0 if behind else ALWAYS
-        return not held or held + weight <= always or held < GREED * (self._limit - self._weight)
+        if held > GREED * (self._places - self._weight):
+            return False
+        always, busy = 0 if behind else ALWAYS, held - self._resting[tenant]
+        return not busy or busy + weight <= always or busy < GREED * (self._limit - self._busy)
 
-    def give(self, tenant: str, webhooks: int, size_bytes: int) -> None:
+    def rest(self, tenant: str, webhooks: int, size_bytes: int) -> None:
+        """All that is left of an event are calls that take long: it takes memory, and makes nobody wait."""
+        weight = self._weight_of(webhooks, size_bytes)
+        self._resting[tenant] += weight
+        self._busy -= weight
+
+    def give(self, tenant: str, webhooks: int, size_bytes: int, *, rested: bool = False) -> None:
         """An event is out of our hands."""
-        self._count(tenant, -self._weight_of(webhooks, size_bytes), -size_bytes)
+        weight = self._weight_of(webhooks, size_bytes)
+        if rested:
+            self._resting[tenant] -= weight
+            self._busy += weight
+        self._count(tenant, -weight, -size_bytes)
         if not self._weights[tenant]:
-            del self._weights[tenant], self._sizes[tenant]
+            del self._weights[tenant], self._sizes[tenant], self._resting[tenant]
 
     def look(self, late_s: float, now_s: float) -> None:
         """The sender did what was due so much too late."""
         if now_s - self._others_s > ALONE_SECONDS:
             self._limit = float(self._places)
         elif late_s > LATE_SECONDS:
-            self._limit = max(LEAST, min(self._limit, self._weight) * SHRINKS)
+            self._limit = max(LEAST, min(self._limit, self._busy) * SHRINKS)
         elif late_s < IN_TIME_SECONDS:
             self._limit = min(self._places, self._limit + GROWS)
 
@@ -105,6 +121,7 @@ class EventRoom:
 
     def _count(self, tenant: str, weight: int, size_bytes: int) -> None:
         self._weight += weight
+        self._busy += weight
         self._size += size_bytes
         self._weights[tenant] += weight
         self._sizes[tenant] += size_bytes

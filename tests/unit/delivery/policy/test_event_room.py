@@ -59,6 +59,20 @@ def test_a_late_sender_takes_less_of_a_tenant_that_has_much_and_as_much_as_befor
     assert fill(room, "b", now_s=1.0) == ALWAYS - 1
 
 
+def test_calls_that_take_long_leave_others_their_room_when_the_sender_is_late_at_times() -> None:
+    room = EventRoom()
+    for _ in range(400):
+        assert room.take("a", 1, 0, 0.0)
+        room.rest("a", 1, 0)
+    assert room.take("b", 1, 0, 1.0)
+    for number in range(400):
+        room.look(event_room.LATE_SECONDS + 0.001 if number % 10 == 0 else 0.0, 1.0)
+    assert fill(room, "b", now_s=1.0) > 2 * ALWAYS
+    for _ in range(400):
+        room.give("a", 1, 0, rested=True)
+    assert fill(room, "a", now_s=20.0)
+
+
 def test_a_sender_that_is_in_time_again_takes_more() -> None:
     room = EventRoom()
     assert room.take("b", 1, 0, 1.0)
