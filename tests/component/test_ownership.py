@@ -19,11 +19,12 @@ from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall, Receiver
 from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
 from hookline.stream import names
+from hookline.stream.api import api
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused
 from hookline.stream.owner import Installation
 from hookline.stream.ownership import Ownership
 from hookline.stream.publish import Publisher
-from hookline.stream.streams import Retention, ensure, stream_configs
+from hookline.stream.streams import Retention, ensure, open_backlog, stream_configs
 
 OURS, THEIRS = Installation("ours", "team-a/default"), Installation("theirs", "team-b/default")
 
@@ -119,6 +120,21 @@ async def test_a_former_owner_that_was_frozen_during_the_take_over_takes_nothing
             finally:
                 os.kill(frozen.process.pid, signal.SIGCONT)
     assert len(stale) == 5
+
+
+async def test_a_former_owner_takes_nothing_of_what_was_set_aside_nor_acks_it(client: Client) -> None:
+    first = await Ownership(client, OURS).claim()
+    await ensure(client, Retention(), owner=first)
+    await Publisher(client).store(names.backlog_subject("team-a"), b"1 1")
+    consumer = await open_backlog(client, "team-a", first.term)
+    taken = await (await client.jetstream().pull_subscribe_bind(consumer, names.BACKLOG)).fetch(1, timeout=5)
+    theirs = await Ownership(client, Installation(THEIRS.id, THEIRS.name, OURS.id)).claim()
+    await ensure(client, Retention(), owner=theirs)
+    await taken[0].ack()
+    mine = await open_backlog(client, "team-a", theirs.term)
+    found = await (await client.jetstream().pull_subscribe_bind(mine, names.BACKLOG)).fetch(1, timeout=5)
+    assert [each.data for each in found] == [b"1 1"]
+    assert "error" in await api(client, f"CONSUMER.INFO.{names.BACKLOG}.{consumer}")
 
 
 async def test_a_restart_and_a_second_sender_of_the_owner_are_welcome(

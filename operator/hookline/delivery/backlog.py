@@ -150,6 +150,7 @@ class Backlog:
         take: Take,
         has_room: HasRoom,
         *,
+        term: Callable[[], int],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._client = client
@@ -158,6 +159,7 @@ class Backlog:
         self._aside = aside
         self._take = take
         self._has_room = has_room
+        self._term = term
         self._spawn = spawn
         self._given = asyncio.Event()
         self._closing = asyncio.Event()
@@ -181,7 +183,7 @@ class Backlog:
 
     def lost(self, consumer: str) -> bool:
         """The queue has no such consumer any more; whether it was one of these. The next look makes it anew."""
-        tenants = [tenant for tenant in self._served if names.backlog_consumer(tenant) == consumer]
+        tenants = [tenant for tenant in self._served if self._consumer(tenant) == consumer]
         for tenant in tenants:
             self._leave(tenant)
         return bool(tenants)
@@ -343,9 +345,21 @@ class Backlog:
         self._make_way(len(waiting))
         for tenant in waiting:
             if len(self._served) < TENANTS and not self._closing.is_set():
-                consumer = await open_backlog(self._client, tenant)
-                self._served[tenant] = self._turns[tenant] = time.monotonic()
-                self._pull.add(Origin.BACKLOG, consumer, AT_ONCE)
+                # Before it is asked for: one that cannot be made lets others have their turn.
+                self._turns[tenant] = time.monotonic()
+                await self._serve(tenant)
+
+    async def _serve(self, tenant: str) -> None:
+        try:
+            consumer = await open_backlog(self._client, tenant, self._term())
+        except StreamUnavailable as error:
+            log.warning("what was set aside cannot be taken up now", tenant=tenant, problem=str(error))
+            return
+        self._served[tenant] = self._turns[tenant]
+        self._pull.add(Origin.BACKLOG, consumer, AT_ONCE)
+
+    def _consumer(self, tenant: str) -> str:
+        return names.backlog_consumer(tenant, self._term())
 
     def _make_way(self, waiting: int) -> None:
         """For tenants that wait for their turn: those who had theirs for the longest."""
@@ -359,7 +373,7 @@ class Backlog:
 
     def _leave(self, tenant: str) -> None:
         if self._served.pop(tenant, None) is not None:
-            self._pull.remove(names.backlog_consumer(tenant))
+            self._pull.remove(self._consumer(tenant))
 
 
 def _is_named(event: StoredEvent, place: Place, tenant: str) -> bool:

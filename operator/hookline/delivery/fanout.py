@@ -125,10 +125,16 @@ class Fanout:
         # What was set aside comes when there is room for it, and not behind itself.
         behind = taken.origin is Origin.BACKLOG
         waits = not behind and tenant in self._aside.behind
-        if waits or not self._room.take(tenant, webhooks, len(taken.body), time.monotonic(), behind=behind):
+        size = tenant, webhooks, len(taken.body)
+        if waits or not self._room.take(*size, time.monotonic(), behind=behind):
             return self._released(taken, taken.left()) if behind else self._aside.add(tenant, taken)
-        event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
-        return self._begin(taken, event, list(deliveries(event, taken.seq, book, taken.stored_s)))
+        try:
+            event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
+            return self._begin(taken, event, list(deliveries(event, taken.seq, book, taken.stored_s)), size)
+        except Exception:
+            if (taken.known_as, taken.seq) not in self._open:
+                self._room.give(*size)
+            raise
 
     def has_room(self, subject: str, size_bytes: int) -> bool:
         """Whether an event that was set aside would be in hand when it is taken now."""
@@ -142,14 +148,15 @@ class Fanout:
         await self._settlement.settle(taken)
         self._metrics.fanned_out()
 
-    def _begin(self, taken: Taken, event: Event, heard: Sequence[_Made]) -> Coroutine[Any, Any, None] | None:
+    def _begin(
+        self, taken: Taken, event: Event, heard: Sequence[_Made], size: _Size
+    ) -> Coroutine[Any, Any, None] | None:
         made = self._not_done_yet(taken, heard)
         # Deliveries of an event that comes again may be stored. One that is stored twice is recognized by its name, a
         # call is not.
         may_call = len(heard) <= FEW and taken.delivered == 1
         called = [each for each in made if may_call and not self._endpoints.why_parked(each[0])]
         others = [each for each in made if each not in called] if len(called) < len(made) else []
-        size = event.tenant, len(heard), len(event.body)
         if not made:
             self._room.give(*size)
             self._on_room()

@@ -136,7 +136,14 @@ class Session:
         self._room = EventRoom()
         aside = SetAside(publisher, settlement, self._pull, metrics)
         self._backlog = Backlog(
-            client, self._pull, settlement, aside, self._take_event, self._has_room, spawn=self._handle
+            client,
+            self._pull,
+            settlement,
+            aside,
+            self._take_event,
+            self._has_room,
+            term=lambda: self._term,
+            spawn=self._handle,
         )
         self._fanout = Fanout(
             self._pull,

@@ -76,7 +76,7 @@ class SenderMetrics(Metrics):
         self._dead = self._counter("hookline_dead_letters", "Deliveries given up, by why.", "reason")
         self._parked = self._counter("hookline_parked", "Deliveries that were parked, by why.", "reason")
         self._returned = self._counter("hookline_unparked", "Parked deliveries taken to be called.")
-        self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all stored.")
+        self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all done or stored.")
         self._deliveries = self._counter("hookline_deliveries_made", "Deliveries that events became.")
         self._set_aside = self._counter("hookline_events_set_aside", "Events of tenants that had much in hand.")
         self._held = self._gauge("hookline_deliveries_held", "Deliveries in the hands of this process.")

@@ -55,6 +55,8 @@ DELIVERY_SHARDS = 16
 """Consumers of DELIVERIES. 16 keep up with one server; 64 made the purge of acked messages lag (measured)."""
 
 _PREFIX = "hookline"
+_OF_TERM = "_"
+"""Before the term in the name of a consumer: no tenant has it in its name."""
 _STREAMS = {"events": EVENTS, "deliveries": DELIVERIES, "parked": PARKED, "dead": DEAD, "backlog": BACKLOG}
 _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
@@ -112,8 +114,15 @@ def backlog_tenant(subject: str) -> str:
     return subject.rsplit(".", 1)[1]
 
 
-def backlog_consumer(tenant: str) -> str:
-    return f"backlog-{tenant}"
+def backlog_consumer(tenant: str, term: int = 1) -> str:
+    """Of what was set aside of one tenant, for the owner of a term."""
+    return f"backlog-{tenant}" if term == 1 else f"backlog-{tenant}{_OF_TERM}{term}"
+
+
+def is_backlog_of_others(consumer: str, term: int) -> bool:
+    """Whether a consumer of what was set aside is one that the owner of another term makes."""
+    its_term = consumer.partition(_OF_TERM)[2] or "1"
+    return consumer.startswith("backlog-") and its_term != str(term)
 
 
 def named_consumer(tenant: str) -> str:

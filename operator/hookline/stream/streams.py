@@ -127,9 +127,9 @@ def unpark_config(uid: str) -> ConsumerConfig:
     return config
 
 
-def backlog_config(tenant: str) -> ConsumerConfig:
-    """A consumer that exists while events of one tenant are set aside, shared by all senders."""
-    config = _consumer(names.backlog_consumer(tenant), names.backlog_subject(tenant))
+def backlog_config(tenant: str, term: int) -> ConsumerConfig:
+    """A consumer that exists while events of one tenant are set aside, shared by all senders of an owner."""
+    config = _consumer(names.backlog_consumer(tenant, term), names.backlog_subject(tenant))
     config.inactive_threshold = 60.0
     return config
 
@@ -319,6 +319,9 @@ async def _remove_consumers_of_others(client: Client, term: int) -> None:
         for name in await _consumers(client, stream):
             if name not in mine and names.is_of_owner(name):
                 await api(client, f"CONSUMER.DELETE.{stream}.{name}")
+    for name in await _consumers(client, names.BACKLOG):
+        if names.is_backlog_of_others(name, term):
+            await api(client, f"CONSUMER.DELETE.{names.BACKLOG}.{name}")
 
 
 async def _consumers(client: Client, stream: str) -> list[str]:
@@ -434,8 +437,11 @@ async def backlog_counts(client: Client) -> Mapping[str, int]:
     return {tenant: count for tenant, count in counts.items() if names.is_uid(tenant)}
 
 
-async def open_backlog(client: Client, tenant: str) -> str:
-    """Make the consumer of what was set aside of one tenant; its name. Raises StreamUnavailable."""
+async def open_backlog(client: Client, tenant: str, term: int) -> str:
+    """Make the consumer of what was set aside of one tenant, for the owner of a term; its name.
+
+    Raises StreamUnavailable.
+    """
     with jetstream_answers():
-        await client.jetstream().add_consumer(names.BACKLOG, backlog_config(tenant))
-    return names.backlog_consumer(tenant)
+        await client.jetstream().add_consumer(names.BACKLOG, backlog_config(tenant, term))
+    return names.backlog_consumer(tenant, term)

@@ -51,14 +51,15 @@ class Stand:
             self.aside,
             lambda taken: self.take(taken),
             lambda _, __: self.room > 0,
+            term=lambda: 1,
             spawn=self.spawn,
         )
 
         async def counts(_: Client) -> Mapping[str, int]:
             return self.counts
 
-        async def opened(_: Client, tenant: str) -> str:
-            return names.backlog_consumer(tenant)
+        async def opened(_: Client, tenant: str, term: int) -> str:
+            return names.backlog_consumer(tenant, term)
 
         monkeypatch.setattr(module, "read_event", self._read)
         monkeypatch.setattr(module, "backlog_counts", counts)

@@ -3,7 +3,7 @@
 An event in hand is called from, or its deliveries are being stored. What finds no room is set aside, so that the events
 of others behind it are reached. Room is short for two reasons: memory, and time. While several tenants are there, a
 sender that falls behind with what it has to do at each moment takes less of those who have much, since each of them
-makes all others wait. A tenant that has little in hand always gets room, as long as there is memory.
+makes all others wait. A tenant that has little in hand gets room, as long as there are memory and places.
 """
 
 from __future__ import annotations
