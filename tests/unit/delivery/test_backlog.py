@@ -454,3 +454,17 @@ async def test_a_consumer_that_vanished_is_made_anew_at_the_next_look(stand: Sta
     assert stand.pulled == []
     await stand.look()
     assert stand.pulled == ["backlog-a"]
+
+
+async def test_a_tenant_whose_consumer_cannot_be_made_keeps_no_other_from_its_turn(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def opened(_: Client, tenant: str, term: int) -> str:
+        if tenant == "a":
+            raise StreamUnavailable("another consumer has its filter")
+        return names.backlog_consumer(tenant, term)
+
+    monkeypatch.setattr(module, "open_backlog", opened)
+    stand.counts = {"a": 1, "b": 1}
+    await stand.look()
+    assert stand.pulled == ["backlog-b"]
