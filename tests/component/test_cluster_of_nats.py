@@ -24,6 +24,9 @@ pytestmark = pytest.mark.timeout(240)
 
 OURS = Installation("ours", "team-a/default")
 
+STREAMS = 8
+"""Five of messages, and three buckets."""
+
 
 def write_copies(folder: Path, copies: int, *entries: tuple[Route, Keys]) -> None:
     book_folder.write(book_of(entries, DispatcherRecord(allow_cidrs=("127.0.0.0/8",), stream_replicas=copies)), folder)
@@ -38,7 +41,7 @@ async def until_copies(client: Client, copies: int) -> None:
     for _ in range(300):
         with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
             found = await copies_of_all(client)
-            if list(found.values()) == [copies] * 7:
+            if list(found.values()) == [copies] * STREAMS:
                 return
         await asyncio.sleep(0.1)
     pytest.fail(f"not {copies} copies of each: {found}")
@@ -98,7 +101,7 @@ async def test_a_leader_that_dies_loses_nothing_and_is_told_in_one_line(tmp_path
 
 async def _until_streams(client: Client) -> None:
     for _ in range(600):
-        if len(await client.jetstream().streams_info()) == 7:
+        if len(await client.jetstream().streams_info()) == STREAMS:
             return
         await asyncio.sleep(0.1)
 
