@@ -25,7 +25,7 @@ from hookline.stream.connection import Client, StreamRefused, StreamUnavailable,
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PULL_BYTES, Origin, PullLoop, Taken
-from hookline.stream.streams import ParkedCounts, Retention, ensure, oldest_parked, open_unpark
+from hookline.stream.streams import Retention, SubjectCounts, ensure, oldest_parked, open_unpark
 from hookline.stream.types import read_types, write_types
 
 UID = "0b9a5c1e-0000-0000-0000-000000000001"
@@ -278,7 +278,7 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
     await publisher.store(names.parked_subject("a"), b"1")
     await publisher.store(names.parked_subject("a"), b"2")
     await publisher.store(names.parked_subject("b"), b"3")
-    assert await ParkedCounts(queue).counts() == {"a": 2, "b": 1}
+    assert await SubjectCounts(queue, names.PARKED, names.parked_subject("*")).counts() == {"a": 2, "b": 1}
     oldest = await oldest_parked(queue, "a")
     assert oldest is not None
     clock = ServerClock(queue)
@@ -304,7 +304,7 @@ async def test_what_is_parked_is_listed_only_after_something_moved_and_never_as_
         return await ask(client, what, **question)
 
     monkeypatch.setattr(streams, "ask", noted)
-    publisher, parked = Publisher(queue), ParkedCounts(queue)
+    publisher, parked = Publisher(queue), SubjectCounts(queue, names.PARKED, names.parked_subject("*"))
     for steps, counts in ((2, {"a": 2}), (1, {"a": 3})):
         for _ in range(steps):
             await publisher.store(names.parked_subject("a"), b"")

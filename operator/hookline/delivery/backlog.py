@@ -24,7 +24,7 @@ from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.event_reader import StoredEvent, read_event
 from hookline.stream.pull import Origin, PullLoop, Taken
-from hookline.stream.streams import ACK_WAIT_SECONDS, backlog_counts, open_backlog
+from hookline.stream.streams import ACK_WAIT_SECONDS, SubjectCounts, open_backlog
 
 log = structlog.get_logger(__name__)
 
@@ -161,6 +161,7 @@ class Backlog:
         self._has_room = has_room
         self._term = term
         self._spawn = spawn
+        self._stored = SubjectCounts(client, names.BACKLOG, names.backlog_subject("*"))
         self._given = asyncio.Event()
         self._closing = asyncio.Event()
         self._served: dict[str, float] = {}
@@ -190,19 +191,17 @@ class Backlog:
 
     async def watch(self) -> None:
         """Look every second whose events were set aside."""
-        never = asyncio.Event()
         while True:
             try:
                 await self._look()
             except StreamUnavailable as error:
                 log.debug("cannot look at what was set aside", problem=str(error))
-            await within(never, LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def keep_alive(self) -> None:
         """Say that we still work on what we hold, also while a look takes long."""
-        never = asyncio.Event()
         while True:
-            await within(never, ACK_WAIT_SECONDS / 3)
+            await asyncio.sleep(ACK_WAIT_SECONDS / 3)
             for batch in list(self._batches.values()):
                 await batch.taken.working()
 
@@ -331,7 +330,7 @@ class Backlog:
             self._pull.release(batch.taken)
 
     async def _look(self) -> None:
-        counts = await backlog_counts(self._client)
+        counts = {tenant: count for tenant, count in (await self._stored.counts()).items() if names.is_uid(tenant)}
         for tenant, count in counts.items():
             if count > NEARLY_DONE and tenant not in self._served:
                 self._aside.behind.add(tenant)

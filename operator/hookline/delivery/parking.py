@@ -35,7 +35,7 @@ from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
-from hookline.stream.streams import ParkedCounts, oldest_parked, open_unpark
+from hookline.stream.streams import SubjectCounts, oldest_parked, open_unpark
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,7 @@ class Parking:
         self._ask_at_s = 0.0
         self._deleted = DeletedWebhooks()
         self._peers = Peers(client, knows=self._knows, on_known=self._deleted.known)
-        self._stored = ParkedCounts(client)
+        self._stored = SubjectCounts(client, names.PARKED, names.parked_subject("*"))
         self._served: dict[str, _Served] = {}
         self._expiries: dict[str, tuple[str, float]] = {}
         """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""

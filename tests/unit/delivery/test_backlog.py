@@ -17,6 +17,7 @@ from hookline.stream import names
 from hookline.stream.connection import Client, StreamUnavailable
 from hookline.stream.event_reader import StoredEvent
 from hookline.stream.pull import Origin, PullLoop, Taken
+from hookline.stream.streams import SubjectCounts
 
 
 def body_of(*seqs: int) -> bytes:
@@ -55,14 +56,14 @@ class Stand:
             spawn=self.spawn,
         )
 
-        async def counts(_: Client) -> Mapping[str, int]:
+        async def counts(_: SubjectCounts) -> Mapping[str, int]:
             return self.counts
 
         async def opened(_: Client, tenant: str, term: int) -> str:
             return names.backlog_consumer(tenant, term)
 
         monkeypatch.setattr(module, "read_event", self._read)
-        monkeypatch.setattr(module, "backlog_counts", counts)
+        monkeypatch.setattr(SubjectCounts, "counts", counts)
         monkeypatch.setattr(module, "open_backlog", opened)
         monkeypatch.setattr(module, "ACK_WAIT_SECONDS", 0.0)
         monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
@@ -434,11 +435,11 @@ async def test_a_tenant_that_makes_way_holds_no_messages(stand: Stand) -> None:
 async def test_what_is_in_hand_is_said_to_be_worked_on_while_the_queue_does_not_answer_a_look(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(_: Client) -> Mapping[str, int]:
+    async def never(_: SubjectCounts) -> Mapping[str, int]:
         await asyncio.Event().wait()
         return {}
 
-    monkeypatch.setattr(module, "backlog_counts", never)
+    monkeypatch.setattr(SubjectCounts, "counts", never)
     stand.handle(stand.queue.message(body_of(1)))
     stand.spawn(stand.backlog.watch())
     stand.spawn(stand.backlog.keep_alive())

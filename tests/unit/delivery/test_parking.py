@@ -121,7 +121,7 @@ class World:
 
 
 class Counts:
-    def __init__(self, _: object) -> None:
+    def __init__(self, *_: object) -> None:
         pass
 
     async def counts(self) -> dict[str, int]:
@@ -136,7 +136,7 @@ def _stream(monkeypatch: pytest.MonkeyPatch) -> None:
     async def none_parked(*_: object) -> None:
         return None
 
-    monkeypatch.setattr("hookline.delivery.parking.ParkedCounts", Counts)
+    monkeypatch.setattr("hookline.delivery.parking.SubjectCounts", Counts)
     monkeypatch.setattr("hookline.delivery.parking.open_unpark", opened)
     monkeypatch.setattr("hookline.delivery.parking.oldest_parked", none_parked)
 
