@@ -20,7 +20,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -188,21 +188,26 @@ class Lanes(Generic[K, T]):
     def overdue(self, now_s: float) -> list[T]:
         """What waits for too long and is not pinned, taken out of its lane with all that came after it."""
         late = [lane for lane in self._lanes.values() if lane.waiting and self._is_late(lane, now_s)]
-        return [item for lane in late for item in self._take_out(lane, keep_pinned=True)]
+        return [item for lane in late for item in self._take_out(lane, lambda each: not each.pinned)]
 
     def impatient(self, now_s: float) -> list[T]:
         """What was to wait briefly and has not, taken out of its lane: that says nothing of the lane."""
         since_s = now_s - PATIENCE_SECONDS
-        return [item for lane in self._lanes.values() if lane.waiting for item in self._take_brief(lane, since_s)]
+        return [
+            item
+            for lane in self._lanes.values()
+            if lane.waiting
+            for item in self._take_out(lane, lambda each: each.brief and each.since_s < since_s)
+        ]
 
     def evict(self, key: K) -> list[T]:
         """Everything that waits in one lane, taken out."""
         lane = self._lanes.get(key)
-        return self._take_out(lane, keep_pinned=False) if lane else []
+        return self._take_out(lane) if lane else []
 
     def clear(self) -> list[T]:
         """Everything that waits, taken out: nothing more is to be run."""
-        return [item for lane in self._lanes.values() for item in self._take_out(lane, keep_pinned=False)]
+        return [item for lane in self._lanes.values() for item in self._take_out(lane)]
 
     def sweep(self, now_s: float) -> None:
         """Forget lanes that are idle and whose rate owes nothing."""
@@ -294,17 +299,16 @@ class Lanes(Generic[K, T]):
         would_wait_s = still_s * len(waiting) / max(1, lane.running)
         return now_s - since_s > PATIENCE_SECONDS or (still_s > PAUSE_SECONDS and would_wait_s > PATIENCE_SECONDS)
 
-    def _take_brief(self, lane: _Lane[K, T], since_s: float) -> list[T]:
-        out = [each for each in lane.waiting if each.brief and each.since_s < since_s]
-        if not out:
-            return []
-        lane.waiting = deque(each for each in lane.waiting if not each.brief or each.since_s >= since_s)
-        self._keep_turn(lane)
-        return [each.item for each in out]
-
-    def _take_out(self, lane: _Lane[K, T], *, keep_pinned: bool) -> list[T]:
-        out = [each.item for each in lane.waiting if not (keep_pinned and each.pinned)]
-        lane.waiting = deque(each for each in lane.waiting if keep_pinned and each.pinned)
+    def _take_out(self, lane: _Lane[K, T], leaves: Callable[[_Waiting[T]], bool] = lambda _: True) -> list[T]:
+        """What waits in a lane and leaves it."""
+        out: list[T] = []
+        stays: deque[_Waiting[T]] = deque()
+        for each in lane.waiting:
+            if leaves(each):
+                out.append(each.item)
+            else:
+                stays.append(each)
+        lane.waiting = stays
         self._keep_turn(lane)
         return out
 
