@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from hookline.delivery.sender import Sender
 from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import Settlement, stored
 from hookline.events.envelope import Event
-from hookline.routing.routes import Book, Route
+from hookline.routing.routes import Route
 from hookline.runtime.metrics import SenderMetrics
 from hookline.stream import names
 from hookline.stream.anchor import Anchor
@@ -52,10 +52,9 @@ _Size = tuple[str, int, int]
 """Of an event, for its room: the tenant, the number of Webhooks, the bytes of its body."""
 
 
-def deliveries(event: Event, seq: int, book: Book, stored_s: float) -> Iterator[_Made]:
-    """What an event that was stored at `stored_s` becomes under a route book."""
-    for route in book.match(event.tenant, event.type):
-        yield route, Delivery(route.uid, event, seq, stored_s=int(stored_s))
+def deliveries(event: Event, seq: int, routes: Iterable[Route], stored_s: float) -> list[_Made]:
+    """What an event that was stored at `stored_s` becomes for the routes that hear it."""
+    return [(route, Delivery(route.uid, event, seq, stored_s=int(stored_s))) for route in routes]
 
 
 class Fanout:
@@ -119,18 +118,18 @@ class Fanout:
             # Its ack was lost: a server that crashed since does not recognize the deliveries that were settled.
             return self._released(taken, self._settlement.settle(taken))
         tenant, event_type = names.event_of(taken.subject)
-        webhooks = len(book.match(tenant, event_type))
-        if not webhooks:
+        routes = book.match(tenant, event_type)
+        if not routes:
             return self._released(taken, self._nobody_hears(taken))
         # What was set aside comes when there is room for it, and not behind itself.
         behind = taken.origin is Origin.BACKLOG
         waits = not behind and tenant in self._aside.behind
-        size = tenant, webhooks, len(taken.body)
+        size = tenant, len(routes), len(taken.body)
         if waits or not self._room.take(*size, time.monotonic(), behind=behind):
             return self._released(taken, taken.left()) if behind else self._aside.add(tenant, taken)
         try:
             event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
-            return self._begin(taken, event, list(deliveries(event, taken.seq, book, taken.stored_s)), size)
+            return self._begin(taken, event, deliveries(event, taken.seq, routes, taken.stored_s), size)
         except Exception:
             if (taken.known_as, taken.seq) not in self._open:
                 self._room.give(*size)
@@ -155,8 +154,10 @@ class Fanout:
         # Deliveries of an event that comes again may be stored. One that is stored twice is recognized by its name, a
         # call is not.
         may_call = len(heard) <= FEW and taken.delivered == 1
-        called = [each for each in made if may_call and not self._endpoints.why_parked(each[0])]
-        others = [each for each in made if each not in called] if len(called) < len(made) else []
+        called: list[_Made] = []
+        others: list[_Made] = []
+        for each in made:
+            (called if may_call and not self._endpoints.why_parked(each[0]) else others).append(each)
         if not made:
             self._room.give(*size)
             self._on_room()

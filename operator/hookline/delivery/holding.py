@@ -35,10 +35,6 @@ class Holding(Protocol):
     """Nothing is lost while a delivery is held, and when nobody lets it go it comes again."""
 
     @property
-    def key(self) -> MessageKey:
-        """Tells it from all that are in our hands."""
-
-    @property
     def is_parked(self) -> bool:
         """Whether it is a parked one: it stays so when it is not called."""
 
@@ -74,6 +70,7 @@ class Queued:
 
     @property
     def key(self) -> MessageKey:
+        """Tells it from all that are in our hands."""
         return self._taken.consumer, self._taken.seq
 
     @property
@@ -116,6 +113,7 @@ class FromEvent:
 
     @property
     def key(self) -> MessageKey:
+        """As that of `Queued`."""
         # No consumer has a full stop in its name. A stream that is made anew uses its sequences again.
         return f".{self.delivery.uid}.{self._event.taken.seq}", self._event.taken.stored_ns
 
@@ -157,10 +155,6 @@ class Copied:
         self._event = event
         self._publisher = publisher
         self._clock = clock
-
-    @property
-    def key(self) -> MessageKey:
-        return self._event.key
 
     @property
     def is_parked(self) -> bool:

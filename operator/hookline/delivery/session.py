@@ -135,16 +135,6 @@ class Session:
         )
         self._room = EventRoom()
         aside = SetAside(publisher, settlement, self._pull, metrics)
-        self._backlog = Backlog(
-            client,
-            self._pull,
-            settlement,
-            aside,
-            self._take_event,
-            self._has_room,
-            term=lambda: self._term,
-            spawn=self._handle,
-        )
         self._fanout = Fanout(
             self._pull,
             publisher,
@@ -155,7 +145,17 @@ class Session:
             aside,
             self._room,
             metrics,
-            on_room=self._backlog.room_given,
+            on_room=lambda: self._backlog.room_given(),
+        )
+        self._backlog = Backlog(
+            client,
+            self._pull,
+            settlement,
+            aside,
+            self._fanout.take,
+            self._fanout.has_room,
+            term=lambda: self._term,
+            spawn=self._handle,
         )
         self._parking = Parking(
             client,
@@ -287,19 +287,13 @@ class Session:
             case Origin.SHARD:
                 self._sender.take(taken)
             case Origin.EVENTS:
-                storing = self._take_event(taken)
+                storing = self._fanout.take(taken)
                 if storing is not None:
                     self._handle(storing)
             case Origin.BACKLOG:
                 self._handle(self._backlog.handle(taken))
             case Origin.PARKED:
                 self._handle(self._parking.handle(taken))
-
-    def _take_event(self, taken: Taken) -> Coroutine[Any, Any, None] | None:
-        return self._fanout.take(taken)
-
-    def _has_room(self, subject: str, size_bytes: int) -> bool:
-        return self._fanout.has_room(subject, size_bytes)
 
     def _handle(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
