@@ -34,7 +34,7 @@ from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall, Receiver
 from hookline.stream import names
 from hookline.stream.connection import Client
-from hookline.stream.event_reader import read_event
+from hookline.stream.event_reader import EventReader
 from hookline.stream.streams import Retention, ensure
 
 ROOM = 64
@@ -99,7 +99,8 @@ async def name_events(client: Client, tenant: str, body: bytes) -> None:
 
 
 async def places(client: Client, seqs: Sequence[int]) -> bytes:
-    found = [(seq, await read_event(client, seq)) for seq in seqs]
+    reader = EventReader(client)
+    found = [(seq, await reader.read(seq)) for seq in seqs]
     return written(Place(seq, event.stored_ns) for seq, event in found if event is not None)
 
 
@@ -217,10 +218,10 @@ async def test_messages_that_somebody_wrote_deliver_nothing_of_others_and_nothin
 
 async def test_events_with_headers_as_answers_of_nats_have_them_are_read_as_they_were_stored(client: Client) -> None:
     await ensure(client, Retention())
-    subject = names.event_subject("loud", "IdentityCreated")
+    subject, reader = names.event_subject("loud", "IdentityCreated"), EventReader(client)
     for headers in LIKE_ANSWERS:
         stored = await client.jetstream().publish(subject, b"[1]", headers={**headers, "X-Own": "1"})
-        event = await read_event(client, stored.seq)
+        event = await reader.read(stored.seq)
         assert event is not None
         assert (event.subject, event.body, event.headers["X-Own"]) == (subject, b"[1]", "1")
         message = await client.jetstream().get_msg(names.EVENTS, stored.seq)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -22,7 +22,7 @@ from hookline.delivery.settlement import MALFORMED, Settlement, stored
 from hookline.runtime.tasks import within
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
-from hookline.stream.event_reader import StoredEvent, read_event
+from hookline.stream.event_reader import StoredEvent
 from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.streams import ACK_WAIT_SECONDS, SubjectCounts, open_backlog
 
@@ -50,6 +50,8 @@ EVENT_GONE = "EventGone"
 """Why a message is in DEAD that names events which are not in EVENTS any more."""
 
 Take: TypeAlias = Callable[[Taken], Coroutine[Any, Any, None] | None]
+ReadEvent: TypeAlias = Callable[[int], Awaitable[StoredEvent | None]]
+"""By its sequence in EVENTS."""
 HasRoom: TypeAlias = Callable[[str, int], bool]
 """By the subject of an event and the size of its body."""
 
@@ -147,6 +149,7 @@ class Backlog:
         pull: PullLoop,
         settlement: Settlement,
         aside: SetAside,
+        read_event: ReadEvent,
         take: Take,
         has_room: HasRoom,
         *,
@@ -154,6 +157,7 @@ class Backlog:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._client = client
+        self._read_event = read_event
         self._pull = pull
         self._settlement = settlement
         self._aside = aside
@@ -266,7 +270,7 @@ class Backlog:
         """None when nothing more is to begin."""
         while not self._begins_nothing(batch):
             try:
-                return await read_event(self._client, place.seq) or _GONE
+                return await self._read_event(place.seq) or _GONE
             except (StreamUnavailable, StreamRefused) as error:
                 log.warning("an event that was set aside cannot be read now", seq=place.seq, problem=str(error))
             await within(self._closing, LOOK_SECONDS)

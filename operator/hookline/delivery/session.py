@@ -40,6 +40,7 @@ from hookline.stream.audience import answer_audience
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
+from hookline.stream.event_reader import EventReader
 from hookline.stream.inspect import held, oldest_s
 from hookline.stream.owner import Installation
 from hookline.stream.ownership import Ownership
@@ -152,6 +153,7 @@ class Session:
             self._pull,
             settlement,
             aside,
+            EventReader(client).read,
             self._fanout.take,
             self._fanout.has_room,
             term=lambda: self._term,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +13,7 @@ from nats.aio.client import Client
 from hookline.stream import names
 from hookline.stream.api import NOT_FOUND, api
 from hookline.stream.connection import StreamUnavailable, read_headers
+from hookline.stream.inbox import Inbox
 
 _READ_SECONDS = 5.0
 
@@ -28,23 +28,25 @@ class StoredEvent:
     stored_ns: int
 
 
-async def read_event(client: Client, seq: int) -> StoredEvent | None:
-    """None when EVENTS does not hold it any more. Raises StreamUnavailable, QueueUnusable."""
-    question = json.dumps({"seq": seq}).encode()
-    try:
-        answer = await client.request(f"$JS.API.DIRECT.GET.{names.EVENTS}", question, timeout=_READ_SECONDS)
-    except nats.errors.NoRespondersError:
-        # Nobody is there, or the event has a header that makes it look so.
-        return await _from_leader(client, seq)
-    except nats.errors.Error as error:
-        raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
-    # The server writes its own behind those of the event, and the last of a name counts.
-    headers = dict(answer.headers or {})
-    subject, at = headers.get("Nats-Subject"), headers.get("Nats-Time-Stamp")
-    if subject is None or at is None:
-        # A copy that is behind may not have it yet: only the leader knows that it is gone.
-        return await _from_leader(client, seq)
-    return StoredEvent(subject, headers, answer.data, _ns(at))
+class EventReader:
+    """Reads over one connection, many events at once."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = Inbox(client, _READ_SECONDS)
+
+    async def read(self, seq: int) -> StoredEvent | None:
+        """None when EVENTS does not hold it any more. Raises StreamUnavailable, QueueUnusable."""
+        try:
+            answer = await self._inbox.ask(f"$JS.API.DIRECT.GET.{names.EVENTS}", b'{"seq":%d}' % seq)
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
+        # The server writes its own behind those of the event, and the last of a name counts.
+        subject, at = answer.headers.get("Nats-Subject"), answer.headers.get("Nats-Time-Stamp")
+        if subject is None or at is None:
+            # Nobody is there, or a copy that is behind and may not have it yet: only the leader knows that it is gone.
+            return await _from_leader(self._client, seq)
+        return StoredEvent(subject, answer.headers, answer.body, _ns(at))
 
 
 async def _from_leader(client: Client, seq: int) -> StoredEvent | None:

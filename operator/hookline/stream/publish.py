@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.subscription import Subscription
 
 from hookline.events.envelope import Event, max_event_bytes, stamp, to_headers
 from hookline.stream import names
 from hookline.stream.api import api
-from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
+from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied
+from hookline.stream.inbox import Inbox
 from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream.writes import Writes
 
@@ -39,16 +37,11 @@ class OutOfRoom(StreamRefused):
     """NATS has no room, on its disk or within its bounds."""
 
 
-class _Waiting(NamedTuple):
-    answer: asyncio.Future[Heard]
-    until_s: float
-
-
 class Publisher:
     """Stores messages, many at once over one connection.
 
-    Has its own inbox for the answers: the client's `publish_async` never ends when the server answers with a 503,
-    which is how a full stream answers, and costs twice the time (34k against 71k messages/s).
+    Not by the client's `publish_async`: that never ends when the server answers with a 503, which is how a full stream
+    answers, and costs twice the time (34k against 71k messages/s).
 
     `on_missing` is called when no stream takes what is to be stored.
     """
@@ -56,15 +49,9 @@ class Publisher:
     def __init__(self, client: Client, *, on_missing: Callable[[], None] = lambda: None) -> None:
         self._client = client
         self._on_missing = on_missing
-        self._inbox = client.new_inbox()
-        self._waiting: dict[str, _Waiting] = {}
-        """In the order in which their time runs out."""
-        self._watchdog: asyncio.Handle | None = None
-        self._tokens = itertools.count()
-        self._subscribing: asyncio.Task[Subscription] | None = None
+        self._inbox = Inbox(client, ACK_SECONDS)
         self.writes = Writes()
         """Whether streams take what is to be stored."""
-        self._listens = False
 
     async def store(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, once: str | None = None
@@ -81,7 +68,7 @@ class Publisher:
         if len(body) > self._client.max_payload - _ROOM_FOR_HEADERS and self._is_too_large(body, sent):
             raise StreamRefused(f"a message of {len(body)} bytes and its headers is larger than NATS takes")
         try:
-            answer = await self._ask(subject, body, sent)
+            answer = await self._inbox.ask(subject, body, sent)
         except (TimeoutError, nats.errors.Error, OSError) as error:
             problem = denied(self._client, subject)
             if problem is not None:
@@ -120,50 +107,6 @@ class Publisher:
                 f"{self._client.max_payload} (max_payload), and what becomes of an event needs room for more headers"
             )
         return await self.store(names.event_subject(event.tenant, event.type), event.body, headers, once=once)
-
-    async def _ask(self, subject: str, body: bytes, headers: dict[str, str]) -> Heard:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Heard] = loop.create_future()
-        token = str(next(self._tokens))
-        self._waiting[token] = _Waiting(answer, loop.time() + ACK_SECONDS)
-        self._watch(loop)
-        try:
-            if not self._listens:
-                await self._listen()
-            await self._client.publish(subject, body, reply=f"{self._inbox}.{token}", headers=headers or None)
-            return await answer
-        finally:
-            del self._waiting[token]
-            # What timed out would hold this frame, and the frame what timed out: bodies until cycles are collected.
-            del answer
-
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One timer for all that wait, and not one for each: 0.2 us against 2.2 us, for each message stored."""
-        if self._watchdog is None:
-            first = next(iter(self._waiting.values()))
-            self._watchdog = loop.call_at(first.until_s, self._give_up, loop)
-
-    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._watchdog = None
-        now_s = loop.time()
-        waiting = [each for each in self._waiting.values() if not each.answer.done()]
-        for each in waiting:
-            if each.until_s <= now_s:
-                each.answer.set_exception(TimeoutError())
-        left = [each for each in waiting if not each.answer.done()]
-        if left:
-            self._watchdog = loop.call_at(left[0].until_s, self._give_up, loop)
-
-    async def _listen(self) -> None:
-        if self._subscribing is None:
-            self._subscribing = asyncio.create_task(listen(self._client, f"{self._inbox}.*", self._answered))
-        await asyncio.shield(self._subscribing)
-        self._listens = True
-
-    def _answered(self, message: Heard) -> None:
-        waiting = self._waiting.get(message.subject[len(self._inbox) + 1 :])
-        if waiting is not None and not waiting.answer.done():
-            waiting.answer.set_result(message)
 
     async def store_later(self, uid: str, body: bytes, headers: Mapping[str, str], *, at_s: float, once: str) -> None:
         """Store a delivery that returns to its shard at `at_s`, in a scheduled message (ADR-51).

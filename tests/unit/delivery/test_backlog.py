@@ -44,12 +44,14 @@ class Stand:
         self.now_s = 1000.0
         self.tasks: set[asyncio.Task[None]] = set()
         self.take: Callable[[Taken], Coroutine[Any, Any, None] | None] = self._take
+        self.read_event: Callable[[int], Awaitable[StoredEvent | None]] = self.read_stored
         self.aside = SetAside(self.queue.publisher, self.queue.settlement, self.queue.pull, self.queue.metrics)
         self.backlog = Backlog(
             cast(Client, None),
             cast(PullLoop, self),
             self.queue.settlement,
             self.aside,
+            lambda seq: self.read_event(seq),
             lambda taken: self.take(taken),
             lambda _, __: self.room > 0,
             term=lambda: 1,
@@ -62,14 +64,13 @@ class Stand:
         async def opened(_: Client, tenant: str, term: int) -> str:
             return names.backlog_consumer(tenant, term)
 
-        monkeypatch.setattr(module, "read_event", self._read)
         monkeypatch.setattr(SubjectCounts, "counts", counts)
         monkeypatch.setattr(module, "open_backlog", opened)
         monkeypatch.setattr(module, "ACK_WAIT_SECONDS", 0.0)
         monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now_s))
 
-    async def _read(self, _: Client, seq: int) -> StoredEvent | None:
+    async def read_stored(self, seq: int) -> StoredEvent | None:
         self.read.append(seq)
         await asyncio.sleep(0)
         if seq in self.unread:
@@ -341,14 +342,14 @@ async def test_a_bug_neither_holds_a_message_nor_reaches_whoever_ended_its_event
 
 
 async def test_a_message_is_in_hand_after_a_bug_until_the_events_of_it_are_not(
-    stand: Stand, monkeypatch: pytest.MonkeyPatch
+    stand: Stand,
 ) -> None:
-    async def fails(client: Client, seq: int) -> StoredEvent | None:
+    async def fails(seq: int) -> StoredEvent | None:
         if seq == 5:
             raise ValueError
-        return await stand._read(client, seq)
+        return await stand.read_stored(seq)
 
-    monkeypatch.setattr(module, "read_event", fails)
+    stand.read_event = fails
     message = stand.queue.message(body_of(1, 2, 3, 4, 5, 6), seq=7)
     stand.handle(message)
     await settled()
@@ -361,7 +362,7 @@ async def test_a_message_is_in_hand_after_a_bug_until_the_events_of_it_are_not(
     assert not stand.queue.acked(message)
     assert stand.backlog._batches == {}
     assert stand.queue.released == [7, 7]
-    monkeypatch.setattr(module, "read_event", stand._read)
+    stand.read_event = stand.read_stored
     stand.handle(stand.queue.message(body_of(1, 2, 3, 4, 5, 6), seq=7, delivered=3))
     await settled()
     assert set(stand.seqs) >= {4, 5, 6}

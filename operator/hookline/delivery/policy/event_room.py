@@ -72,7 +72,8 @@ class EventRoom:
         """Whether an event for so many Webhooks may be in hand; it then is, until `give`. `behind` means that it was
         set aside before."""
         if tenant != self._latest:
-            self._latest, self._others_s = tenant, now_s
+            # The first one of all follows nobody.
+            self._latest, self._others_s = tenant, now_s if self._latest else -math.inf
         if not self.has(tenant, webhooks, size_bytes, behind=behind):
             return False
         self._count(tenant, self._weight_of(webhooks, size_bytes), size_bytes)

@@ -32,6 +32,13 @@ def test_bodies_of_one_tenant_leave_room_for_those_of_the_next() -> None:
     assert not room.take("c", 1, 10, 0.0)
 
 
+def test_a_tenant_that_was_always_alone_takes_as_much_as_before_however_late_the_sender_is() -> None:
+    room = EventRoom()
+    assert room.take("a", 1, 0, 0.0)
+    room.look(LATE, 0.1)
+    assert fill(room, "a", now_s=0.1) == PLACES * GREED // (GREED + 1) - 1
+
+
 def test_what_is_given_back_is_there_again() -> None:
     room = EventRoom(held_bytes=10)
     assert room.take("a", 1, 8, 0.0)
@@ -76,9 +83,10 @@ def test_calls_that_take_long_leave_others_their_room_when_the_sender_is_late_at
 def test_a_sender_that_is_in_time_again_takes_more() -> None:
     room = EventRoom()
     assert room.take("b", 1, 0, 1.0)
+    assert room.take("a", 1, 0, 1.0)
     for _ in range(50):
         room.look(LATE, 1.0)
-    few = fill(room, "a", now_s=1.0)
+    few = 1 + fill(room, "a", now_s=1.0)
     assert few == LEAST * GREED // (GREED + 1)
     for _ in range(PLACES // event_room.GROWS + 1):
         room.look(0.0, 1.0)
