@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from hookline.delivery.settlement import Settlement, stored
 from hookline.runtime.metrics import SenderMetrics
+from hookline.runtime.tasks import within
 from hookline.stream import names
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PullLoop, Taken
@@ -65,18 +66,23 @@ class SetAside:
         self._metrics = metrics
         self._waiting: dict[str, list[Taken]] = {}
         """By tenant: what is set aside with the next message."""
-        self._storing: set[str] = set()
+        self._storing: dict[str, asyncio.Event] = {}
+        """By tenant whose events are being stored: set when enough for a whole message wait."""
         self.behind: set[str] = set()
         """Tenants whose new events go behind those that are set aside."""
 
     def add(self, tenant: str, taken: Taken) -> Coroutine[Any, Any, None] | None:
         """One event more. Storing them is returned, to be awaited, unless the tenant's are being stored by now."""
         self.behind.add(tenant)
-        self._waiting.setdefault(tenant, []).append(taken)
-        if tenant in self._storing:
+        waiting = self._waiting.setdefault(tenant, [])
+        waiting.append(taken)
+        enough = self._storing.get(tenant)
+        if enough is not None:
+            if len(waiting) >= MOST:
+                enough.set()
             return None
         # Before it runs: of events that come at once each would store its own, and none would wait for the next ones.
-        self._storing.add(tenant)
+        self._storing[tenant] = asyncio.Event()
         return self._store_waiting(tenant)
 
     def caught_up(self, tenant: str) -> None:
@@ -92,14 +98,15 @@ class SetAside:
         await self._publisher.store(names.backlog_subject(tenant), body, once=once)
 
     async def _store_waiting(self, tenant: str) -> None:
+        enough = self._storing[tenant]
         try:
             while waiting := self._waiting.pop(tenant, None):
+                enough.clear()
                 for start in range(0, len(waiting), MOST):
                     await self._store_some(tenant, waiting[start : start + MOST])
-                if len(self._waiting.get(tenant, ())) < MOST:
-                    await asyncio.sleep(GATHER_SECONDS)
+                await within(enough, GATHER_SECONDS)
         finally:
-            self._storing.discard(tenant)
+            del self._storing[tenant]
 
     async def _store_some(self, tenant: str, some: Sequence[Taken]) -> None:
         try:

@@ -110,6 +110,21 @@ async def test_events_that_come_at_once_are_stored_by_one_of_them_and_so_is_what
     assert queue.acked(queue.event(4))
 
 
+async def test_enough_for_a_whole_message_waits_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(set_aside, "GATHER_SECONDS", 3600.0)
+    queue = Queue()
+    aside = aside_of(queue)
+    storing = asyncio.create_task(add(aside, queue.event(1)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(queue.stored) == 1
+    await add(aside, *(queue.event(seq) for seq in range(2, MOST + 2)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(queue.stored) == 2
+    storing.cancel()
+
+
 async def test_each_tenant_has_messages_of_its_own() -> None:
     queue = Queue()
     aside = aside_of(queue)
