@@ -70,6 +70,8 @@ class SetAside:
         """By tenant whose events are being stored: set when enough for a whole message wait."""
         self.behind: set[str] = set()
         """Tenants whose new events go behind those that are set aside."""
+        self.stored = asyncio.Event()
+        """Set with each message, for whoever takes up what they name."""
 
     def add(self, tenant: str, taken: Taken) -> Coroutine[Any, Any, None] | None:
         """One event more. Storing them is returned, to be awaited, unless the tenant's are being stored by now."""
@@ -112,6 +114,7 @@ class SetAside:
         try:
             if await stored(self.store(tenant, (Place(each.seq, each.stored_ns) for each in some)), some[0]):
                 self._metrics.set_aside(len(some))
+                self.stored.set()
                 for each in some:
                     # Not settled: who remembers an event as settled calls it no more.
                     await each.ack()

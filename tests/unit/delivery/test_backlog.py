@@ -448,6 +448,21 @@ async def test_what_is_in_hand_is_said_to_be_worked_on_while_the_queue_does_not_
     await cancel(stand.tasks)
 
 
+async def test_what_is_set_aside_here_is_looked_for_soon(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(module, "REST_SECONDS", 0.0)
+    stand.spawn(stand.backlog.watch())
+    await settled()
+    stand.counts = {"a": 1}
+    await settled()
+    assert stand.pulled == []
+    work = stand.aside.add("a", stand.queue.event(1))
+    assert work is not None
+    stand.spawn(work)
+    await until(lambda: stand.pulled == ["backlog-a"])
+    await cancel(stand.tasks)
+
+
 async def test_a_consumer_that_vanished_is_made_anew_at_the_next_look(stand: Stand) -> None:
     stand.counts = {"a": 1}
     await stand.look()
