@@ -19,7 +19,7 @@ from benchmarks.load import publish_at, publish_fast
 from benchmarks.receiver import CONTEXT
 from benchmarks.stage import Failed, Stage, producer
 
-from hookline.cli.publish import AT_ONCE
+from hookline.stream.publish_room import PublishRoom
 
 READY_SECONDS = 30.0
 END_SECONDS = 10.0
@@ -37,7 +37,7 @@ class Plan:
     count: int
     """At most."""
     per_second: float | None = None
-    """None: as fast as the queue confirms, with as many under way at once as `hookline publish --lines` has."""
+    """None: as fast as the queue confirms, with as many under way at once as `hookline publish --lines` finds."""
     body_bytes: int = 1024
 
 
@@ -106,7 +106,7 @@ async def _burst(pipe: multiprocessing.connection.Connection, url: str, engine: 
         await asyncio.to_thread(pipe.recv)
         if plan.per_second is None:
             confirmed = await publish_fast(
-                by, plan.names, plan.run, plan.count, seconds=plan.seconds, at_once=AT_ONCE, body=body
+                by, plan.names, plan.run, plan.count, seconds=plan.seconds, room=PublishRoom(), body=body
             )
         else:
             due = arrivals(plan.per_second, plan.seconds, seed=7)[: plan.count]

@@ -18,6 +18,7 @@ from benchmarks.processes import busy_seconds
 from benchmarks.stage import BODY, IN_FLIGHT, Failed, Producer, Stage, until
 
 from hookline.stream.connection import StreamRefused, StreamUnavailable
+from hookline.stream.publish_room import PublishRoom
 
 LIMIT_SECONDS = 90.0
 TAIL_SECONDS = 15.0
@@ -152,17 +153,35 @@ async def publish_fast(
     *,
     seconds: float = LIMIT_SECONDS,
     at_once: int = IN_FLIGHT,
+    room: PublishRoom | None = None,
     body: bytes = BODY,
 ) -> int:
-    """Publish as fast as the queue confirms, until there are `count` or time is over; how many it confirmed."""
+    """Publish as fast as the queue confirms, until there are `count` or time is over; how many it confirmed.
+
+    With a `room` as `hookline publish --lines` does, of `at_once` as many as there is room for.
+    """
     numbers, until_s, confirmed = iter(range(count)), time.monotonic() + seconds, 0
 
-    async def worker() -> None:
+    async def publish(number: int) -> None:
         nonlocal confirmed
+        with contextlib.suppress(StreamUnavailable, StreamRefused):
+            sent_s = time.monotonic()
+            await on.publish(webhooks[number % len(webhooks)], run, number, time.monotonic_ns(), body)
+            confirmed += 1
+            if room:
+                room.confirmed(sent_s)
+
+    async def publish_in(room: PublishRoom, number: int) -> None:
+        await room.enter(len(body))
+        try:
+            if time.monotonic() <= until_s:  # many may wait for room when it is over
+                await publish(number)
+        finally:
+            room.leave(len(body))
+
+    async def worker() -> None:
         for number in numbers:
-            with contextlib.suppress(StreamUnavailable, StreamRefused):
-                await on.publish(webhooks[number % len(webhooks)], run, number, time.monotonic_ns(), body)
-                confirmed += 1
+            await (publish_in(room, number) if room else publish(number))
             if time.monotonic() > until_s:
                 return
 

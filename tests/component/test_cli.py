@@ -155,6 +155,16 @@ async def test_good_lines_are_published_and_bad_ones_named_by_number(nats_server
     assert "published 0, already there 3" in out
 
 
+async def test_all_lines_are_published_though_many_wait_for_room(nats_server: NatsServer, queue: Client) -> None:
+    line = json.dumps(json.loads(sample())).encode() + b"\n"
+    padded = line.rstrip() + b" " * 200_000 + b"\n"
+    code, out, _ = await run(
+        "publish", "IdentityCreated", "-", "--lines", "--nats", nats_server.url, stdin=(line * 20 + padded) * 20
+    )
+    assert (code, out) == (0, "published 420, already there 0, refused 0\n")
+    assert await count(queue, names.EVENTS) == 420
+
+
 async def test_one_document_on_several_lines_is_told_from_one_for_each_line(
     nats_server: NatsServer, queue: Client
 ) -> None:

@@ -7,9 +7,11 @@ import contextlib
 import json
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -31,10 +33,10 @@ from hookline.runtime.tuning import collect_seldom
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.audience import ask_audience
 from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
+from hookline.stream.publish_room import PublishRoom
 
-AT_ONCE = 64
-"""Events on their way to the queue at once. The queue stores them one after the other, with an fsync each: more of them
-store no faster, and all other publishers wait behind them."""
+READ_AHEAD = 64
+"""Lines that are read and wait for their turn."""
 
 LINE_NUMBER_CHARACTERS = 12
 """With --lines: of an id, kept free for what is added to it."""
@@ -102,6 +104,7 @@ class _Job:
         self._as_json = as_json
         self._tally = _Tally()
         self._under_way = 0
+        self._room = PublishRoom()
         self._bar: Progress | None = None
         self._console = Console(stderr=True)
 
@@ -145,7 +148,7 @@ class _Job:
         The first that NATS refuses ends it at once, however long the input is silent. So does a first line that only
         begins a document: one that stands on several lines would be refused line by line, and in parts be published.
         """
-        room, first = asyncio.Semaphore(AT_ONCE), True
+        first = True
         try:
             with self._progress() as self._bar:
                 async with asyncio.TaskGroup() as group:
@@ -153,12 +156,16 @@ class _Job:
                         if first and begins_only(line):
                             raise WrongInput(_SEVERAL_LINES.format(number=number))
                         first = False
-                        await room.acquire()
-                        group.create_task(self._publish_line(number, line)).add_done_callback(lambda _: room.release())
+                        await self._room.enter(len(line))
+                        task = group.create_task(self._publish_line(number, line))
+                        task.add_done_callback(partial(self._left, len(line)))
                         self._under_way += 1
         except ExceptionGroup as failures:
             raise self._stopped(failures.exceptions[0]) from None
         self._sum_up(await self._ask_audience())
+
+    def _left(self, body_bytes: int, _: object) -> None:
+        self._room.leave(body_bytes)
 
     def _stopped(self, error: Exception) -> Exception:
         if not isinstance(error, StreamUnavailable | StreamRefused):
@@ -184,9 +191,11 @@ class _Job:
             self._say_json(stored, {})
 
     async def _store(self, event_id: str, body: bytes) -> Admitted:
+        sent_s = time.monotonic()
         stored = await self._admission.store(
             self._tenant, self._type, body, event_id, patience_seconds=self._wait_seconds
         )
+        self._room.confirmed(sent_s)
         self._tally.published += stored.new
         self._tally.repeated += not stored.new
         return stored
@@ -264,7 +273,7 @@ async def _lines(source: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
     It is a daemon with a reader of its own: nobody waits for it at the end.
     """
     lines: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue()
-    room, loop = threading.Semaphore(AT_ONCE), asyncio.get_running_loop()
+    room, loop = threading.Semaphore(READ_AHEAD), asyncio.get_running_loop()
 
     def hand_over(what: tuple[int, bytes] | OSError | None) -> None:
         room.acquire()

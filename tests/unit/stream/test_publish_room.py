@@ -1,0 +1,70 @@
+"""Room for events under way, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from hookline.stream.publish_room import PublishRoom
+from hookline.stream.publish_window import BYTES, LEAST, MEASURED
+
+
+async def entered(*waiting: asyncio.Task[None]) -> list[bool]:
+    """Of each whether it has room."""
+    await asyncio.sleep(0)
+    return [each.done() for each in waiting]
+
+
+async def test_who_finds_no_room_waits_for_one_that_leaves_and_the_first_is_the_first() -> None:
+    room = PublishRoom()
+    for _ in range(LEAST):
+        await room.enter(10)
+    first, second = (asyncio.create_task(room.enter(10)) for _ in range(2))
+    assert await entered(first, second) == [False, False]
+    room.leave(10)
+    assert await entered(first, second) == [True, False]
+    room.leave(10)
+    assert await entered(first, second) == [True, True]
+
+
+async def test_a_small_one_does_not_pass_a_large_one_that_waits() -> None:
+    room = PublishRoom()
+    await room.enter(10)
+    large, small = asyncio.create_task(room.enter(BYTES)), asyncio.create_task(room.enter(10))
+    assert await entered(large, small) == [False, False]
+    room.leave(10)
+    assert await entered(large, small) == [True, False]
+    room.leave(BYTES)
+    assert await entered(large, small) == [True, True]
+
+
+@pytest.mark.parametrize("given_room", [False, True])
+async def test_one_that_gives_up_waiting_keeps_no_room(given_room: bool) -> None:
+    room = PublishRoom()
+    for _ in range(LEAST):
+        await room.enter(10)
+    impatient, next_ = (asyncio.create_task(room.enter(10)) for _ in range(2))
+    await asyncio.sleep(0)
+    if given_room:
+        room.leave(10)
+        impatient.cancel()
+    else:
+        impatient.cancel()
+        await asyncio.sleep(0)
+        room.leave(10)
+    await asyncio.wait_for(next_, 1)
+    assert impatient.cancelled()
+
+
+async def test_the_window_is_narrow_until_something_is_confirmed_and_opens_then() -> None:
+    room = PublishRoom()
+    for _ in range(LEAST):
+        await room.enter(10)
+    third, fourth = (asyncio.create_task(room.enter(10)) for _ in range(2))
+    assert await entered(third, fourth) == [False, False]
+    for _ in range(MEASURED):
+        room.confirmed(time.monotonic())
+    room.leave(10)
+    assert await entered(third, fourth) == [True, True]
