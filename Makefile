@@ -78,7 +78,7 @@ bench: setup ## What delivery costs and holds: speed, latency, isolation, fairne
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.bench $(ARGS)
 
 .PHONY: flame
-flame: setup ## Where the CPU of a sender goes: a flame graph, and shares of its parts
+flame: setup ## Where the CPU of a sender and of nats-server goes: flame graphs, and shares of their parts
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.flame $(ARGS)
 
 .PHONY: soak

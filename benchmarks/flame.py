@@ -1,69 +1,85 @@
-"""Where the CPU of a sender goes: samples of its stacks while it delivers, as a flame graph and as shares of its parts.
+"""Where the CPU of a sender and of nats-server goes while events are delivered: flame graphs, and shares of parts.
 
-    python -m benchmarks.flame [--count 12000] [--plot FILE] [--page FILE]      (make flame)
+    python -m benchmarks.flame [--seconds 60] [--plot FILE] [--page FILE]      (make flame)
 
-py-spy takes the samples from outside. Only the event loop's thread counts, and only while it works. What C code does
-counts for the Python function that called it: TLS records are written in the call of `transport.write`.
-Needs the right to trace a process of one's own (root, or kernel.yama.ptrace_scope=0).
+The whole way of an event: published, on disk before it is confirmed, called at one of 100 endpoints, acked. Both
+processes are sampled at once. py-spy takes the sender's stacks from outside: only the event loop's thread counts, and
+only while it works; what C code does counts for the Python function that called it, such as TLS records for
+`transport.write`. nats-server takes its own, by Go's pprof, at a port on loopback that it has here and nowhere else.
+py-spy needs the right to trace a process of one's own (root, or kernel.yama.ptrace_scope=0).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import re
-import signal
 import sys
 import tempfile
+import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import uvloop
-from benchmarks import report
+from benchmarks import flame_parts, pprof, report
 from benchmarks.bench import machine
-from benchmarks.load import flood
+from benchmarks.flame_graph import svg
+from benchmarks.flame_parts import Parts, Stack, shares
+from benchmarks.load import Cost, flood
 from benchmarks.receiver import Receiver
-from benchmarks.stage import Failed, healthy, say, stage
+from benchmarks.stage import Failed, OneServer, Stage, healthy, say, stage
+from benchmarks.throughput import CONCURRENCY
 
-WEBHOOKS = 1000
-CONCURRENCY = 64
+ENDPOINTS = 100
+WARM_UP = 1000
+AT_A_TIME = 2000
+"""Deliveries, again and again for as long as samples are taken."""
 PER_SECOND = 250
-LIMIT_SECONDS = 120
+"""Samples of the sender. Those of nats-server are 100 for each second of CPU."""
+LARGEST = 10
+"""Parts of both processes that are named in order."""
+LATE_SECONDS = 30
+"""How long the profilers may take when their time is over."""
 
 BEGINS_BELOW = "Runner.run (asyncio/runners.py)"
-"""The frames up to here are the same in every stack."""
-
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "HTTP and TLS": ("aiohttp/", "ssl.py", "hookline/delivery/http/"),
-    "messages of NATS": ("nats/", "hookline/stream/"),
-    "the log of calls": ("structlog/", "hookline/runtime/logs.py", "_log_attempt (hookline/cli/run.py)", "json/"),
-    "metrics": ("prometheus_client/", "hookline/runtime/metrics.py"),
-    "signatures": ("hookline/routing/signing.py", "hmac.py"),
-    "lanes, breaker and shares": (
-        "hookline/delivery/policy/",
-        *(f"hookline/delivery/{name}.py" for name in ("endpoints", "parking", "recently_acked")),
-    ),
-    "fan-out": ("hookline/delivery/fanout.py",),
-    "a delivery and its route": ("hookline/delivery/", "hookline/"),
-    "the event loop": ("",),
-}
-"""What makes a frame belong to a part; the first that fits counts."""
-
-COLOURS = ("#e8833a", "#5b9bd5", "#8e6bbf", "#c77fb5", "#d9534f", "#5cb85c", "#e5c54f", "#7fa99b", "#b0b7be")
-WIDTH, ROW, TEXT_WIDTH, NARROWEST = 1200, 17, 6.4, 1.2
-
-Stack = tuple[str, ...]
+"""The frames of a sender up to here are the same in every stack."""
 
 
-@dataclass
-class Node:
-    """One function, called from the ones above it."""
+@dataclass(frozen=True)
+class Profile:
+    """Of one process."""
 
-    samples: int = 0
-    called: dict[str, Node] = field(default_factory=dict)
+    process: str
+    parts: Parts
+    stacks: Mapping[Stack, int]
+    cpu_us: float
+    """CPU of the process for each delivery, in microseconds."""
+
+    def rows(self) -> list[tuple[str, float, float]]:
+        """Each part with its share and its microseconds for each delivery, the largest first."""
+        found = shares(self.stacks, self.parts)
+        return [(part, share, share * self.cpu_us) for part, share in sorted(found.items(), key=lambda each: -each[1])]
+
+
+class ProfiledServer(OneServer):
+    """With Go's pprof. Whoever reaches its port may read it, so no other server of ours has it."""
+
+    def _configuration(self) -> str:
+        # It listens where clients do, on loopback; -1 is a port that is free.
+        return json.dumps({**json.loads(super()._configuration()), "prof_port": -1}, indent=1)
+
+    def profile(self, seconds: int) -> bytes:
+        """What it answers after as many seconds. Raises Failed."""
+        try:
+            said = json.loads((self._data / f"nats-server_{self.pid}.ports").read_bytes())
+            url = f"{said['profile'][0]}/debug/pprof/profile?seconds={seconds}"
+            with urllib.request.urlopen(url, timeout=seconds + LATE_SECONDS) as answer:
+                return bytes(answer.read())
+        except (OSError, ValueError, LookupError) as error:
+            raise Failed(f"nats-server gave no profile: {error}") from None
 
 
 def read(text: str) -> Counter[Stack]:
@@ -77,125 +93,130 @@ def read(text: str) -> Counter[Stack]:
     return found
 
 
-def part_of(stack: Sequence[str]) -> str:
-    """The part that a sample counts for: that of its innermost frame that is not the library of Python."""
-    for frame in reversed(stack):
-        for part, marks in PARTS.items():
-            if any(mark and mark in frame for mark in marks):
-                return part
-    return list(PARTS)[-1]
+def together(costs: Sequence[Cost]) -> Cost:
+    """Of several closed loops, one after the other."""
+    return Cost(
+        sum(each.deliveries for each in costs),
+        sum(each.seconds for each in costs),
+        sum(each.sender_cpu_seconds for each in costs),
+        sum(each.queue_cpu_seconds for each in costs),
+    )
 
 
-def shares(stacks: Mapping[Stack, int]) -> dict[str, float]:
-    """Of all samples, by part, 0 to 1."""
-    counted: Counter[str] = Counter()
-    for stack, count in stacks.items():
-        counted[part_of(stack)] += count
-    return {part: counted[part] / max(1, sum(counted.values())) for part in PARTS}
+def table(of: Profile) -> str:
+    """The parts of one process."""
+    rows = (f"| {part} | {share:.1%} | {us:.1f} |" for part, share, us in of.rows())
+    return "\n".join([f"| {of.process} | share | us for each |", "| --- | ---: | ---: |", *rows])
 
 
-def table(of: Mapping[str, float]) -> str:
-    rows = sorted(of.items(), key=lambda each: -each[1])
-    return "\n".join(["| part | share |", "| --- | ---: |", *(f"| {part} | {share:.1%} |" for part, share in rows)])
+def in_order(profiles: Iterable[Profile]) -> str:
+    """The largest parts of all processes."""
+    rows = [(us, each.process, part) for each in profiles for part, _, us in each.rows()]
+    largest = sorted(rows, reverse=True)[:LARGEST]
+    return "\n".join(
+        [
+            "| both, in order | part | us for each |",
+            "| --- | --- | ---: |",
+            *(f"| {process} | {part} | {us:.1f} |" for us, process, part in largest),
+        ]
+    )
 
 
-def svg(stacks: Mapping[Stack, int]) -> str:
-    """A flame graph: a box for each function, as wide as its share, above the one that called it."""
-    root = Node()
-    for stack, count in stacks.items():
-        node = root
-        node.samples += count
-        for frame in stack:
-            node = node.called.setdefault(frame, Node())
-            node.samples += count
-    boxes = list(_boxes(root, (), 0.0, WIDTH / max(1, root.samples)))
-    height = ROW * (max((len(stack) for stack, *_ in boxes), default=0) + 1)
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height + 44}" font-family="sans-serif"',
-        'font-size="11" fill="#24292f">',
-        f'<rect width="{WIDTH}" height="{height + 44}" fill="white"/>',
-    ]
-    x = 6.0
-    for part, colour in zip(PARTS, COLOURS, strict=True):
-        lines.append(f'<rect x="{x:.0f}" y="8" width="10" height="10" fill="{colour}"/>')
-        lines.append(f'<text x="{x + 14:.0f}" y="17">{escape(part)}</text>')
-        x += 36 + TEXT_WIDTH * len(part)
-    for stack, samples, x, width in boxes:
-        y = height + 44 - ROW * len(stack)
-        lines.append(_box(stack, samples / root.samples, x, y, width))
-    return "\n".join([*lines, "</svg>", ""])
-
-
-def _boxes(node: Node, stack: Stack, x: float, scale: float) -> Iterator[tuple[Stack, int, float, float]]:
-    for frame, called in sorted(node.called.items()):
-        width = called.samples * scale
-        if width >= NARROWEST:
-            yield (*stack, frame), called.samples, x, width
-            yield from _boxes(called, (*stack, frame), x, scale)
-        x += width
-
-
-def _box(stack: Stack, share: float, x: float, y: float, width: float) -> str:
-    name = stack[-1].split(" (")[0]
-    letters = int((width - 4) / TEXT_WIDTH)
-    said = name if len(name) <= letters else name[: max(0, letters - 1)] + "…"
-    text = f'<text x="{x + 2:.1f}" y="{y + 12}">{escape(said)}</text>' if letters > 3 else ""
-    colour = COLOURS[list(PARTS).index(part_of(stack))]
-    title = f"<title>{escape(stack[-1])}: {share:.1%}</title>"
-    return f'<g>{title}<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{ROW - 1}" fill="{colour}"/>{text}</g>'
-
-
-async def sample(receiver: Receiver, folder: Path, count: int) -> str:
-    """Folded stacks of a sender that delivers `count` events to 1,000 Webhooks. Raises Failed."""
-    entries = healthy(receiver, WEBHOOKS, max_concurrency=CONCURRENCY)
+async def sample(receiver: Receiver, folder: Path, seconds: int) -> list[Profile]:
+    """Of a sender and its nats-server, while events are delivered for as long. Raises Failed."""
+    entries = healthy(receiver, ENDPOINTS, max_concurrency=CONCURRENCY)
     names = [route.name for route, _ in entries]
-    async with stage(folder / "flame", receiver, entries) as on:
-        say(f"warming up with {WEBHOOKS:,} deliveries")
-        await flood(on, names, WEBHOOKS)
-        out = folder / "stacks.txt"
-        words = ["record", "--rate", str(PER_SECOND), "--duration", str(LIMIT_SECONDS), "--format", "raw"]
-        command = [*words, "--output", str(out), "--pid", str(on.senders[0].pid)]
-        spy = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("py-spy"),
-            *command,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        await asyncio.sleep(2)
+    server = ProfiledServer(folder / "flame")
+    async with stage(folder / "flame", receiver, entries, server=server) as on:
+        say(f"warming up with {WARM_UP:,} deliveries")
+        await flood(on, names, WARM_UP)
+        say(f"sampling for {seconds} s")
+        sender = asyncio.create_task(_py_spy(on.senders[0].pid, folder / "stacks.txt", seconds))
+        queue = asyncio.create_task(asyncio.to_thread(server.profile, seconds))
+        try:
+            cost = await _load(on, names, sender, queue)
+            answers = await sender, await queue
+        finally:
+            sender.cancel()
+            queue.cancel()
+    try:
+        of_queue = pprof.read(answers[1])
+    except ValueError as error:
+        raise Failed(f"nats-server's profile cannot be read: {error}") from None
+    say(f"{cost.deliveries:,} deliveries, {cost.per_second:.0f} a second")
+    return [
+        Profile("sender", flame_parts.SENDER, read(answers[0]), cost.cpu_us - cost.queue_us),
+        Profile("nats-server", flame_parts.NATS, of_queue, cost.queue_us),
+    ]
+
+
+async def _load(on: Stage, names: Sequence[str], *while_: asyncio.Task[object]) -> Cost:
+    """Deliveries until the first of these ends: the other one's time is over then as well."""
+    costs: list[Cost] = []
+    while not any(each.done() for each in while_):
+        costs.append(await flood(on, names, AT_A_TIME))
+    return together(costs)
+
+
+async def _py_spy(pid: int, out: Path, seconds: int) -> str:
+    """Folded stacks. Raises Failed."""
+    words = ["record", "--rate", str(PER_SECOND), "--duration", str(seconds), "--format", "raw"]
+    spy = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("py-spy"),
+        *words,
+        "--output",
+        str(out),
+        "--pid",
+        str(pid),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(seconds + LATE_SECONDS):
+            _, errors = await spy.communicate()
+    except TimeoutError:
+        raise Failed(f"py-spy did not end within {LATE_SECONDS} s after its time") from None
+    finally:
         if spy.returncode is None:
-            say(f"sampling {count:,} deliveries")
-            await flood(on, names, count)
-            spy.send_signal(signal.SIGINT)
-        _, errors = await spy.communicate()
-        if not out.exists():
-            raise Failed(f"py-spy took no samples: {errors.decode().strip()[-500:]}")
-        return out.read_text()
+            spy.kill()
+    if not out.exists():
+        raise Failed(f"py-spy took no samples: {errors.decode().strip()[-500:]}")
+    return out.read_text()
 
 
-def lines_of(stacks: Mapping[Stack, int], facts: Mapping[str, object]) -> Iterable[str]:
+def lines_of(profiles: Sequence[Profile], facts: Mapping[str, object]) -> Iterable[str]:
+    """What the page says of a run."""
     yield report.machine_line(facts)
+    for each in profiles:
+        yield ""
+        yield f"{sum(each.stacks.values()):,} samples of the {each.process}, {each.cpu_us:.0f} us for each delivery:"
+        yield ""
+        yield table(each)
     yield ""
-    yield f"{sum(stacks.values()):,} samples of the event loop at work:"
+    yield f"The {LARGEST} largest parts of both:"
     yield ""
-    yield table(shares(stacks))
+    yield in_order(profiles)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--count", type=int, default=12_000, help="deliveries while samples are taken")
-    options.add_argument("--plot", type=Path, metavar="FILE", help="write the flame graph there, as SVG")
-    options.add_argument("--page", type=Path, metavar="FILE", help="put the table into this page (docs/benchmarks.md)")
+    options.add_argument("--seconds", type=int, default=60, help="how long samples are taken")
+    options.add_argument(
+        "--plot", type=Path, metavar="FILE", help="write the sender's graph there as SVG, nats-server's as FILE-nats"
+    )
+    options.add_argument("--page", type=Path, metavar="FILE", help="put the tables into this page (docs/benchmarks.md)")
     given = options.parse_args()
     facts = machine()
     try:
         with tempfile.TemporaryDirectory(prefix="hookline-flame-") as folder, Receiver() as receiver:
-            stacks = read(uvloop.run(sample(receiver, Path(folder), given.count)))
+            profiles = uvloop.run(sample(receiver, Path(folder), given.seconds))
     except Failed as error:
         sys.exit(f"error: {error}")
-    text = "\n".join(lines_of(stacks, facts))
+    text = "\n".join(lines_of(profiles, facts))
     print(text)
     if given.plot:
-        given.plot.write_text(svg(stacks))
+        for each, path in zip(profiles, (given.plot, given.plot.with_stem(f"{given.plot.stem}-nats")), strict=True):
+            path.write_text(svg(each.stacks, each.parts))
     if given.page:
         given.page.write_text(report.put_into(given.page.read_text(), "flame", text))
 
