@@ -4,8 +4,9 @@
 
 The whole way of an event: published, on disk before it is confirmed, called at one of 100 endpoints, acked. Both
 processes are sampled at once. py-spy takes the sender's stacks from outside: only the event loop's thread counts, and
-only while it works; what C code does counts for the Python function that called it, such as TLS records for
-`transport.write`. nats-server takes its own, by Go's pprof, at a port on loopback that it has here and nowhere else.
+only while it works, on a core of its own where there are two. What C code does counts for the Python function that
+called it, such as TLS records for `transport.write`. nats-server takes its own, by Go's pprof, at a port on loopback
+that it has here and nowhere else.
 py-spy needs the right to trace a process of one's own (root, or kernel.yama.ptrace_scope=0).
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from benchmarks.bench import machine
 from benchmarks.flame_graph import svg
 from benchmarks.flame_parts import Parts, Stack, shares
 from benchmarks.load import Cost, flood
+from benchmarks.processes import apart
 from benchmarks.receiver import Receiver
 from benchmarks.stage import Failed, OneServer, Stage, healthy, say, stage
 from benchmarks.throughput import CONCURRENCY
@@ -131,14 +134,17 @@ async def sample(receiver: Receiver, folder: Path, seconds: int) -> list[Profile
         say(f"warming up with {WARM_UP:,} deliveries")
         await flood(on, names, WARM_UP)
         say(f"sampling for {seconds} s")
-        sender = asyncio.create_task(_py_spy(on.senders[0].pid, folder / "stacks.txt", seconds))
-        queue = asyncio.create_task(asyncio.to_thread(server.profile, seconds))
-        try:
-            cost = await _load(on, names, sender, queue)
-            answers = await sender, await queue
-        finally:
-            sender.cancel()
-            queue.cancel()
+        pid = on.senders[0].pid
+        # py-spy cannot tell a thread that works from one that waits for a core.
+        with apart(pid, [os.getpid(), on.queue_pid, receiver.pid]):
+            sender = asyncio.create_task(_py_spy(pid, folder / "stacks.txt", seconds))
+            queue = asyncio.create_task(asyncio.to_thread(server.profile, seconds))
+            try:
+                cost = await _load(on, names, sender, queue)
+                answers = await sender, await queue
+            finally:
+                sender.cancel()
+                queue.cancel()
     try:
         of_queue = pprof.read(answers[1])
     except ValueError as error:
