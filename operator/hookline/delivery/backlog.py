@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -40,8 +40,11 @@ AT_ONCE = 8
 TENANTS = 64
 """Whose events are taken up at once."""
 
-READ_AHEAD = 4
-"""Bodies of one tenant that are read and not begun."""
+READ_AHEAD = 256
+"""Bodies that are read and not begun, of all tenants: 64 MiB at most."""
+
+LEAST_AHEAD, MOST_AHEAD = READ_AHEAD // TENANTS, 64
+"""Of these, of one tenant."""
 
 TURN_SECONDS = 5.0
 """After so long a tenant makes way while others wait for their turn."""
@@ -105,8 +108,6 @@ class _Batch:
         """Events that are neither done nor stored."""
         self.gone = 0
         """Events that are not there any more."""
-        self.begun = False
-        """Whether none of its events waits for room."""
         self.makes_way = False
         """Whether what is not begun is set aside again."""
         self.rounds = 0
@@ -137,7 +138,7 @@ class _Batch:
 
     def begin_again(self) -> Sequence[Place]:
         """With those that are neither done nor stored; them."""
-        places, self.again, self.begun = self.again, [], False
+        places, self.again = self.again, []
         self._left = set(places)
         self.in_hand.clear()
         self.rounds += 1
@@ -178,8 +179,8 @@ class Backlog:
         """Tenants of which something waits, and when their last turn began."""
         self._batches: dict[str, _Batch] = {}
         """By the places of their messages."""
-        self._first: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        """By tenant: whose holder takes up its events, one message after the other."""
+        self._waiting: dict[str, deque[tuple[_Batch, Place]]] = {}
+        """By tenant: events that are to be taken up, in this order."""
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -234,32 +235,45 @@ class Backlog:
                 self._pull.release(taken)
             return
         batch = self._batches[taken.place] = _Batch(taken, places, self._ended)
-        await self._handle(batch, places)
+        self._take_up_soon(batch, places)
 
-    async def _handle(self, batch: _Batch, places: Sequence[Place]) -> None:
-        try:
-            async with self._first.setdefault(batch.tenant, asyncio.Lock()):
-                await self._take_up_all(batch, places)
-        except Exception as error:  # noqa: BLE001  # one message must not stop the others
-            if batch.taken.place in self._batches:
-                await batch.break_off(error)
+    def _take_up_soon(self, batch: _Batch, places: Iterable[Place]) -> None:
+        """Behind what else of its tenant is to be taken up."""
+        waiting = self._waiting.get(batch.tenant)
+        if waiting is None:
+            waiting = self._waiting[batch.tenant] = deque()
+            self._spawn(self._take_up_all(batch.tenant, waiting))
+        waiting.extend((batch, place) for place in places)
 
     async def _try_again(self, batch: _Batch) -> None:
         """Those that were neither done nor stored: after as long as any event that was left comes again."""
         await within(self._closing, ACK_WAIT_SECONDS)
-        await self._handle(batch, batch.begin_again())
+        self._take_up_soon(batch, batch.begin_again())
 
-    async def _take_up_all(self, batch: _Batch, places: Sequence[Place]) -> None:
-        for start in range(0, len(places), READ_AHEAD):
-            await self._take_up(batch, places[start : start + READ_AHEAD])
-        batch.begun = True
-        others = (each for each in self._batches.values() if each.tenant == batch.tenant)
-        if not batch.taken.pending and not batch.again and all(each.begun and not each.again for each in others):
-            self._aside.caught_up(batch.tenant)
+    async def _take_up_all(self, tenant: str, waiting: deque[tuple[_Batch, Place]]) -> None:
+        try:
+            while waiting:
+                ahead = max(LEAST_AHEAD, min(MOST_AHEAD, READ_AHEAD // len(self._waiting)))
+                some = [waiting.popleft() for _ in range(min(ahead, len(waiting)))]
+                found = await asyncio.gather(*(self._read(*each) for each in some), return_exceptions=True)
+                for (batch, place), event in zip(some, found, strict=True):
+                    await self._take_up(batch, place, event)
+                latest, _ = some[-1]
+                if not waiting and not latest.taken.pending and not latest.again and not self._begin_again(tenant):
+                    self._aside.caught_up(tenant)
+        finally:
+            del self._waiting[tenant]
 
-    async def _take_up(self, batch: _Batch, places: Sequence[Place]) -> None:
-        found = await asyncio.gather(*(self._read(batch, place) for place in places))
-        for place, event in zip(places, found, strict=True):
+    def _begin_again(self, tenant: str) -> bool:
+        """Whether events of a tenant are to begin again."""
+        return any(each.again for each in self._batches.values() if each.tenant == tenant)
+
+    async def _take_up(self, batch: _Batch, place: Place, event: StoredEvent | BaseException | None) -> None:
+        if batch.error is not None:
+            return
+        try:
+            if isinstance(event, BaseException):
+                raise event
             if event is None:
                 await batch.ended(place, again=True)
             elif not _is_named(event, place, batch.tenant):
@@ -271,7 +285,10 @@ class Backlog:
                 work = self._take(self._named(batch, place, event))
                 batch.in_hand.add(place)
                 if work is not None:
-                    await work
+                    self._spawn(work)
+        except Exception as error:  # noqa: BLE001  # one message must not stop the others
+            if batch.taken.place in self._batches:
+                await batch.break_off(error)
 
     async def _read(self, batch: _Batch, place: Place) -> StoredEvent | None:
         """None when nothing more is to begin."""

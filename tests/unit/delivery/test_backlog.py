@@ -160,16 +160,40 @@ async def test_every_event_goes_its_way_once_and_the_message_is_acked_after_the_
 
 async def test_events_wait_for_room_and_few_are_read_before_there_is_any(stand: Stand) -> None:
     stand.room = 2
-    stand.handle(stand.queue.message(body_of(*range(1, 21))), stand.queue.message(body_of(21, 22)))
+    stand.handle(stand.queue.message(body_of(*range(1, 201))), stand.queue.message(body_of(201, 202)))
     await settled()
     assert stand.seqs == [1, 2]
-    assert len(stand.read) == module.READ_AHEAD
+    assert len(stand.read) == module.MOST_AHEAD
     await stand.settle(1)
     assert stand.seqs == [2, 3]
     while stand.taken:
         await stand.settle()
-    assert sorted(stand.read) == list(range(1, 23))
+    assert sorted(stand.read) == list(range(1, 203))
     assert stand.queue.released == [1, 2]
+
+
+async def test_events_of_many_small_messages_are_read_at_once(stand: Stand) -> None:
+    stand.room = 0
+    stand.handle(*(stand.queue.message(body_of(seq), seq=seq) for seq in range(1, 9)))
+    await settled()
+    assert stand.read == list(range(1, 9))
+
+
+async def test_an_event_of_which_deliveries_are_being_stored_keeps_no_other_waiting(stand: Stand) -> None:
+    async def storing() -> None:
+        await asyncio.Event().wait()
+
+    begun: list[int] = []
+
+    def take(taken: Taken) -> Coroutine[Any, Any, None]:
+        begun.append(taken.seq)
+        return storing()
+
+    stand.take = take
+    stand.handle(stand.queue.message(body_of(1, 2)))
+    await settled()
+    assert begun == [1, 2]
+    await cancel(stand.tasks)
 
 
 async def test_a_tenant_without_room_keeps_no_other_waiting(stand: Stand) -> None:

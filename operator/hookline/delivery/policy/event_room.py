@@ -32,8 +32,8 @@ GREED = 7
 """A tenant that has this many times as much in hand as is free gets no more: see `lanes.GREED`."""
 
 ALWAYS = 8
-"""Events that a tenant may have in hand while there is memory, however late the sender is; one, of what was set
-aside."""
+"""Events that a tenant may have in hand while there is memory, however late the sender is and however much others have;
+or an even share of what may be in hand, if that is more. Of what was set aside one, or that share."""
 
 LEAST = 32
 """Events that are in hand without making others wait, however late the sender is: it may be others on its node who make
@@ -87,7 +87,10 @@ class EventRoom:
             return False
         if held > GREED * (self._places - self._weight):
             return False
-        always, busy = 0 if behind else ALWAYS, held - self._resting[tenant]
+        busy = held - self._resting[tenant]
+        # One more than there are: whoever comes next finds room.
+        share = self._limit / (1 + len(self._weights.keys() | {tenant}))
+        always = share if behind else max(ALWAYS, share)
         return not busy or busy + weight <= always or busy < GREED * (self._limit - self._busy)
 
     def rest(self, tenant: str, webhooks: int, size_bytes: int) -> None:

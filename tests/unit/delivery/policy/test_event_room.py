@@ -63,7 +63,20 @@ def test_a_late_sender_takes_less_of_a_tenant_that_has_much_and_as_much_as_befor
     for _ in range(896 - LEAST):
         room.give("a", 1, 0)
     assert not room.take("a", 1, 0, 1.0)
-    assert fill(room, "b", now_s=1.0) == ALWAYS - 1
+    assert ALWAYS <= 1 + fill(room, "b", now_s=1.0) <= LEAST // 3
+
+
+def test_whoever_has_less_than_an_even_share_finds_room_beside_one_that_has_all_there_is() -> None:
+    room = EventRoom()
+    assert fill(room, "a") == 896
+    assert room.take("b", 1, 0, 1.0)
+    for _ in range(8):
+        room.look(LATE, 1.0)
+    limit = 897 * event_room.SHRINKS**8
+    assert 1 + fill(room, "b", now_s=1.0) == int(limit / 3)
+    room.give("b", 1, 0)
+    assert room.has("b", 1, 0, behind=True)
+    assert not room.has("a", 1, 0, behind=True)
 
 
 def test_calls_that_take_long_leave_others_their_room_when_the_sender_is_late_at_times() -> None:
