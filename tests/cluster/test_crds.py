@@ -278,6 +278,7 @@ _dispatchers = st.fixed_dictionaries(
                     st.lists(st.sampled_from(["nats://", "tls://", "a", "[::1]", ":4222", ":99999", ","])).map("".join),
                 ),
                 "streamReplicas": _numbers,
+                "streamPrefix": st.text("aZ9_-. ", max_size=4),
             },
         ),
         "servedNamespaces": st.fixed_dictionaries(

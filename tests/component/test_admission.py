@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 
+from doubles import own
 from doubles.local import count, until
 from hookline.events.builtin_events import EVENTS, sample_of, to_text
 from hookline.events.envelope import stamp
@@ -13,7 +14,7 @@ from hookline.events.schemas import UnknownEvent
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import TypeRecord
 from hookline.runtime.background import background
-from hookline.stream import admission, names
+from hookline.stream import admission
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.connection import Client
 from hookline.stream.types import write_types
@@ -28,13 +29,13 @@ async def test_an_event_is_stored_once_under_its_id_and_one_without_is_given_one
     assert await door.store("default", EVENTS[0].name, SAMPLE, "one", patience_seconds=5) == Admitted("one", new=False)
     first, second = [await door.store("default", EVENTS[0].name, SAMPLE, patience_seconds=5) for _ in range(2)]
     assert first.id != second.id
-    assert await count(queue, names.EVENTS) == 3
+    assert await count(queue, own.EVENTS) == 3
 
 
 async def test_the_time_of_an_event_is_written_as_that_of_a_delivery(queue: Client) -> None:
     door = await Admission.at(queue)
     await door.store("default", EVENTS[0].name, SAMPLE, "one", patience_seconds=5)
-    stored = await queue.jetstream().get_msg(names.EVENTS, seq=1)
+    stored = await queue.jetstream().get_msg(own.EVENTS, seq=1)
     time = (stored.headers or {})["Hookline-Event-Time"]
     assert time == stamp(datetime.fromisoformat(time).timestamp())
 

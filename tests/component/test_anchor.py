@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import own
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
@@ -42,10 +43,10 @@ async def test_while_a_retry_waits_the_files_of_a_queue_that_runs_empty_do_not_p
 
             for _ in range(before_the_first):
                 await one()
-            files = files_of(tmp_path / "nats", names.DELIVERIES)
+            files = files_of(tmp_path / "nats", own.DELIVERIES)
             for _ in range(100):
                 await one()
-            assert files_of(tmp_path / "nats", names.DELIVERIES) <= files + 5
+            assert files_of(tmp_path / "nats", own.DELIVERIES) <= files + 5
 
 
 async def test_an_anchor_replaces_the_one_before_and_vanishes_by_itself(
@@ -55,13 +56,13 @@ async def test_an_anchor_replaces_the_one_before_and_vanishes_by_itself(
     renewed = Anchor(Publisher(queue))
     many = RENEW_BYTES // OVERHEAD_BYTES
     await renewed.stored(many, 0)
-    assert await count(queue, names.DELIVERIES) == 0
+    assert await count(queue, own.DELIVERIES) == 0
     for _ in range(3):
         await renewed.stored(many, 1)
-        message = await queue.jetstream().get_last_msg(names.DELIVERIES, names.ANCHOR_SUBJECT)
-        assert await count(queue, names.DELIVERIES) == 1
+        message = await queue.jetstream().get_last_msg(own.DELIVERIES, names.ANCHOR_SUBJECT)
+        assert await count(queue, own.DELIVERIES) == 1
     assert message.seq == 3
-    await until_stored(queue, names.DELIVERIES, 0)
+    await until_stored(queue, own.DELIVERIES, 0)
 
 
 def files_of(data: Path, stream: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crash.parties import SenderProcess
+from doubles import own
 from doubles.local import (
     Running,
     count,
@@ -100,7 +101,7 @@ async def name_events(client: Client, tenant: str, body: bytes) -> None:
 
 async def places(client: Client, seqs: Sequence[int]) -> bytes:
     reader = EventReader(client)
-    found = [(seq, await reader.read(seq)) for seq in seqs]
+    found = [(seq, await reader.read(own.EVENTS, seq)) for seq in seqs]
     return written(Place(seq, event.stored_ns) for seq, event in found if event is not None)
 
 
@@ -124,8 +125,8 @@ async def test_a_backlog_of_one_tenant_arrives_once_and_keeps_no_other_waiting(
             assert set_aside(running) == until_then
     assert Counter(both.ids("loud")) == Counter(loud)
     assert before < len(loud) / 2
-    assert await count(client, names.DEAD) == 0
-    assert await count(client, names.DELIVERIES) <= 1
+    assert await count(client, own.DEAD) == 0
+    assert await count(client, own.DELIVERIES) <= 1
 
 
 async def test_a_sender_that_is_told_to_end_sets_the_rest_aside_again_and_the_next_goes_on_without_a_repeat(
@@ -167,10 +168,10 @@ async def test_names_of_events_that_are_gone_are_kept_as_a_dead_letter(
         await made(both.book, nats_server.url)
         ids = await publish(client, 3, tenant="loud")
         body = await places(client, [1, 2, 3])
-        await client.jetstream().purge_stream(names.EVENTS, seq=3)
+        await client.jetstream().purge_stream(own.EVENTS, seq=3)
         await name_events(client, "loud", body)
         async with sender(both.book, nats_server.url):
-            await until_stored(client, names.DEAD, 1)
+            await until_stored(client, own.DEAD, 1)
             await until(lambda: set(both.ids("loud")) == {ids[2]})
             await until_stored(client, names.BACKLOG, 0)
         (letter,) = await dead_letters(client)
@@ -208,7 +209,7 @@ async def test_messages_that_somebody_wrote_deliver_nothing_of_others_and_nothin
             await name_events(client, "loud", mine + b"\n" + mine)
         for subject in ("nobody", "lou_d", "*x"):
             await client.jetstream().publish(f"hookline.backlog.{subject}", b"1 1")
-        await until_stored(client, names.DEAD, len(malformed) + len(gone) + 1)
+        await until_stored(client, own.DEAD, len(malformed) + len(gone) + 1)
         await until_stored(client, names.BACKLOG, 2)
     assert Counter(both.ids("quiet")) == Counter(quiet)
     assert both.ids("loud") == loud
@@ -221,10 +222,10 @@ async def test_events_with_headers_as_answers_of_nats_have_them_are_read_as_they
     subject, reader = names.event_subject("loud", "IdentityCreated"), EventReader(client)
     for headers in LIKE_ANSWERS:
         stored = await client.jetstream().publish(subject, b"[1]", headers={**headers, "X-Own": "1"})
-        event = await reader.read(stored.seq)
+        event = await reader.read(own.EVENTS, stored.seq)
         assert event is not None
         assert (event.subject, event.body, event.headers["X-Own"]) == (subject, b"[1]", "1")
-        message = await client.jetstream().get_msg(names.EVENTS, stored.seq)
+        message = await client.jetstream().get_msg(own.EVENTS, stored.seq)
         assert message.time is not None
         assert abs(event.stored_ns / 1e9 - message.time.timestamp()) < 1e-3
 

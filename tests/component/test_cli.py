@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from doubles import own
 from doubles.command import HOOKLINE, hookline
 from doubles.local import count
 from doubles.nats import free_port, nats, tls_settings
@@ -19,7 +20,6 @@ from hookline.events.envelope import ID_HEADER
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import TypeRecord
 from hookline.routing.signing import valid_message_id
-from hookline.stream import names
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
 from hookline.stream.types import write_types
@@ -117,8 +117,8 @@ async def test_an_event_is_published_once_for_each_id(nats_server: NatsServer, q
     assert (code, "published" in out) == (0, True)
     code, out, _ = await run(*words, "--json", stdin=sample())
     assert (code, json.loads(out)["new"]) == (0, False)
-    assert await count(queue, names.EVENTS) == 1
-    stored = await queue.jetstream().get_last_msg(names.EVENTS, "hookline.events.default.IdentityCreated")
+    assert await count(queue, own.EVENTS) == 1
+    stored = await queue.jetstream().get_last_msg(own.EVENTS, "hookline.events.default.IdentityCreated")
     assert stored.data == sample()
 
 
@@ -138,7 +138,7 @@ async def test_a_wrong_body_is_refused_with_the_place_and_nothing_is_published(
     assert (code, out) == (2, "")
     assert place in err
     assert CANARY not in err
-    assert await count(queue, names.EVENTS) == 0
+    assert await count(queue, own.EVENTS) == 0
 
 
 async def test_good_lines_are_published_and_bad_ones_named_by_number(nats_server: NatsServer, queue: Client) -> None:
@@ -150,7 +150,7 @@ async def test_good_lines_are_published_and_bad_ones_named_by_number(nats_server
     assert "published 3, already there 0, refused 2" in out
     assert "line 2: $" in err
     assert "line 5: $" in err
-    assert await count(queue, names.EVENTS) == 3
+    assert await count(queue, own.EVENTS) == 3
     code, out, _ = await run(*words, stdin=lines)
     assert "published 0, already there 3" in out
 
@@ -162,7 +162,7 @@ async def test_all_lines_are_published_though_many_wait_for_room(nats_server: Na
         "publish", "IdentityCreated", "-", "--lines", "--nats", nats_server.url, stdin=(line * 20 + padded) * 20
     )
     assert (code, out) == (0, "published 420, already there 0, refused 0\n")
-    assert await count(queue, names.EVENTS) == 420
+    assert await count(queue, own.EVENTS) == 420
 
 
 async def test_one_document_on_several_lines_is_told_from_one_for_each_line(
@@ -178,7 +178,7 @@ async def test_one_document_on_several_lines_is_told_from_one_for_each_line(
     (line,) = err.splitlines()
     assert (code, out) == (2, "")
     assert line.endswith("add --lines")
-    assert await count(queue, names.EVENTS) == 0
+    assert await count(queue, own.EVENTS) == 0
 
 
 async def test_the_id_that_is_said_is_the_id_that_is_stored(nats_server: NatsServer, queue: Client) -> None:
@@ -190,7 +190,7 @@ async def test_the_id_that_is_said_is_the_id_that_is_stored(nats_server: NatsSer
         assert (code, out) == (2, "")
         assert f"--id must be 1 to {length} letters" in err
         code, out, _ = await run(*words, *mode, "--id", "a" * length, stdin=line)
-        stored = await queue.jetstream().get_last_msg(names.EVENTS, "hookline.events.default.IdentityCreated")
+        stored = await queue.jetstream().get_last_msg(own.EVENTS, "hookline.events.default.IdentityCreated")
         assert stored.headers is not None
         assert (code, json.loads(out)["id"]) == (0, stored.headers[ID_HEADER])
         assert valid_message_id(stored.headers[ID_HEADER])
@@ -199,7 +199,7 @@ async def test_the_id_that_is_said_is_the_id_that_is_stored(nats_server: NatsSer
 async def test_a_refusal_ends_lines_at_once_in_one_line_however_long_the_input_is_silent(
     nats_server: NatsServer, queue: Client, tmp_path: Path
 ) -> None:
-    config = (await queue.jetstream().stream_info(names.EVENTS)).config
+    config = (await queue.jetstream().stream_info(own.EVENTS)).config
     config.max_msgs = 2
     await queue.jetstream().update_stream(config)
     words = ["publish", "IdentityCreated", "-", "--lines", "--nats", nats_server.url, "--tenant", "team-a"]

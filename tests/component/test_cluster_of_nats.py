@@ -10,13 +10,13 @@ import nats.errors
 import nats.js.errors
 import pytest
 
+from doubles import own
 from doubles.command import running
 from doubles.local import hook, publish, receiver_of, sender, until
 from doubles.nats_cluster import leader_of, nats_cluster, until_ready
 from hookline.local import book_folder
 from hookline.local.receiver import ReceivedCall
 from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
-from hookline.stream import names
 from hookline.stream.connection import Client, connect
 from hookline.stream.owner import Installation
 
@@ -88,7 +88,7 @@ async def test_a_leader_that_dies_loses_nothing_and_is_told_in_one_line(tmp_path
             await _until_streams(client)
             published = await publish(client, 50)
             await _until_called(calls, published)
-            victim = cluster.named(await leader_of(client, names.EVENTS))
+            victim = cluster.named(await leader_of(client, own.EVENTS))
             await victim.kill()
             published += await publish(client, 50)
             await _until_called(calls, published)

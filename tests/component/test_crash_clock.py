@@ -12,10 +12,10 @@ import pytest
 
 from crash.parties import CrashReceiver, NatsProcess, SenderProcess
 from crash.scenario import Books, Plan, connected, publish
+from doubles import own
 from doubles.local import SECRET, until, until_stored
 from doubles.receiver import Call
 from hookline.routing.routes import RetiredKey, RouteState
-from hookline.stream import names
 from hookline.stream.connection import Client
 
 HOUR = 3600.0
@@ -85,7 +85,7 @@ async def test_a_retry_comes_at_its_time_although_the_senders_clock_is_an_hour_o
         async with on.sender.running():
             await publish(on.client, 3)
             await until(lambda: len(on.receiver.calls) == 6, what="the retries")
-            await until_stored(on.client, names.DELIVERIES, 0)
+            await until_stored(on.client, own.DELIVERIES, 0)
     shifts = [int(call.headers["webhook-timestamp"]) - time.time() for call in on.receiver.calls]
     assert all(abs(shift - ahead_seconds) < 120 for shift in shifts), "the clock was moved"
     assert min(_waited_seconds(on.receiver.calls)) >= WAIT_SECONDS
@@ -101,7 +101,7 @@ async def test_retries_that_wait_come_at_their_time_whatever_the_senders_clock_d
             await until(lambda waiting=waiting: len(on.receiver.calls) >= waiting)  # type: ignore[misc]
             on.sender.set_clock_ahead(ahead_seconds)
         await until(lambda: len(on.receiver.calls) == 6, what="the retries")
-        await until_stored(on.client, names.DELIVERIES, 0)
+        await until_stored(on.client, own.DELIVERIES, 0)
     assert min(_waited_seconds(on.receiver.calls)) >= WAIT_SECONDS
 
 

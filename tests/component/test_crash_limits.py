@@ -10,13 +10,14 @@ import pytest
 
 from crash.parties import NatsProcess
 from crash.scenario import connected
+from doubles import own
 from doubles.command import hookline
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.delivery.policy import endpoint_state
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routing.routes import RouteState
-from hookline.stream import names, streams
+from hookline.stream import streams
 from hookline.stream.connection import Client, StreamRefused
 from hookline.stream.streams import Retention, ensure
 
@@ -38,7 +39,7 @@ async def _fill(client: Client, stored: list[str]) -> None:
 
 async def test_a_full_stream_of_events_refuses_a_publisher_in_one_line(queue: Client, nats_server: NatsServer) -> None:
     await publish(queue, 3)
-    await _limit(queue, names.EVENTS, 3)
+    await _limit(queue, own.EVENTS, 3)
     sample = hookline("events", "sample", "IdentityCreated").stdout
     done = await asyncio.to_thread(
         hookline,
@@ -52,11 +53,11 @@ async def test_a_full_stream_of_events_refuses_a_publisher_in_one_line(queue: Cl
     assert (done.returncode, done.stdout) == (1, b"")
     (line,) = done.stderr.decode().splitlines()
     assert "NATS refused to store: maximum messages exceeded" in line
-    assert await count(queue, names.EVENTS) == 3
+    assert await count(queue, own.EVENTS) == 3
 
 
 @pytest.mark.parametrize(
-    ("stream", "state", "calls_each"), [(names.DEAD, RouteState.ACTIVE, 1), (names.PARKED, RouteState.HELD, 0)]
+    ("stream", "state", "calls_each"), [(own.DEAD, RouteState.ACTIVE, 1), (own.PARKED, RouteState.HELD, 0)]
 )
 async def test_what_a_full_stream_refuses_is_kept_and_not_tried_in_circles(
     tmp_path: Path,
@@ -85,7 +86,7 @@ async def test_what_a_full_stream_refuses_is_kept_and_not_tried_in_circles(
             assert await count(client, stream) == 2
             await _limit(client, stream, -1)
             await until_stored(client, stream, 10)
-            await until_stored(client, names.DELIVERIES, 0)
+            await until_stored(client, own.DELIVERIES, 0)
             assert running.task.done() is False
 
 
@@ -102,21 +103,21 @@ async def test_a_webhook_for_which_no_more_can_be_parked_repeats_nothing_to_othe
         async with sender(tmp_path / "book", nats_server.url):
             await publish(client)
             await until(lambda: len(calls) == 20)
-            await until_stored(client, names.PARKED, 1)
-            await _limit(client, names.PARKED, 1)
+            await until_stored(client, own.PARKED, 1)
+            await _limit(client, own.PARKED, 1)
             await publish(client)
             await until(lambda: len(calls) == 40)
             tries = await _tries(client)
             await until_tried(client, tries + 4)
             assert len(calls) == 40
-            await _limit(client, names.PARKED, -1)
-            await until_stored(client, names.PARKED, 2)
+            await _limit(client, own.PARKED, -1)
+            await until_stored(client, own.PARKED, 2)
     assert len(calls) == 40
 
 
 async def _tries(client: Client) -> int:
     """How often events were given to a sender."""
-    consumer = await client.jetstream().consumer_info(names.EVENTS, names.FANOUT_CONSUMER)
+    consumer = await client.jetstream().consumer_info(own.EVENTS, own.FANOUT_CONSUMER)
     assert consumer.delivered is not None
     return int(consumer.delivered.consumer_seq)
 
@@ -141,7 +142,7 @@ async def test_a_full_disk_is_refused_and_what_was_acknowledged_arrives_once_the
         stored: list[str] = []
         with pytest.raises(StreamRefused, match="NATS refused to store"):
             await _fill(client, stored)
-        there = await count(client, names.EVENTS)
+        there = await count(client, own.EVENTS)
         assert there == len(stored)
         async with sender(tmp_path / "book", server.url, patient=True):
             await server.stop()

@@ -6,9 +6,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from crash import matrix, steps
+from crash import matrix, moves, steps
 from crash.faults import FAULTS
 from crash.matrix import Cell
+from crash.moves import MoveCell
 from crash.wire import When
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
@@ -50,6 +51,19 @@ async def test_every_step_of_a_sender_is_in_the_matrix(tmp_path: Path) -> None:
 
 async def test_a_sender_killed_at_a_step_loses_nothing_and_repeats_at_most_the_calls_under_way(tmp_path: Path) -> None:
     await matrix.run_all([cell.run for cell in CHOSEN], tmp_path)
+
+
+async def test_a_sender_killed_while_it_moves_streams_loses_nothing(tmp_path: Path) -> None:
+    chosen = [MoveCell("update stream DELIVERIES", When.AFTER, 1), MoveCell("delete message PARKED", When.BEFORE, 2)]
+    await matrix.run_all([cell.run for cell in chosen], tmp_path)
+
+
+def test_every_step_of_a_move_is_in_the_matrix_and_lost_nothing() -> None:
+    rows = re.findall(
+        r"^\| (?:before|after) `([^`]+)`, passage \d \| \d+ \| (\d+) \|", DOCUMENT.read_text(), re.MULTILINE
+    )
+    assert {lost for _, lost in rows} == {"0"}
+    assert {moves.what_follows(step) for step, _ in rows} == set(moves.STEPS.values())
 
 
 async def test_faults_of_others_lose_nothing(tmp_path: Path) -> None:

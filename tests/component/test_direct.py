@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crash.parties import CrashReceiver, NatsProcess, SenderProcess
 from crash.scenario import connected, until_empty, until_fanned_out
+from doubles import own
 from doubles.books import route
 from doubles.local import (
     SECRET,
@@ -26,7 +27,6 @@ from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routing.routes import DispatcherRecord, Keys, book_of
-from hookline.stream import names
 from hookline.stream.connection import Client
 
 LONG_SECONDS = SAFE_AFTER_SECONDS + 2
@@ -36,17 +36,17 @@ AT_ONCE_SECONDS = 10.0
 
 async def stored(client: Client) -> int:
     """How many messages were ever stored in DELIVERIES."""
-    return (await client.jetstream().stream_info(names.DELIVERIES)).state.last_seq
+    return (await client.jetstream().stream_info(own.DELIVERIES)).state.last_seq
 
 
 async def in_hand(client: Client) -> int:
     """Events that senders have taken and not acked."""
-    return (await client.jetstream().consumer_info(names.EVENTS, names.FANOUT_CONSUMER)).num_ack_pending or 0
+    return (await client.jetstream().consumer_info(own.EVENTS, own.FANOUT_CONSUMER)).num_ack_pending or 0
 
 
 async def waiting(client: Client) -> list[str]:
     """The subjects in DELIVERIES."""
-    info = await client.jetstream().stream_info(names.DELIVERIES, subjects_filter=">")
+    info = await client.jetstream().stream_info(own.DELIVERIES, subjects_filter=">")
     return sorted(info.state.subjects or {})
 
 
@@ -74,13 +74,13 @@ async def test_a_call_that_takes_long_holds_no_event_and_leaves_no_copy(
         write_book(tmp_path / "book", (hooked, keys))
         async with sender(tmp_path / "book", nats_server.url) as running:
             await publish(client)
-            await until_stored(client, names.DELIVERIES, 1)
+            await until_stored(client, own.DELIVERIES, 1)
             await until_fanned_out(client)
             assert running.attempts == []
             (subject,) = await waiting(client)
             assert subject.startswith(f"hookline.deliveries.later.{hooked.uid}.")
             await until(lambda: len(running.attempts) == 1)
-            await until_stored(client, names.DELIVERIES, 0)
+            await until_stored(client, own.DELIVERIES, 0)
     assert len(calls) == 1
 
 
@@ -102,7 +102,7 @@ async def test_a_call_that_takes_long_is_made_again_after_its_sender_was_killed(
         killed = SenderProcess(tmp_path, tmp_path / "book", server.url)
         async with killed.running():
             await publish(client)
-            await until_stored(client, names.DELIVERIES, 1)
+            await until_stored(client, own.DELIVERIES, 1)
             await until_fanned_out(client)
             killed.kill()
             await until(lambda: len(receiver.calls) == 2)
@@ -120,7 +120,7 @@ async def test_a_call_that_failed_is_a_retry_that_waits_and_its_event_is_done(
         write_book(tmp_path / "book", (hooked, keys))
         async with sender(tmp_path / "book", nats_server.url):
             await publish(client)
-            await until_stored(client, names.DELIVERIES, 1)
+            await until_stored(client, own.DELIVERIES, 1)
             await until_fanned_out(client)
             (subject,) = await waiting(client)
     assert subject.startswith(f"hookline.deliveries.later.{hooked.uid}.")
@@ -153,7 +153,7 @@ async def test_what_waits_at_the_end_is_stored_and_another_sender_has_it_at_once
             await running.end()
         assert len(calls) == 1
         await until_fanned_out(client)
-        assert await count(client, names.DELIVERIES) == 2
+        assert await count(client, own.DELIVERIES) == 2
         async with sender(tmp_path / "book", nats_server.url):
             await until(lambda: len(calls) == 3, seconds=AT_ONCE_SECONDS)
     assert {call.webhook_id for call in calls} == set(ids)

@@ -153,7 +153,7 @@ async def test_the_port_of_a_server_that_is_away_is_taken_by_another_program(
         assert after.login == before.login
         assert known_url(tmp_path / "data") == server.url == moved[0]
         client = await connect(moved[0], name="test")
-        assert (await client.jetstream().stream_info("EVENTS")).state.messages == 1
+        assert (await client.jetstream().stream_info("HOOKLINE_EVENTS")).state.messages == 1
         await client.close()
     said = capfd.readouterr().out
     assert said.count("cannot be started") == 1

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from doubles import own
 from doubles.command import RunningCommand, hookline, running
 from doubles.local import SECRET, publish, receiver_of, until, until_stored
 from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
-from hookline.stream import names
 from hookline.stream.connection import Client, connect
 
 CANARY = "canary-5e1d7a"
@@ -113,14 +113,14 @@ async def test_the_schedule_of_the_dispatcher_holds_where_a_webhook_has_none(tmp
         "spec": {"retry": {"scheduleSeconds": [1, 2]}},
     }
     async with receiver_of(calls, Answer(500)) as receiver:
-        own = one(receiver, "own")
-        own["spec"] = {**own["spec"], "retry": {"scheduleSeconds": [1]}}  # type: ignore[dict-item]
-        files.write_text(manifests(receiver, "none") + "---\n" + to_yaml(("", own), ("", default)))
+        mine = one(receiver, "own")
+        mine["spec"] = {**mine["spec"], "retry": {"scheduleSeconds": [1]}}  # type: ignore[dict-item]
+        files.write_text(manifests(receiver, "none") + "---\n" + to_yaml(("", mine), ("", default)))
         with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK) as command:
             command.until_says("configuration loaded")
             client = await connected(data)
             await publish(client)
-            await until_stored(client, names.DEAD, 2)
+            await until_stored(client, own.DEAD, 2)
             await client.close()
     at = {path: [each.at for each in calls if each.path_and_query == path] for path in ("/none", "/own")}
     waits = {path: [(b - a).total_seconds() for a, b in itertools.pairwise(times)] for path, times in at.items()}
@@ -240,7 +240,7 @@ async def test_events_wait_for_a_secret_and_arrive_once_it_is_right(
             assert reason in command.output
             client = await connected(data)
             ids = await publish(client, 5)
-            await until_stored(client, names.PARKED, 5)
+            await until_stored(client, own.PARKED, 5)
             assert calls == []
             (folder / "secret.yaml").write_text(right)
             await until(lambda: len(calls) == 5)
@@ -260,7 +260,7 @@ async def test_what_is_published_while_a_webhook_is_paused_arrives_in_order_once
             command.until_says("Paused: spec.paused is true")
             client = await connected(data)
             ids = [(await publish(client))[0] for _ in range(20)]
-            await until_stored(client, names.PARKED, 20)
+            await until_stored(client, own.PARKED, 20)
             await asyncio.to_thread(command.end)
             command.start()
             await asyncio.to_thread(command.until_says, "Paused: spec.paused is true", times=2)
@@ -412,7 +412,7 @@ async def test_an_existing_nats_is_used_instead_of_an_embedded_one(tmp_path: Pat
 async def until_streams(client: Client) -> None:
     """Wait until Hookline has made its streams in a NATS that had none."""
     async with asyncio.timeout(20):
-        while {"EVENTS", "DELIVERIES"} - {each.config.name for each in await client.jetstream().streams_info()}:  # noqa: ASYNC110
+        while {own.EVENTS, own.DELIVERIES} - {each.config.name for each in await client.jetstream().streams_info()}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

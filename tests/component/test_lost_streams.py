@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import own
 from doubles.local import Running, deliver, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.delivery import session
 from hookline.local.nats_server import NatsServer
@@ -32,7 +33,7 @@ async def test_events_of_a_stream_that_was_made_anew_are_delivered_though_their_
         async with sender(tmp_path / "book", nats_server.url):
             ids = await publish(client, 5)
             await until(lambda: len(calls) == 5)
-            await lose(client, names.EVENTS)
+            await lose(client, own.EVENTS)
             ids += await publish(client, 5)
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
 
@@ -47,7 +48,7 @@ async def test_so_are_events_without_an_id_that_are_named_by_their_places(
         async with sender(tmp_path / "book", nats_server.url):
             await client.jetstream().publish(subject, b'"old"')
             await until(lambda: len(calls) == 1)
-            await lose(client, names.EVENTS, names.DELIVERIES)
+            await lose(client, own.EVENTS, own.DELIVERIES)
             await client.jetstream().publish(subject, b'"new"')
             await until(lambda: len(calls) == 2)
     assert [call.body for call in calls] == [b'"old"', b'"new"']
@@ -61,11 +62,11 @@ async def test_what_is_parked_after_deliveries_were_made_anew_is_not_taken_for_w
         write_book(tmp_path / "book", hook("other", receiver))
         async with sender(tmp_path / "book", nats_server.url):
             await deliver(client, unknown.uid, 3)
-            await until_stored(client, names.PARKED, 3)
-            await lose(client, names.DELIVERIES)
+            await until_stored(client, own.PARKED, 3)
+            await lose(client, own.DELIVERIES)
             await deliver(client, unknown.uid, 3)
-            await until_stored(client, names.PARKED, 6)
-            await until_stored(client, names.DELIVERIES, 0)
+            await until_stored(client, own.PARKED, 6)
+            await until_stored(client, own.DELIVERIES, 0)
 
 
 async def test_a_stream_that_nobody_takes_from_is_made_anew_when_something_is_to_be_stored_in_it(
@@ -79,11 +80,11 @@ async def test_a_stream_that_nobody_takes_from_is_made_anew_when_something_is_to
         waiting = hook("two", receiver, state=RouteState.HELD)
         write_book(tmp_path / "book", dying, waiting)
         async with sender(tmp_path / "book", nats_server.url):
-            for stream in (names.DEAD, names.PARKED):
+            for stream in (own.DEAD, own.PARKED):
                 await client.jetstream().delete_stream(stream)
             await publish(client)
-            await until_stored(client, names.DEAD, 1, seconds=60)
-            await until_stored(client, names.PARKED, 1, seconds=60)
+            await until_stored(client, own.DEAD, 1, seconds=60)
+            await until_stored(client, own.PARKED, 1, seconds=60)
 
 
 async def test_a_deleted_consumer_of_events_goes_on_where_it_had_come_to(
@@ -99,13 +100,13 @@ async def test_a_deleted_consumer_of_events_goes_on_where_it_had_come_to(
             ids = await publish(client, 20)
             await until(lambda: len(calls) == 20)
             await until(lambda: _settled_by(running) == 20)
-            await js.delete_consumer(names.EVENTS, names.FANOUT_CONSUMER)
+            await js.delete_consumer(own.EVENTS, own.FANOUT_CONSUMER)
             ids += await publish(client, 5)
             await until(lambda: {call.webhook_id for call in calls} == set(ids))
-            config = (await js.consumer_info(names.EVENTS, names.FANOUT_CONSUMER)).config
+            config = (await js.consumer_info(own.EVENTS, own.FANOUT_CONSUMER)).config
     assert config.opt_start_seq == 21
 
 
 def _settled_by(running: Running) -> int:
-    place = running.pod._session._place if running.pod._session else None
+    place = running.pod._session._places.get(own.EVENTS) if running.pod._session else None
     return place.settled if place else 0

@@ -11,12 +11,12 @@ from typing import IO
 
 import pytest
 
+from doubles import own
 from doubles.command import HOOKLINE
 from doubles.local import hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.delivery.sender import Attempt
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall
-from hookline.stream import names
 from hookline.stream.connection import Client
 
 
@@ -68,7 +68,7 @@ async def test_a_sender_whose_log_cannot_be_written_delivers_each_event_once_and
             try:
                 await publish(client, 300)
                 await until(lambda: len(calls) >= 300)
-                await until_stored(client, names.DELIVERIES, 0)
+                await until_stored(client, own.DELIVERIES, 0)
                 assert process.returncode is None
             finally:
                 process.terminate()
@@ -90,6 +90,6 @@ async def test_an_observer_that_fails_has_no_event_delivered_twice(
             monkeypatch.setattr(running.pod, "_on_attempt", fail)
             await publish(client, 10)
             await until(lambda: len(calls) == 10)
-            await until_stored(client, names.DELIVERIES, 0)
+            await until_stored(client, own.DELIVERIES, 0)
             await until(lambda: (now := running.pod.snapshot()) is not None and now.held == 0)
     assert len(calls) == 10

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import trustme
 
+from doubles import own
 from doubles.command import running
 from doubles.connect_proxy import ConnectProxy
 from doubles.kubelet import atomic_write
@@ -24,7 +25,6 @@ from hookline.delivery.policy.retry import Reason, Then
 from hookline.local.nats_server import NatsServer
 from hookline.routing.book_files import encode
 from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
-from hookline.stream import names
 from hookline.stream.connection import Client
 
 BY_A_PROXY = {Reason.PROXY_UNREACHABLE, Reason.PROXY_REFUSED}
@@ -144,8 +144,8 @@ async def sees_the_same_word_everywhere(
     with running(folder / "log", *words) as command:
         await asyncio.to_thread(command.until_says, "answering health and metrics")
         await publish(client)
-        await until_stored(client, names.DEAD, len(reasons - {Reason.DELIVERED}))
-        await until_stored(client, names.DELIVERIES, 0)
+        await until_stored(client, own.DEAD, len(reasons - {Reason.DELIVERED}))
+        await until_stored(client, own.DELIVERIES, 0)
         told = await metrics(command.port)
         assert await asyncio.to_thread(command.end) == 0
     lines = [json.loads(line) for line in command.output.splitlines()]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import own
 from doubles.command import hookline, running
 from doubles.frozen import stand_still
 from doubles.local import SECRET, count, hook, publish, receiver_of, sender, until, until_stored, write_book
@@ -81,8 +82,8 @@ async def test_taking_over_stops_the_former_owner_and_loses_nothing(
                 published += await publish(client, 50)
                 await until(lambda: ids(second_calls).issuperset(published[-50:]))
                 # What the former owner made deliveries of waits for its Webhook, which nobody knows any more.
-                await until_stored(client, names.DELIVERIES, 0)
-                waiting = await count(client, names.PARKED) + await count(client, names.DEAD)
+                await until_stored(client, own.DELIVERIES, 0)
+                waiting = await count(client, own.PARKED) + await count(client, own.DEAD)
                 assert len(set(published) - ids(first_calls) - ids(second_calls)) <= waiting
                 assert len(first_calls) == taken_by_former
 
@@ -104,7 +105,7 @@ async def test_a_former_owner_that_was_frozen_during_the_take_over_takes_nothing
         words = ["sender", "--book", str(tmp_path / "first"), "--nats", nats_server.url, "--listen", "127.0.0.1:0"]
         with running(tmp_path / "log", *words, "--installation=theirs") as frozen:
             frozen.until_says("answering health and metrics")
-            await until_stored(client, names.EVENTS, 0)
+            await until_stored(client, own.EVENTS, 0)
             await publish(client, 5)
             await until(lambda: len(stale) == 5)
             stand_still(frozen.process.pid)
@@ -191,13 +192,13 @@ async def test_a_stream_of_another_application_is_named_and_left_as_it_is(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
     js = client.jetstream()
-    await js.add_stream(name="EVENTS", subjects=["orders.>"], max_age=None)
+    await js.add_stream(name=own.EVENTS, subjects=["orders.>"], max_age=None)
     await js.publish("orders.1", b"theirs")
     write_book(tmp_path / "book")
-    with pytest.raises(QueueUnusable, match="the stream EVENTS of another application"):
+    with pytest.raises(QueueUnusable, match="the stream HOOKLINE_EVENTS of another application"):
         async with sender(tmp_path / "book", nats_server.url, installation=OURS) as running_:
             await running_.task
-    info = await js.stream_info("EVENTS")
+    info = await js.stream_info(own.EVENTS)
     assert info.config.subjects == ["orders.>"]
     assert (info.config.max_age, info.state.messages) == (0, 1)
 

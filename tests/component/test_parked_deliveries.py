@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from doubles import own
 from doubles.local import (
     SECRET,
     Running,
@@ -101,7 +102,7 @@ async def test_a_failing_endpoint_is_probed_by_one_sender_and_drains_in_publish_
         ):
             assert kind(one, route) == kind(two, route) == "Failing"
             await publish(client, 20)
-            await until_stored(client, names.PARKED, 20)
+            await until_stored(client, own.PARKED, 20)
             assert [each["uid"] for each in reported(one)] == [each["uid"] for each in reported(two)] == [route.uid]
             ids = await publish_in_order(client, 40)
             await until(lambda: len(probes(one, two)) >= 2)
@@ -111,7 +112,7 @@ async def test_a_failing_endpoint_is_probed_by_one_sender_and_drains_in_publish_
             assert known.probes == len(probes(one, two))
             assert len(one.attempts) + len(two.attempts) == len(probes(one, two))
             answers_from_now_on(receiver, 200)
-            await until_stored(client, names.PARKED, 0)
+            await until_stored(client, own.PARKED, 0)
             await until(lambda: kind(one, route) == kind(two, route) == "")
             assert reported(one) == reported(two) == []
     delivered = [call.webhook_id for call in calls if call.answered == 200]
@@ -143,11 +144,11 @@ async def test_a_delivery_that_its_receiver_never_takes_keeps_no_other_waiting(
             receiver.refused = "evt_refused"
             await publish(client, event_id=receiver.refused)
             # It is the first that is parked, and has attempts left.
-            await until_stored(client, names.PARKED, 1)
+            await until_stored(client, own.PARKED, 1)
             assert kind(running, route) == "Failing"
             ids = await publish_in_order(client, 5)
             await until(lambda: {call.webhook_id for call in calls if call.answered == 200} == set(ids), seconds=40)
-            await until_stored(client, names.DEAD, 1, seconds=40)
+            await until_stored(client, own.DEAD, 1, seconds=40)
     (letter,) = await dead_letters(client)
     assert (letter.word, letter.event_id) == ("ScheduleSpent", receiver.refused)
 
@@ -163,10 +164,10 @@ async def test_a_410_stops_a_webhook_until_its_spec_changes(
         write_book(tmp_path / "book", (route, keys), another)
         async with sender(tmp_path / "book", nats_server.url) as running:
             (first,) = await publish(client)
-            await until_stored(client, names.DEAD, 1)
+            await until_stored(client, own.DEAD, 1)
             await until(lambda: kind(running, route) == "Gone")
             ids = await publish(client, 5)
-            await until_stored(client, names.PARKED, 5)
+            await until_stored(client, own.PARKED, 5)
             # What is parked after it was looked at, and called.
             await deliver(client, another[0].uid, parked=True)
             await until(lambda: len(others) == 1)
@@ -247,7 +248,7 @@ async def test_thousands_of_deliveries_of_a_dead_endpoint_cost_its_neighbour_not
 
 
 async def until_parked(client: Client, least: int) -> None:
-    await until_it_is(lambda: count(client, names.PARKED), lambda there: there >= least, seconds=60)
+    await until_it_is(lambda: count(client, own.PARKED), lambda there: there >= least, seconds=60)
 
 
 async def test_all_senders_together_keep_to_max_concurrency(
@@ -328,14 +329,14 @@ async def test_what_all_know_outlives_senders_and_the_server(
             await nats_server.stop()
             await nats_server.start()
             await until(lambda: running.pod.unready() is None)
-            before = await count(client, names.PARKED)
+            before = await count(client, own.PARKED)
             await publish(client, 5)
-            await until_stored(client, names.PARKED, before + 5)
+            await until_stored(client, own.PARKED, before + 5)
             assert kind(running, route) == "Failing"
         assert len(calls) == called
         answers_from_now_on(receiver, 200)
         async with sender(tmp_path / "book", nats_server.url):
-            await until_stored(client, names.PARKED, 0, seconds=60)
+            await until_stored(client, own.PARKED, 0, seconds=60)
     assert max(Counter(call.webhook_id for call in calls if call.answered == 200).values()) == 1
 
 
@@ -382,9 +383,9 @@ async def test_what_is_parked_for_too_long_becomes_dead_letters(
                 await publish(client, 10)
                 await until(lambda: kind(running, route) == "Failing")
             ids = await publish(client, 100)
-            await until_stored(client, names.DEAD, 110 if route_state is RouteState.ACTIVE else 100, seconds=40)
-            await until_stored(client, names.PARKED, 0, seconds=40)
-            await until_stored(client, names.DELIVERIES, 0, seconds=40)
+            await until_stored(client, own.DEAD, 110 if route_state is RouteState.ACTIVE else 100, seconds=40)
+            await until_stored(client, own.PARKED, 0, seconds=40)
+            await until_stored(client, own.DELIVERIES, 0, seconds=40)
     letters = [each for each in await dead_letters(client) if each.event_id in ids]
     assert sorted(each.event_id for each in letters) == sorted(ids)
     assert {each.word for each in letters} == {reason}
@@ -423,7 +424,7 @@ async def test_what_a_sender_holds_of_many_webhooks_is_one_of_each_and_the_spare
         async with sender(tmp_path / "book", nats_server.url) as running:
             held: list[int] = []
             deadline = time.monotonic() + 60
-            while await count(client, names.PARKED):
+            while await count(client, own.PARKED):
                 held.append(_held(running))
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)
@@ -471,7 +472,7 @@ async def test_a_probe_that_waits_for_its_rate_and_is_overtaken_by_another_sende
             assert await other.write(route.uid, overtaking.encoded(), revision=revision)
             await until(lambda: not _lane(running, route).waiting)
             await asyncio.sleep(2)
-            consumer = await client.jetstream().consumer_info(names.PARKED, names.unpark_consumer(route.uid))
+            consumer = await client.jetstream().consumer_info(own.PARKED, names.unpark_consumer(route.uid))
             assert consumer.delivered is not None
             assert consumer.delivered.consumer_seq < 10
 
@@ -506,7 +507,7 @@ async def test_a_sender_that_drains_claims_no_probe(tmp_path: Path, nats_server:
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=3, grace_seconds=6) as running:
             await publish(client)
             await publish(client, event="IdentityDeleted")
-            await until_stored(client, names.PARKED, 1)
+            await until_stored(client, own.PARKED, 1)
             await until(lambda: _held(running) == 1)
             assert running.attempts == []
         _, (entry,) = await EndpointBucket(client).changes()

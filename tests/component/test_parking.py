@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
+from doubles import own
 from doubles.local import (
     Running,
     count,
@@ -48,7 +49,7 @@ async def test_deliveries_that_a_sender_takes_before_it_knows_their_webhook_arri
             ids = [each for _ in range(5) for each in await _in_portions(client, route.uid)]
             await until(lambda: unknown(behind) > 0)
             await until(lambda: {call.webhook_id for call in calls} == set(ids), seconds=60)
-            await until_stored(client, names.PARKED, 0)
+            await until_stored(client, own.PARKED, 0)
             passed = unknown(behind)
             write_book(tmp_path / "behind", (route, keys), hook("old", receiver))
             await until(lambda: "new" in {each.name for each in behind.pod._books.current.routes()})  # type: ignore[union-attr]
@@ -58,7 +59,7 @@ async def test_deliveries_that_a_sender_takes_before_it_knows_their_webhook_arri
     # Once from the shard, and then not again.
     assert passed <= 200
     assert len(calls) == len(ids)
-    assert await count(client, names.DEAD) == 0
+    assert await count(client, own.DEAD) == 0
 
 
 async def _in_portions(client: Client, uid: str) -> list[str]:
@@ -81,14 +82,14 @@ async def test_a_webhook_that_another_sender_holds_is_not_gone(
             sender(tmp_path / "ahead", nats_server.url, gone_seconds=GONE_SECONDS),
         ):
             ids = await deliver(client, route.uid, 20)
-            await until_stored(client, names.PARKED, 20)
+            await until_stored(client, own.PARKED, 20)
             # By the time that one is gone which nobody knows, as many questions were asked for this one.
             await deliver(client, hook("gone", receiver)[0].uid, parked=True)
-            await until_stored(client, names.DEAD, 1)
-            await until_stored(client, names.PARKED, 20)
+            await until_stored(client, own.DEAD, 1)
+            await until_stored(client, own.PARKED, 20)
             write_book(tmp_path / "ahead", (route, keys))
             await until(lambda: len(calls) == 20)
-        assert await count(client, names.DEAD) == 1
+        assert await count(client, own.DEAD) == 1
     assert sorted(call.webhook_id for call in calls) == sorted(ids)
 
 
@@ -105,11 +106,11 @@ async def test_a_webhook_that_nobody_knows_is_gone_after_a_while_and_not_before(
             started = time.monotonic()
             ids = await deliver(client, route.uid, 10)
             ids += await deliver(client, route.uid, 10, parked=True)
-            await until_stored(client, names.PARKED, 20)
-            await until_stored(client, names.DEAD, 20)
+            await until_stored(client, own.PARKED, 20)
+            await until_stored(client, own.DEAD, 20)
             # The senders look in steps of a quarter of a second here.
             assert time.monotonic() - started > 2.7
-            await until_stored(client, names.PARKED, 0)
+            await until_stored(client, own.PARKED, 0)
     letters = await dead_letters(client)
     assert sorted(letter.event_id for letter in letters) == sorted(ids)
     assert {letter.reason for letter in letters} == {"WebhookGone: the Webhook was deleted"}
@@ -126,8 +127,8 @@ async def test_a_sender_that_starts_anew_begins_to_ask_anew(
             async with sender(tmp_path / "book", nats_server.url, gone_seconds=3):
                 ids = await deliver(client, route.uid)
                 await asyncio.sleep(1)
-        assert await count(client, names.DEAD) == 0
-        assert await count(client, names.PARKED) == 3
+        assert await count(client, own.DEAD) == 0
+        assert await count(client, own.PARKED) == 3
         write_book(tmp_path / "book", (route, keys))
         async with sender(tmp_path / "book", nats_server.url, gone_seconds=3):
             await until(lambda: len(calls) == 3)
@@ -150,9 +151,9 @@ async def test_nothing_is_gone_while_the_book_is_unfinished(
                     (folder / file.name).write_bytes(file.read_bytes())
             await until(lambda: torn in running.pod._books.problem)
             await deliver(client, route.uid)
-            await until_stored(client, names.PARKED, 1)
+            await until_stored(client, own.PARKED, 1)
             await asyncio.sleep(3 * GONE_SECONDS)
-            assert (await count(client, names.PARKED), await count(client, names.DEAD)) == (1, 0)
+            assert (await count(client, own.PARKED), await count(client, own.DEAD)) == (1, 0)
             (folder / torn).write_bytes((tmp_path / "whole" / torn).read_bytes())
             await until(lambda: len(calls) == 1)
 
@@ -164,13 +165,13 @@ async def test_a_parked_delivery_is_called_in_place(tmp_path: Path, nats_server:
         route, keys = hook("one", receiver)
         write_book(tmp_path / "book", (route, keys))
         (event_id,) = await deliver(queue, route.uid, parked=True)
-        before = (await queue.jetstream().stream_info(names.DELIVERIES)).state.last_seq
+        before = (await queue.jetstream().stream_info(own.DELIVERIES)).state.last_seq
         async with sender(tmp_path / "book", nats_server.url):
             await until(lambda: len(calls) == 1)
-            assert (await queue.jetstream().stream_info(names.DELIVERIES)).state.last_seq <= before + 1
+            assert (await queue.jetstream().stream_info(own.DELIVERIES)).state.last_seq <= before + 1
             await until(lambda: len(calls) == 2)
-            await until_stored(queue, names.PARKED, 0)
-            await until_stored(queue, names.DELIVERIES, 0)
+            await until_stored(queue, own.PARKED, 0)
+            await until_stored(queue, own.DELIVERIES, 0)
     assert [(call.webhook_id, call.attempt) for call in calls] == [(event_id, 1), (event_id, 2)]
 
 
@@ -184,8 +185,8 @@ async def test_what_is_parked_is_called_all_the_same_when_its_consumer_was_lost(
         async with sender(tmp_path / "book", nats_server.url) as running:
             await deliver(queue, route.uid, 80, parked=True)
             await until(lambda: (now := running.pod.snapshot()) is not None and route.uid in now.serving)
-            await queue.jetstream().delete_consumer(names.PARKED, names.unpark_consumer(route.uid))
-            await until_stored(queue, names.PARKED, 0)
+            await queue.jetstream().delete_consumer(own.PARKED, names.unpark_consumer(route.uid))
+            await until_stored(queue, own.PARKED, 0)
 
 
 async def test_a_parked_delivery_that_waits_to_be_called_stays_parked_when_its_webhook_is_held_meanwhile(
@@ -203,8 +204,8 @@ async def test_a_parked_delivery_that_waits_to_be_called_stays_parked_when_its_w
             await until(lambda: running.pod._books.current.route(route.uid) == held)  # type: ignore[union-attr]
             # As many from a shard, with the same places in their own stream.
             ids += await deliver(queue, route.uid, 5)
-            await until_stored(queue, names.PARKED, 9)
-            await until_stored(queue, names.DELIVERIES, 0)
+            await until_stored(queue, own.PARKED, 9)
+            await until_stored(queue, own.DELIVERIES, 0)
             write_book(tmp_path / "book", (route.model_copy(update={"max_concurrency": 10}), keys))
             await until(lambda: len(calls) == 10)
     assert sorted(call.webhook_id for call in calls) == sorted(ids)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from crash.scenario import until_fanned_out
+from doubles import own
 from doubles.frozen import stand_still
 from doubles.local import (
     SECRET,
@@ -45,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
 async def until_nothing_is_left(client: Client) -> None:
     """Each event has become its deliveries, and each of them has ended: no call can follow."""
     await until_fanned_out(client)
-    await until_stored(client, names.PARKED, 0)
-    await until_stored(client, names.DELIVERIES, 0)
+    await until_stored(client, own.PARKED, 0)
+    await until_stored(client, own.DELIVERIES, 0)
 
 
 async def test_an_event_arrives_as_a_signed_post_with_its_body_byte_for_byte(
@@ -65,7 +66,7 @@ async def test_an_event_arrives_as_a_signed_post_with_its_body_byte_for_byte(
     assert (call.webhook_id, call.event_type, call.tenant, call.attempt) == (event_id, "IdentityCreated", "default", 1)
     assert call.headers["content-type"] == "application/json"
     assert call.headers["user-agent"] == f"Hookline/{__version__}"
-    assert await count(client, names.DELIVERIES) == 0
+    assert await count(client, own.DELIVERIES) == 0
 
 
 async def test_503_503_200_makes_three_attempts_with_one_id_rising_timestamps_and_valid_signatures(
@@ -83,7 +84,7 @@ async def test_503_503_200_makes_three_attempts_with_one_id_rising_timestamps_an
     assert [call.attempt for call in calls] == [1, 2, 3]
     stamps = [int(call.headers["webhook-timestamp"]) for call in calls]
     assert stamps == sorted(set(stamps))
-    assert await count(client, names.DEAD) == 0
+    assert await count(client, own.DEAD) == 0
 
 
 async def test_a_private_key_signs_each_attempt_beside_the_shared_one_and_its_public_key_verifies(
@@ -121,7 +122,7 @@ async def test_a_delivery_that_always_fails_ends_in_dead_with_its_last_answer(
     assert letter.last_attempt is not None
     assert (letter.event_id, letter.delivery.attempt, letter.last_attempt.status) == (event_id, 3, 500)
     assert (letter.webhook, letter.word) == ("default/one", "ScheduleSpent")
-    assert await count(client, names.DELIVERIES) == 0
+    assert await count(client, own.DELIVERIES) == 0
 
 
 async def test_410_ends_in_dead_at_once(folder: Path, nats_server: NatsServer, client: Client) -> None:
@@ -166,11 +167,11 @@ async def test_events_of_a_held_webhook_wait_and_arrive_once_it_is_whole(
         write_book(folder, (held, Keys(uid=route.uid)))
         async with sender(folder, nats_server.url):
             ids = await publish(client, 20)
-            await until_stored(client, names.PARKED, 20)
+            await until_stored(client, own.PARKED, 20)
             assert calls == []
             write_book(folder, (route, keys))
             await until(lambda: len(calls) == 20)
-            await until_stored(client, names.PARKED, 0)
+            await until_stored(client, own.PARKED, 0)
     assert sorted(call.webhook_id for call in calls) == sorted(ids)
     assert {call.verified for call in calls} == {"signature"}
 
@@ -186,7 +187,7 @@ async def test_a_retry_of_a_webhook_disabled_meanwhile_waits_until_it_is_enabled
             await publish(client)
             await until(lambda: len(calls) == 1)
             write_book(folder, (route.model_copy(update={"state": RouteState.DISABLED}), keys))
-            await until_stored(client, names.PARKED, 1)
+            await until_stored(client, own.PARKED, 1)
             await publish(client)
             assert len(calls) == 1
             write_book(folder, (route, keys))
@@ -205,8 +206,8 @@ async def test_deliveries_of_a_deleted_webhook_become_dead_letters(
             await publish(client)
             await until(lambda: len(calls) == 2)
             write_book(folder, hook("two", receiver))
-            await until_stored(client, names.DEAD, 2)
-            await until_stored(client, names.PARKED, 0)
+            await until_stored(client, own.DEAD, 2)
+            await until_stored(client, own.PARKED, 0)
     reasons = sorted(letter.word for letter in await dead_letters(client))
     assert reasons == ["ScheduleSpent", "WebhookGone"]
     assert len([c for c in calls if c.path_and_query == "/one"]) == 1
@@ -329,7 +330,7 @@ async def test_a_message_that_is_no_delivery_is_removed_and_the_others_go_on(
             await client.jetstream().publish(names.delivery_subject(route.uid), b"stray")
             await publish(client)
             await until(lambda: len(calls) == 1)
-            await until_stored(client, names.DELIVERIES, 0)
+            await until_stored(client, own.DELIVERIES, 0)
 
 
 async def test_an_event_that_another_nats_client_published_without_headers_gets_an_id(

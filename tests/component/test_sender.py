@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from doubles import own
 from doubles.books import route as any_route
 from doubles.command import RunningCommand, hookline, running
 from doubles.kubelet import atomic_write
@@ -33,7 +34,6 @@ from hookline.routing.routes import (
     book_of,
     shard_of,
 )
-from hookline.stream import names
 from hookline.stream.connection import Client, connect
 from hookline.stream.types import read_types
 
@@ -230,10 +230,10 @@ async def test_two_senders_of_which_one_is_behind_lose_nothing_and_give_nothing_
             await until_reported(a, lambda content: content["webhooks"] == 1)
             more = await deliver(client, old[0].uid, 200)
             await until(lambda: {call.webhook_id for call in calls} >= set(more))
-            await until_stored(client, names.DELIVERIES, 0)
-            await until_stored(client, names.PARKED, 0)
+            await until_stored(client, own.DELIVERIES, 0)
+            await until_stored(client, own.PARKED, 0)
     assert len(calls) == len(ids) + len(more)
-    assert await count(client, names.DEAD) == 0
+    assert await count(client, own.DEAD) == 0
 
 
 async def test_sigterm_lets_calls_end_and_gives_back_the_rest(
@@ -294,7 +294,7 @@ async def test_secrets_are_in_no_log_no_metric_and_no_report(
             broken = {name: content[:-9] if name.startswith("keys-") else content for name, content in files.items()}
             atomic_write(volume, broken)
             await until(lambda: len(calls) == 6)
-            await until_stored(client, names.DEAD, 1)
+            await until_stored(client, own.DEAD, 1)
             pages = [(await get(command, path))[1] for path in ("/report", "/metrics", "/readyz", "/livez")]
             shown = command.output + "".join(pages)
     assert calls[0].path_and_query == f"/one?t={CANARY}"
@@ -344,13 +344,13 @@ async def test_a_nats_user_needs_no_more_than_the_documented_subjects(tmp_path: 
             client = await connect(url, name="test", credentials=tmp_path / "all.creds")
             await until_types(client, ["order.paid"])
             await publish(client)
-            await until_stored(client, names.PARKED, 1)
-            await until_stored(client, names.DEAD, 1)
+            await until_stored(client, own.PARKED, 1)
+            await until_stored(client, own.DEAD, 1)
             assert len(calls) == 2
             active = held.model_copy(update={"state": RouteState.ACTIVE})
             atomic_write(volume, files_of((route, keys), (active, held_keys)))
             await until(lambda: len(calls) == 3)
-            await until_stored(client, names.PARKED, 0)
+            await until_stored(client, own.PARKED, 0)
             await until_types(client, [])
             await client.close()
         assert "permissions violation" not in (tmp_path / "nats" / "log").read_text().lower()
@@ -368,7 +368,7 @@ async def test_a_held_webhook_waits_and_a_rotated_one_signs_with_both_keys(
         async with sender(tmp_path / "log", volume, nats_server.url) as command:
             await until_ready(command)
             await publish(client, 3)
-            await until_stored(client, names.PARKED, 3)
+            await until_stored(client, own.PARKED, 3)
             retired = ({"key": SECRET, "until_s": int(time.time()) + 60},)
             rotated = Keys.model_validate({**keys.model_dump(), "signing": fresh, "retired": retired})
             atomic_write(volume, files_of((route, rotated)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import own
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from doubles.nats import free_port, nats
 from hookline.events.envelope import ROOM_BYTES
@@ -38,7 +39,7 @@ async def test_an_event_that_is_taken_is_delivered_and_its_dead_letter_stored_an
             ids = await publish(client, body=b"1" * largest)
             await until(lambda: ids[0] in {call.webhook_id for call in calls}, what="the largest event")
             await publish(client, event="IdentityDeleted", body=b"1" * largest)
-            await until_stored(client, names.DEAD, 1)
+            await until_stored(client, own.DEAD, 1)
             await client.close()
 
 
@@ -50,9 +51,9 @@ async def test_a_stranger_who_publishes_more_than_can_be_delivered_is_refused_by
         subject = names.event_subject("default", "A")
         answer = await client.request(subject, bytes(MAX_PAYLOAD - ROOM_BYTES + 1), timeout=5)
         assert b"exceeds maximum" in answer.data
-        assert await count(client, names.EVENTS) == 0
+        assert await count(client, own.EVENTS) == 0
         await client.request(subject, bytes(MAX_PAYLOAD - ROOM_BYTES - 200), timeout=5)
-        assert await count(client, names.EVENTS) == 1
+        assert await count(client, own.EVENTS) == 1
         await client.close()
 
 
@@ -62,7 +63,7 @@ async def test_the_bound_follows_what_nats_takes(tmp_path: Path) -> None:
         async with nats(tmp_path / "nats", port, max_payload=max_payload):
             client = await connect(f"nats://127.0.0.1:{port}", name="test")
             await ensure(client, Retention())
-            info = await client.jetstream().stream_info(names.EVENTS)
+            info = await client.jetstream().stream_info(own.EVENTS)
             assert info.config.max_msg_size == wanted
             await client.close()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nats.js.errors import APIError
 
+from doubles import own
 from doubles.local import (
     dead_letters,
     deliver,
@@ -62,7 +63,7 @@ async def test_a_delivery_that_cannot_be_signed_or_counted_is_kept_in_dead_and_n
 ) -> None:
     async with one_webhook(tmp_path, nats_server.url, Answer(500)) as one:
         await client.jetstream().publish(names.delivery_subject(one.route.uid), b"{}", headers={**GOOD, **changes})
-        await until_stored(client, names.DELIVERIES, 0)
+        await until_stored(client, own.DELIVERIES, 0)
         (letter,) = await dead_letters(client)
     assert letter.word == "Malformed"
     assert one.calls == []
@@ -73,8 +74,8 @@ async def test_a_parked_message_of_another_version_is_kept_in_dead(
 ) -> None:
     async with one_webhook(tmp_path, nats_server.url) as one:
         await client.jetstream().publish(names.parked_subject(one.route.uid), b"{}", headers={"Hookline-New-Id": "7"})
-        await until_stored(client, names.DEAD, 1)
-        await until_stored(client, names.PARKED, 0)
+        await until_stored(client, own.DEAD, 1)
+        await until_stored(client, own.PARKED, 0)
         (letter,) = await dead_letters(client)
     assert letter.headers["Hookline-New-Id"] == "7"
     assert one.calls == []
@@ -89,10 +90,10 @@ async def test_what_is_parked_for_a_name_that_no_webhook_can_have_ends_no_sender
         async with sender(tmp_path / "book", nats_server.url, gone_seconds=1) as running:
             await client.jetstream().publish("hookline.parked.a/b", b"{}")
             await deliver(client, gone.uid, 3, parked=True)
-            await until_stored(client, names.DEAD, 3)
+            await until_stored(client, own.DEAD, 3)
             # What is parked is looked at once more.
             await deliver(client, gone.uid, 1, parked=True)
-            await until_stored(client, names.DEAD, 4)
+            await until_stored(client, own.DEAD, 4)
             assert not running.task.done()
 
 
@@ -106,9 +107,9 @@ async def test_a_parked_message_with_a_time_that_is_none_ends_no_sender(
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
             await publish(client, 20)
             await until(lambda: any(running.pod.endpoints.states()))
-            await until_stored(client, names.EVENTS, 20)
+            await until_stored(client, own.EVENTS, 20)
         # The next one looks at the oldest, which this is.
-        await client.jetstream().purge_stream(names.PARKED)
+        await client.jetstream().purge_stream(own.PARKED)
         subject = names.parked_subject(route.uid)
         await client.jetstream().publish(subject, b"{}", headers={**GOOD, "Hookline-Stored": "9" * 400})
         async with sender(tmp_path / "book", nats_server.url, probe_seconds=600) as running:
@@ -128,7 +129,7 @@ async def test_an_event_that_leaves_no_room_for_headers_ends_no_connection(
 ) -> None:
     """It is from before there was a limit."""
     async with one_webhook(tmp_path, nats_server.url) as one:
-        config = (await client.jetstream().stream_info(names.EVENTS)).config
+        config = (await client.jetstream().stream_info(own.EVENTS)).config
         config.max_msg_size = -1
         await client.jetstream().update_stream(config)
         await client.jetstream().publish(names.event_subject("default", "IdentityCreated"), b"x" * (MIB - 100))

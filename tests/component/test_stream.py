@@ -31,9 +31,16 @@ from hookline.stream.types import read_types, write_types
 UID = "0b9a5c1e-0000-0000-0000-000000000001"
 
 
+@pytest.fixture
+async def queue(client: Client) -> Client:
+    """A connection to a queue whose streams have no prefix."""
+    await ensure(client, Retention(), prefix="")
+    return client
+
+
 async def test_streams_are_made_once_and_changed_in_place(client: Client) -> None:
-    await ensure(client, Retention())
-    await ensure(client, Retention(events_seconds=3600))
+    await ensure(client, Retention(), prefix="")
+    await ensure(client, Retention(events_seconds=3600), prefix="")
     info = await client.jetstream().stream_info(names.EVENTS)
     assert info.config.max_age == 3600
 
@@ -167,7 +174,7 @@ async def test_a_server_sends_no_more_of_large_messages_at_once_than_it_keeps_fo
     async with nats(tmp_path / "nats", port, max_pending=4 * 1024 * 1024):
         url = f"nats://127.0.0.1:{port}"
         client, other = await connect(url, name="test"), await connect(url, name="other")
-        await ensure(other, Retention())
+        await ensure(other, Retention(), prefix="")
         publisher, bodies = Publisher(other), {b"%03d" % number * 87_000 for number in range(100)}
         for body in bodies:
             await publisher.store(names.event_subject("default", "A"), body)
@@ -211,7 +218,7 @@ async def test_taking_goes_on_after_nats_server_was_killed(nats_server: NatsServ
             each.reconnected()
 
     client = await connect(nats_server.url, name="test", on_reconnect=reconnected)
-    await ensure(client, Retention())
+    await ensure(client, Retention(), prefix="")
     taken: list[Taken] = []
     loops.append(PullLoop(client, taken.append))
     await loops[0].start()
@@ -267,7 +274,7 @@ async def test_a_removed_consumer_is_reported_and_taken_from_again_once_it_is_ba
     await queue.flush()
     await queue.jetstream().delete_consumer(names.EVENTS, names.FANOUT_CONSUMER)
     await until(lambda: gone == [names.FANOUT_CONSUMER])
-    await ensure(queue, Retention())
+    await ensure(queue, Retention(), prefix="")
     await Publisher(queue).store(names.event_subject("default", "A"), b"{}")
     await until(lambda: bool(taken))
     await pull.stop()
@@ -278,17 +285,17 @@ async def test_parked_deliveries_are_counted_and_taken_by_webhook(queue: Client)
     await publisher.store(names.parked_subject("a"), b"1")
     await publisher.store(names.parked_subject("a"), b"2")
     await publisher.store(names.parked_subject("b"), b"3")
-    assert await SubjectCounts(queue, names.PARKED, names.parked_subject("*")).counts() == {"a": 2, "b": 1}
-    oldest = await oldest_parked(queue, "a")
+    assert await SubjectCounts(queue, lambda: names.PARKED, names.parked_subject("*")).counts() == {"a": 2, "b": 1}
+    oldest = await oldest_parked(queue, names.PARKED, "a")
     assert oldest is not None
     clock = ServerClock(queue)
     await clock.measure()
     assert 0 <= clock.now_s() - oldest.stored_s < 60
-    assert await oldest_parked(queue, "c") is None
+    assert await oldest_parked(queue, names.PARKED, "c") is None
     taken: list[Taken] = []
     pull = PullLoop(queue, taken.append)
     await pull.start()
-    pull.add(Origin.PARKED, await open_unpark(queue, "a"), 10)
+    pull.add(Origin.PARKED, await open_unpark(queue, names.PARKED, "a"), 10)
     await until(lambda: len(taken) == 2)
     assert [each.body for each in taken] == [b"1", b"2"]
     await pull.stop()
@@ -304,7 +311,7 @@ async def test_what_is_parked_is_listed_only_after_something_moved_and_never_as_
         return await ask(client, what, **question)
 
     monkeypatch.setattr(streams, "ask", noted)
-    publisher, parked = Publisher(queue), SubjectCounts(queue, names.PARKED, names.parked_subject("*"))
+    publisher, parked = Publisher(queue), SubjectCounts(queue, lambda: names.PARKED, names.parked_subject("*"))
     for steps, counts in ((2, {"a": 2}), (1, {"a": 3})):
         for _ in range(steps):
             await publisher.store(names.parked_subject("a"), b"")
@@ -315,7 +322,7 @@ async def test_what_is_parked_is_listed_only_after_something_moved_and_never_as_
     await queue.jetstream().purge_stream(names.PARKED, keep=1)
     assert await parked.counts() == {"a": 1}
     await queue.jetstream().delete_stream(names.PARKED)
-    await ensure(queue, Retention())
+    await ensure(queue, Retention(), prefix="")
     assert await parked.counts() == {}
 
 
@@ -324,7 +331,7 @@ async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Clie
     other = TypeRecord(name="Other", description="", validation="Ignore", schema_={})
     await queue.jetstream().delete_stream(f"KV_{names.TYPES_BUCKET}")
     assert await read_types(queue) == []
-    await ensure(queue, Retention())
+    await ensure(queue, Retention(), prefix="")
     await write_types(queue, (order, other))
     assert await read_types(queue) == [other, order]
     await write_types(queue, (order,))

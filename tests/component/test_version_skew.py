@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nats.js.api import StreamInfo
 
+from doubles import own
 from doubles.local import (
     dead_letters,
     deliver,
@@ -58,7 +59,7 @@ async def test_a_webhook_that_needs_a_later_sender_loses_nothing_and_holds_up_no
         async with sender(book, nats_server.url) as running:
             (event_id,) = await publish(client)
             await until(lambda: len(calls) == 1)
-            await until_stored(client, names.PARKED, 1)
+            await until_stored(client, own.PARKED, 1)
             why = "it needs filters, which this version of the sender does not know"
             assert running.pod.report()["unread"] == {later.uid: why}
         # A sender of the later version, which knows what it needs.
@@ -74,15 +75,15 @@ async def test_a_delivery_of_a_later_format_is_parked_as_it_is_and_others_pass_i
 ) -> None:
     async with one_webhook(tmp_path, nats_server.url) as one:
         await client.jetstream().publish(names.delivery_subject(one.route.uid), b"{}", headers=LATER)
-        await until_stored(client, names.PARKED, 1)
+        await until_stored(client, own.PARKED, 1)
         (waiting,) = await deliver(client, one.route.uid, parked=True)
         (new,) = await deliver(client, one.route.uid)
         await until(lambda: len(one.calls) == 2)
-        await until_stored(client, names.PARKED, 1)
-        await until_stored(client, names.DELIVERIES, 0)
+        await until_stored(client, own.PARKED, 1)
+        await until_stored(client, own.DELIVERIES, 0)
     assert {call.webhook_id for call in one.calls} == {waiting, new}
-    info: StreamInfo = await client.jetstream().stream_info(names.PARKED)
-    message = await client.jetstream().get_msg(names.PARKED, info.state.first_seq)
+    info: StreamInfo = await client.jetstream().stream_info(own.PARKED)
+    message = await client.jetstream().get_msg(own.PARKED, info.state.first_seq)
     assert LATER.items() <= (message.headers or {}).items()
     assert (message.subject, message.data) == (names.parked_subject(one.route.uid), b"{}")
 
@@ -92,8 +93,8 @@ async def test_a_delivery_of_a_later_format_that_no_sender_came_for_is_kept_in_d
 ) -> None:
     async with one_webhook(tmp_path, nats_server.url, parked_seconds=1) as one:
         await client.jetstream().publish(names.delivery_subject(one.route.uid), b"{}", headers=LATER)
-        await until_stored(client, names.DEAD, 1, seconds=40)
-        await until_stored(client, names.PARKED, 0)
+        await until_stored(client, own.DEAD, 1, seconds=40)
+        await until_stored(client, own.PARKED, 0)
     (letter,) = await dead_letters(client)
     assert LATER.items() <= letter.headers.items()
     assert letter.word == "ParkedExpired"

@@ -1,6 +1,6 @@
 """`python -m crash`: every cell of the kill matrix, and docs/kill-matrix.md from what was seen. `make kill-matrix`.
 
-`python -m crash queues` runs the faults of the queue itself alone.
+`python -m crash queues` runs the faults of the queue itself alone, `python -m crash moves` those of a move.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from crash import matrix, queues
+from crash import matrix, moves, queues
 from crash.faults import FAULTS
 from crash.scenario import IN_HAND, REPEATS_AT_MOST
 
@@ -57,9 +58,26 @@ root may mount.
 """
 
 
+MOVES = f"""
+## Streams that are moved
+
+From EVENTS and so on to HOOKLINE_EVENTS and so on, back, and there again, by a sender that is killed at one step,
+while events are published one after the other. {moves.PARKED} deliveries are parked and a retry waits before. Names
+of streams are without their prefix: the first passage of `update stream EVENTS` is the old stream that gives up its
+subjects, the second the new one that takes them. Each event arrives, and so does what was parked; the retry keeps its
+time.
+
+| sender killed | confirmed | lost | repeated | what follows |
+| --- | --- | --- | --- | --- |
+"""
+
+
 async def main() -> None:
     if sys.argv[1:] == ["queues"]:
         await write_queues()
+        return
+    if sys.argv[1:] == ["moves"]:
+        await write_moves()
         return
     with tempfile.TemporaryDirectory(prefix="hookline-crash-") as name:
         folder = Path(name)
@@ -71,6 +89,7 @@ async def main() -> None:
     rows = matrix.step_rows(cells, crashes) + matrix.fault_rows(FAULTS, endured)
     DOCUMENT.write_text(HEAD + "\n".join(rows) + "\n")
     await write_queues()
+    await write_moves()
     print(DOCUMENT.read_text())
 
 
@@ -78,8 +97,25 @@ async def write_queues() -> None:
     """The second table alone."""
     with tempfile.TemporaryDirectory(prefix="hookline-queues-") as name:
         rows = await queues.main(Path(name))
-    first = DOCUMENT.read_text().partition(QUEUES.splitlines()[1])[0].rstrip() + "\n"
-    DOCUMENT.write_text(first + QUEUES + "\n".join(rows) + "\n")
+    _replace(QUEUES, rows)
+
+
+async def write_moves() -> None:
+    """The third table alone."""
+    with tempfile.TemporaryDirectory(prefix="hookline-moves-") as name:
+        folder = Path(name)
+        (folder / "whole").mkdir()
+        cells = await moves.cells(folder / "whole")
+        tallies = await matrix.run_all([cell.run for cell in cells], folder / "cells")
+    _replace(MOVES, [moves.row(*each) for each in zip(cells, tallies, strict=True)])
+
+
+def _replace(head: str, rows: Sequence[str]) -> None:
+    """One part of the document, from its heading to the next one."""
+    title = head.splitlines()[1]
+    before, _, after = DOCUMENT.read_text().partition(title)
+    _, more, behind = after.partition("\n## ")
+    DOCUMENT.write_text(before.rstrip() + "\n" + head + "\n".join(rows) + "\n" + more + behind)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 A sender that was killed loses what it held after 15 s, and the copy of a call that it made comes 15 s after the latest
 end of that call; a Webhook that nobody knows is gone after 120 s, and a failing endpoint is probed after 5 s: too long
 to wait for at each of a hundred crashes. It also has room for few events, and few are named by one message, so that
-some of few are set aside. Nothing else is changed.
+some of few are set aside. Streams are moved, and removed, once senders have agreed for a second or two. Nothing else
+is changed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def main() -> None:
     from hookline.delivery import holding
 
     holding.DUE_AFTER_SECONDS = streams.ACK_WAIT_SECONDS
+    from hookline.stream import agreement
+
+    agreement.SETTLE_SECONDS, agreement.REMOVE_SECONDS = 1.0, 2.0
     from hookline.delivery import session, set_aside
     from hookline.delivery.policy.event_room import EventRoom
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from crash import scenario, steps
 from crash.faults import Fault
@@ -64,14 +65,15 @@ def _passage(step: str, times: int) -> int:
     return MAX_CONCURRENCY - 1 if step == "call from an event" else max(1, times // 4)
 
 
+T = TypeVar("T")
 Job = Callable[[Path], Awaitable[Result]]
 
 
-async def run_all(jobs: Sequence[Job], folder: Path) -> list[Result]:
+async def run_all(jobs: Sequence[Callable[[Path], Awaitable[T]]], folder: Path) -> list[T]:
     """All of them, some at once, each in a folder of its own. Raises what the first failing one raises."""
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(number: int, job: Job) -> Result:
+    async def one(number: int, job: Callable[[Path], Awaitable[T]]) -> T:
         async with room:
             place = folder / str(number)
             place.mkdir(parents=True)

@@ -23,10 +23,12 @@ from pathlib import Path
 
 import nats.errors
 
+from doubles import own
 from doubles.command import RunningCommand, running
 from doubles.frozen import stand_still
 from doubles.local import SECRET, dead_letters, hook, receiver_of, until, write_book
 from doubles.nats_cluster import Cluster, leader_of, nats_cluster, until_ready
+from doubles.waiting import until_it_is
 from hookline.events.envelope import Event
 from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer, known_url
@@ -35,7 +37,9 @@ from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
 from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
+from hookline.stream.inspect import left_in_former
 from hookline.stream.publish import Publisher, publish_event
+from hookline.stream.streams import find
 
 SETTLED_SECONDS = 120.0
 """How long all confirmed events may take to arrive once a fault is over."""
@@ -145,7 +149,7 @@ async def in_cluster(folder: Path, fault: Callable[[Cluster, Client], Awaitable[
 
 async def kill(cluster: Cluster, client: Client, count: int) -> None:
     """The leader of EVENTS first; back after a while."""
-    first = await leader_of(client, names.EVENTS)
+    first = await leader_of(client, own.EVENTS)
     victims = sorted(cluster.servers, key=lambda each: each.name != first)[:count]
     for each in victims:
         await each.kill()
@@ -162,13 +166,13 @@ async def until_another_leads(client: Client, first: str) -> None:
         while True:
             # Nobody answers, or the answer names nobody, while there is no leader.
             with contextlib.suppress(nats.errors.Error, KeyError):
-                if await leader_of(client, names.EVENTS) != first:
+                if await leader_of(client, own.EVENTS) != first:
                     return
             await asyncio.sleep(0.2)
 
 
 async def freeze(cluster: Cluster, client: Client, *, leader: bool) -> None:
-    first = await leader_of(client, names.EVENTS)
+    first = await leader_of(client, own.EVENTS)
     victim = next(each for each in cluster.servers if (each.name == first) is leader)
     victim.freeze()
     try:
@@ -314,18 +318,64 @@ async def upgrade(folder: Path) -> Tally:
     return tally
 
 
+ONE_NAME = "66e1f3e"
+"""The last commit that knows one name of each stream."""
+
+
+async def moved(folder: Path) -> Tally:
+    """Streams that are moved while a sender of the former version is frozen, which wakes, and back again for it."""
+    tally = Tally()
+    former = former_source(folder / "former", ONE_NAME)
+    mine = "--installation=present"
+    async with one_server(folder) as url, receiver_for(tally) as receiver:
+        one = hook("one", receiver)
+        write_book(folder / "book", one)
+        write_book(folder / "later", one, prefix=names.OWN_PREFIX)
+        client = await connect(url, name="test")
+        async with publishing(url, tally):
+            with sender(folder, "book", url, mine, source=former, log="old-1") as old:
+                await more(tally, 20)
+                with sender(folder, "later", url, mine, log="new") as new:
+                    await more(tally, 100)
+                    assert (await find(client)).is_at(""), "moved beside a sender that knows one name"
+                    stand_still(old.process.pid)
+                    try:
+                        await asyncio.to_thread(new.until_says, "the streams were moved")
+                    finally:
+                        os.kill(old.process.pid, signal.SIGCONT)
+                    await more(tally, 50)
+                    with sender(folder, "book", url, mine, source=former, log="old-2") as refused:
+                        await asyncio.to_thread(refused.until_says, "StreamForeign")
+                    old.end()
+                    write_book(folder / "later", one, prefix="")
+                    await until_it_is(
+                        lambda: _left(client), lambda left: left == 0, what=lambda: "left in former streams"
+                    )
+            with sender(folder, "book", url, mine, source=former, log="old-3"):
+                await more(tally, 50)
+                await settled(tally, client)
+        await client.close()
+    return tally
+
+
+async def _left(client: Client) -> int:
+    """What is left in former streams; -1 while those of before have not their subjects back."""
+    layout = await find(client)
+    return await left_in_former(client, layout, 1) if layout.is_at("") else -1
+
+
 async def more(tally: Tally, count: int) -> None:
     there = len(tally.arrived)
     await until(lambda: len(tally.arrived) > there + count, seconds=90, what="more events")
 
 
-def former_source(folder: Path) -> Path:
-    """The package as it was at FORMER, out of this repository's history. Raises NotHere where there is none."""
+def former_source(folder: Path, commit: str = FORMER) -> Path:
+    """The package as it was at a commit, out of this repository's history. Raises NotHere where there is none."""
     root = Path(__file__).parents[2]
     folder.mkdir(parents=True)
-    archive = subprocess.run(["git", "-C", root, "archive", FORMER, "operator"], capture_output=True, check=False)
+    archive = subprocess.run(["git", "-C", root, "archive", commit, "operator"], capture_output=True, check=False)
     if archive.returncode:
-        raise NotHere(f"the history of this checkout does not hold {FORMER}")
+        raise NotHere(f"the history of this checkout does not hold {commit}")
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     return folder / "operator"
 
@@ -394,6 +444,8 @@ ROWS = (
         "the new owner goes on where the former one had come to; that one wakes, and takes nothing"),
     Row("senders of 1593ce5 and of this version, forth and back", upgrade,
         "both share the consumers; the streams are adopted with all they hold"),
+    Row("streams moved while a sender of 66e1f3e is frozen, and back for it", moved,
+        "nothing is moved while it is here; it wakes and harms nothing; a new one of that version takes nothing"),
 )  # fmt: skip
 
 

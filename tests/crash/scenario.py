@@ -26,6 +26,7 @@ import nats.js.errors
 
 from crash.parties import CrashReceiver, NatsProcess, SenderProcess, uid_of
 from crash.wire import NatsProxy, Passages, Proxy
+from doubles import own
 from doubles.books import route as any_route
 from doubles.local import SECRET, until
 from doubles.receiver import Call
@@ -237,9 +238,9 @@ class Books:
 async def buried(client: Client) -> list[tuple[str, str]]:
     """Webhook and event of each dead letter."""
     js = client.jetstream()
-    state = (await js.stream_info(names.DEAD)).state
+    state = (await js.stream_info(own.DEAD)).state
     sequences = range(state.first_seq, state.last_seq + 1) if state.messages else ()
-    found = [await js.get_msg(names.DEAD, seq) for seq in sequences]
+    found = [await js.get_msg(own.DEAD, seq) for seq in sequences]
     webhooks = {uid_of(name): name for name in (*CALLED, *MANY, "deleted")}
     return [(webhooks[names.uid_of(each.subject or "")], (each.headers or {})[ID_HEADER]) for each in found]
 
@@ -262,7 +263,7 @@ async def until_others_wait(client: Client) -> None:
     """Slow calls are under way, and the sender has others in hand that wait for their place: it stores them."""
 
     async def done() -> bool:
-        info = await client.jetstream().consumer_info(names.EVENTS, names.FANOUT_CONSUMER)
+        info = await client.jetstream().consumer_info(own.EVENTS, own.FANOUT_CONSUMER)
         in_hand = info.num_ack_pending or 0
         # On a machine that is slower than the slow calls all of them may be over.
         return not info.num_pending and (in_hand > MAX_CONCURRENCY or not in_hand)
@@ -274,7 +275,7 @@ async def until_fanned_out(client: Client) -> None:
     """Each event has become its deliveries, those that were set aside too."""
 
     async def done() -> bool:
-        info = await client.jetstream().consumer_info(names.EVENTS, names.FANOUT_CONSUMER)
+        info = await client.jetstream().consumer_info(own.EVENTS, own.FANOUT_CONSUMER)
         aside = await client.jetstream().stream_info(names.BACKLOG)
         return not info.num_pending and not info.num_ack_pending and not aside.state.messages
 
@@ -285,7 +286,7 @@ async def until_empty(client: Client, *, seconds: float = 60) -> None:
     """Nothing is left to be done."""
 
     async def done() -> bool:
-        streams = [await client.jetstream().stream_info(each) for each in (names.DELIVERIES, names.PARKED)]
+        streams = [await client.jetstream().stream_info(each) for each in (own.DELIVERIES, own.PARKED)]
         return not any(each.state.messages for each in streams)
 
     await until_fanned_out(client)

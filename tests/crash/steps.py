@@ -17,6 +17,7 @@ STEPS: dict[str, tuple[str, str]] = {
     "create stream *": (_AGAIN, "there at the next start"),
     "create consumer *": (_AGAIN, "there at the next start"),
     "info *": ("nothing: a question", "nothing: a question"),
+    "names *": ("nothing: a question", "nothing: a question"),
     "get *": ("nothing: a question", "nothing: a question"),
     "write hookline-installation": ("written at the next start", "there at the next start"),
     "write hookline-event-types": ("written at the next start", "there at the next start"),

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from hookline.events.envelope import ID_HEADER
+from hookline.stream import names
 
 HOST = "127.0.0.1"
 
@@ -274,25 +275,32 @@ def _delivery_of(frame: bytes) -> tuple[str, str]:
 
 
 def _api_step(subject: str) -> str:
-    """`$JS.API.CONSUMER.MSG.NEXT.EVENTS.fanout` is the step `pull EVENTS`."""
+    """`$JS.API.CONSUMER.MSG.NEXT.HOOKLINE_EVENTS.HOOKLINE_fanout` is the step `pull EVENTS`."""
     words = subject.split(".")[2:]
     if words[:3] == ["CONSUMER", "MSG", "NEXT"]:
-        return f"pull {words[3]}"
-    verbs = {"CREATE", "UPDATE", "INFO", "GET", "NEXT", "DELETE", "PURGE"}
+        return f"pull {_plain(words[3])}"
+    verbs = {"CREATE", "UPDATE", "INFO", "GET", "NEXT", "DELETE", "PURGE", "NAMES"}
     verb = next((each for each in words if each in verbs), words[-1])
     kind = "consumer" if words[0] == "CONSUMER" else "stream"
     stream = next((each for each in words[1:] if each != verb and each not in {"DIRECT", "DURABLE", "MSG"}), "")
-    return f"{verb.lower()} {kind} {stream}".rstrip()
+    kind = "message" if "MSG" in words and verb == "DELETE" else kind
+    return f"{verb.lower()} {kind} {_plain(stream)}".rstrip()
 
 
 def _stream(ack_subject: str) -> str:
     """The stream in `$JS.ACK.<stream>.<consumer>.…`; a longer form has domain and account before it."""
     words = ack_subject.split(".")
-    return words[2] if len(words) < 11 else words[4]
+    return _plain(words[2] if len(words) < 11 else words[4])
+
+
+def _plain(stream: str) -> str:
+    """Without its prefix."""
+    parts = names.parts_of(stream)
+    return stream if parts is None else parts[1]
 
 
 def _is_answered(step: str) -> bool:
-    return step.startswith(("store", "create", "update", "info", "get", "write", "purge"))
+    return step.startswith(("store", "create", "update", "info", "get", "names", "write", "purge", "delete"))
 
 
 def _subject(frame: bytes) -> bytes:

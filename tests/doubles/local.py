@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nats.js.errors import NotFoundError
 
+from doubles import own
 from doubles.waiting import until_it_is
 from hookline.delivery.messages import DeadLetter, Delivery, read_dead_letter
 from hookline.delivery.process import SenderProcess
@@ -64,8 +65,10 @@ def hook(name: str, receiver: Receiver, *, event: str = "IdentityCreated", **cha
     return Route.model_validate({**fields, **changes}), Keys(uid=uid, signing=SECRET, ca_pem=receiver.ca_pem)
 
 
-def write_book(folder: Path, *entries: tuple[Route, Keys], parked_seconds: int = 604_800) -> None:
-    dispatcher = DispatcherRecord(allow_cidrs=("127.0.0.0/8",), parked_seconds=parked_seconds)
+def write_book(
+    folder: Path, *entries: tuple[Route, Keys], parked_seconds: int = 604_800, prefix: str | None = None
+) -> None:
+    dispatcher = DispatcherRecord(allow_cidrs=("127.0.0.0/8",), parked_seconds=parked_seconds, stream_prefix=prefix)
     book_folder.write(book_of(entries, dispatcher), folder)
 
 
@@ -214,7 +217,7 @@ async def _count_if_there(client: Client, stream: str) -> int | None:
 
 async def dead_letters(client: Client) -> list[DeadLetter]:
     js = client.jetstream()
-    info = await js.stream_info(names.DEAD)
+    info = await js.stream_info(own.DEAD)
     sequences: Sequence[int] = range(info.state.first_seq, info.state.last_seq + 1)
-    messages = [await js.get_msg(names.DEAD, seq) for seq in sequences]
+    messages = [await js.get_msg(own.DEAD, seq) for seq in sequences]
     return [read_dead_letter(each.subject or "", each.headers or {}, each.data or b"") for each in messages]

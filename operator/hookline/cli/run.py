@@ -19,6 +19,7 @@ from hookline.delivery.policy.retry import Dead, Retry
 from hookline.delivery.sender import Attempt
 from hookline.local.evaluation import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
+from hookline.resources.dispatcher import STREAM_PREFIX
 from hookline.runtime.log_wording import duration
 from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import tune_process
@@ -37,6 +38,13 @@ def run(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take the queue of --nats over from the installation that has it.")
     ] = False,
+    stream_prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="What the names of the streams begin with; those with another prefix are moved.",
+            show_default="as they are, else HOOKLINE_",
+        ),
+    ] = None,
     allow_cidr: Annotated[
         list[str] | None, typer.Option(help="A private or loopback network that may be called. Repeatable.")
     ] = None,
@@ -58,7 +66,9 @@ def run(
     for_machines = set_up_logs(json=True if as_json else None)
     if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m)", sync_interval):
         raise WrongInput("--sync-interval must be `always`, or a time such as 500ms, 1s or 2m")
-    manifests = Manifests(existing(paths), allow_cidrs=checked_cidrs(allow_cidr or []))
+    if stream_prefix is not None and not re.fullmatch(STREAM_PREFIX, stream_prefix):
+        raise WrongInput("--stream-prefix must be up to 31 letters, digits, _ and -, with a letter first, or empty")
+    manifests = Manifests(existing(paths), allow_cidrs=checked_cidrs(allow_cidr or []), stream_prefix=stream_prefix)
     hookline = LocalHookline(
         manifests,
         data or default_data(),

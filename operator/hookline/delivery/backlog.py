@@ -57,8 +57,8 @@ EVENT_GONE = "EventGone"
 """Why a message is in DEAD that names events which are not in EVENTS any more."""
 
 Take: TypeAlias = Callable[[Taken], Coroutine[Any, Any, None] | None]
-ReadEvent: TypeAlias = Callable[[int], Awaitable[StoredEvent | None]]
-"""By its sequence in EVENTS."""
+ReadEvent: TypeAlias = Callable[[int, int], Awaitable[StoredEvent | None]]
+"""By its sequence in EVENTS, and when it was stored (Unix time in ns)."""
 HasRoom: TypeAlias = Callable[[str, int], bool]
 """By the subject of an event and the size of its body."""
 
@@ -170,7 +170,7 @@ class Backlog:
         self._has_room = has_room
         self._term = term
         self._spawn = spawn
-        self._stored = SubjectCounts(client, names.BACKLOG, names.backlog_subject("*"))
+        self._stored = SubjectCounts(client, lambda: names.BACKLOG, names.backlog_subject("*"))
         self._given = asyncio.Event()
         self._closing = asyncio.Event()
         self._served: dict[str, float] = {}
@@ -294,7 +294,7 @@ class Backlog:
         """None when nothing more is to begin."""
         while not self._begins_nothing(batch):
             try:
-                return await self._read_event(place.seq) or _GONE
+                return await self._read_event(place.seq, place.stored_ns) or _GONE
             except (StreamUnavailable, StreamRefused) as error:
                 log.warning("an event that was set aside cannot be read now", seq=place.seq, problem=str(error))
             await within(self._closing, LOOK_SECONDS)

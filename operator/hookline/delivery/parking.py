@@ -32,6 +32,7 @@ from hookline.runtime.tasks import together, within
 from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, StreamUnavailable
+from hookline.stream.layout import Layout, plain
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
@@ -73,8 +74,10 @@ class Parking:
         clock: ServerClock,
         *,
         gone_seconds: float,
+        layout: Callable[[], Layout] = plain,
     ) -> None:
         self._client = client
+        self._layout = layout
         self._pull = pull
         self._publisher = publisher
         self._settlement = settlement
@@ -88,7 +91,7 @@ class Parking:
         self._ask_at_s = 0.0
         self._deleted = DeletedWebhooks()
         self._peers = Peers(client, knows=self._knows, on_known=self._deleted.known)
-        self._stored = SubjectCounts(client, names.PARKED, names.parked_subject("*"))
+        self._stored = SubjectCounts(client, self._stream, names.parked_subject("*"))
         self._served: dict[str, _Served] = {}
         self._expiries: dict[str, tuple[str, float]] = {}
         """When the oldest of what waits is due to be given up, by the server's clock, and why it waited then."""
@@ -103,6 +106,15 @@ class Parking:
     def serving(self) -> frozenset[str]:
         """The uids of Webhooks whose parked deliveries are being served."""
         return frozenset(self._served)
+
+    def moved(self) -> None:
+        """What is parked lies in another stream now."""
+        for uid in tuple(self._served):
+            self._leave(uid)
+        self._wake.set()
+
+    def _stream(self) -> str:
+        return self._layout().stream(names.PARKED)
 
     def lost(self, consumer: str) -> bool:
         """The queue has no such consumer any more; whether it was one of these. The next look makes it anew."""
@@ -290,9 +302,9 @@ class Parking:
             self._sender.park_waiting(uid)
         self._leave(uid)
         log.info("serving parked deliveries", webhook=route.title if route else uid, task=task.value, count=count)
-        consumer = await open_unpark(self._client, uid)
+        consumer = await open_unpark(self._client, self._stream(), uid)
         self._served[uid] = _Served(task, room, time.monotonic(), consumer=consumer)
-        self._pull.add(Origin.PARKED, consumer, room)
+        self._pull.add(Origin.PARKED, consumer, room, stream=self._stream())
 
     async def _look_at_oldest(self, book: Book, waiting: dict[str, int]) -> None:
         """Find out when what waits is to be given up. What is behind the oldest is younger."""
@@ -305,7 +317,7 @@ class Parking:
             if looked == OLDEST_IN_A_LOOK:
                 return
             looked += 1
-            oldest = await oldest_parked(self._client, uid)
+            oldest = await oldest_parked(self._client, self._stream(), uid)
             if oldest is not None:
                 parked_s, kept_s = oldest.stored_s, book.dispatcher.parked_seconds
                 event_s = messages.stored_s(oldest.headers) or parked_s

@@ -36,25 +36,45 @@ from hookline.runtime.background import background
 from hookline.runtime.metrics import SenderMetrics
 from hookline.runtime.tasks import Deadline, cancel, unless
 from hookline.stream import names
+from hookline.stream.agreement import Agreement, Says
 from hookline.stream.audience import answer_audience
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.event_reader import EventReader
-from hookline.stream.inspect import held, oldest_s
+from hookline.stream.inspect import held, left_in_former, oldest_s
+from hookline.stream.layout import Layout, plain
+from hookline.stream.mover import Mover, remove_empty
 from hookline.stream.owner import Installation
 from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.queue_problem import QueueProblem, QueueReason
-from hookline.stream.streams import FanoutPlace, Retention, ensure, fanout_place, small_events
+from hookline.stream.streams import (
+    FanoutPlace,
+    Retention,
+    consumer_configs,
+    ensure,
+    fanout_places,
+    find,
+    small_events,
+)
 from hookline.stream.types import write_types
 
 log = structlog.get_logger(__name__)
 
 _WAIT_IN = {names.DELIVERIES: "deliveries", names.PARKED: "parked", names.BACKLOG: "backlog"}
-"""Streams in which something waits, and what the metrics call them."""
+"""Streams in which something waits, without their prefix, and what the metrics call them."""
+
+FORMER_SHARE = 4
+"""What is in hand of a former stream's consumer is one of so many parts of what is of another one."""
+
+_ROOMS = {names.EVENTS: (Origin.EVENTS, fanout.MAX_IN_HAND), names.DELIVERIES: (Origin.SHARD, sender.MAX_IN_HAND)}
+"""How many messages of a consumer of each stream are in our hands at most."""
+
+EMPTY_SECONDS = 1.0
+"""Between two looks at what is left in former streams."""
 
 PACE_SECONDS = 0.025
 """Between two looks at how late everything is."""
@@ -112,15 +132,23 @@ class Session:
         self._refuses_writes = False
         self._trouble = ""
         """What was last said of a queue that is not as it should be."""
-        self._place: FanoutPlace | None = None
+        self._places: dict[str, FanoutPlace] = {}
+        self._layout = plain()
+        self._is_set_up = False
+        self._takes_from: dict[str, str] = {}
+        """Consumers of events and shards that are taken from, and their streams."""
+        self._left = 0
+        """What was left in former streams, when it was looked last."""
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
-        publisher = self._publisher = Publisher(client, on_missing=self._outdated.set)
-        self._clock = ServerClock(client)
+        publisher = self._publisher = Publisher(client, on_missing=self._outdated.set, layout=lambda: self._layout)
+        self._clock = ServerClock(client, lambda: self._layout)
         me = secrets.token_hex(8)
         self._endpoints = endpoints
         self._bucket = EndpointBucket(client, on_missing=self._outdated.set)
         self._members = Members(me)
-        self._presence = Presence(client, me, on_here=self._here, on_left=self._left)
+        self._agreement = Agreement(me)
+        self._presence = Presence(client, me, says=self._says, on_here=self._here, on_left=self._gone)
+        self._mover = Mover(client, publisher, now_s=self._clock.now_s, may_go_on=self._may_empty)
         settlement = Settlement(publisher, metrics, self._clock)
         self._sender = Sender(
             self._pull,
@@ -153,7 +181,7 @@ class Session:
             self._pull,
             settlement,
             aside,
-            EventReader(client).read,
+            EventReader(client, lambda: self._layout).find,
             self._fanout.take,
             self._fanout.has_room,
             term=lambda: self._term,
@@ -171,6 +199,7 @@ class Session:
             self._members,
             self._clock,
             gone_seconds=gone_seconds,
+            layout=lambda: self._layout,
         )
         self._handling: set[asyncio.Task[None]] = set()
         self._root = ""
@@ -220,6 +249,7 @@ class Session:
             await self._presence.announce()
             await answer_audience(self._client, self._audience)
             await self._pull.start()
+            self._is_set_up = True
             self._take_everything()
             await self._say_held("deliveries wait from before")
             on_ready()
@@ -234,6 +264,7 @@ class Session:
                 self._clock.follow(),
                 self._follow_changes(),
                 self._look_at_queue(),
+                self._empty_former(),
                 self._ownership.watch(),
                 self._pull.watched(),
             ):
@@ -247,7 +278,7 @@ class Session:
     async def _say_held(self, when: str) -> None:
         """How many deliveries are not done yet, if any. Never holds up: a queue that does not answer is left."""
         with contextlib.suppress(StreamUnavailable, StreamRefused, TimeoutError), Deadline(HELD_SECONDS):
-            found = await held(self._client)
+            found = await held(self._client, self._layout)
             if found.deliveries or found.parked:
                 log.info(when, queued=found.deliveries, parked=found.parked, dead_letters=found.dead_letters)
 
@@ -274,10 +305,20 @@ class Session:
         await self._caller.aclose()
 
     def _take_everything(self) -> None:
-        term = self._term
-        self._pull.add(Origin.EVENTS, names.fanout_consumer(term), fanout.MAX_IN_HAND)
-        for shard in range(names.DELIVERY_SHARDS):
-            self._pull.add(Origin.SHARD, names.shard_consumer(shard, term), sender.MAX_IN_HAND)
+        """Take from the streams that there are, former ones among them, and from none that was removed."""
+        consumers = {str(config.durable_name): stream for stream, config in consumer_configs(self._layout, self._term)}
+        for consumer in self._takes_from.keys() - consumers.keys():
+            self._pull.remove(consumer)
+        for consumer, stream in consumers.items():
+            parts = names.parts_of(stream)
+            assert parts is not None, "only streams of ours are taken from"
+            origin, room = _ROOMS[parts[1]]
+            share = 1 if stream == self._layout.stream(parts[1]) else FORMER_SHARE
+            if consumer in self._takes_from:
+                self._pull.resize(consumer, room // share, share=share)
+            else:
+                self._pull.add(origin, consumer, room // share, stream=stream, share=share)
+        self._takes_from = consumers
 
     @property
     def _term(self) -> int:
@@ -314,10 +355,20 @@ class Session:
             self._room.look(now_s - began_s, now_s)
             self._backlog.room_given()
 
-    def _here(self, pod: str) -> bool:
+    def _here(self, pod: str, says: Says | None) -> bool:
+        self._agreement.heard(pod, says)
         return self._members.heard(pod, time.monotonic())
 
-    def _left(self, pod: str) -> None:
+    def _says(self) -> Says:
+        return Says(self._prefix, self._layout.at)
+
+    @property
+    def _prefix(self) -> str | None:
+        """Which the streams are to have."""
+        book = self._books.current
+        return book.dispatcher.stream_prefix if book is not None else None
+
+    def _gone(self, pod: str) -> None:
         self._members.left(pod, time.monotonic())
 
     def _audience(self, tenant: str, event_type: str) -> Audience | None:
@@ -329,7 +380,15 @@ class Session:
             with contextlib.suppress(StreamUnavailable):
                 await self._presence.announce()
             await asyncio.sleep(ANNOUNCE_SECONDS)
-            self._members.look(time.monotonic())
+            now_s = time.monotonic()
+            self._members.look(now_s)
+            self._agreement.look(self._members.here, self._says(), now_s)
+            if (
+                self._prefix is not None
+                and not self._layout.is_at(self._prefix)
+                and self._agreement.may_move(self._prefix, now_s)
+            ):
+                self._outdated.set()
             self._say_writes()
 
     def _say_writes(self) -> None:
@@ -344,13 +403,46 @@ class Session:
         """Remember how far fan-out has come, and have the metrics say how long the oldest of what waits has waited."""
         while True:
             with contextlib.suppress(StreamUnavailable):
-                self._place = await fanout_place(self._client, self._term) or self._place
-            for stream, label in _WAIT_IN.items():
+                self._places |= await fanout_places(self._client, self._layout, self._term)
+            for base, label in _WAIT_IN.items():
+                streams = self._layout.streams(base) if base in names.BASES else (base,)
                 with contextlib.suppress(StreamUnavailable):
-                    stored_s = await oldest_s(self._client, stream)
-                    age_s = 0.0 if stored_s is None else max(0.0, self._clock.now_s() - stored_s)
+                    stored = [each for stream in streams if (each := await oldest_s(self._client, stream)) is not None]
+                    age_s = max(0.0, self._clock.now_s() - min(stored)) if stored else 0.0
                     self._metrics.oldest(label, age_s)
+            with contextlib.suppress(StreamUnavailable):
+                # Another sender may have moved them.
+                if await find(self._client) != self._layout:
+                    self._outdated.set()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _may_empty(self) -> bool:
+        return self._agreement.may_empty(self._says(), time.monotonic())
+
+    async def _empty_former(self) -> None:
+        """Move what must not wait in former streams, say what is left in them, and remove those that are empty."""
+        while True:
+            await asyncio.sleep(EMPTY_SECONDS)
+            layout = self._layout
+            if not layout.former:
+                self._note_left(0)
+                continue
+            try:
+                if self._may_empty():
+                    await self._mover.empty(layout)
+                if self._agreement.may_remove(self._says(), time.monotonic()):
+                    await remove_empty(self._client, layout)
+                self._note_left(await left_in_former(self._client, layout, self._term))
+            except QueueUnusable:
+                raise
+            except (StreamUnavailable, StreamRefused) as error:
+                log.debug("cannot empty former streams now", problem=str(error))
+
+    def _note_left(self, messages: int) -> None:
+        self._metrics.left_in_former(messages)
+        if bool(messages) != bool(self._left):
+            log.info("former streams hold what is to be done" if messages else "nothing is left in former streams")
+        self._left = messages
 
     def _consumer_gone(self, consumer: str) -> None:
         if not self._parking.lost(consumer) and not self._backlog.lost(consumer):
@@ -405,9 +497,28 @@ class Session:
         replicas = book.dispatcher.stream_replicas
         mark = await self._ownership.claim(replicas=replicas)
         retention = _retention(book.dispatcher)
-        await ensure(self._client, retention, replicas=replicas, owner=mark, place=self._place)
+        found = await ensure(
+            self._client,
+            retention,
+            replicas=replicas,
+            owner=mark,
+            places=self._places,
+            prefix=self._prefix,
+            may_move=self._agreement.may_move(self._prefix, time.monotonic()),
+        )
+        self._found(found)
         await write_types(self._client, book.types)
         self._root = book.digest
+
+    def _found(self, layout: Layout) -> None:
+        """The streams are there, perhaps not where they were."""
+        before, self._layout = self._layout, layout
+        if not self._is_set_up:
+            return
+        self._take_everything()
+        if before.at != layout.at:
+            log.info("the streams were moved", before=before.at, now=layout.at)
+            self._parking.moved()
 
 
 def _retention(dispatcher: DispatcherRecord) -> Retention:

@@ -232,14 +232,15 @@ def evaluate(
     keys_before: Mapping[str, Keys] | None = None,
     now_s: float = 0.0,
     one_server: bool = True,
+    stream_prefix: str | None = None,
 ) -> Evaluated:
     """Decide every Webhook. With `dispatcher`, the book holds the Webhooks of that Dispatcher only.
 
     `refused` are objects of which no valid version is known, and with `blind` there is a file of which nothing is:
     Webhooks that they are, or that need them, wait with the route and the keys that they had, in `routes_before` (by
     title) and `keys_before` (by uid, in force until `now_s`, Unix time). A signing key that is replaced signs on for a
-    while. With `one_server` streams have one copy, whatever the Dispatcher says. Without `dispatcher`, which NATS each
-    Dispatcher uses is judged too, as in a cluster.
+    while. With `one_server` streams have one copy, and with `stream_prefix` they have this prefix, whatever the
+    Dispatcher says. Without `dispatcher`, which NATS each Dispatcher uses is judged too, as in a cluster.
     """
     before = _Before(routes_before or {}, keys_before or {})
     refused = frozenset(refused)
@@ -277,6 +278,8 @@ def evaluate(
         entries[title] = before.waiting(title)
     sender = dispatchers.get(dispatcher or "default") or _default_dispatcher()
     record = _record(sender, allow_cidrs, one_server=one_server)
+    if stream_prefix is not None:
+        record = record.model_copy(update={"stream_prefix": stream_prefix})
     return Evaluated(book_of(entries.values(), record, types), findings)
 
 

@@ -43,9 +43,12 @@ class DataFolderInUse(Exception):
 class Manifests:
     """The manifests of some files and folders, as they are now, and what was last good of them."""
 
-    def __init__(self, paths: Sequence[Path], *, allow_cidrs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, paths: Sequence[Path], *, allow_cidrs: Sequence[str] = (), stream_prefix: str | None = None
+    ) -> None:
         self._paths = paths
         self._allow_cidrs = allow_cidrs
+        self._stream_prefix = stream_prefix
         self._objects: dict[Key, Known] = {}
         self._seen: object = None
         self._files: set[Path] = set()
@@ -98,6 +101,7 @@ class Manifests:
             keys_before=keys_before,
             now_s=now_s,
             one_server=one_server,
+            stream_prefix=self._stream_prefix,
         )
         missing = [evaluation.missing(path) for path in self._paths if not path.exists() and path not in self._gone]
         findings = [

@@ -201,6 +201,12 @@ MAX_NAME_LENGTH = 40
 _NAME_TOO_LONG = f"must be at most {MAX_NAME_LENGTH} characters long and hold no full stop; write a shorter name"
 
 
+STREAM_PREFIX = r"(?:[A-Za-z][A-Za-z0-9_-]{0,30})?"
+"""What the names of the streams may begin with: a part of a subject of NATS, and of a folder's name."""
+
+StreamPrefix = Annotated[str, Field(max_length=31, pattern=f"^{STREAM_PREFIX}$")]
+
+
 class Nats(Model):
     """The queue."""
 
@@ -219,6 +225,13 @@ class Nats(Model):
         description="Id or name of another installation that owns the streams of this NATS, as the condition "
         "QueueReady names it: this Dispatcher becomes the owner in its place. Has no effect once it is the owner.",
         examples=["hookline-system/default"],
+    )
+    stream_prefix: StreamPrefix | None = Field(
+        default=None,
+        description="What the names of the streams begin with, as in HOOKLINE_EVENTS. Streams with another prefix are "
+        "moved, while events come and go. Without this they stay as they are, and new ones begin with HOOKLINE_. An "
+        "empty text means EVENTS, DELIVERIES, PARKED and DEAD, which versions need that know no prefix.",
+        examples=["HOOKLINE_"],
     )
 
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hookline.events.schemas import EventTypeSpec
+from hookline.resources.dispatcher import STREAM_PREFIX
 from hookline.resources.egress_policy import DEFAULT_PORTS, EgressPolicy, policy_of
 from hookline.routing.signing import public_key
 
@@ -197,6 +198,9 @@ class DispatcherRecord(Record):
     parked_seconds: int = Field(default=604_800, description="How long deliveries wait for a held Webhook.")
     dead_seconds: int = Field(default=2_592_000, description="How long dead letters are kept.")
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each stream.")
+    stream_prefix: str | None = Field(
+        default=None, pattern=f"^{STREAM_PREFIX}$", description="Of the streams' names. None leaves them as they are."
+    )
 
     def policy(self) -> EgressPolicy:
         """What may be called. Raises ValueError for texts that state no policy."""

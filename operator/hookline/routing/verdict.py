@@ -90,6 +90,7 @@ def record_of(dispatcher: Dispatcher) -> DispatcherRecord:
         parked_seconds=spec.retention.parked_seconds,
         dead_seconds=spec.retention.dead_seconds,
         stream_replicas=spec.nats.stream_replicas,
+        stream_prefix=spec.nats.stream_prefix,
     )
 
 

@@ -95,6 +95,9 @@ class SenderMetrics(Metrics):
         }
         self._queue_problem = self._gauge("hookline_queue_problem", "1 while the queue cannot be used.", "reason")
         self._oldest = self._gauge("hookline_oldest_waiting_seconds", "Age of a stream's oldest message.", "stream")
+        self._left = self._gauge(
+            "hookline_former_streams_messages", "What streams that were moved still hold to be done."
+        )
         for stream in ("deliveries", "parked", "backlog"):
             self._oldest.labels(stream)
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
@@ -116,6 +119,9 @@ class SenderMetrics(Metrics):
 
     def parked(self, reason: str) -> None:
         self._parked.labels(reason).inc()
+
+    def left_in_former(self, messages: int) -> None:
+        self._left.set(messages)
 
     def oldest(self, stream: str, age_seconds: float) -> None:
         self._oldest.labels(stream).set(age_seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +20,7 @@ from hookline.runtime.tasks import within
 from hookline.stream import names
 from hookline.stream.api import ask
 from hookline.stream.connection import StreamUnavailable
+from hookline.stream.layout import Layout, plain
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +65,9 @@ def better(known: ClockReading | None, new: ClockReading) -> ClockReading:
 class ServerClock:
     """NATS's time over one connection. `measure` must have succeeded once before anybody asks for it."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, layout: Callable[[], Layout] = plain) -> None:
         self._client = client
+        self._layout = layout
         self._reading: ClockReading | None = None
         self._wake = asyncio.Event()
 
@@ -79,7 +82,7 @@ class ServerClock:
         The leader of DELIVERIES is asked, since that is the server that looks at schedules.
         """
         asked_s = time.monotonic()
-        info = await ask(self._client, f"STREAM.INFO.{names.DELIVERIES}")
+        info = await ask(self._client, f"STREAM.INFO.{self._layout().stream(names.DELIVERIES)}")
         answered_s = time.monotonic()
         server_s = datetime.fromisoformat(info["ts"]).timestamp()
         self._reading = better(self._reading, reading(server_s, asked_s=asked_s, answered_s=answered_s))

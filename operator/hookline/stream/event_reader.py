@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,6 +14,8 @@ from hookline.stream import names
 from hookline.stream.api import NOT_FOUND, api
 from hookline.stream.connection import StreamUnavailable, read_headers
 from hookline.stream.inbox import Inbox
+from hookline.stream.layout import Layout, plain
+from hookline.stream.streams import find
 
 _READ_SECONDS = 5.0
 
@@ -29,28 +31,50 @@ class StoredEvent:
 
 
 class EventReader:
-    """Reads over one connection, many events at once."""
+    """Reads over one connection, many events at once, from the streams that `layout` says and any that came since."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, layout: Callable[[], Layout] = plain) -> None:
         self._client = client
+        self._layout = layout
         self._inbox = Inbox(client, _READ_SECONDS)
 
-    async def read(self, seq: int) -> StoredEvent | None:
-        """None when EVENTS does not hold it any more. Raises StreamUnavailable, QueueUnusable."""
+    async def find(self, seq: int, stored_ns: int) -> StoredEvent | None:
+        """The event with this sequence that was stored at this time. None when no stream holds it any more: not the
+        present one, and no former one, each of which has an event of its own with that sequence.
+
+        Raises StreamUnavailable, QueueUnusable.
+        """
+        streams = self._layout().streams(names.EVENTS)
+        event = await self._find_in(streams, seq, stored_ns)
+        if event is None:
+            # Another sender may have moved the streams since this one looked.
+            others = (await find(self._client)).streams(names.EVENTS)
+            event = await self._find_in([each for each in others if each not in streams], seq, stored_ns)
+        return event
+
+    async def _find_in(self, streams: Iterable[str], seq: int, stored_ns: int) -> StoredEvent | None:
+        for stream in streams:
+            event = await self.read(stream, seq)
+            if event is not None and event.stored_ns == stored_ns:
+                return event
+        return None
+
+    async def read(self, stream: str, seq: int) -> StoredEvent | None:
+        """None when a stream does not hold it any more. Raises StreamUnavailable, QueueUnusable."""
         try:
-            answer = await self._inbox.ask(f"$JS.API.DIRECT.GET.{names.EVENTS}", b'{"seq":%d}' % seq)
+            answer = await self._inbox.ask(f"$JS.API.DIRECT.GET.{stream}", b'{"seq":%d}' % seq)
         except (TimeoutError, nats.errors.Error, OSError) as error:
             raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
         # The server writes its own behind those of the event, and the last of a name counts.
         subject, at = answer.headers.get("Nats-Subject"), answer.headers.get("Nats-Time-Stamp")
         if subject is None or at is None:
             # Nobody is there, or a copy that is behind and may not have it yet: only the leader knows that it is gone.
-            return await _from_leader(self._client, seq)
+            return await _from_leader(self._client, stream, seq)
         return StoredEvent(subject, answer.headers, answer.body, _ns(at))
 
 
-async def _from_leader(client: Client, seq: int) -> StoredEvent | None:
-    answer = await api(client, f"STREAM.MSG.GET.{names.EVENTS}", seq=seq)
+async def _from_leader(client: Client, stream: str, seq: int) -> StoredEvent | None:
+    answer = await api(client, f"STREAM.MSG.GET.{stream}", seq=seq)
     if answer.get("error", {}).get("code") == NOT_FOUND:
         return None
     message = answer.get("message")

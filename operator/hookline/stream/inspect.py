@@ -9,6 +9,7 @@ from nats.aio.client import Client
 
 from hookline.stream import names
 from hookline.stream.api import ask
+from hookline.stream.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,29 @@ class Held:
     dead_letters: int
 
 
-async def held(client: Client) -> Held:
-    """What the streams hold. Raises StreamUnavailable, QueueUnusable."""
-    queued, parked, dead = [await _messages(client, each) for each in (names.DELIVERIES, names.PARKED, names.DEAD)]
-    anchors = await _messages(client, names.DELIVERIES, names.ANCHOR_SUBJECT)
+async def held(client: Client, layout: Layout) -> Held:
+    """What the streams hold, former ones among them. Raises StreamUnavailable, QueueUnusable."""
+    queued, parked, dead = [
+        sum([await _messages(client, each) for each in layout.streams(base)])
+        for base in (names.DELIVERIES, names.PARKED, names.DEAD)
+    ]
+    anchors = sum([await _messages(client, each, names.ANCHOR_SUBJECT) for each in layout.streams(names.DELIVERIES)])
     return Held(queued - anchors, parked, dead)
+
+
+async def left_in_former(client: Client, layout: Layout, term: int) -> int:
+    """Messages that are still to be done, or moved, from former streams. What is only kept there does not count.
+
+    Raises StreamUnavailable, QueueUnusable.
+    """
+    left = 0
+    for stream in layout.former_of(names.EVENTS):
+        consumer = names.fanout_consumer(term, stream.removesuffix(names.EVENTS))
+        info = await ask(client, f"CONSUMER.INFO.{stream}.{consumer}")
+        left += int(info["num_pending"]) + int(info["num_ack_pending"])
+    for stream in (*layout.former_of(names.DELIVERIES), *layout.former_of(names.PARKED)):
+        left += await _messages(client, stream)
+    return left
 
 
 async def _messages(client: Client, stream: str, subject: str = "") -> int:

@@ -11,6 +11,9 @@ KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well
 KV_INSTALLATION whose all of these are, see stream/ownership
 
+The first four bear a prefix, see stream/layout: HOOKLINE_EVENTS, or EVENTS as all were named once. A subject is the
+same whichever stream has it. A stream that has none of them has hookline.former.<stream>.
+
 No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks
 (delivery/policy/deleted_webhooks), hookline.here, by which they count one another (delivery/policy/shares), and
 hookline.audience, by which whoever publishes asks a sender for how many Webhooks an event is (stream/audience).
@@ -21,6 +24,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from hookline.resources.dispatcher import STREAM_PREFIX
 from hookline.routing.routes import shard_of
 
 EVENTS = "EVENTS"
@@ -28,6 +32,20 @@ DELIVERIES = "DELIVERIES"
 PARKED = "PARKED"
 DEAD = "DEAD"
 BACKLOG = "HOOKLINE_BACKLOG"
+"""Had a name of its own from the start, and has no prefix."""
+BASES = (EVENTS, DELIVERIES, PARKED, DEAD)
+"""What the name of a stream that bears a prefix ends with."""
+OWN_PREFIX = "HOOKLINE_"
+"""Of the streams on a NATS that has none of ours yet."""
+SUBJECTS = {
+    EVENTS: "hookline.events.>",
+    DELIVERIES: "hookline.deliveries.>",
+    PARKED: "hookline.parked.*",
+    DEAD: "hookline.dead.*.*",
+}
+"""Of each stream, by the end of its name."""
+LATER_SUBJECTS = "hookline.deliveries.later.>"
+FORMER_SUBJECTS = "hookline.former.*"
 TYPES_BUCKET = "hookline-event-types"
 ENDPOINTS_BUCKET = "hookline-endpoints"
 INSTALLATION_BUCKET = "hookline-installation"
@@ -59,6 +77,18 @@ _OF_TERM = "_"
 """Before the term in the name of a consumer: no tenant has it in its name."""
 _STREAMS = {"events": EVENTS, "deliveries": DELIVERIES, "parked": PARKED, "dead": DEAD, "backlog": BACKLOG}
 _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
+_BEARS = re.compile(rf"({STREAM_PREFIX})({'|'.join(BASES)})")
+
+
+def parts_of(stream: str) -> tuple[str, str] | None:
+    """The prefix of a stream and what is behind it; None of a name that no stream of ours has."""
+    found = _BEARS.fullmatch(stream)
+    return (found[1], found[2]) if found is not None else None
+
+
+def former_subject(stream: str) -> str:
+    """What a stream has that has none of our subjects: no stream is without any."""
+    return f"{_PREFIX}.former.{stream}"
 
 
 def event_subject(tenant: str, event_type: str) -> str:
@@ -142,13 +172,16 @@ def of_dead(subject: str) -> tuple[str, str]:
     return "" if tenant == UNREAD else tenant, "" if uid == UNREAD or not is_uid(uid) else uid
 
 
-def fanout_consumer(term: int = 1) -> str:
-    """The consumer of events. Each owner of the streams has another one, so that a former owner finds his gone."""
-    return _of_term(FANOUT_CONSUMER, term)
+def fanout_consumer(term: int = 1, prefix: str = "") -> str:
+    """The consumer of events. Each owner of the streams has another one, so that a former owner finds his gone.
+
+    It bears the prefix of its stream: what a former stream still has is taken beside what the present one has.
+    """
+    return _of_term(f"{prefix}{FANOUT_CONSUMER}", term)
 
 
-def shard_consumer(shard: int, term: int = 1) -> str:
-    return _of_term(f"shard-{shard:02}", term)
+def shard_consumer(shard: int, term: int = 1, prefix: str = "") -> str:
+    return _of_term(f"{prefix}shard-{shard:02}", term)
 
 
 def _of_term(consumer: str, term: int) -> str:
@@ -157,12 +190,12 @@ def _of_term(consumer: str, term: int) -> str:
 
 
 def is_of_owner(consumer: str) -> bool:
-    """Whether a consumer is one of those that an owner has for himself, of whatever term."""
-    return re.fullmatch(r"(fanout|shard-[0-9]{2})(-[0-9]+)?", consumer) is not None
+    """Whether a consumer is one of those that an owner has for himself, of whatever term and prefix."""
+    return re.fullmatch(rf"{STREAM_PREFIX}(fanout|shard-[0-9]{{2}})(-[0-9]+)?", consumer) is not None
 
 
 def stream_of(subject: str) -> str:
-    """The stream of ours that keeps a subject; empty for others."""
+    """The stream of ours that keeps a subject, without its prefix; empty for others."""
     return _STREAMS.get(subject.split(".", 2)[1] if subject.startswith("hookline.") else "", "")
 
 

@@ -22,7 +22,7 @@ from hookline.stream import names, owner
 from hookline.stream.api import NOT_FOUND, api, request
 from hookline.stream.connection import QueueUnusable, StreamUnavailable, jetstream_answers
 from hookline.stream.owner import Installation, Mark, NotTheOwner
-from hookline.stream.streams import ensure_bucket
+from hookline.stream.streams import ensure_bucket, find
 
 log = structlog.get_logger(__name__)
 
@@ -115,8 +115,8 @@ class Ownership:
 
 
 async def _mark_of_streams(client: Client) -> Mark | None:
-    """What the stream EVENTS says of its owner."""
-    info = await api(client, f"STREAM.INFO.{names.EVENTS}")
+    """What the stream with the events says of its owner."""
+    info = await api(client, f"STREAM.INFO.{(await find(client)).stream(names.EVENTS)}")
     metadata = info.get("config", {}).get("metadata") or {}
     if names.OWNER_ID not in metadata:
         return None

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hookline.stream import names
+from hookline.stream.agreement import Says
 from hookline.stream.connection import StreamUnavailable
 
 MAX_POD_LENGTH = 64
@@ -59,13 +60,23 @@ class Peers:
 
 
 class Presence:
-    """This sender, `me`, among all of one NATS. `on_here` says whether a sender is new: it is greeted at once."""
+    """This sender, `me`, among all of one NATS. `on_here` says whether a sender is new: it is greeted at once.
+
+    `says` is what this one says of the streams; of a sender that says nothing of them `on_here` hears None.
+    """
 
     def __init__(
-        self, client: Client, me: str, *, on_here: Callable[[str], bool], on_left: Callable[[str], None]
+        self,
+        client: Client,
+        me: str,
+        *,
+        says: Callable[[], Says],
+        on_here: Callable[[str, Says | None], bool],
+        on_left: Callable[[str], None],
     ) -> None:
         self._client = client
         self._me = me
+        self._says = says
         self._on_here = on_here
         self._on_left = on_left
 
@@ -80,8 +91,8 @@ class Presence:
             # Else it would be kept, and said when it is no longer true.
             raise StreamUnavailable("not connected")
         with _translated():
-            said = json.dumps({"pod": self._me, "leaving": leaving})
-            await self._client.publish(names.HERE_SUBJECT, said.encode())
+            said = {"pod": self._me, "leaving": leaving, "streams": self._says()._asdict()}
+            await self._client.publish(names.HERE_SUBJECT, json.dumps(said).encode())
 
     async def _heard(self, message: Msg) -> None:
         try:
@@ -93,7 +104,7 @@ class Presence:
             return
         if leaving:
             self._on_left(pod)
-        elif self._on_here(pod):
+        elif self._on_here(pod, _on_streams(content.get("streams"))):
             # A lost greeting only means that the newcomer hears of us two seconds later.
             with contextlib.suppress(StreamUnavailable):
                 await self.announce()
@@ -105,6 +116,14 @@ def _translated() -> Iterator[None]:
         yield
     except nats.errors.Error as error:
         raise StreamUnavailable(f"the other senders cannot be asked ({type(error).__name__})") from None
+
+
+def _on_streams(said: object) -> Says | None:
+    """Anybody on this NATS may have sent it."""
+    match said:
+        case {"wanted": str() | None as wanted, "at": str() as at}:
+            return Says(wanted, at)
+    return None
 
 
 def _uids(message: Msg) -> list[str]:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 
 import nats.errors
 from nats.aio.client import Client
@@ -16,7 +17,9 @@ from hookline.stream import names
 from hookline.stream.api import api
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied
 from hookline.stream.inbox import Inbox
+from hookline.stream.layout import Layout, plain
 from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
+from hookline.stream.streams import is_known
 from hookline.stream.writes import Writes
 
 _ROOM_FOR_HEADERS = 64 * 1024
@@ -28,6 +31,9 @@ ACK_SECONDS = 5.0
 _STORED = re.compile(rb'\{"stream":"([A-Za-z0-9_-]+)", ?"seq":[0-9]+\}')
 """What the server nearly always says: stored, and new."""
 
+
+_OURS = frozenset([names.BACKLOG, *(f"{prefix}{base}" for prefix in ("", names.OWN_PREFIX) for base in names.BASES)])
+"""What streams are called that no prefix was asked for. Of another prefix NATS is asked whose they are."""
 
 _OUT_OF_ROOM = (10023, 10047, 10077)
 """Codes of nats-server (errors.json): no resources, no storage left, the store failed."""
@@ -43,15 +49,21 @@ class Publisher:
     Not by the client's `publish_async`: that never ends when the server answers with a 503, which is how a full stream
     answers, and costs twice the time (34k against 71k messages/s).
 
-    `on_missing` is called when no stream takes what is to be stored.
+    `on_missing` is called when no stream takes what is to be stored. `layout` says where streams are, for what is
+    removed from them.
     """
 
-    def __init__(self, client: Client, *, on_missing: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, client: Client, *, on_missing: Callable[[], None] = lambda: None, layout: Callable[[], Layout] = plain
+    ) -> None:
         self._client = client
+        self._layout = layout
         self._on_missing = on_missing
         self._inbox = Inbox(client, ACK_SECONDS)
         self.writes = Writes()
         """Whether streams take what is to be stored."""
+        self._ours = set(_OURS)
+        self._known = _said_of(self._ours)
 
     async def store(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, once: str | None = None
@@ -81,11 +93,22 @@ class Publisher:
         if answer.headers.get("Status") == "503":
             self._on_missing()
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
-        return self._noted(answer, names.stream_of(subject))
+        stream = names.stream_of(subject)
+        if not answer.body.startswith(self._known):
+            await self._ask_whose(answer, stream)
+        return self._noted(answer, stream)
+
+    async def _ask_whose(self, answer: Heard, stream: str) -> None:
+        """Find out, once, about a stream with a prefix that any application could have thought of."""
+        stored = _STORED.match(answer.body)
+        name = stored[1].decode() if stored is not None else ""
+        if _bears(name, stream) and await is_known(self._client, name):
+            self._ours.add(name)
+            self._known = _said_of(self._ours)
 
     def _noted(self, answer: Heard, stream: str) -> bool:
         try:
-            new = _is_new(answer, stream)
+            new = _is_new(answer, stream, self._ours)
         except OutOfRoom as error:
             self.writes.refused(stream, str(error), time.monotonic())
             raise
@@ -119,7 +142,8 @@ class Publisher:
 
     async def forget_later(self, uid: str, *, once: str) -> None:
         """Remove what `store_later` stored, if it is not due yet. Raises StreamUnavailable, QueueUnusable."""
-        await api(self._client, f"STREAM.PURGE.{names.DELIVERIES}", filter=names.later_subject(uid, once))
+        for stream in self._layout().streams(names.DELIVERIES):
+            await api(self._client, f"STREAM.PURGE.{stream}", filter=names.later_subject(uid, once))
 
 
 def _bytes_of(headers: Mapping[str, str]) -> int:
@@ -128,10 +152,13 @@ def _bytes_of(headers: Mapping[str, str]) -> int:
     return len("NATS/1.0\r\n\r\n") + lines
 
 
-def _is_new(answer: Heard, stream: str) -> bool:
-    """What the server said: stored in `stream`, stored there before (False), or refused."""
+def _is_new(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> bool:
+    """What the server said: stored in `stream`, with a prefix or without, stored there before (False), or refused.
+
+    `ours` are the names of our streams. Raises StreamRefused, QueueUnusable when another one took it.
+    """
     stored = _STORED.fullmatch(answer.body)
-    if stored is not None and stored[1] == stream.encode():
+    if stored is not None and _is_in(stored[1].decode(), stream, ours):
         return True
     said = json.loads(answer.body)
     if "error" in said:
@@ -139,10 +166,25 @@ def _is_new(answer: Heard, stream: str) -> bool:
         raise (OutOfRoom if said["error"].get("err_code") in _OUT_OF_ROOM else StreamRefused)(
             f"NATS refused to store: {reason}"
         )
-    if said.get("stream") != stream:
+    if not _is_in(str(said.get("stream")), stream, ours):
         problem = f"the stream {said.get('stream')} of another application took the message, and {stream} has it not"
         raise QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
     return not said.get("duplicate", False)
+
+
+def _said_of(streams: Collection[str]) -> tuple[bytes, ...]:
+    """What the words of the server that one of these streams stored a message begin with."""
+    return tuple(b'{"stream":"%b"' % each.encode() for each in streams)
+
+
+def _is_in(name: str, stream: str, ours: Collection[str]) -> bool:
+    return name == stream or (name in ours and _bears(name, stream))
+
+
+@lru_cache(maxsize=64)
+def _bears(name: str, stream: str) -> bool:
+    """Whether this is a name of a stream, with a prefix."""
+    return names.parts_of(name) == (name.removesuffix(stream), stream)
 
 
 async def publish_event(publisher: Publisher, event: Event, *, patience_seconds: float) -> bool:

@@ -48,7 +48,7 @@ _NAK = b"-NAK"
 
 
 class Origin(Enum):
-    """Where a message was taken from; each value is the name of its stream."""
+    """Where a message was taken from; each value is the name of its stream, without its prefix."""
 
     EVENTS = names.EVENTS
     """An event, to become deliveries."""
@@ -119,8 +119,10 @@ class Taken:
 @dataclass(slots=True)
 class _Source:
     origin: Origin
+    stream: str
     room: int
     """Messages that may be in our hands at once."""
+    held_most_bytes: int = HELD_BYTES
     held: int = 0
     held_bytes: int = 0
     asked: int = 0
@@ -176,16 +178,17 @@ class PullLoop:
             return f"the pull loop has not moved for {_STUCK_SECONDS:g} s"
         return None
 
-    def add(self, origin: Origin, consumer: str, room: int) -> None:
-        """Take what a consumer of the origin's stream has: at most `room` messages in our hands at once."""
-        self._sources[consumer] = _Source(origin, room)
+    def add(self, origin: Origin, consumer: str, room: int, *, stream: str = "", share: int = 1) -> None:
+        """Take what a consumer of the origin's stream, or of another one, has: at most `room` messages in our hands at
+        once, and one of `share` parts of HELD_BYTES."""
+        self._sources[consumer] = _Source(origin, stream or origin.value, room, HELD_BYTES // share)
         self._pull_soon(consumer)
 
-    def resize(self, consumer: str, room: int) -> None:
+    def resize(self, consumer: str, room: int, *, share: int = 1) -> None:
         """Have more or fewer messages of a consumer in our hands at once."""
         source = self._sources.get(consumer)
-        if source is not None and source.room != room:
-            source.room = room
+        if source is not None and (source.room, source.held_most_bytes) != (room, HELD_BYTES // share):
+            source.room, source.held_most_bytes = room, HELD_BYTES // share
             self._pull_soon(consumer)
 
     def remove(self, consumer: str) -> None:
@@ -234,14 +237,14 @@ class PullLoop:
             return
         free = source.room - source.held - source.asked
         # A request for each single message would double the server's work: wait for half the room.
-        if free <= 0 or (source.asked > 0 and free < source.room // 2) or source.held_bytes >= HELD_BYTES:
+        if free <= 0 or (source.asked > 0 and free < source.room // 2) or source.held_bytes >= source.held_most_bytes:
             return
         size = {"batch": 1} if source.oversized else {"batch": free, "max_bytes": _pull_bytes(source)}
         source.oversized = False
         source.asked += size["batch"]
         source.heard_s = time.monotonic()
         request = {**size, "expires": int(EXPIRES_SECONDS * 1e9), "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.origin.value}.{consumer}"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{consumer}"
         try:
             await self._client.publish(subject, json.dumps(request).encode(), reply=f"{self._inbox}.{consumer}")
         except nats.errors.Error:

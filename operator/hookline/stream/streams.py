@@ -5,8 +5,9 @@ The reasons for each setting are in docs/queue-internals.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import nats.errors
@@ -25,6 +26,7 @@ from hookline.events.envelope import HEADERS_BYTES, MAX_BODY_BYTES, ROOM_BYTES, 
 from hookline.stream import names
 from hookline.stream.api import api, ask, place_of
 from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable, jetstream_answers
+from hookline.stream.layout import Layout, changes, moved
 from hookline.stream.owner import Mark
 from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 
@@ -41,7 +43,7 @@ MIN_EVENT_BYTES = 4 * 1024
 MAX_ACK_PENDING = 20_000
 """Messages of one consumer in the hands of all senders together. Each sender bounds its own share."""
 
-EVENT_SUBJECTS = "hookline.events.>"
+_EVENT_SUBJECTS = names.SUBJECTS[names.EVENTS]
 
 _OVERLAP = 10065
 _NAME_IN_USE = 10058
@@ -71,10 +73,13 @@ class FanoutPlace:
     settled: int
 
 
+_NOWHERE: Mapping[str, FanoutPlace] = MappingProxyType({})
+
+
 def stream_configs(
     retention: Retention, *, replicas: int = 1, event_bytes: int = MAX_EVENT_BYTES
 ) -> list[StreamConfig]:
-    """The five streams. A full stream refuses new messages, so that a publisher hears of it."""
+    """The five streams, without a prefix. A full stream refuses new messages, so that a publisher hears of it."""
 
     def config(name: str, subjects: list[str], policy: RetentionPolicy, max_age_seconds: float) -> StreamConfig:
         return StreamConfig(
@@ -90,10 +95,10 @@ def stream_configs(
             allow_direct=True,
         )
 
-    events = config(names.EVENTS, [EVENT_SUBJECTS], RetentionPolicy.LIMITS, retention.events_seconds)
+    events = config(names.EVENTS, [names.SUBJECTS[names.EVENTS]], RetentionPolicy.LIMITS, retention.events_seconds)
     # Whoever publishes more hears of it. What follows from an event has more headers than it, and must fit as well.
     events.max_msg_size = event_bytes
-    deliveries = config(names.DELIVERIES, ["hookline.deliveries.>"], RetentionPolicy.WORK_QUEUE, 0)
+    deliveries = config(names.DELIVERIES, [names.SUBJECTS[names.DELIVERIES]], RetentionPolicy.WORK_QUEUE, 0)
     deliveries.allow_msg_schedules = True
     # The server sets it itself for schedules.
     deliveries.allow_rollup_hdrs = True
@@ -105,19 +110,25 @@ def stream_configs(
     return [
         events,
         deliveries,
-        config(names.PARKED, ["hookline.parked.*"], RetentionPolicy.WORK_QUEUE, 0),
+        config(names.PARKED, [names.SUBJECTS[names.PARKED]], RetentionPolicy.WORK_QUEUE, 0),
         config(names.BACKLOG, ["hookline.backlog.*"], RetentionPolicy.WORK_QUEUE, 0),
-        config(names.DEAD, ["hookline.dead.*.*"], RetentionPolicy.LIMITS, retention.dead_seconds),
+        config(names.DEAD, [names.SUBJECTS[names.DEAD]], RetentionPolicy.LIMITS, retention.dead_seconds),
     ]
 
 
-def consumer_configs(term: int = 1) -> list[tuple[str, ConsumerConfig]]:
-    """(stream, consumer) for the fan-out and for each shard of deliveries, of the owner of a term."""
+def consumer_configs(layout: Layout, term: int = 1) -> list[tuple[str, ConsumerConfig]]:
+    """(stream, consumer) for the fan-out and for each shard of deliveries, of the owner of a term. Of former streams as
+    well: nats-server takes filters beyond a stream's subjects."""
+    events = [
+        (stream, _consumer(names.fanout_consumer(term, stream.removesuffix(names.EVENTS)), _EVENT_SUBJECTS))
+        for stream in layout.streams(names.EVENTS)
+    ]
     shards = [
-        (names.DELIVERIES, _consumer(names.shard_consumer(shard, term), names.shard_filter(shard)))
-        for shard in range(names.DELIVERY_SHARDS)
+        (stream, _consumer(names.shard_consumer(shard, term, stream.removesuffix(names.DELIVERIES)), filter_subject))
+        for stream in layout.streams(names.DELIVERIES)
+        for shard, filter_subject in enumerate(map(names.shard_filter, range(names.DELIVERY_SHARDS)))
     ]
-    return [(names.EVENTS, _consumer(names.fanout_consumer(term), EVENT_SUBJECTS)), *shards]
+    return [*events, *shards]
 
 
 def unpark_config(uid: str) -> ConsumerConfig:
@@ -136,37 +147,82 @@ async def ensure(
     *,
     replicas: int = 1,
     owner: Mark = UNMARKED,
-    place: FanoutPlace | None = None,
-) -> None:
-    """Bring all streams, buckets and consumers to what is asked for; writes nothing that is so already.
+    places: Mapping[str, FanoutPlace] = _NOWHERE,
+    prefix: str | None = None,
+    may_move: bool = False,
+) -> Layout:
+    """Bring all streams, buckets and consumers to what is asked for; writes nothing that is so already. Says where
+    they are.
 
-    A consumer of events that somebody deleted goes on from `place`, instead of from the first event that is kept. For
-    the owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
+    New streams get this prefix, and those that are there if they may be moved. A consumer of events that somebody
+    deleted goes on from the place that is known of its stream, instead of from the first event that is kept. For the
+    owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
     """
+    layout = await find(client)
     for config in stream_configs(retention, replicas=replicas, event_bytes=_event_bytes(client)):
-        await _ensure_stream(client, config, owner)
+        base = str(config.name)
+        if base not in names.BASES:
+            await _ensure_stream(client, config, owner)
+            continue
+        for change in changes(layout, base, prefix, may_move=may_move):
+            subjects = config.subjects if change.serves else [names.former_subject(change.stream)]
+            await _ensure_stream(client, replace(config, name=change.stream, subjects=subjects), owner)
+        layout = moved(layout, base, prefix, may_move=may_move)
     for bucket in (names.TYPES_BUCKET, names.ENDPOINTS_BUCKET):
         await ensure_bucket(client, bucket, replicas=replicas, owner=owner)
     if owner.term > 1:
-        await _ensure_fanout_follows(client, owner.term)
-        await _remove_consumers_of_others(client, owner.term)
-    for stream, consumer in consumer_configs(owner.term):
+        for stream in layout.streams(names.EVENTS):
+            await _ensure_fanout_follows(client, stream, owner.term)
+        await _remove_consumers_of_others(client, layout, owner.term)
+    for stream, consumer in consumer_configs(layout, owner.term):
         asked = consumer.as_dict()
-        if stream == names.EVENTS and place is not None and await _created(client) == place.created:
+        place = places.get(stream)
+        if place is not None and await _created(client, stream) == place.created:
             asked |= _from(place.settled + 1)
         await _ensure_consumer(client, stream, asked)
+    return layout
 
 
-async def fanout_place(client: Client, term: int) -> FanoutPlace | None:
-    """How far fan-out has come; None when there is no consumer of it. Raises StreamUnavailable, QueueUnusable."""
-    info = await api(client, f"CONSUMER.INFO.{names.EVENTS}.{names.fanout_consumer(term)}")
-    settled = info.get("ack_floor", {}).get("stream_seq")
-    return FanoutPlace(await _created(client), int(settled)) if settled else None
+async def find(client: Client) -> Layout:
+    """Where our streams are. Raises StreamUnavailable, QueueUnusable."""
+    present: dict[str, str] = {}
+    for base, subjects in names.SUBJECTS.items():
+        for stream in await _streams_with(client, subjects):
+            if stream.endswith(base) and await is_known(client, stream):
+                present[base] = stream.removesuffix(base)
+    former = [each for each in await _streams_with(client, names.FORMER_SUBJECTS) if await is_known(client, each)]
+    return Layout(present, tuple(sorted(former)))
 
 
-async def _created(client: Client) -> str:
-    """When EVENTS was made: sequences of another one mean nothing."""
-    return str((await api(client, f"STREAM.INFO.{names.EVENTS}")).get("created", ""))
+async def _streams_with(client: Client, subjects: str) -> list[str]:
+    answer = await api(client, "STREAM.NAMES", subject=subjects)
+    return [each for each in answer.get("streams") or [] if names.parts_of(each) is not None]
+
+
+async def is_known(client: Client, stream: str) -> bool:
+    """Whether a stream with a name of ours is ours. Raises StreamUnavailable, QueueUnusable."""
+    config = (await api(client, f"STREAM.INFO.{stream}")).get("config")
+    return config is not None and _is_ours(config, config)
+
+
+async def fanout_places(client: Client, layout: Layout, term: int) -> dict[str, FanoutPlace]:
+    """How far fan-out has come in each stream with events, but for those without a consumer of it.
+
+    Raises StreamUnavailable, QueueUnusable.
+    """
+    places: dict[str, FanoutPlace] = {}
+    for stream in layout.streams(names.EVENTS):
+        consumer = names.fanout_consumer(term, stream.removesuffix(names.EVENTS))
+        info = await api(client, f"CONSUMER.INFO.{stream}.{consumer}")
+        settled = info.get("ack_floor", {}).get("stream_seq")
+        if settled:
+            places[stream] = FanoutPlace(await _created(client, stream), int(settled))
+    return places
+
+
+async def _created(client: Client, stream: str) -> str:
+    """When a stream was made: sequences of another one mean nothing."""
+    return str((await api(client, f"STREAM.INFO.{stream}")).get("created", ""))
 
 
 def _from(seq: int) -> dict[str, Any]:
@@ -267,8 +323,12 @@ def _without_the_servers(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 def _is_ours(there: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """By its mark; without one, from before there were marks, by its subjects."""
-    marked = names.OWNER_ID in (there.get("metadata") or {})
-    return marked or sorted(there.get("subjects") or []) == sorted(asked["subjects"])
+    if names.OWNER_ID in (there.get("metadata") or {}):
+        return True
+    name = str(asked["name"])
+    bears = names.parts_of(name)
+    ours = [[names.SUBJECTS[bears[1]]], [names.former_subject(name)]] if bears is not None else [asked["subjects"]]
+    return there.get("subjects") in ours
 
 
 def _differing(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -287,31 +347,34 @@ def _foreign(problem: str) -> QueueUnusable:
     return QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
 
 
-async def _overlap(client: Client, subjects: Sequence[str]) -> QueueUnusable:
+async def _overlap(client: Client, subjects: Sequence[str]) -> StreamUnavailable | QueueUnusable:
     found = {
         name
         for subject in subjects
         for name in (await api(client, "STREAM.NAMES", subject=subject)).get("streams") or []
     }
+    if all([names.parts_of(each) is not None and await is_known(client, each) for each in found]):
+        return StreamUnavailable("another sender moves the streams")
     return _foreign(f"the stream {', '.join(sorted(found))} of another application takes {', '.join(subjects)}")
 
 
-async def _ensure_fanout_follows(client: Client, term: int) -> None:
+async def _ensure_fanout_follows(client: Client, stream: str, term: int) -> None:
     """The new owner's consumer of events begins where the former owner's had come to."""
-    there = [each for each in await _consumers(client, names.EVENTS) if each.startswith(names.FANOUT_CONSUMER)]
-    mine = names.fanout_consumer(term)
+    prefix = stream.removesuffix(names.EVENTS)
+    there = [each for each in await _consumers(client, stream) if each.startswith(names.fanout_consumer(1, prefix))]
+    mine = names.fanout_consumer(term, prefix)
     if mine in there or not there:
         return
-    infos = [await api(client, f"CONSUMER.INFO.{names.EVENTS}.{each}") for each in there]
+    infos = [await api(client, f"CONSUMER.INFO.{stream}.{each}") for each in there]
     floor = max(int(info.get("ack_floor", {}).get("stream_seq") or 0) for info in infos)
-    config = _consumer(mine, EVENT_SUBJECTS).as_dict()
-    await _ensure_consumer(client, names.EVENTS, {**config, **_from(floor + 1)})
+    config = _consumer(mine, _EVENT_SUBJECTS).as_dict()
+    await _ensure_consumer(client, stream, {**config, **_from(floor + 1)})
 
 
-async def _remove_consumers_of_others(client: Client, term: int) -> None:
+async def _remove_consumers_of_others(client: Client, layout: Layout, term: int) -> None:
     """A former owner finds his consumers gone: he can take nothing, however late he learns of it."""
-    mine = {consumer.durable_name for _, consumer in consumer_configs(term)}
-    for stream in (names.EVENTS, names.DELIVERIES):
+    mine = {consumer.durable_name for _, consumer in consumer_configs(layout, term)}
+    for stream in (*layout.streams(names.EVENTS), *layout.streams(names.DELIVERIES)):
         for name in await _consumers(client, stream):
             if name not in mine and names.is_of_owner(name):
                 await api(client, f"CONSUMER.DELETE.{stream}.{name}")
@@ -376,7 +439,7 @@ class SubjectCounts:
     The whole list takes 0.6 MB with 10,000 of them, and mostly nothing has moved since it was asked for.
     """
 
-    def __init__(self, client: Client, stream: str, pattern: str) -> None:
+    def __init__(self, client: Client, stream: Callable[[], str], pattern: str) -> None:
         self._client = client
         self._stream = stream
         self._pattern = pattern
@@ -387,14 +450,15 @@ class SubjectCounts:
 
     async def counts(self) -> Mapping[str, int]:
         """Raises StreamUnavailable, QueueUnusable."""
-        if not self._moves and place_of(await ask(self._client, f"STREAM.INFO.{self._stream}")) == self._read_at:
+        stream = self._stream()
+        if not self._moves and place_of(await ask(self._client, f"STREAM.INFO.{stream}")) == self._read_at:
             return self._counts
         counts: dict[str, int] = {}
         read_at: tuple[object, ...] = ()
         while True:
             info = await ask(
                 self._client,
-                f"STREAM.INFO.{self._stream}",
+                f"STREAM.INFO.{stream}",
                 subjects_filter=self._pattern,
                 offset=len(counts),
             )
@@ -415,10 +479,10 @@ class Oldest:
     headers: Mapping[str, str]
 
 
-async def oldest_parked(client: Client, uid: str) -> Oldest | None:
-    """Raises StreamUnavailable."""
+async def oldest_parked(client: Client, stream: str, uid: str) -> Oldest | None:
+    """In a stream with what is parked. Raises StreamUnavailable."""
     try:
-        message = await client.jetstream().get_msg(names.PARKED, seq=1, subject=names.parked_subject(uid), next=True)
+        message = await client.jetstream().get_msg(stream, seq=1, subject=names.parked_subject(uid), next=True)
     except nats.js.errors.NotFoundError:
         return None
     except (nats.errors.Error, nats.js.errors.Error) as error:
@@ -427,9 +491,12 @@ async def oldest_parked(client: Client, uid: str) -> Oldest | None:
     return Oldest(at, message.headers or {})
 
 
-async def open_unpark(client: Client, uid: str) -> str:
-    """Make the consumer of one Webhook's parked deliveries; its name. Raises StreamUnavailable."""
-    await _open(client, names.PARKED, unpark_config(uid))
+async def open_unpark(client: Client, stream: str, uid: str) -> str:
+    """Make the consumer of one Webhook's parked deliveries, in the stream with these; its name.
+
+    Raises StreamUnavailable.
+    """
+    await _open(client, stream, unpark_config(uid))
     return names.unpark_consumer(uid)
 
 

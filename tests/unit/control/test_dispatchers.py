@@ -129,7 +129,7 @@ def test_ready_is_the_first_part_that_is_not_true() -> None:
     assert ready(accepted) == Condition("Ready", "True", "Ready", "fine")
 
 
-def test_senders_are_told_policy_retention_and_replicas() -> None:
+def test_senders_are_told_policy_retention_and_streams() -> None:
     spec = {
         "egress": {
             "allowCidrs": ["10.0.0.0/8"],
@@ -137,7 +137,7 @@ def test_senders_are_told_policy_retention_and_replicas() -> None:
             "proxy": {"url": "http://proxy:3128", "credentialsSecretRef": {"name": "proxy", "key": "login"}},
         },
         "retention": {"eventsSeconds": 60, "parkedSeconds": 61, "deadSeconds": 62},
-        "nats": {"streamReplicas": 3},
+        "nats": {"streamReplicas": 3, "streamPrefix": "HOOKLINE_"},
     }
     record = record_of(a_dispatcher("edge", spec))
     assert record.model_dump() == {
@@ -149,6 +149,7 @@ def test_senders_are_told_policy_retention_and_replicas() -> None:
         "parked_seconds": 61,
         "dead_seconds": 62,
         "stream_replicas": 3,
+        "stream_prefix": "HOOKLINE_",
     }
 
 

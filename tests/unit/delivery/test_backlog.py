@@ -51,7 +51,7 @@ class Stand:
             cast(PullLoop, self),
             self.queue.settlement,
             self.aside,
-            lambda seq: self.read_event(seq),
+            lambda seq, _: self.read_event(seq),
             lambda taken: self.take(taken),
             lambda _, __: self.room > 0,
             term=lambda: 1,

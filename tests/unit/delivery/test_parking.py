@@ -50,7 +50,7 @@ class World:
     problem = ""
 
     # Consumers
-    def add(self, origin: Origin, consumer: str, room: int) -> None:
+    def add(self, origin: Origin, consumer: str, room: int, *, stream: str) -> None:
         assert origin is Origin.PARKED
         self.served[consumer] = room
 
@@ -130,7 +130,7 @@ class Counts:
 
 @pytest.fixture(autouse=True)
 def _stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def opened(_: object, uid: str) -> str:
+    async def opened(_: object, stream: str, uid: str) -> str:
         return names.unpark_consumer(uid)
 
     async def none_parked(*_: object) -> None:

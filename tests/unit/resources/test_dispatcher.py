@@ -211,6 +211,17 @@ def test_a_stream_has_one_to_five_replicas(replicas: object) -> None:
     assert DispatcherSpec().nats.stream_replicas == 1
 
 
+@pytest.mark.parametrize("prefix", ["1_", "_A", "a.b", "a*", "a>", "a b", "../", "é_", "A\n", "x" * 32, 1])
+def test_a_stream_prefix_is_a_part_of_a_name_of_nats(prefix: object) -> None:
+    assert refused({"nats": {"streamPrefix": prefix}}) == ["spec.nats.streamPrefix"]
+
+
+@pytest.mark.parametrize("prefix", ["HOOKLINE_", "a-team_", "x" * 31, ""])
+def test_streams_have_the_prefix_that_is_asked_for_and_an_empty_one_is_not_none(prefix: str) -> None:
+    assert DispatcherSpec.model_validate({"nats": {"streamPrefix": prefix}}).nats.stream_prefix == prefix
+    assert DispatcherSpec().nats.stream_prefix is None
+
+
 def test_a_status_counts_routes_by_shard() -> None:
     status = DispatcherStatus.model_validate({"routes": 3, "shards": [{"shard": "07", "routes": 3}]})
     assert [(each.shard, each.routes) for each in status.shards] == [("07", 3)]

@@ -114,6 +114,8 @@ def test_whether_a_message_is_new_is_read_of_every_spelling_of_the_answer() -> N
     assert _is_new(answer(b'{"stream":"EVENTS", "seq":12}'), "EVENTS")
     assert _is_new(answer(b'{"stream":"EVENTS","domain":"hub","seq":12}'), "EVENTS")
     assert not _is_new(answer(b'{"stream":"EVENTS","seq":12,"duplicate":true}'), "EVENTS")
+    assert _is_new(answer(b'{"stream":"HOOKLINE_EVENTS","seq":12}'), "EVENTS")
+    assert _is_new(answer(b'{"stream":"a-team_EVENTS","seq":12}'), "EVENTS", {"a-team_EVENTS"})
 
 
 def test_an_answer_that_stores_nothing_is_an_error() -> None:

@@ -1,0 +1,76 @@
+"""When streams may be moved to other names, and who moves what they still hold. Pure: the time is an argument.
+
+Senders of a version that knows one name only would find their streams gone, so all that are here must have said that
+they want the same names. Never moves anything: streams and mover do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+SETTLE_SECONDS = 3.0
+"""For so long all must have said the same. Whoever is here answers a newcomer at once, and speaks every 2 s."""
+
+REMOVE_SECONDS = 30.0
+"""For so long all must have said the same before an empty stream is removed: another sender must not be about to move
+back to it, and to have events stored there."""
+
+
+class Says(NamedTuple):
+    """What a sender says of the streams: which prefix it is told that they should have (None: the one that they have),
+    and which ones it stores in."""
+
+    wanted: str | None
+    at: str
+
+
+@dataclass(slots=True)
+class _Agreed:
+    what: object = None
+    since_s: float | None = None
+
+    def look(self, what: object, *, all_say_so: bool, now_s: float) -> None:
+        if not all_say_so or what != self.what:
+            self.what, self.since_s = what, None
+        if all_say_so and self.since_s is None:
+            self.since_s = now_s
+
+    def lasts(self, what: object, seconds: float, now_s: float) -> bool:
+        return self.since_s is not None and what == self.what and now_s - self.since_s >= seconds
+
+
+class Agreement:
+    """What the senders of one NATS say of its streams, `me` among them."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._said: dict[str, Says | None] = {}
+        self._wanted = _Agreed()
+        self._all = _Agreed()
+        self._first = False
+
+    def heard(self, pod: str, says: Says | None) -> None:
+        """None of a sender that knows nothing of prefixes."""
+        self._said[pod] = says
+
+    def look(self, here: tuple[str, ...], mine: Says, now_s: float) -> None:
+        """Those that count as here, this sender among them, and what it says itself."""
+        self._said = {pod: self._said.get(pod) for pod in here if pod != self._me}
+        others = self._said.values()
+        same_aim = all(each is not None and each.wanted == mine.wanted for each in others)
+        self._wanted.look(mine.wanted, all_say_so=same_aim, now_s=now_s)
+        self._all.look(mine, all_say_so=all(each == mine for each in others), now_s=now_s)
+        self._first = min(here) == self._me
+
+    def may_move(self, wanted: str | None, now_s: float) -> bool:
+        """Whether streams may be moved to the prefix that is wanted now."""
+        return self._wanted.lasts(wanted, SETTLE_SECONDS, now_s)
+
+    def may_empty(self, mine: Says, now_s: float) -> bool:
+        """Whether this sender, and no other, moves what former streams still hold: all store in the new ones."""
+        return self._first and self._all.lasts(mine, SETTLE_SECONDS, now_s)
+
+    def may_remove(self, mine: Says, now_s: float) -> bool:
+        """Whether this sender removes former streams that are empty."""
+        return self._first and self._all.lasts(mine, REMOVE_SECONDS, now_s)

@@ -1,0 +1,127 @@
+"""Moves what must not wait where it is: what is parked in a former stream, and what is scheduled there.
+
+All else that a former stream holds is done from there. What is moved is stored under the same subject, which the
+present stream has now, before it is removed: a crash between the two stores it once more, and the second replaces the
+first or is recognized by its name. In pieces, so that little is in memory.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+import structlog
+from nats.aio.client import Client
+
+from hookline.runtime.tasks import together
+from hookline.stream import names
+from hookline.stream.api import NOT_FOUND, api, ask
+from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable, read_headers
+from hookline.stream.layout import Layout
+from hookline.stream.publish import OutOfRoom, Publisher
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 32
+"""Messages in our hands: 9 MiB at most."""
+
+SOON_SECONDS = 30.0
+"""What is scheduled for so soon comes in its stream: moved at that moment it would come from both."""
+
+_SCHEDULE = ("Nats-Schedule", "Nats-Schedule-Target")
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    subject: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    seq: int
+    time: str
+
+    def kept_headers(self) -> dict[str, str]:
+        """Without the words to the server of when it was stored first; what is scheduled stays so."""
+        return {
+            name: value
+            for name, value in self.headers.items()
+            if name in _SCHEDULE or not name.lower().startswith("nats-")
+        }
+
+    def is_due(self, before_s: float) -> bool:
+        """Whether it is scheduled for a time before this one (Unix time), or for none that can be read."""
+        word, _, at = self.headers.get("Nats-Schedule", "").partition(" ")
+        try:
+            return word != "@at" or datetime.fromisoformat(at).timestamp() < before_s
+        except (ValueError, OverflowError):
+            return True
+
+
+class Mover:
+    """Over one connection. `now_s` is NATS's time, `may_go_on` whether this sender still is the one that moves."""
+
+    def __init__(
+        self, client: Client, publisher: Publisher, *, now_s: Callable[[], float], may_go_on: Callable[[], bool]
+    ) -> None:
+        self._client = client
+        self._publisher = publisher
+        self._now_s = now_s
+        self._may_go_on = may_go_on
+
+    async def empty(self, layout: Layout) -> None:
+        """Move what former streams hold that can be moved. Raises StreamUnavailable, StreamRefused."""
+        for stream in layout.former_of(names.PARKED):
+            await self._move_all(stream, names.SUBJECTS[names.PARKED], scheduled=False)
+        for stream in layout.former_of(names.DELIVERIES):
+            await self._move_all(stream, names.LATER_SUBJECTS, scheduled=True)
+
+    async def _move_all(self, stream: str, pattern: str, *, scheduled: bool) -> None:
+        seq = 1
+        while self._may_go_on():
+            found, seq = await self._some(stream, pattern, seq)
+            soon_s = self._now_s() + SOON_SECONDS
+            movable = [each for each in found if not (scheduled and each.is_due(soon_s))]
+            await together(
+                [partial(self._move, stream, each, scheduled=scheduled) for each in movable], at_once=AT_ONCE
+            )
+            if len(found) < AT_ONCE:
+                return
+
+    async def _some(self, stream: str, pattern: str, seq: int) -> tuple[list[_Message], int]:
+        """The next messages from a sequence on, and the sequence behind them."""
+        found: list[_Message] = []
+        while len(found) < AT_ONCE:
+            answer = await api(self._client, f"STREAM.MSG.GET.{stream}", seq=seq, next_by_subj=pattern)
+            if answer.get("error", {}).get("code") == NOT_FOUND:
+                break
+            message = answer.get("message")
+            if message is None:
+                raise StreamUnavailable(f"JetStream does not give what waits in {stream}")
+            head, body = base64.b64decode(message.get("hdrs", "")), base64.b64decode(message.get("data", ""))
+            found.append(_Message(message["subject"], read_headers(head), body, message["seq"], message["time"]))
+            seq = int(message["seq"]) + 1
+        return found, seq
+
+    async def _move(self, stream: str, message: _Message, *, scheduled: bool) -> None:
+        # A schedule replaces one of its subject. Under a name it would not be stored again after it was forgotten.
+        once = None if scheduled else f"{stream}.{message.seq}.{message.time}"
+        try:
+            await self._publisher.store(message.subject, message.body, message.kept_headers(), once=once)
+        except (OutOfRoom, QueueUnusable):
+            raise
+        except (StreamRefused, ValueError) as error:
+            # Anybody may have written it. What cannot be stored anew stays.
+            log.warning("a message cannot be moved", stream=stream, seq=message.seq, problem=type(error).__name__)
+            return
+        await api(self._client, f"STREAM.MSG.DELETE.{stream}", seq=message.seq, no_erase=True)
+
+
+async def remove_empty(client: Client, layout: Layout) -> None:
+    """Remove former streams that hold nothing. Raises StreamUnavailable, QueueUnusable."""
+    for stream in layout.former:
+        info = await ask(client, f"STREAM.INFO.{stream}")
+        if not info["state"]["messages"] and info["config"].get("subjects") == [names.former_subject(stream)]:
+            await api(client, f"STREAM.DELETE.{stream}")
+            log.info("a former stream is empty and was removed", stream=stream)
