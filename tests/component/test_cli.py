@@ -80,6 +80,7 @@ def test_publish_talks_to_no_nats_but_that_of_the_run_of_this_user(tmp_path: Pat
         (["run", "/nowhere.yaml"], "does not exist"),
         (["run", str(SAMPLES), "--allow-cidr", "10.1.2.3/8"], "10.0.0.0/8"),
         (["run", str(SAMPLES), "--sync-interval", "sometimes"], "--sync-interval"),
+        (["run", str(SAMPLES), "--stream-prefix", "a.b"], "--stream-prefix"),
         (["listen", "--port", "99999"], "--port"),
         (["publish", "IdentityCreated", "/nowhere.json"], "cannot be read"),
         (["publish", "IdentityCreated", "-", "--tenant", "Not a Tenant"], "--tenant"),

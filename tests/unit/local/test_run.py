@@ -39,3 +39,14 @@ async def test_a_change_that_a_full_disk_kept_out_is_taken_once_there_is_room(
             await until((book / TYPES_FILE).exists, seconds=5, what="the change")
     assert "OrderCreated" in (book / TYPES_FILE).read_text()
     assert [each["log_level"] for each in said if "trying again" in each["event"]] == ["warning"]
+
+
+@pytest.mark.parametrize("prefix", [None, "", "a-team_"])
+def test_streams_have_the_prefix_of_the_command_line_before_that_of_the_dispatcher(
+    tmp_path: Path, prefix: str | None
+) -> None:
+    files = tmp_path / "dispatcher.json"
+    default = {"apiVersion": "hookline.dev/v1alpha1", "kind": "Dispatcher", "metadata": {"name": "default"}}
+    files.write_text(json.dumps({**default, "spec": {"nats": {"streamPrefix": "HOOKLINE_"}}}))
+    judged = Manifests([files], stream_prefix=prefix).judge({}, {}, 0.0)
+    assert judged.book.dispatcher.stream_prefix == ("HOOKLINE_" if prefix is None else prefix)
