@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from hookline.delivery.settlement import Settlement
 from hookline.routing.routes import Audience, Book, DispatcherRecord
 from hookline.runtime.background import background
 from hookline.runtime.metrics import SenderMetrics
-from hookline.runtime.tasks import Deadline, cancel, unless
+from hookline.runtime.tasks import Deadline, cancel, unless, within
 from hookline.stream import names
 from hookline.stream.agreement import Agreement, Says
 from hookline.stream.audience import answer_audience
@@ -42,7 +42,8 @@ from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.event_reader import EventReader
-from hookline.stream.inspect import held, left_in_former, oldest_s
+from hookline.stream.expiry import Expiry
+from hookline.stream.inspect import held, left_in_former, oldest_s, oldest_unsettled_s
 from hookline.stream.layout import Layout, plain
 from hookline.stream.mover import Mover, remove_empty
 from hookline.stream.owner import Installation
@@ -133,6 +134,8 @@ class Session:
         self._trouble = ""
         """What was last said of a queue that is not as it should be."""
         self._places: dict[str, FanoutPlace] = {}
+        self._expiry = Expiry()
+        self._look_now = asyncio.Event()
         self._layout = plain()
         self._is_set_up = False
         self._takes_from: dict[str, str] = {}
@@ -235,6 +238,8 @@ class Session:
         self._clock.reconnected()
         self._ownership.wake()
         self._outdated.set()
+        # Before fan-out goes on behind what expired meanwhile.
+        self._look_now.set()
 
     async def run(self, stop: asyncio.Event, *, grace_seconds: float, on_ready: Callable[[], None]) -> None:
         """Deliver until `stop`, then drain within the grace.
@@ -402,19 +407,37 @@ class Session:
     async def _look_at_queue(self) -> None:
         """Remember how far fan-out has come, and have the metrics say how long the oldest of what waits has waited."""
         while True:
+            self._look_now.clear()
             with contextlib.suppress(StreamUnavailable):
-                self._places |= await fanout_places(self._client, self._layout, self._term)
+                await self._look_at_events()
             for base, label in _WAIT_IN.items():
                 streams = self._layout.streams(base) if base in names.BASES else (base,)
                 with contextlib.suppress(StreamUnavailable):
-                    stored = [each for stream in streams if (each := await oldest_s(self._client, stream)) is not None]
-                    age_s = max(0.0, self._clock.now_s() - min(stored)) if stored else 0.0
-                    self._metrics.oldest(label, age_s)
+                    self._say_oldest(label, [await oldest_s(self._client, stream) for stream in streams])
             with contextlib.suppress(StreamUnavailable):
                 # Another sender may have moved them.
                 if await find(self._client) != self._layout:
                     self._outdated.set()
-            await asyncio.sleep(LOOK_SECONDS)
+            await within(self._look_now, LOOK_SECONDS)
+
+    async def _look_at_events(self) -> None:
+        """How far fan-out has come, how long the oldest event waits for it, and whether it came too late for some."""
+        places = await fanout_places(self._client, self._layout, self._term)
+        self._places |= places
+        expired = self._expiry.look(places)
+        if expired:
+            self._metrics.expired(expired)
+            log.error(
+                "events were lost: they were removed from EVENTS before a sender took them, mostly by its retention; "
+                "keep senders running, or raise retention.eventsSeconds of the Dispatcher",
+                events=expired,
+            )
+        self._say_oldest("events", [await oldest_unsettled_s(self._client, *each) for each in places.items()])
+
+    def _say_oldest(self, label: str, stored: Iterable[float | None]) -> None:
+        """`stored`: when the oldest message of each stream was."""
+        ages_s = [self._clock.now_s() - each for each in stored if each is not None]
+        self._metrics.oldest(label, max([0.0, *ages_s]))
 
     def _may_empty(self) -> bool:
         return self._agreement.may_empty(self._says(), time.monotonic())
@@ -455,6 +478,8 @@ class Session:
             try:
                 await self._bring_up_to_date()
                 await self._clock.measure()
+                # Before anything is taken: fan-out goes on behind what expired.
+                await self._look_at_events()
                 break
             except StreamUnavailable as error:
                 self._on_waiting(QueueProblem(QueueReason.NATS_UNREACHABLE, str(error)))

@@ -79,6 +79,7 @@ class SenderMetrics(Metrics):
         self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all done or stored.")
         self._deliveries = self._counter("hookline_deliveries_made", "Deliveries that events became.")
         self._set_aside = self._counter("hookline_events_set_aside", "Events of tenants that had much in hand.")
+        self._expired = self._counter("hookline_events_expired", "Events that were removed before a sender took them.")
         self._held = self._gauge("hookline_deliveries_held", "Deliveries in the hands of this process.")
         self._loads = self._counter("hookline_route_book_loads", "Route books taken into force.")
         self._refusals = self._counter("hookline_route_book_refusals", "Times that files of the book were not usable.")
@@ -98,7 +99,7 @@ class SenderMetrics(Metrics):
         self._left = self._gauge(
             "hookline_former_streams_messages", "What streams that were moved still hold to be done."
         )
-        for stream in ("deliveries", "parked", "backlog"):
+        for stream in ("events", "deliveries", "parked", "backlog"):
             self._oldest.labels(stream)
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
         self._outcomes = {word: self._attempts.labels(word) for word in outcomes}
@@ -137,6 +138,9 @@ class SenderMetrics(Metrics):
 
     def set_aside(self, events: int) -> None:
         self._set_aside.inc(events)
+
+    def expired(self, events: int) -> None:
+        self._expired.inc(events)
 
     def book_loaded(self, webhooks: int, *, unread: int = 0) -> None:
         self._loads.inc()

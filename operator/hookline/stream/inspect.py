@@ -8,8 +8,9 @@ from datetime import datetime
 from nats.aio.client import Client
 
 from hookline.stream import names
-from hookline.stream.api import ask
+from hookline.stream.api import api, ask
 from hookline.stream.layout import Layout
+from hookline.stream.streams import FanoutPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,23 @@ async def _messages(client: Client, stream: str, subject: str = "") -> int:
         return int((await ask(client, f"STREAM.INFO.{stream}"))["state"]["messages"])
     state = (await ask(client, f"STREAM.INFO.{stream}", subjects_filter=subject))["state"]
     return int((state.get("subjects") or {}).get(subject, 0))
+
+
+async def oldest_unsettled_s(client: Client, stream: str, place: FanoutPlace) -> float | None:
+    """When the oldest event that is not settled was stored, by the server's clock in Unix time; None without one.
+
+    Raises StreamUnavailable.
+    """
+    if not place.unsettled:
+        return None
+    said = await api(
+        client,
+        f"STREAM.MSG.GET.{stream}",
+        seq=max(place.settled + 1, place.first),
+        next_by_subj=names.SUBJECTS[names.EVENTS],
+    )
+    message = said.get("message")
+    return datetime.fromisoformat(message["time"]).timestamp() if message is not None else None
 
 
 async def oldest_s(client: Client, stream: str) -> float | None:

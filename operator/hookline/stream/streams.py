@@ -71,6 +71,10 @@ class FanoutPlace:
 
     created: str
     settled: int
+    first: int = 1
+    """The first sequence that the stream still had, before it was asked for `settled`."""
+    unsettled: int = 0
+    """Events that are kept and not settled."""
 
 
 _NOWHERE: Mapping[str, FanoutPlace] = MappingProxyType({})
@@ -177,7 +181,7 @@ async def ensure(
     for stream, consumer in consumer_configs(layout, owner.term):
         asked = consumer.as_dict()
         place = places.get(stream)
-        if place is not None and await _created(client, stream) == place.created:
+        if place is not None and place.settled and await _created(client, stream) == place.created:
             asked |= _from(place.settled + 1)
         await _ensure_consumer(client, stream, asked)
     return layout
@@ -213,10 +217,16 @@ async def fanout_places(client: Client, layout: Layout, term: int) -> dict[str, 
     places: dict[str, FanoutPlace] = {}
     for stream in layout.streams(names.EVENTS):
         consumer = names.fanout_consumer(term, stream.removesuffix(names.EVENTS))
+        # In this order: what was removed by now and is not settled later never will be.
+        kept = await api(client, f"STREAM.INFO.{stream}")
         info = await api(client, f"CONSUMER.INFO.{stream}.{consumer}")
-        settled = info.get("ack_floor", {}).get("stream_seq")
-        if settled:
-            places[stream] = FanoutPlace(await _created(client, stream), int(settled))
+        if "error" not in kept and "error" not in info:
+            places[stream] = FanoutPlace(
+                str(kept["created"]),
+                int(info["ack_floor"]["stream_seq"]),
+                int(kept["state"]["first_seq"]),
+                int(info["num_pending"]) + int(info["num_ack_pending"]),
+            )
     return places
 
 
