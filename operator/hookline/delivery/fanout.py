@@ -110,7 +110,8 @@ class Fanout:
                 # Delivered again while we are still at it: a server forgot our ack. Or a message names it as well:
                 # whoever set it aside was killed before the ack.
                 return self._released(taken, taken.doubled())
-            opened.is_void = True
+            # Another consumer's is of another stream: events of a former stream have the same sequences.
+            opened.is_void = opened.is_void or opened.taken.consumer == taken.consumer
         if not names.is_event(taken.subject):
             log.error("not an event, passed over: its subject names no tenant and type", subject=taken.subject)
             return self._released(taken, taken.ack())

@@ -258,8 +258,9 @@ def _last_attempt(headers: Mapping[str, str]) -> LastAttempt | None:
 
 
 def as_stored(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of a message that is stored again as it is: without those that NATS itself acts on."""
-    return {name: value for name, value in headers.items() if not name.startswith("Nats-")}
+    """The headers of a message that is stored again as it is: without those that NATS itself acts on, and those that
+    cannot be written again. With one of these it could never be stored, and would come again for ever."""
+    return {name: value for name, value in headers.items() if not name.startswith("Nats-") and names.is_header(name)}
 
 
 def later_token(delivery: Delivery) -> str:

@@ -442,6 +442,9 @@ class Session:
     def _may_empty(self) -> bool:
         return self._agreement.may_empty(self._says(), time.monotonic())
 
+    def _may_remove(self) -> bool:
+        return self._agreement.may_remove(self._says(), time.monotonic())
+
     async def _empty_former(self) -> None:
         """Move what must not wait in former streams, say what is left in them, and remove those that are empty."""
         while True:
@@ -453,8 +456,8 @@ class Session:
             try:
                 if self._may_empty():
                     await self._mover.empty(layout)
-                if self._agreement.may_remove(self._says(), time.monotonic()):
-                    await remove_empty(self._client, layout)
+                if self._may_remove():
+                    await remove_empty(self._client, layout, may_remove=self._may_remove)
                 self._note_left(await left_in_former(self._client, layout, self._term))
             except QueueUnusable:
                 raise

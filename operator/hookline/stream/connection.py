@@ -24,7 +24,7 @@ from hookline.resources.natsaddress import Login, parse_nats
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline
 from hookline.stream.credentials import Credentials, CredentialsError
-from hookline.stream.names import AUDIENCE_SUBJECT
+from hookline.stream.names import AUDIENCE_SUBJECT, is_header
 from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 log = structlog.get_logger(__name__)
@@ -41,7 +41,6 @@ CLOSE_SECONDS = 2.0
 Happened = Callable[[], Awaitable[None]]
 
 _REFUSES = "rejected the credentials"
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEAD = b"NATS/1.0\r\n"
 """How the headers of a message begin; those of a status have its number before the line ends."""
 _VIOLATION = re.compile(r'permissions violation for (?P<what>publish|subscription) to "(?P<subject>[^"]{1,300})"', re.I)
@@ -255,7 +254,7 @@ class _Client(Client):
 
 @functools.lru_cache(maxsize=256)
 def _header_name(name: str) -> str:
-    if _HEADER_NAME.fullmatch(name.strip()) is None:
+    if not is_header(name.strip()):
         raise nats.errors.BadHeaderError(name)
     return name.strip()
 

@@ -8,6 +8,7 @@ first or is recognized by its name. In pieces, so that little is in memory.
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +32,9 @@ AT_ONCE = 32
 SOON_SECONDS = 30.0
 """What is scheduled for so soon comes in its stream: moved at that moment it would come from both."""
 
+FRESH_SECONDS = 1.0
+"""How old an answer may be by which a stream is removed. Others wait for longer, 3 s, before they move back to it."""
+
 _SCHEDULE = ("Nats-Schedule", "Nats-Schedule-Target")
 
 
@@ -43,11 +47,12 @@ class _Message:
     time: str
 
     def kept_headers(self) -> dict[str, str]:
-        """Without the words to the server of when it was stored first; what is scheduled stays so."""
+        """Without the words to the server of when it was stored first; what is scheduled stays so. And without what
+        cannot be written again: anybody on this NATS may have written it."""
         return {
             name: value
             for name, value in self.headers.items()
-            if name in _SCHEDULE or not name.lower().startswith("nats-")
+            if name in _SCHEDULE or (names.is_header(name) and not name.lower().startswith("nats-"))
         }
 
     def is_due(self, before_s: float) -> bool:
@@ -118,10 +123,17 @@ class Mover:
         await api(self._client, f"STREAM.MSG.DELETE.{stream}", seq=message.seq, no_erase=True)
 
 
-async def remove_empty(client: Client, layout: Layout) -> None:
-    """Remove former streams that hold nothing. Raises StreamUnavailable, QueueUnusable."""
+async def remove_empty(client: Client, layout: Layout, *, may_remove: Callable[[], bool]) -> None:
+    """Remove former streams that hold nothing, as long as this sender is the one that does.
+
+    A sender that was frozen since it asked removes nothing: the others may have moved back meanwhile. Raises
+    StreamUnavailable, QueueUnusable.
+    """
     for stream in layout.former:
+        asked_s = time.monotonic()
         info = await ask(client, f"STREAM.INFO.{stream}")
+        if time.monotonic() - asked_s > FRESH_SECONDS or not may_remove():
+            return
         if not info["state"]["messages"] and info["config"].get("subjects") == [names.former_subject(stream)]:
             await api(client, f"STREAM.DELETE.{stream}")
             log.info("a former stream is empty and was removed", stream=stream)

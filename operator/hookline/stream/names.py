@@ -76,6 +76,7 @@ _PREFIX = "hookline"
 _OF_TERM = "_"
 """Before the term in the name of a consumer: no tenant has it in its name."""
 _STREAMS = {"events": EVENTS, "deliveries": DELIVERIES, "parked": PARKED, "dead": DEAD, "backlog": BACKLOG}
+_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
 _BEARS = re.compile(rf"({STREAM_PREFIX})({'|'.join(BASES)})")
 
@@ -120,6 +121,11 @@ def is_uid(token: str) -> bool:
     """Whether the last token of a subject can be that of a Webhook, as routes have it: anybody on this NATS may have
     written there, and not every token can be part of a consumer's name."""
     return _UID.fullmatch(token) is not None
+
+
+def is_header(name: str) -> bool:
+    """Whether the client writes a header of this name. Anybody on this NATS may have written another one."""
+    return _HEADER.fullmatch(name) is not None
 
 
 def later_subject(uid: str, once: str) -> str:

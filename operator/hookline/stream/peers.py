@@ -20,6 +20,9 @@ from hookline.stream.connection import StreamUnavailable
 
 MAX_POD_LENGTH = 64
 
+MAX_SAID_LENGTH = 256
+"""Of what a sender says of the streams, which is kept: five prefixes of 31 characters and four names fit."""
+
 UIDS_IN_A_MESSAGE = 1000
 """Some 40 KiB, far below what a server takes in one message."""
 
@@ -121,7 +124,7 @@ def _translated() -> Iterator[None]:
 def _on_streams(said: object) -> Says | None:
     """Anybody on this NATS may have sent it."""
     match said:
-        case {"wanted": str() | None as wanted, "at": str() as at}:
+        case {"wanted": str() | None as wanted, "at": str() as at} if len(wanted or "") + len(at) <= MAX_SAID_LENGTH:
             return Says(wanted, at)
     return None
 

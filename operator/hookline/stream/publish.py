@@ -81,6 +81,8 @@ class Publisher:
             raise StreamRefused(f"a message of {len(body)} bytes and its headers is larger than NATS takes")
         try:
             answer = await self._inbox.ask(subject, body, sent)
+        except nats.errors.BadHeaderError:
+            raise StreamRefused("a header has a name that NATS does not take") from None
         except (TimeoutError, nats.errors.Error, OSError) as error:
             problem = denied(self._client, subject)
             if problem is not None:

@@ -429,7 +429,7 @@ async def test_an_event_that_finds_no_room_is_set_aside_and_so_are_those_behind_
 
 
 async def test_a_message_that_names_an_event_of_a_stream_that_was_made_anew_does_not_wait_for_it_for_ever() -> None:
-    for whole, said in ((True, ["doubled"]), (False, ["left"])):
+    for whole, said in ((True, ["done"]), (False, ["left"])):
         it = stand()
         old, new = named(it.queue, 1), it.queue.event(1)
         new.stored_ns += 1
@@ -438,6 +438,19 @@ async def test_a_message_that_names_an_event_of_a_stream_that_was_made_anew_does
         await it.calls.opened[0].ended("u1", whole=whole)
         assert old.said == said
         assert not it.queue.acked(new)
+
+
+async def test_events_of_two_streams_with_one_sequence_are_both_acked() -> None:
+    """Such as of a former stream and of the present one."""
+    it = stand()
+    former, present = it.queue.event(1), it.queue.event(1)
+    present.consumer, present.stored_ns = "HOOKLINE_fanout", former.stored_ns + 1
+    words = Words(), Words()
+    for taken, said in zip((former, present), words, strict=True):
+        taken._client = cast(Any, said)
+        await it.take(taken)
+    await it.end()
+    assert [each.said for each in words] == [[b"+ACK"], [b"+ACK"]]
 
 
 async def test_what_was_set_aside_does_not_go_behind_itself_and_is_left_where_it_is_without_room() -> None:

@@ -159,6 +159,12 @@ def test_a_message_that_could_not_be_handled_is_read_with_where_it_was_found(
     assert headers.items() <= said.headers.items()
 
 
+def test_a_header_that_cannot_be_written_again_keeps_no_message_out_of_dead() -> None:
+    headers = {"": "a", "b c": "d", "e\n": "f", "é": "g", "Hookline-Later": "h"}
+    letter = unread_letter("hookline.parked.u1", headers, b"", "Malformed: x", failed_at="now", place="1")
+    assert letter.headers.keys() & headers.keys() == {"Hookline-Later"}
+
+
 def test_a_dead_event_names_no_webhook_by_its_type() -> None:
     letter = unread_letter(
         "hookline.events.team-a.IdentityCreated", {}, b"", "InternalError: X", failed_at="", place=""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import time
+from typing import Any, cast
 
-from hookline.stream.mover import _Message
+import pytest
+from nats.aio.client import Client
+
+from hookline.stream import mover, names
+from hookline.stream.layout import Layout
+from hookline.stream.mover import _Message, remove_empty
 
 AT = "@at 2026-11-30T08:00:00.000000Z"
 DUE_S = 1_796_025_600.0
@@ -22,6 +28,10 @@ def test_a_schedule_stays_and_other_words_to_the_server_do_not() -> None:
     assert found == {name.replace("_", "-"): value for name, value in kept.items()}
 
 
+def test_a_header_that_cannot_be_written_again_keeps_nothing_from_being_moved() -> None:
+    assert message(**{"b c": "d", "": "e", "Hookline_Attempt": "2"}).kept_headers() == {"Hookline-Attempt": "2"}
+
+
 def test_what_is_due_soon_is_left_where_it_comes_due() -> None:
     assert message(Nats_Schedule=AT).is_due(DUE_S + 1)
     assert not message(Nats_Schedule=AT).is_due(DUE_S - 1)
@@ -30,3 +40,27 @@ def test_what_is_due_soon_is_left_where_it_comes_due() -> None:
 @pytest.mark.parametrize("schedule", ["", "@every 1s", "@at never", "@at"])
 def test_a_schedule_that_cannot_be_read_is_left_to_the_server(schedule: str) -> None:
     assert message(Nats_Schedule=schedule).is_due(0.0)
+
+
+@pytest.mark.parametrize(
+    ("answer_seconds", "may_remove", "removed"), [(0.1, True, ["EVENTS"]), (10.0, True, []), (0.1, False, [])]
+)
+async def test_a_sender_that_was_frozen_after_it_asked_removes_no_stream(
+    monkeypatch: pytest.MonkeyPatch, answer_seconds: float, may_remove: bool, removed: list[str]
+) -> None:
+    now_s, asked = [0.0], list[str]()
+
+    async def ask(_: Client, what: str) -> dict[str, Any]:
+        now_s[0] += answer_seconds
+        return {"state": {"messages": 0}, "config": {"subjects": [names.former_subject("EVENTS")]}}
+
+    async def api(_: Client, what: str) -> dict[str, Any]:
+        asked.append(what.removeprefix("STREAM.DELETE."))
+        return {}
+
+    monkeypatch.setattr(mover, "ask", ask)
+    monkeypatch.setattr(mover, "api", api)
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    await remove_empty(cast(Client, None), Layout(former=("EVENTS",)), may_remove=lambda: may_remove)
+    monkeypatch.undo()
+    assert asked == removed

@@ -6,12 +6,13 @@ import asyncio
 import time
 from typing import Any, cast
 
+import nats.errors
 import pytest
 import uvloop
 from nats.aio.client import Client
 
 from hookline.stream import publish
-from hookline.stream.connection import StreamUnavailable
+from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
 
 
@@ -58,3 +59,12 @@ def test_what_is_stored_at_the_moment_when_others_are_given_up_waits_its_own_tim
 
     waited = uvloop.run(asyncio.wait_for(work(), 10))
     assert min(waited) >= 0.19
+
+
+async def test_a_header_that_cannot_be_written_is_a_refusal_and_no_absence() -> None:
+    class Refuses(Silent):
+        async def publish(self, *_: Any, **__: Any) -> None:
+            raise nats.errors.BadHeaderError("b c")
+
+    with pytest.raises(StreamRefused, match="header"):
+        await Publisher(cast(Client, Refuses())).store("hookline.parked.u1", b"", {"b c": "d"})
