@@ -98,7 +98,11 @@ async def test_nothing_is_lost_and_little_repeated_when_streams_are_moved_there_
 
 
 async def test_what_is_parked_and_what_is_scheduled_moves_and_empty_streams_are_removed(
-    tmp_path: Path, nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    nats_server: NatsServer,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(agreement, "REMOVE_SECONDS", 1.0)
     calls: list[ReceivedCall] = []
@@ -126,6 +130,9 @@ async def test_what_is_parked_and_what_is_scheduled_moves_and_empty_streams_are_
             await until(lambda: len(calls) == 40)
             await until_stored(client, own.PARKED, 0)
     assert {call.webhook_id for call in calls} == set(ids)
+    said = capsys.readouterr().out
+    assert "a former stream is empty and was removed" in said
+    assert "NATS does not know a consumer of ours" not in said
 
 
 async def test_an_event_is_found_in_the_stream_that_has_it_also_after_a_move_that_nobody_told_of(
@@ -213,3 +220,27 @@ async def test_a_sender_that_says_nothing_of_prefixes_is_waited_for(
                 assert (await find(client)).is_at("")
             await client.publish(names.HERE_SUBJECT, b'{"pod": "elder", "leaving": true}')
             await until_moved(client, "HOOKLINE_")
+
+
+async def test_a_prefix_that_cannot_be_had_is_said_moves_nothing_and_stops_nothing(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    book = tmp_path / "book"
+    # The last that would be moved: what was moved before it would be torn from the rest.
+    await client.jetstream().add_stream(StreamConfig(name="ALL_DEAD", subjects=["graves"]))
+    async with receiver_of(calls) as receiver:
+        one = hook("one", receiver)
+        write_book(book, one, prefix="")
+        async with sender(book, nats_server.url, installation=OURS) as running:
+            session = running.pod._session
+            write_book(book, one, prefix="ALL_")
+            await until(lambda: "ALL_DEAD is of another application" in (running.pod.unready() or ""))
+            await publish(client)
+            await until(lambda: len(calls) == 1)
+            assert (await find(client)) == Layout(dict.fromkeys(names.BASES, ""))
+            assert running.pod._session is session
+            assert (await client.jetstream().stream_info("ALL_DEAD")).config.subjects == ["graves"]
+            await client.jetstream().delete_stream("ALL_DEAD")
+            await until_moved(client, "ALL_")
+            await until(lambda: running.pod.unready() is None)

@@ -59,6 +59,7 @@ from hookline.stream.streams import (
     ensure,
     fanout_places,
     find,
+    foreign_names,
     small_events,
 )
 from hookline.stream.types import write_types
@@ -140,6 +141,8 @@ class Session:
         self._is_set_up = False
         self._takes_from: dict[str, str] = {}
         """Consumers of events and shards that are taken from, and their streams."""
+        self._cannot_move: QueueProblem | None = None
+        """Why the streams do not get the prefix that is wanted. All goes on where they are."""
         self._left = 0
         """What was left in former streams, when it was looked last."""
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
@@ -222,8 +225,8 @@ class Session:
         return self._pull.stuck()
 
     def queue_problem(self) -> QueueProblem | None:
-        """Why nothing can be stored, if that is so."""
-        return self._publisher.writes.problem(time.monotonic())
+        """Why nothing can be stored, or the streams cannot be moved, if that is so."""
+        return self._publisher.writes.problem(time.monotonic()) or self._cannot_move
 
     def book_changed(self, book: Book) -> None:
         """Streams and event types follow the root of the book, and TLS material that left it is forgotten."""
@@ -472,7 +475,9 @@ class Session:
 
     def _consumer_gone(self, consumer: str) -> None:
         if not self._parking.lost(consumer) and not self._backlog.lost(consumer):
-            self._say_trouble("NATS does not know a consumer of ours", consumer=consumer)
+            # Those of a former stream go with it when it is empty, whichever sender removes it.
+            if self._takes_from.get(consumer) not in self._layout.former:
+                self._say_trouble("NATS does not know a consumer of ours", consumer=consumer)
             self._outdated.set()
 
     async def _set_up(self) -> None:
@@ -525,6 +530,7 @@ class Session:
         replicas = book.dispatcher.stream_replicas
         mark = await self._ownership.claim(replicas=replicas)
         retention = _retention(book.dispatcher)
+        may_move = await self._may_move()
         found = await ensure(
             self._client,
             retention,
@@ -532,11 +538,23 @@ class Session:
             owner=mark,
             places=self._places,
             prefix=self._prefix,
-            may_move=self._agreement.may_move(self._prefix, time.monotonic()),
+            may_move=may_move,
         )
         self._found(found)
         await write_types(self._client, book.types)
         self._root = book.digest
+
+    async def _may_move(self) -> bool:
+        """Whether all senders want the streams to be moved, and they can be: a prefix that cannot be had stops nothing
+        that works."""
+        prefix = self._prefix
+        if prefix is None or not self._agreement.may_move(prefix, time.monotonic()):
+            self._cannot_move = None
+            return False
+        before, self._cannot_move = self._cannot_move, await foreign_names(self._client, prefix)
+        if self._cannot_move not in (None, before):
+            log.warning("the streams cannot be moved", problem=self._cannot_move.message)
+        return self._cannot_move is None
 
     def _found(self, layout: Layout) -> None:
         """The streams are there, perhaps not where they were."""

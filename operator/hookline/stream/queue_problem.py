@@ -48,8 +48,8 @@ class QueueReason(ConditionReason):
     STREAM_FOREIGN = (
         "StreamForeign",
         "QueueReady",
-        "a stream of another application has our name or takes our subjects",
-        "give Hookline an account of its own",
+        "a stream of another application has our name, or one that `streamPrefix` asks for, or takes our subjects",
+        "give Hookline an account of its own, or another `streamPrefix`",
     )
     QUEUE_REFUSES_WRITES = (
         "QueueRefusesWrites",

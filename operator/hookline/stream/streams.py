@@ -198,6 +198,21 @@ async def find(client: Client) -> Layout:
     return Layout(present, tuple(sorted(former)))
 
 
+async def foreign_names(client: Client, prefix: str) -> QueueProblem | None:
+    """Why streams cannot get this prefix: another application has one of their names. Looked at before the first of
+    them is moved, so that none is when not all can be. Raises StreamUnavailable, QueueUnusable."""
+    wanted = [f"{prefix}{base}" for base in names.BASES]
+    infos = [(each, (await api(client, f"STREAM.INFO.{each}")).get("config")) for each in wanted]
+    taken = [each for each, config in infos if config is not None and not _is_ours(config, config)]
+    if not taken:
+        return None
+    return QueueProblem(
+        QueueReason.STREAM_FOREIGN,
+        f"the streams stay where they are: {', '.join(taken)} is of another application; choose another stream prefix, "
+        "or change that stream",
+    )
+
+
 async def _streams_with(client: Client, subjects: str) -> list[str]:
     answer = await api(client, "STREAM.NAMES", subject=subjects)
     return [each for each in answer.get("streams") or [] if names.parts_of(each) is not None]
