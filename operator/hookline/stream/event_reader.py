@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class EventReader:
         self._client = client
         self._layout = layout
         self._inbox = Inbox(client, _READ_SECONDS)
+        self._looking: asyncio.Task[Layout] | None = None
+        self._next_look: asyncio.Task[Layout] | None = None
 
     async def find(self, seq: int, stored_ns: int) -> StoredEvent | None:
         """The event with this sequence that was stored at this time. None when no stream holds it any more: not the
@@ -48,9 +51,22 @@ class EventReader:
         event = await self._find_in(streams, seq, stored_ns)
         if event is None:
             # Another sender may have moved the streams since this one looked.
-            others = (await find(self._client)).streams(names.EVENTS)
+            others = (await self._found_now()).streams(names.EVENTS)
             event = await self._find_in([each for each in others if each not in streams], seq, stored_ns)
         return event
+
+    async def _found_now(self) -> Layout:
+        """Where the streams are, by a look that begins after this was asked. Many that ask at once share one: it takes
+        ten questions, and of what waited for too long thousands of events are gone."""
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look(self._looking))
+        return await asyncio.shield(self._next_look)
+
+    async def _look(self, before: asyncio.Task[Layout] | None) -> Layout:
+        if before is not None:
+            await asyncio.wait([before])
+        self._looking, self._next_look = self._next_look, None
+        return await find(self._client)
 
     async def _find_in(self, streams: Iterable[str], seq: int, stored_ns: int) -> StoredEvent | None:
         for stream in streams:
