@@ -198,8 +198,8 @@ async def ids_in(client: Client, stream: str) -> list[str]:
     return [(each.headers or {})["Hookline-Event-Id"] for each in found]
 
 
-async def test_a_sender_that_says_nothing_of_prefixes_is_waited_for(
-    tmp_path: Path, nats_server: NatsServer, client: Client
+async def test_a_sender_that_says_nothing_of_prefixes_is_waited_for_and_that_is_said_once(
+    tmp_path: Path, nats_server: NatsServer, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     book = tmp_path / "book"
 
@@ -216,10 +216,12 @@ async def test_a_sender_that_says_nothing_of_prefixes_is_waited_for(
                 await until(lambda: session.snapshot().members == 2)
                 write_book(book, one, prefix="HOOKLINE_")
                 await until(lambda: session._prefix == "HOOKLINE_")
+                await until(lambda: session._waits_for == "HOOKLINE_")
                 assert not session._agreement.may_move("HOOKLINE_", time.monotonic() + 60)
                 assert (await find(client)).is_at("")
             await client.publish(names.HERE_SUBJECT, b'{"pod": "elder", "leaving": true}')
             await until_moved(client, "HOOKLINE_")
+    assert capsys.readouterr().out.count("the streams are not moved before all senders") == 1
 
 
 async def test_a_prefix_that_cannot_be_had_is_said_moves_nothing_and_stops_nothing(

@@ -143,6 +143,8 @@ class Session:
         """Consumers of events and shards that are taken from, and their streams."""
         self._cannot_move: QueueProblem | None = None
         """Why the streams do not get the prefix that is wanted. All goes on where they are."""
+        self._waits_for: str | None = None
+        """The prefix of which was last said that it waits for other senders."""
         self._left = 0
         """What was left in former streams, when it was looked last."""
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
@@ -391,13 +393,17 @@ class Session:
             now_s = time.monotonic()
             self._members.look(now_s)
             self._agreement.look(self._members.here, self._says(), now_s)
-            if (
-                self._prefix is not None
-                and not self._layout.is_at(self._prefix)
-                and self._agreement.may_move(self._prefix, now_s)
-            ):
-                self._outdated.set()
+            if self._prefix is not None and not self._layout.is_at(self._prefix):
+                if self._agreement.may_move(self._prefix, now_s):
+                    self._outdated.set()
+                self._say_disagreement(self._prefix)
             self._say_writes()
+
+    def _say_disagreement(self, prefix: str) -> None:
+        """Once for each prefix: a move that waits for another sender looks like one that was forgotten."""
+        if not self._agreement.all_want_the_same and self._waits_for != prefix:
+            log.info("the streams are not moved before all senders are of this version and told this prefix")
+            self._waits_for = prefix
 
     def _say_writes(self) -> None:
         refusing = self._publisher.writes.problem(time.monotonic())

@@ -63,6 +63,11 @@ class Agreement:
         self._all.look(mine, all_say_so=all(each == mine for each in others), now_s=now_s)
         self._first = min(here) == self._me
 
+    @property
+    def all_want_the_same(self) -> bool:
+        """Whether all that were here at the last look are told the same prefix."""
+        return self._wanted.since_s is not None
+
     def may_move(self, wanted: str | None, now_s: float) -> bool:
         """Whether streams may be moved to the prefix that is wanted now."""
         return self._wanted.lasts(wanted, SETTLE_SECONDS, now_s)
