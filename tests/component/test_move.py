@@ -23,6 +23,7 @@ from doubles.local import (
     until_stored,
     write_book,
 )
+from doubles.nats import free_port, nats
 from doubles.waiting import until_it_is
 from hookline.delivery import session as sessions
 from hookline.delivery.messages import Delivery
@@ -31,7 +32,7 @@ from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routing.routes import RouteState
 from hookline.stream import agreement, names, streams
-from hookline.stream.connection import Client, QueueUnusable
+from hookline.stream.connection import Client, QueueUnusable, StreamRefused, connect
 from hookline.stream.event_reader import EventReader
 from hookline.stream.inspect import held, left_in_former
 from hookline.stream.layout import Layout
@@ -180,6 +181,18 @@ async def test_a_move_goes_on_from_each_change_that_a_sender_made_last(
     (after,) = await publish(client)
     kept = [await ids_in(client, stream) for stream in layout.streams(names.EVENTS)]
     assert sorted(itertools.chain(*kept)) == sorted([before, after])
+
+
+async def test_nothing_is_moved_where_nats_refuses_the_last_stream_that_a_move_needs(tmp_path: Path) -> None:
+    port = free_port()
+    account = {"jetstream": {"max_streams": 10}, "users": [{"user": "a", "password": "a"}]}
+    async with nats(tmp_path / "nats", port, accounts={"A": account}, no_auth_user="a"):
+        client = await connect(f"nats://127.0.0.1:{port}", name="test")
+        before = await ensure(client, Retention(), prefix="")
+        with pytest.raises(StreamRefused, match="the stream HOOKLINE_DEAD: maximum number of streams"):
+            await ensure(client, Retention(), prefix="HOOKLINE_", may_move=True)
+        assert (await find(client)).present == before.present
+        await client.close()
 
 
 async def test_a_stream_with_a_prefix_that_is_not_ours_confirms_nothing(client: Client) -> None:

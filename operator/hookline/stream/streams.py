@@ -163,7 +163,10 @@ async def ensure(
     owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
     """
     layout = await find(client)
-    for config in stream_configs(retention, replicas=replicas, event_bytes=_event_bytes(client)):
+    configs = stream_configs(retention, replicas=replicas, event_bytes=_event_bytes(client))
+    if may_move and prefix is not None and layout.present and not layout.is_at(prefix):
+        await _prepare(client, configs, prefix, owner)
+    for config in configs:
         base = str(config.name)
         if base not in names.BASES:
             await _ensure_stream(client, config, owner)
@@ -185,6 +188,20 @@ async def ensure(
             asked |= _from(place.settled + 1)
         await _ensure_consumer(client, stream, asked)
     return layout
+
+
+async def _prepare(client: Client, configs: Sequence[StreamConfig], prefix: str, owner: Mark) -> None:
+    """Make all that is missing for a move before a stream gives anything up: NATS may refuse the last of it, as for a
+    bound of the account, and what is published must not lie in a stream that nothing is taken from."""
+    made: set[str] = set()
+    for config in configs:
+        stream = f"{prefix}{config.name}"
+        if config.name in names.BASES and "config" not in await api(client, f"STREAM.INFO.{stream}"):
+            await _ensure_stream(client, replace(config, name=stream, subjects=[names.former_subject(stream)]), owner)
+            made.add(stream)
+    for stream, consumer in consumer_configs(Layout(dict.fromkeys(names.BASES, prefix)), owner.term):
+        if stream in made:
+            await _ensure_consumer(client, stream, consumer.as_dict())
 
 
 async def find(client: Client) -> Layout:
