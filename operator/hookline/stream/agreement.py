@@ -6,6 +6,7 @@ they want the same names. Never moves anything: streams and mover do.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,11 @@ SETTLE_SECONDS = 3.0
 REMOVE_SECONDS = 30.0
 """For so long all must have said the same before an empty stream is removed: another sender must not be about to move
 back to it, and to have events stored there."""
+
+
+STALE_SECONDS = 6.0
+"""A sender that has not looked for so long, as one that was frozen, knows nothing of the others. They may have moved
+the streams meanwhile, and have forgotten it after 7 s. Looks are 2 s apart."""
 
 
 class Says(NamedTuple):
@@ -49,6 +55,7 @@ class Agreement:
         self._wanted = _Agreed()
         self._all = _Agreed()
         self._first = False
+        self._looked_s = -math.inf
 
     def heard(self, pod: str, says: Says | None) -> None:
         """None of a sender that knows nothing of prefixes."""
@@ -56,6 +63,9 @@ class Agreement:
 
     def look(self, here: tuple[str, ...], mine: Says, now_s: float) -> None:
         """Those that count as here, this sender among them, and what it says itself."""
+        if not self._is_fresh(now_s):
+            self._wanted, self._all = _Agreed(), _Agreed()
+        self._looked_s = now_s
         self._said = {pod: self._said.get(pod) for pod in here if pod != self._me}
         others = self._said.values()
         same_aim = all(each is not None and each.wanted == mine.wanted for each in others)
@@ -70,12 +80,15 @@ class Agreement:
 
     def may_move(self, wanted: str | None, now_s: float) -> bool:
         """Whether streams may be moved to the prefix that is wanted now."""
-        return self._wanted.lasts(wanted, SETTLE_SECONDS, now_s)
+        return self._is_fresh(now_s) and self._wanted.lasts(wanted, SETTLE_SECONDS, now_s)
 
     def may_empty(self, mine: Says, now_s: float) -> bool:
         """Whether this sender, and no other, moves what former streams still hold: all store in the new ones."""
-        return self._first and self._all.lasts(mine, SETTLE_SECONDS, now_s)
+        return self._first and self._is_fresh(now_s) and self._all.lasts(mine, SETTLE_SECONDS, now_s)
 
     def may_remove(self, mine: Says, now_s: float) -> bool:
         """Whether this sender removes former streams that are empty."""
-        return self._first and self._all.lasts(mine, REMOVE_SECONDS, now_s)
+        return self._first and self._is_fresh(now_s) and self._all.lasts(mine, REMOVE_SECONDS, now_s)
+
+    def _is_fresh(self, now_s: float) -> bool:
+        return now_s - self._looked_s <= STALE_SECONDS

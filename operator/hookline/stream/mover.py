@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
@@ -84,7 +85,8 @@ class Mover:
 
     async def _move_all(self, stream: str, pattern: str, *, scheduled: bool) -> None:
         seq = 1
-        while self._may_go_on():
+        # Another sender may have moved back to it: what is moved then would be stored in it again, for ever.
+        while self._may_go_on() and await _is_former(self._client, stream):
             found, seq = await self._some(stream, pattern, seq)
             soon_s = self._now_s() + SOON_SECONDS
             movable = [each for each in found if not (scheduled and each.is_due(soon_s))]
@@ -134,6 +136,14 @@ async def remove_empty(client: Client, layout: Layout, *, may_remove: Callable[[
         info = await ask(client, f"STREAM.INFO.{stream}")
         if time.monotonic() - asked_s > FRESH_SECONDS or not may_remove():
             return
-        if not info["state"]["messages"] and info["config"].get("subjects") == [names.former_subject(stream)]:
+        if not info["state"]["messages"] and _has_no_subjects_of_ours(stream, info):
             await api(client, f"STREAM.DELETE.{stream}")
             log.info("a former stream is empty and was removed", stream=stream)
+
+
+async def _is_former(client: Client, stream: str) -> bool:
+    return _has_no_subjects_of_ours(stream, await ask(client, f"STREAM.INFO.{stream}"))
+
+
+def _has_no_subjects_of_ours(stream: str, info: Mapping[str, Any]) -> bool:
+    return bool(info["config"].get("subjects") == [names.former_subject(stream)])

@@ -10,7 +10,8 @@ from nats.aio.client import Client
 
 from hookline.stream import mover, names
 from hookline.stream.layout import Layout
-from hookline.stream.mover import _Message, remove_empty
+from hookline.stream.mover import Mover, _Message, remove_empty
+from hookline.stream.publish import Publisher
 
 AT = "@at 2026-11-30T08:00:00.000000Z"
 DUE_S = 1_796_025_600.0
@@ -64,3 +65,24 @@ async def test_a_sender_that_was_frozen_after_it_asked_removes_no_stream(
     await remove_empty(cast(Client, None), Layout(former=("EVENTS",)), may_remove=lambda: may_remove)
     monkeypatch.undo()
     assert asked == removed
+
+
+@pytest.mark.parametrize(("subjects", "asked"), [([names.former_subject("PARKED")], 1), (["hookline.parked.*"], 0)])
+async def test_nothing_is_moved_out_of_a_stream_that_has_its_subjects_back(
+    monkeypatch: pytest.MonkeyPatch, subjects: list[str], asked: int
+) -> None:
+    """It would be stored there again, and be moved again, for ever."""
+    looked = list[str]()
+
+    async def ask(_: Client, what: str) -> dict[str, Any]:
+        return {"config": {"subjects": subjects}}
+
+    async def api(_: Client, what: str, **question: object) -> dict[str, Any]:
+        looked.append(what)
+        return {"error": {"code": 404}}
+
+    monkeypatch.setattr(mover, "ask", ask)
+    monkeypatch.setattr(mover, "api", api)
+    it = Mover(cast(Client, None), cast(Publisher, None), now_s=lambda: 0.0, may_go_on=lambda: True)
+    await it.empty(Layout(dict.fromkeys(names.BASES, "HOOKLINE_"), ("PARKED",)))
+    assert looked == ["STREAM.MSG.GET.PARKED"] * asked
