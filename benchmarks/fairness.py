@@ -28,7 +28,7 @@ from benchmarks.backlog import lay
 from benchmarks.burst import Bursts, Plan
 from benchmarks.engines import PRESENT, Engine
 from benchmarks.figures import Figure, in_turns, quantile, ratio_of_rounds
-from benchmarks.load import Steady, new_run, steady
+from benchmarks.load import Steady, flood, new_run, steady
 from benchmarks.receiver import Receiver, event_id
 from benchmarks.setting import SHARE_WITH_ROOM, Setting
 from benchmarks.stage import BODY, Entry, Producer, Stage, say, stage, webhook
@@ -108,6 +108,8 @@ class Runs:
     full: Stage
     """With the events that wait, and without a sender."""
     rate: float
+    past_seconds: float = 0.0
+    """Until the first event behind all that wait came, while a sender read past them."""
     _stages: int = 0
 
     async def rounds(self, tenants: int) -> Arms:
@@ -154,6 +156,9 @@ class Runs:
             beside = await stack.enter_async_context(shared(theirs if apart else [*others, *theirs], engine))
             on = on if apart else beside
             if case.waits:
+                # Its part of reading past is a figure of its own.
+                past = await flood(on, [others[0][0].title], 1)
+                self.past_seconds = max(self.past_seconds, past.seconds)
                 return await self._steady(on, tenants, seed)
             await self.bursts.ready(beside, case.plan(self.setting.sizes.fair_seconds))
             measured = await self._steady(on, tenants, seed, when_led_in=self.bursts.begin)
@@ -220,6 +225,8 @@ async def measure(setting: Setting) -> list[Figure]:
             for tenants in (FEW, setting.sizes.tenants):
                 found += figures(tenants, arms := await runs.rounds(tenants))
                 setting.remarks += remarks(tenants, arms)
+            title = f"a sender starts while {waiting:,} events of one tenant wait: time to the first of another"
+            found.append(Figure("i.past", title, runs.past_seconds, "s"))
             if receiver.count("ok", LAID) >= waiting:
                 setting.remarks.append(f"i: the backlog of {waiting:,} was delivered before the end.")
     return found

@@ -27,6 +27,7 @@ CONTEXT = multiprocessing.get_context("spawn")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 FAILED = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
 DRIP_SECONDS = 1.0
+LATE_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
 FAULTS = ("fail", "close", "hang")
 
@@ -98,10 +99,13 @@ class Line(asyncio.Protocol):
     def _answer(self, head: bytes) -> None:
         group = head.split(b"/", 2)[1].split(b" ", 1)[0].decode()
         mode = self._told.mode(group)
-        if mode == "ok":
+        if mode in ("ok", "late"):
             _, run, number, due_ns = _value(head, b"webhook-id:").decode().split("_")
             self._told.heard.setdefault((group, run), Heard()).note(int(number), int(due_ns))
-            self._transport.write(OK)
+            if mode == "ok":
+                self._transport.write(OK)
+            else:
+                asyncio.get_running_loop().call_later(LATE_SECONDS, self._transport.write, OK)
         elif mode == "fail":
             self._transport.write(FAILED)
         elif mode == "close":

@@ -256,7 +256,7 @@ class Pod:
         self.fanout = Fanout(me, me, *parts, on_room=lambda: None)
         self._messages: dict[str, Kept] = {}
         self._handling: list[asyncio.Task[None]] = []
-        self._keeping = self.start(self.sender.keep_alive())
+        self._keeping = [self.start(self.sender.keep_alive()), self.start(self.sender.stretch_long_calls())]
         queue.pods.append(self)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -338,7 +338,8 @@ class Pod:
     def die(self) -> None:
         """SIGKILL: nothing of it happens any more."""
         self.gone = True
-        self._keeping.cancel()
+        for each in self._keeping:
+            each.cancel()
         self.queue.disturbed.update(self._open_ids(), (kept.event_id for kept, _ in self.said))
         for kept in self.queue.in_hand():
             if kept.holder is self:

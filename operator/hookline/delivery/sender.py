@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import random
 import time
@@ -50,12 +51,15 @@ log = structlog.get_logger(__name__)
 MAX_IN_HAND = 128
 """Deliveries of one shard in our hands at once."""
 
-SAFE_AFTER_SECONDS = 1.0
+SAFE_AFTER_SECONDS = 0.5
 """A call that takes longer has its delivery stored beside it, and its event is acked. Else one receiver that hangs
 would hold its event for as long as a call may take, and after that time whoever takes over the queue begins anew."""
 
+LONG_SECONDS, STRETCH_LOOK_SECONDS = 0.1, 0.05
+"""A call that takes longer gives its place to another one; how often that is looked at."""
+
 LOOK_SECONDS = 0.25
-"""How often lanes are looked at that do not move, and calls that take long."""
+"""How often lanes are looked at that do not move, and calls whose delivery is to be stored beside them."""
 
 RETURN_SECONDS = 2.0
 """At the end, after the grace, to return what outlasted it."""
@@ -92,6 +96,8 @@ class _Job:
     copying: asyncio.Task[None] | None = None
     is_gone: bool = False
     """Whether it is out of our hands."""
+    stretched: bool = False
+    """Whether its place is another one's."""
 
     @property
     def probe(self) -> bool:
@@ -132,6 +138,8 @@ class Sender:
         self._lanes: Lanes[LaneKey, _Job] = Lanes()
         self._held: dict[MessageKey, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._placed: dict[_Job, float] = {}
+        """Calls that hold a place, and since when, by the monotonic clock: in this order."""
         self._pacing: asyncio.TimerHandle | None = None
 
     def take(self, taken: Taken, *, on_probed: Callable[[], None] | None = None) -> bool:
@@ -211,6 +219,23 @@ class Sender:
             if beat % int(ACK_WAIT_SECONDS / 3 / LOOK_SECONDS) == 0:
                 for job in list(self._held.values()):
                     await job.holding.working()
+
+    async def stretch_long_calls(self) -> None:
+        """Have calls that take long give their places to others. For ever."""
+        while True:
+            await asyncio.sleep(STRETCH_LOOK_SECONDS)
+            if self._stretch(time.monotonic() - LONG_SECONDS):
+                self._run_ready()
+
+    def _stretch(self, since_s: float) -> bool:
+        """Those that began by then; whether one gave its place."""
+        long = list(itertools.takewhile(lambda job: self._placed[job] <= since_s, self._placed))
+        for number, job in enumerate(long):
+            if not self._lanes.stretch(job.lane):
+                return number > 0
+            job.stretched = True
+            del self._placed[job]
+        return bool(long)
 
     def _take_up_changes(self) -> None:
         """A changed Webhook, or a sender that left, may let run what waits: nothing else of its lane need ever end."""
@@ -325,11 +350,13 @@ class Sender:
             if route is None or not self._is_next(job, route):
                 await self._set_aside(job, route)
             else:
-                job.copy_at_s, job.timeout_seconds = time.monotonic() + SAFE_AFTER_SECONDS, route.timeout_seconds
+                now_s = self._placed[job] = time.monotonic()
+                job.copy_at_s, job.timeout_seconds = now_s + SAFE_AFTER_SECONDS, route.timeout_seconds
                 await self._attempt(job, route)
         except Exception as error:  # noqa: BLE001  # a bug in one attempt must not hold its message for ever
             await self._failed(job, error)
         finally:
+            self._placed.pop(job, None)
             self._release_lane(job)
 
     async def _failed(self, job: _Job, error: Exception) -> None:
@@ -343,7 +370,7 @@ class Sender:
         route = self._route(job)
         terms = self._terms(route) if route else Terms(job.delivery.event.tenant, 1)
         now_s = time.monotonic()
-        for ready in self._lanes.finished(job.lane, terms, now_s=now_s):
+        for ready in self._lanes.finished(job.lane, terms, now_s=now_s, stretched=job.stretched):
             self._spawn(self._run(ready))
         if terms.per_second:
             self._pace(self._lanes.wait_seconds_of(job.lane, now_s))

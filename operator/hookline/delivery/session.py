@@ -265,6 +265,7 @@ class Session:
             on_ready()
             async with background(
                 self._sender.keep_alive(),
+                self._sender.stretch_long_calls(),
                 self._parking.watch(),
                 self._backlog.watch(),
                 self._backlog.keep_alive(),

@@ -197,6 +197,19 @@ def test_a_call_that_takes_long_has_a_copy_before_its_event_is_acked_and_none_af
         assert (queue.later, pod.sender.held, len(queue.called)) == ({}, 0, 1)
 
 
+def test_calls_that_hang_give_their_places_to_others_of_their_tenant() -> None:
+    hangs = HOOK.model_copy(update={"max_concurrency": 1000})
+    other = OTHER.model_copy(update={"event": "IdentityDeleted"})
+    with playing(hangs, other) as queue:
+        pod = Pod(queue)
+        for number in range(500):
+            pod.take(queue.publish(f"e{number}", hangs.event or ""))
+        pod.take(queue.publish("other", "IdentityDeleted"))
+        assert len(pod.calls) == 448
+        queue.go_on(0.2)
+        assert len(pod.calls) == 501
+
+
 def test_what_follows_a_call_that_took_long_is_stored_before_its_copy_is_forgotten() -> None:
     with playing(HOOK) as queue:
         pod = Pod(queue)

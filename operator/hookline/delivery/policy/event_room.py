@@ -15,9 +15,9 @@ FEW = 4
 """Webhooks of one event that is called from. With more of them its deliveries are stored first: one crash should not
 repeat many calls."""
 
-PLACES = 1024
-"""Calls of events in hand, so many may be repeated after a crash. Twice the calls that a sender makes at once: the
-others wait in lanes. Deliveries that are stored take a quarter of that."""
+PLACES = 2048
+"""Calls of events in hand, but for those that take long. Four times the calls that a sender makes at once: the others
+wait in lanes. Deliveries that are stored take a quarter of that."""
 
 HEAVIEST = 8
 """An event that very many Webhooks hear takes this part of the room. It is short of it no longer than that."""
@@ -60,10 +60,6 @@ class EventRoom:
         self._size = 0
         self._weights: Counter[str] = Counter()
         self._sizes: Counter[str] = Counter()
-        self._resting: Counter[str] = Counter()
-        """Of these, by tenant, what only waits for answers of receivers."""
-        self._busy = 0
-        """What does not, of all tenants."""
         self._latest = ""
         self._others_s = -math.inf
         """When the events of one tenant followed those of another last."""
@@ -87,34 +83,27 @@ class EventRoom:
             return False
         if held > GREED * (self._places - self._weight):
             return False
-        busy = held - self._resting[tenant]
         # One more than there are: whoever comes next finds room.
         share = self._limit / (1 + len(self._weights.keys() | {tenant}))
         always = share if behind else max(ALWAYS, share)
-        return not busy or busy + weight <= always or busy < GREED * (self._limit - self._busy)
+        return not held or held + weight <= always or held < GREED * (self._limit - self._weight)
 
     def rest(self, tenant: str, webhooks: int, size_bytes: int) -> None:
-        """All that is left of an event are calls that take long: it takes memory, and makes nobody wait."""
-        weight = self._weight_of(webhooks, size_bytes)
-        self._resting[tenant] += weight
-        self._busy -= weight
+        """All that is left of an event are calls that take long: they take memory, and make nobody wait."""
+        self._count(tenant, -self._weight_of(webhooks, size_bytes), 0)
 
     def give(self, tenant: str, webhooks: int, size_bytes: int, *, rested: bool = False) -> None:
         """An event is out of our hands."""
-        weight = self._weight_of(webhooks, size_bytes)
-        if rested:
-            self._resting[tenant] -= weight
-            self._busy += weight
-        self._count(tenant, -weight, -size_bytes)
-        if not self._weights[tenant]:
-            del self._weights[tenant], self._sizes[tenant], self._resting[tenant]
+        self._count(tenant, 0 if rested else -self._weight_of(webhooks, size_bytes), -size_bytes)
+        if not self._weights[tenant] and not self._sizes[tenant]:
+            del self._weights[tenant], self._sizes[tenant]
 
     def look(self, late_s: float, now_s: float) -> None:
         """The sender did what was due so much too late."""
         if now_s - self._others_s > ALONE_SECONDS:
             self._limit = float(self._places)
         elif late_s > LATE_SECONDS:
-            self._limit = max(LEAST, min(self._limit, self._busy) * SHRINKS)
+            self._limit = max(LEAST, min(self._limit, self._weight) * SHRINKS)
         elif late_s < IN_TIME_SECONDS:
             self._limit = min(self._places, self._limit + GROWS)
 
@@ -125,7 +114,6 @@ class EventRoom:
 
     def _count(self, tenant: str, weight: int, size_bytes: int) -> None:
         self._weight += weight
-        self._busy += weight
         self._size += size_bytes
         self._weights[tenant] += weight
         self._sizes[tenant] += size_bytes

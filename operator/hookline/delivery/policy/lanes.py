@@ -4,7 +4,8 @@ Which items share a lane is decided in lane_key: here a key only tells lanes apa
 may have a rate, and all lanes together have a number of places. While places are short they go round: tenants in turn,
 and within a tenant its lanes in turn, so that neither many items of one lane nor many lanes of one tenant keep others
 from theirs. And no tenant takes all of them (`GREED`): a turn is of no use while all places are held by calls that take
-long.
+long. A call that takes long gives its place to another one (`stretch`), and counts in its lane alone: receivers that
+hang leave the others of their tenant theirs.
 
 A lane that its rate holds back is out of the turns until its next call is due, so that an end of a call costs the same
 however many of them wait.
@@ -40,6 +41,9 @@ GREED = 7
 and two to 238 each: of n that want all, each comes to 7 / (1 + 7n) of them, and the rest is free for whoever comes
 next. Should several come at once and take that too, places that become free go to those who hold few. It is the rule of
 dynamic thresholds for shared buffers (Choudhury and Hahne, 1998)."""
+
+LONG_PLACES = 1024
+"""Calls of one sender that take long, besides. Each has a connection, and some 50 KB of memory."""
 
 PATIENCE_SECONDS = 2.0
 """How long a message may wait in a lane before the lane counts as stuck. With the room of a shard, 128 messages, a lane
@@ -110,11 +114,14 @@ class LanesSnapshot(Generic[K]):
 class Lanes(Generic[K, T]):
     """The lanes of one sender. An item that may run counts as running until `finished`."""
 
-    def __init__(self, places: int = PLACES) -> None:
+    def __init__(self, places: int = PLACES, long_places: int = LONG_PLACES) -> None:
         self._places = places
+        self._long_places = long_places
         self._running = 0
         self._taken: Counter[str] = Counter()
         """Places by the tenant that holds them."""
+        self._long: Counter[str] = Counter()
+        """Calls that take long, by tenant."""
         self._lanes: dict[K, _Lane[K, T]] = {}
         self._turns: OrderedDict[str, OrderedDict[K, None]] = OrderedDict()
         """Lanes that wait for a place alone, by tenant, each in the order of turns."""
@@ -133,13 +140,24 @@ class Lanes(Generic[K, T]):
         self._keep_turn(lane)
         return False
 
-    def finished(self, key: K, terms: Terms, *, now_s: float) -> list[T]:
+    def stretch(self, key: K) -> bool:
+        """A call of a lane takes long. Whether its place is free for another one: not if too many of its tenant do."""
+        tenant = self._lanes[key].terms.tenant
+        if self._long[tenant] >= GREED * (self._long_places - self._long.total()):
+            return False
+        self._long[tenant] += 1
+        self._give_place(tenant)
+        return True
+
+    def finished(self, key: K, terms: Terms, *, now_s: float, stretched: bool = False) -> list[T]:
         """One call of a lane ended: what may run now, of whatever lane."""
         lane = self._lane(key, terms)
         lane.running -= 1
         lane.moved_s = now_s
-        self._running -= 1
-        self._taken[lane.terms.tenant] -= 1
+        if stretched:
+            self._long[lane.terms.tenant] -= 1
+        else:
+            self._give_place(lane.terms.tenant)
         self._keep_turn(lane)
         ready = self.ready(now_s)
         self._forget_if_idle(lane, now_s)
@@ -213,7 +231,7 @@ class Lanes(Generic[K, T]):
         """Forget lanes that are idle and whose rate owes nothing."""
         for lane in list(self._lanes.values()):
             self._forget_if_idle(lane, now_s)
-        self._taken = +self._taken
+        self._taken, self._long = +self._taken, +self._long
         if len(self._resting) > 2 * len(self._lanes):
             # Entries of rates that were changed since would stay until they are due.
             self._resting = sorted(
@@ -241,6 +259,10 @@ class Lanes(Generic[K, T]):
 
     def _may_take(self, tenant: str) -> bool:
         return self._taken[tenant] < GREED * (self._places - self._running)
+
+    def _give_place(self, tenant: str) -> None:
+        self._running -= 1
+        self._taken[tenant] -= 1
 
     def _begin(self, lane: _Lane[K, T]) -> None:
         lane.running += 1

@@ -9,6 +9,7 @@ from hookline.delivery.policy.event_room import ALWAYS, FEW, GREED, HELD_BYTES, 
 TENANTS = st.sampled_from(["a", "b", "c"])
 SIZES = st.integers(0, HELD_BYTES // 2)
 LATE = 1.0
+MOST_OF_ONE = PLACES * GREED // (GREED + 1)
 
 
 def fill(room: EventRoom, tenant: str, *, webhooks: int = 1, size_bytes: int = 0, now_s: float = 0.0) -> int:
@@ -49,7 +50,7 @@ def test_what_is_given_back_is_there_again() -> None:
 
 def test_an_event_that_many_webhooks_hear_takes_more_room_and_finds_it_beside_a_full_house() -> None:
     room = EventRoom()
-    assert fill(room, "a") == 896
+    assert fill(room, "a") == MOST_OF_ONE
     assert room.take("b", 100_000, 0, 0.0)
     assert not room.take("b", 100_000, 0, 0.0)
 
@@ -60,7 +61,7 @@ def test_a_late_sender_takes_less_of_a_tenant_that_has_much_and_as_much_as_befor
     assert room.take("b", 1, 0, 1.0)
     for _ in range(50):
         room.look(LATE, 1.0)
-    for _ in range(896 - LEAST):
+    for _ in range(MOST_OF_ONE - LEAST):
         room.give("a", 1, 0)
     assert not room.take("a", 1, 0, 1.0)
     assert ALWAYS <= 1 + fill(room, "b", now_s=1.0) <= LEAST // 3
@@ -68,11 +69,11 @@ def test_a_late_sender_takes_less_of_a_tenant_that_has_much_and_as_much_as_befor
 
 def test_whoever_has_less_than_an_even_share_finds_room_beside_one_that_has_all_there_is() -> None:
     room = EventRoom()
-    assert fill(room, "a") == 896
+    assert fill(room, "a") == MOST_OF_ONE
     assert room.take("b", 1, 0, 1.0)
     for _ in range(8):
         room.look(LATE, 1.0)
-    limit = 897 * event_room.SHRINKS**8
+    limit = (MOST_OF_ONE + 1) * event_room.SHRINKS**8
     assert 1 + fill(room, "b", now_s=1.0) == int(limit / 3)
     room.give("b", 1, 0)
     assert room.has("b", 1, 0, behind=True)

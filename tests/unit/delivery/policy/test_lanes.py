@@ -41,6 +41,30 @@ def test_a_raised_limit_lets_more_run_and_a_lowered_one_fewer() -> None:
     assert lanes.finished(*lane(limit=1), now_s=0) == []
 
 
+def test_a_call_that_takes_long_gives_its_place_to_others_and_counts_in_its_lane() -> None:
+    lanes: Lanes[str, int] = Lanes(places=8)
+    for number in range(8):
+        lanes.offer(*lane("slow", limit=20), number, now_s=0)
+    assert not lanes.offer(*lane("b"), 10, now_s=0)
+    assert lanes.stretch("slow")
+    assert lanes.ready(0) == [7]
+    assert lanes.stretch("slow")
+    assert lanes.ready(0) == [10]
+    assert lanes.snapshot().lanes["slow"].running == 8
+    assert lanes.finished(*lane("slow", limit=20), now_s=0, stretched=True) == []
+    assert lanes.finished(*lane("slow", limit=20), now_s=0) == []
+    assert lanes.snapshot().tenants == {"t": 6}
+
+
+def test_no_tenant_takes_all_the_room_for_calls_that_take_long() -> None:
+    lanes: Lanes[str, int] = Lanes(places=64, long_places=8)
+    for number in range(20):
+        lanes.offer(*lane("slow", limit=20), number, now_s=0)
+    assert sum(lanes.stretch("slow") for _ in range(20)) == 8 * GREED // (GREED + 1)
+    lanes.offer(*lane("b", tenant="other"), 0, now_s=0)
+    assert lanes.stretch("b")
+
+
 def test_what_waits_too_long_leaves_and_what_is_pinned_stays() -> None:
     lanes: Lanes[str, int] = Lanes()
     for number in range(5):

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hookline.delivery.policy.lanes import GREED, Lanes, Terms
 
-PLACES = 9
+PLACES, LONG_PLACES = 9, 4
 UIDS = st.sampled_from("abc")
 
 
@@ -17,13 +17,15 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lanes: Lanes[str, int] = Lanes(PLACES)
+        self.lanes: Lanes[str, int] = Lanes(PLACES, LONG_PLACES)
         self.now_s = 0.0
         self.made = 0
         self.limits = dict.fromkeys("abc", 1)
         self.rates = dict.fromkeys("abc", 0.0)
         self.waiting: dict[str, list[int]] = {"a": [], "b": [], "c": []}
         self.running: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+        self.stretched = dict.fromkeys("abc", 0)
+        """Of those that run."""
 
     def terms(self, uid: str) -> Terms:
         return Terms("t" if uid in "ab" else "u", self.limits[uid], self.rates[uid])
@@ -49,8 +51,25 @@ class Model(RuleBasedStateMachine):
         uids = [uid for uid, running in self.running.items() if running]
         if uids:
             uid = data.draw(st.sampled_from(uids))
+            stretched = self.holding(uid) == 0 or (self.stretched[uid] > 0 and data.draw(st.booleans()))
             self.running[uid].pop()
-            self.begun(self.lanes.finished(uid, self.terms(uid), now_s=self.now_s))
+            self.stretched[uid] -= stretched
+            self.begun(self.lanes.finished(uid, self.terms(uid), now_s=self.now_s, stretched=stretched))
+
+    @rule(uid=UIDS)
+    def stretch(self, uid: str) -> None:
+        long = sum(self.stretched.values())
+        if self.holding(uid):
+            if self.lanes.stretch(uid):
+                self.stretched[uid] += 1
+            else:
+                tenants = sum(self.stretched[each] for each in ("ab" if uid in "ab" else "c"))
+                assert tenants >= GREED * (LONG_PLACES - long), "keeps its place though there is room"
+            self.begun(self.lanes.ready(self.now_s))
+
+    def holding(self, *uids: str) -> int:
+        """Places."""
+        return sum(len(self.running[uid]) - self.stretched[uid] for uid in uids)
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -70,8 +89,8 @@ class Model(RuleBasedStateMachine):
             assert first == self.waiting[uid][0]
             self.lanes.change(uid, self.terms(uid))
         self.begun(self.lanes.ready(self.now_s))
-        free = PLACES - sum(map(len, self.running.values()))
-        held = {uid: sum(len(self.running[each]) for each in ("ab" if uid in "ab" else "c")) for uid in "abc"}
+        free = PLACES - self.holding(*"abc")
+        held = {uid: self.holding(*("ab" if uid in "ab" else "c")) for uid in "abc"}
         for uid, waiting in self.waiting.items():
             if waiting and held[uid] < GREED * free and len(self.running[uid]) < self.limits[uid]:
                 assert self.rates[uid], "waits though it may run"
@@ -102,7 +121,8 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def no_more_than_allowed_run(self) -> None:
-        assert sum(map(len, self.running.values())) <= PLACES
+        assert self.holding(*"abc") <= PLACES
+        assert sum(self.stretched.values()) <= LONG_PLACES
 
     def teardown(self) -> None:
         assert sorted(self.lanes.clear()) == sorted(item for each in self.waiting.values() for item in each)
