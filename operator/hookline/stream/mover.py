@@ -33,6 +33,10 @@ AT_ONCE = 32
 SOON_SECONDS = 30.0
 """What is scheduled for so soon comes in its stream: moved at that moment it would come from both."""
 
+LATE_SECONDS = 30.0
+"""What should have come so long ago does not come any more: nats-server forgets what is due while a stream is brought
+to fewer copies (seen with 2.14.6). It comes at once where it is moved to."""
+
 FRESH_SECONDS = 1.0
 """How old an answer may be by which a stream is removed. Others wait for longer, 3 s, before they move back to it."""
 
@@ -56,13 +60,15 @@ class _Message:
             if name in _SCHEDULE or (names.is_header(name) and not name.lower().startswith("nats-"))
         }
 
-    def is_due(self, before_s: float) -> bool:
-        """Whether it is scheduled for a time before this one (Unix time), or for none that can be read."""
+    def comes_here(self, now_s: float) -> bool:
+        """Whether its stream has it come soon, or did just now; also what is scheduled for no time that can be read,
+        which stays. `now_s` is NATS's time, Unix time."""
         word, _, at = self.headers.get("Nats-Schedule", "").partition(" ")
         try:
-            return word != "@at" or datetime.fromisoformat(at).timestamp() < before_s
+            due_s = datetime.fromisoformat(at).timestamp()
         except (ValueError, OverflowError):
             return True
+        return word != "@at" or now_s - LATE_SECONDS <= due_s < now_s + SOON_SECONDS
 
 
 class Mover:
@@ -88,8 +94,8 @@ class Mover:
         # Another sender may have moved back to it: what is moved then would be stored in it again, for ever.
         while self._may_go_on() and await _is_former(self._client, stream):
             found, seq = await self._some(stream, pattern, seq)
-            soon_s = self._now_s() + SOON_SECONDS
-            movable = [each for each in found if not (scheduled and each.is_due(soon_s))]
+            now_s = self._now_s()
+            movable = [each for each in found if not (scheduled and each.comes_here(now_s))]
             await together(
                 [partial(self._move, stream, each, scheduled=scheduled) for each in movable], at_once=AT_ONCE
             )

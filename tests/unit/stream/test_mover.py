@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from hookline.stream import mover, names
 from hookline.stream.layout import Layout
-from hookline.stream.mover import Mover, _Message, remove_empty
+from hookline.stream.mover import LATE_SECONDS, SOON_SECONDS, Mover, _Message, remove_empty
 from hookline.stream.publish import Publisher
 
 AT = "@at 2026-11-30T08:00:00.000000Z"
@@ -33,14 +33,20 @@ def test_a_header_that_cannot_be_written_again_keeps_nothing_from_being_moved() 
     assert message(**{"b c": "d", "": "e", "Hookline_Attempt": "2"}).kept_headers() == {"Hookline-Attempt": "2"}
 
 
-def test_what_is_due_soon_is_left_where_it_comes_due() -> None:
-    assert message(Nats_Schedule=AT).is_due(DUE_S + 1)
-    assert not message(Nats_Schedule=AT).is_due(DUE_S - 1)
+@pytest.mark.parametrize(
+    ("seconds_ahead", "comes"), [(SOON_SECONDS + 1, False), (SOON_SECONDS - 1, True), (-LATE_SECONDS + 1, True)]
+)
+def test_what_is_due_soon_is_left_where_it_comes_due(seconds_ahead: float, comes: bool) -> None:
+    assert message(Nats_Schedule=AT).comes_here(DUE_S - seconds_ahead) is comes
+
+
+def test_what_did_not_come_when_it_was_due_is_moved() -> None:
+    assert not message(Nats_Schedule=AT).comes_here(DUE_S + LATE_SECONDS + 1)
 
 
 @pytest.mark.parametrize("schedule", ["", "@every 1s", "@at never", "@at"])
 def test_a_schedule_that_cannot_be_read_is_left_to_the_server(schedule: str) -> None:
-    assert message(Nats_Schedule=schedule).is_due(0.0)
+    assert message(Nats_Schedule=schedule).comes_here(0.0)
 
 
 @pytest.mark.parametrize(
