@@ -20,6 +20,7 @@ import pytest_asyncio
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
+from doubles import own
 from doubles.api_proxy import Answer, Asked, refusal, watch_refusal
 from doubles.installation import ACCOUNT, Installation, condition_of, installed
 from doubles.local import count, dead_letters, until
@@ -43,7 +44,6 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.control.run import Operator
-from hookline.stream import names
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -123,7 +123,7 @@ async def nothing_is_lost_or_written_twice(hookline: Installation, team: Team) -
     idle = [each for each in hookline.proxy.writes[before:] if each.status < 300 and not each.changed]
     assert [each.asked.title for each in idle] == []
     assert hookline.queue is not None
-    letters = await dead_letters(hookline.queue) if await count(hookline.queue, names.DEAD) else []
+    letters = await dead_letters(hookline.queue) if await count(hookline.queue, own.DEAD) else []
     assert {each.word for each in letters} <= {"WebhookGone"}
 
 

@@ -19,6 +19,7 @@ import yaml
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
+from doubles import own
 from doubles.installation import DISPATCHER, Installation, condition_of, installed
 from doubles.local import count, dead_letters
 from doubles.receiver import TlsReceiver
@@ -26,7 +27,6 @@ from doubles.team import Team, new_secret
 from doubles.waiting import eventually
 from hookline.control.kinds import DISPATCHERS, EVENT_TYPES, PODS, WEBHOOKS
 from hookline.local.samples import EXAMPLE_APP_KEY, EXAMPLE_SIGNING_SECRET, EXAMPLE_TOKEN
-from hookline.stream import names
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 
@@ -376,7 +376,7 @@ async def events_about_orders(
 
 async def test_no_delivery_was_given_up_but_those_of_deleted_webhooks(hookline: Installation) -> None:
     assert hookline.queue is not None
-    letters = await dead_letters(hookline.queue) if await count(hookline.queue, names.DEAD) else []
+    letters = await dead_letters(hookline.queue) if await count(hookline.queue, own.DEAD) else []
     assert {each.word for each in letters} <= {"WebhookGone"}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.kubectl import Kubectl
 from controlplane.node import Node
+from doubles import own
 from doubles.receiver import TlsReceiver
 from e2e.team import Team, allow_receiver, new_secret
 from hookline.stream.connection import connect
@@ -92,7 +93,7 @@ async def test_three_nats_servers_hold_every_stream_three_times(
         client = await connect(f"nats://{service(vacated, 'hookline-system')}:4222", name="test")
         replicas = {each.config.name: each.config.num_replicas for each in await client.jetstream().streams_info()}
         await client.close()
-    assert {replicas[name] for name in ("EVENTS", "DELIVERIES", "PARKED", "DEAD")} == {3}, replicas
+    assert {replicas[name] for name in (own.EVENTS, own.DELIVERIES, own.PARKED, own.DEAD)} == {3}, replicas
 
 
 async def test_one_namespace_for_everything_serves_that_namespace_only(
