@@ -34,8 +34,8 @@ from benchmarks.receiver import Receiver
 from benchmarks.soak_report import Sample, Totals
 from benchmarks.stage import Failed, OneServer, Stage, healthy, say, stage, until
 
-from doubles import own
 from hookline.events import envelope
+from hookline.stream import names
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 
 WEBHOOKS = 40
@@ -235,7 +235,7 @@ async def _totals(this: Soak, drained_seconds: float) -> Totals:
 async def _kept(on: Stage, run: str) -> set[int]:
     """Numbers of the run's events that lie in a queue or a dead letter."""
     js, found = on.client.jetstream(), set[int]()
-    for stream in (own.DELIVERIES, own.PARKED, own.DEAD):
+    for stream in (f"{names.OWN_PREFIX}{base}" for base in (names.DELIVERIES, names.PARKED, names.DEAD)):
         seq = 1
         for _ in range(LOOKED_AT):
             try:
