@@ -46,6 +46,7 @@ from hookline.stream.expiry import Expiry
 from hookline.stream.inspect import held, left_in_former, oldest_s, oldest_unsettled_s
 from hookline.stream.layout import Layout, plain
 from hookline.stream.mover import Mover, remove_empty
+from hookline.stream.overdue import Overdue
 from hookline.stream.owner import Installation
 from hookline.stream.ownership import Ownership
 from hookline.stream.peers import Presence
@@ -77,6 +78,13 @@ _ROOMS = {names.EVENTS: (Origin.EVENTS, fanout.MAX_IN_HAND), names.DELIVERIES: (
 
 EMPTY_SECONDS = 1.0
 """Between two looks at what is left in former streams."""
+
+OVERDUE_SECONDS = 600.0
+"""Between two looks for retries that should have come long ago: each reads all that is scheduled."""
+
+OVERDUE_AFTER_SECONDS = 60.0
+"""From the start, and from a change of how many copies there are, to such a look: what was due then is overdue by
+then, and a server that just began has let come what waited for it."""
 
 PACE_SECONDS = 0.025
 """Between two looks at how late everything is."""
@@ -157,6 +165,10 @@ class Session:
         self._agreement = Agreement(me)
         self._presence = Presence(client, me, says=self._says, on_here=self._here, on_left=self._gone)
         self._mover = Mover(client, publisher, now_s=self._clock.now_s, may_go_on=self._may_empty)
+        self._overdue = Overdue(client, publisher, now_s=self._clock.now_s, may_go_on=self._may_empty)
+        self._replicas = 0
+        """How many copies of the streams were asked for last."""
+        self._look_for_overdue = asyncio.Event()
         settlement = Settlement(publisher, metrics, self._clock)
         self._sender = Sender(
             self._pull,
@@ -276,6 +288,7 @@ class Session:
                 self._follow_changes(),
                 self._look_at_queue(),
                 self._empty_former(),
+                self._bring_overdue(),
                 self._ownership.watch(),
                 self._pull.watched(),
             ):
@@ -474,6 +487,21 @@ class Session:
             except (StreamUnavailable, StreamRefused) as error:
                 log.debug("cannot empty former streams now", problem=str(error))
 
+    async def _bring_overdue(self) -> None:
+        """Have retries come that NATS forgot. One sender does."""
+        while True:
+            self._look_for_overdue.clear()
+            await asyncio.sleep(OVERDUE_AFTER_SECONDS)
+            try:
+                if self._may_empty():
+                    await self._overdue.bring(self._layout.stream(names.DELIVERIES))
+            except QueueUnusable:
+                raise
+            except (StreamUnavailable, StreamRefused) as error:
+                log.debug("cannot look for retries that are overdue now", problem=str(error))
+                self._look_for_overdue.set()
+            await within(self._look_for_overdue, OVERDUE_SECONDS)
+
     def _note_left(self, messages: int) -> None:
         self._metrics.left_in_former(messages)
         if bool(messages) != bool(self._left):
@@ -548,6 +576,9 @@ class Session:
             may_move=may_move,
         )
         self._found(found)
+        if replicas != self._replicas:
+            self._replicas = replicas
+            self._look_for_overdue.set()
         await write_types(self._client, book.types)
         self._root = book.digest
 

@@ -7,11 +7,8 @@ first or is recognized by its name. In pieces, so that little is in memory.
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -20,55 +17,27 @@ from nats.aio.client import Client
 
 from hookline.runtime.tasks import together
 from hookline.stream import names
-from hookline.stream.api import NOT_FOUND, api, ask
-from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable, read_headers
+from hookline.stream.api import api, ask
+from hookline.stream.connection import QueueUnusable, StreamRefused
 from hookline.stream.layout import Layout
 from hookline.stream.publish import OutOfRoom, Publisher
+from hookline.stream.stored import AT_ONCE, Stored, read_from
 
 log = structlog.get_logger(__name__)
-
-AT_ONCE = 32
-"""Messages in our hands: 9 MiB at most."""
 
 SOON_SECONDS = 30.0
 """What is scheduled for so soon comes in its stream: moved at that moment it would come from both."""
 
-LATE_SECONDS = 30.0
-"""What should have come so long ago does not come any more: nats-server forgets what is due while a stream is brought
-to fewer copies (seen with 2.14.6). It comes at once where it is moved to."""
-
 FRESH_SECONDS = 1.0
 """How old an answer may be by which a stream is removed. Others wait for longer, 3 s, before they move back to it."""
 
-_SCHEDULE = ("Nats-Schedule", "Nats-Schedule-Target")
 
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    subject: str
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-    seq: int
-    time: str
-
-    def kept_headers(self) -> dict[str, str]:
-        """Without the words to the server of when it was stored first; what is scheduled stays so. And without what
-        cannot be written again: anybody on this NATS may have written it."""
-        return {
-            name: value
-            for name, value in self.headers.items()
-            if name in _SCHEDULE or (names.is_header(name) and not name.lower().startswith("nats-"))
-        }
-
-    def comes_here(self, now_s: float) -> bool:
-        """Whether its stream has it come soon, or did just now; also what is scheduled for no time that can be read,
-        which stays. `now_s` is NATS's time, Unix time."""
-        word, _, at = self.headers.get("Nats-Schedule", "").partition(" ")
-        try:
-            due_s = datetime.fromisoformat(at).timestamp()
-        except (ValueError, OverflowError):
-            return True
-        return word != "@at" or now_s - LATE_SECONDS <= due_s < now_s + SOON_SECONDS
+def comes_there(message: Stored, now_s: float) -> bool:
+    """Whether its stream has it come soon, or did just now; also what is scheduled for no time that can be read,
+    which stays. `now_s` is NATS's time, Unix time."""
+    if message.due_s is None:
+        return True
+    return message.due_s < now_s + SOON_SECONDS and not message.is_overdue(now_s)
 
 
 class Mover:
@@ -93,31 +62,17 @@ class Mover:
         seq = 1
         # Another sender may have moved back to it: what is moved then would be stored in it again, for ever.
         while self._may_go_on() and await _is_former(self._client, stream):
-            found, seq = await self._some(stream, pattern, seq)
+            found = await read_from(self._client, stream, pattern, seq)
             now_s = self._now_s()
-            movable = [each for each in found if not (scheduled and each.comes_here(now_s))]
+            movable = [each for each in found if not (scheduled and comes_there(each, now_s))]
             await together(
                 [partial(self._move, stream, each, scheduled=scheduled) for each in movable], at_once=AT_ONCE
             )
-            if len(found) < AT_ONCE:
+            if not found:
                 return
+            seq = found[-1].seq + 1
 
-    async def _some(self, stream: str, pattern: str, seq: int) -> tuple[list[_Message], int]:
-        """The next messages from a sequence on, and the sequence behind them."""
-        found: list[_Message] = []
-        while len(found) < AT_ONCE:
-            answer = await api(self._client, f"STREAM.MSG.GET.{stream}", seq=seq, next_by_subj=pattern)
-            if answer.get("error", {}).get("code") == NOT_FOUND:
-                break
-            message = answer.get("message")
-            if message is None:
-                raise StreamUnavailable(f"JetStream does not give what waits in {stream}")
-            head, body = base64.b64decode(message.get("hdrs", "")), base64.b64decode(message.get("data", ""))
-            found.append(_Message(message["subject"], read_headers(head), body, message["seq"], message["time"]))
-            seq = int(message["seq"]) + 1
-        return found, seq
-
-    async def _move(self, stream: str, message: _Message, *, scheduled: bool) -> None:
+    async def _move(self, stream: str, message: Stored, *, scheduled: bool) -> None:
         # A schedule replaces one of its subject. Under a name it would not be stored again after it was forgotten.
         once = None if scheduled else f"{stream}.{message.seq}.{message.time}"
         try:

@@ -38,9 +38,16 @@ _OURS = frozenset([names.BACKLOG, *(f"{prefix}{base}" for prefix in ("", names.O
 _OUT_OF_ROOM = (10023, 10047, 10077)
 """Codes of nats-server (errors.json): no resources, no storage left, the store failed."""
 
+_REPLACED = (10071, 10164)
+"""The last sequence of the subject is not the expected one, or becomes another one now."""
+
 
 class OutOfRoom(StreamRefused):
     """NATS has no room, on its disk or within its bounds."""
+
+
+class Replaced(StreamRefused):
+    """The subject does not have any more what was to be replaced there."""
 
 
 class Publisher:
@@ -165,13 +172,17 @@ def _is_new(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> bool:
     said = json.loads(answer.body)
     if "error" in said:
         reason = str(said["error"].get("description", "without a reason"))
-        raise (OutOfRoom if said["error"].get("err_code") in _OUT_OF_ROOM else StreamRefused)(
-            f"NATS refused to store: {reason}"
-        )
+        raise _refusal(said["error"].get("err_code"))(f"NATS refused to store: {reason}")
     if not _is_in(str(said.get("stream")), stream, ours):
         problem = f"the stream {said.get('stream')} of another application took the message, and {stream} has it not"
         raise QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
     return not said.get("duplicate", False)
+
+
+def _refusal(err_code: object) -> type[StreamRefused]:
+    if err_code in _OUT_OF_ROOM:
+        return OutOfRoom
+    return Replaced if err_code in _REPLACED else StreamRefused
 
 
 def _said_of(streams: Collection[str]) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""What a message that is moved keeps, and what is left to come due where it is."""
+"""What is left to come due where it is, and what a sender that is not sure leaves alone."""
 
 from __future__ import annotations
 
@@ -10,43 +10,32 @@ from nats.aio.client import Client
 
 from hookline.stream import mover, names
 from hookline.stream.layout import Layout
-from hookline.stream.mover import LATE_SECONDS, SOON_SECONDS, Mover, _Message, remove_empty
+from hookline.stream.mover import SOON_SECONDS, Mover, comes_there, remove_empty
 from hookline.stream.publish import Publisher
+from hookline.stream.stored import LATE_SECONDS, Stored
 
-AT = "@at 2026-11-30T08:00:00.000000Z"
 DUE_S = 1_796_025_600.0
+STORED = "2026-11-30T07:00:00Z"
 
 
-def message(**headers: str) -> _Message:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return _Message("hookline.deliveries.later.u1.a", named, b"{}", 7, "2026-11-30T07:00:00Z")
-
-
-def test_a_schedule_stays_and_other_words_to_the_server_do_not() -> None:
-    kept = {"Nats_Schedule": AT, "Nats_Schedule_Target": "hookline.deliveries.01.u1", "Hookline_Attempt": "2"}
-    hostile = {"Nats_Rollup": "all", "Nats_Expected_Last_Sequence": "1", "Nats_Msg_Id": "x", "nats_TTL": "1s"}
-    found = message(**kept, **hostile).kept_headers()
-    assert found == {name.replace("_", "-"): value for name, value in kept.items()}
-
-
-def test_a_header_that_cannot_be_written_again_keeps_nothing_from_being_moved() -> None:
-    assert message(**{"b c": "d", "": "e", "Hookline_Attempt": "2"}).kept_headers() == {"Hookline-Attempt": "2"}
+def scheduled(schedule: str = "@at 2026-11-30T08:00:00.000000Z") -> Stored:
+    return Stored("hookline.deliveries.later.u1.a", {"Nats-Schedule": schedule}, b"{}", 7, STORED)
 
 
 @pytest.mark.parametrize(
     ("seconds_ahead", "comes"), [(SOON_SECONDS + 1, False), (SOON_SECONDS - 1, True), (-LATE_SECONDS + 1, True)]
 )
 def test_what_is_due_soon_is_left_where_it_comes_due(seconds_ahead: float, comes: bool) -> None:
-    assert message(Nats_Schedule=AT).comes_here(DUE_S - seconds_ahead) is comes
+    assert comes_there(scheduled(), DUE_S - seconds_ahead) is comes
 
 
 def test_what_did_not_come_when_it_was_due_is_moved() -> None:
-    assert not message(Nats_Schedule=AT).comes_here(DUE_S + LATE_SECONDS + 1)
+    assert not comes_there(scheduled(), DUE_S + LATE_SECONDS + 1)
 
 
 @pytest.mark.parametrize("schedule", ["", "@every 1s", "@at never", "@at"])
 def test_a_schedule_that_cannot_be_read_is_left_to_the_server(schedule: str) -> None:
-    assert message(Nats_Schedule=schedule).comes_here(0.0)
+    assert comes_there(scheduled(schedule), DUE_S + 86_400)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +72,12 @@ async def test_nothing_is_moved_out_of_a_stream_that_has_its_subjects_back(
     async def ask(_: Client, what: str) -> dict[str, Any]:
         return {"config": {"subjects": subjects}}
 
-    async def api(_: Client, what: str, **question: object) -> dict[str, Any]:
-        looked.append(what)
-        return {"error": {"code": 404}}
+    async def read_from(_: Client, stream: str, pattern: str, seq: int) -> list[Stored]:
+        looked.append(stream)
+        return []
 
     monkeypatch.setattr(mover, "ask", ask)
-    monkeypatch.setattr(mover, "api", api)
+    monkeypatch.setattr(mover, "read_from", read_from)
     it = Mover(cast(Client, None), cast(Publisher, None), now_s=lambda: 0.0, may_go_on=lambda: True)
     await it.empty(Layout(dict.fromkeys(names.BASES, "HOOKLINE_"), ("PARKED",)))
-    assert looked == ["STREAM.MSG.GET.PARKED"] * asked
+    assert looked == ["PARKED"] * asked
