@@ -32,14 +32,11 @@ class Layout:
         return self.present.get(base, next(iter(self.present.values()), ""))
 
     def former_of(self, base: str) -> tuple[str, ...]:
-        return tuple(each for each in self.former if names.parts_of(each) == (each.removesuffix(base), base))
+        return tuple(each for each in self.former if names.bears(each, base))
 
     def streams(self, base: str) -> tuple[str, ...]:
         """All that may hold something, the present one first."""
         return self.stream(base), *self.former_of(base)
-
-    def has_former(self, base: str, prefix: str) -> bool:
-        return f"{prefix}{base}" in self.former
 
     @property
     def at(self) -> str:
@@ -76,7 +73,7 @@ def goal(layout: Layout, base: str, wanted: str | None, *, may_move: bool) -> st
         return wanted
     # Its subjects were given up and not taken, or it was deleted: a stream with history goes before a new one.
     former = [each.removesuffix(base) for each in layout.former_of(base)]
-    others = [*layout.present.values(), *(prefix for each in layout.former for prefix in _prefix_of(each))]
+    others = [*layout.present.values(), *(parts[0] for each in layout.former if (parts := names.parts_of(each)))]
     return next(iter(former or others), names.OWN_PREFIX)
 
 
@@ -98,8 +95,3 @@ def moved(layout: Layout, base: str, wanted: str | None, *, may_move: bool) -> L
     others = {each.stream for each in made} - {serving}
     former = tuple(sorted({*(each for each in layout.former if each != serving), *others}))
     return Layout({**layout.present, base: serving.removesuffix(base)}, former)
-
-
-def _prefix_of(stream: str) -> tuple[str, ...]:
-    parts = names.parts_of(stream)
-    return parts[:1] if parts is not None else ()

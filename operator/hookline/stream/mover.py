@@ -18,10 +18,9 @@ from nats.aio.client import Client
 from hookline.runtime.tasks import together
 from hookline.stream import names
 from hookline.stream.api import api, ask
-from hookline.stream.connection import QueueUnusable, StreamRefused
 from hookline.stream.layout import Layout
-from hookline.stream.publish import OutOfRoom, Publisher
-from hookline.stream.stored import AT_ONCE, Stored, read_from
+from hookline.stream.publish import Publisher
+from hookline.stream.stored import AT_ONCE, Stored, read_from, store_anew
 
 log = structlog.get_logger(__name__)
 
@@ -75,13 +74,9 @@ class Mover:
     async def _move(self, stream: str, message: Stored, *, scheduled: bool) -> None:
         # A schedule replaces one of its subject. Under a name it would not be stored again after it was forgotten.
         once = None if scheduled else f"{stream}.{message.seq}.{message.time}"
-        try:
-            await self._publisher.store(message.subject, message.body, message.kept_headers(), once=once)
-        except (OutOfRoom, QueueUnusable):
-            raise
-        except (StreamRefused, ValueError) as error:
-            # Anybody may have written it. What cannot be stored anew stays.
-            log.warning("a message cannot be moved", stream=stream, seq=message.seq, problem=type(error).__name__)
+        stored = await store_anew(self._publisher, stream, message, once=once, otherwise="a message cannot be moved")
+        if stored is None:
+            # It stays.
             return
         await api(self._client, f"STREAM.MSG.DELETE.{stream}", seq=message.seq, no_erase=True)
 

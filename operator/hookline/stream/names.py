@@ -87,6 +87,12 @@ def parts_of(stream: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found is not None else None
 
 
+@lru_cache(maxsize=64)
+def bears(stream: str, base: str) -> bool:
+    """Whether a stream has this name behind a prefix, or without one."""
+    return parts_of(stream) == (stream.removesuffix(base), base)
+
+
 def former_subject(stream: str) -> str:
     """What a stream has that has none of our subjects: no stream is without any."""
     return f"{_PREFIX}.former.{stream}"

@@ -14,9 +14,8 @@ import structlog
 from nats.aio.client import Client
 
 from hookline.stream import names
-from hookline.stream.connection import QueueUnusable, StreamRefused
-from hookline.stream.publish import OutOfRoom, Publisher, Replaced
-from hookline.stream.stored import LATE_SECONDS, Stored, read_from
+from hookline.stream.publish import Publisher, Replaced
+from hookline.stream.stored import LATE_SECONDS, Stored, read_from, store_anew
 
 log = structlog.get_logger(__name__)
 
@@ -53,17 +52,9 @@ class Overdue:
             log.warning("NATS did not let retries come that were due; they come now", stream=stream, retries=brought)
 
     async def _store_again(self, stream: str, message: Stored) -> bool:
-        headers = {**message.kept_headers(), "Nats-Expected-Last-Subject-Sequence": str(message.seq)}
+        otherwise = "a retry that is overdue cannot be stored again"
         try:
-            return await self._publisher.store(message.subject, message.body, headers)
-        except (OutOfRoom, QueueUnusable):
-            raise
+            stored = await store_anew(self._publisher, stream, message, otherwise=otherwise, instead_of_itself=True)
         except Replaced:
             return False
-        except (StreamRefused, ValueError) as error:
-            # Anybody may have written it.
-            problem = type(error).__name__
-            log.warning(
-                "a retry that is overdue cannot be stored again", stream=stream, seq=message.seq, problem=problem
-            )
-            return False
+        return bool(stored)

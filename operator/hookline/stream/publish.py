@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
 
 import nats.errors
 from nats.aio.client import Client
@@ -70,7 +69,6 @@ class Publisher:
         self.writes = Writes()
         """Whether streams take what is to be stored."""
         self._ours = set(_OURS)
-        self._known = _said_of(self._ours)
 
     async def store(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, once: str | None = None
@@ -103,17 +101,15 @@ class Publisher:
             self._on_missing()
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
         stream = names.stream_of(subject)
-        if not answer.body.startswith(self._known):
-            await self._ask_whose(answer, stream)
+        stored = _STORED.match(answer.body)
+        if stored is not None and (name := stored[1].decode()) not in self._ours:
+            await self._ask_whose(name, stream)
         return self._noted(answer, stream)
 
-    async def _ask_whose(self, answer: Heard, stream: str) -> None:
+    async def _ask_whose(self, name: str, stream: str) -> None:
         """Find out, once, about a stream with a prefix that any application could have thought of."""
-        stored = _STORED.match(answer.body)
-        name = stored[1].decode() if stored is not None else ""
-        if _bears(name, stream) and await is_known(self._client, name):
+        if names.bears(name, stream) and await is_known(self._client, name):
             self._ours.add(name)
-            self._known = _said_of(self._ours)
 
     def _noted(self, answer: Heard, stream: str) -> bool:
         try:
@@ -185,19 +181,8 @@ def _refusal(err_code: object) -> type[StreamRefused]:
     return Replaced if err_code in _REPLACED else StreamRefused
 
 
-def _said_of(streams: Collection[str]) -> tuple[bytes, ...]:
-    """What the words of the server that one of these streams stored a message begin with."""
-    return tuple(b'{"stream":"%b"' % each.encode() for each in streams)
-
-
 def _is_in(name: str, stream: str, ours: Collection[str]) -> bool:
-    return name == stream or (name in ours and _bears(name, stream))
-
-
-@lru_cache(maxsize=64)
-def _bears(name: str, stream: str) -> bool:
-    """Whether this is a name of a stream, with a prefix."""
-    return names.parts_of(name) == (name.removesuffix(stream), stream)
+    return name == stream or (name in ours and names.bears(name, stream))
 
 
 async def publish_event(publisher: Publisher, event: Event, *, patience_seconds: float) -> bool:

@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import nats.errors
+import structlog
 from nats.aio.client import Client
 
 from hookline.runtime.tasks import Deadline
 from hookline.stream import names
-from hookline.stream.connection import Heard, QueueUnusable, StreamUnavailable, denied, listen
+from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
+from hookline.stream.publish import OutOfRoom, Publisher, Replaced
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE = 32
 """Messages of one answer."""
@@ -100,6 +104,30 @@ async def read_from(client: Client, stream: str, pattern: str, seq: int) -> list
     if answer.headers.get("Status") not in ("204", "404"):
         raise StreamUnavailable(f"JetStream does not give what waits in {stream}; its servers may just begin")
     return found
+
+
+async def store_anew(
+    publisher: Publisher,
+    stream: str,
+    message: Stored,
+    *,
+    otherwise: str,
+    once: str | None = None,
+    instead_of_itself: bool = False,
+) -> bool | None:
+    """Store a message of a stream under its own subject. None when that cannot be: anybody may have written it. Then
+    the log says `otherwise`.
+
+    As Publisher.store besides, and raises Replaced when it was to be stored `instead_of_itself` and is not there.
+    """
+    expected = {"Nats-Expected-Last-Subject-Sequence": str(message.seq)} if instead_of_itself else {}
+    try:
+        return await publisher.store(message.subject, message.body, {**message.kept_headers(), **expected}, once=once)
+    except (OutOfRoom, QueueUnusable, Replaced):
+        raise
+    except (StreamRefused, ValueError) as error:
+        log.warning(otherwise, stream=stream, seq=message.seq, problem=type(error).__name__)
+        return None
 
 
 def _stored(answer: Heard) -> Stored:
