@@ -40,6 +40,13 @@ async def test_the_time_of_an_event_is_written_as_that_of_a_delivery(queue: Clie
     assert time == stamp(datetime.fromisoformat(time).timestamp())
 
 
+async def test_a_context_is_stored_with_its_event(queue: Client) -> None:
+    door = await Admission.at(queue)
+    await door.store("default", EVENTS[0].name, SAMPLE, "one", context={"subject": "é 1"}, patience_seconds=5)
+    stored = await queue.jetstream().get_msg(own.EVENTS, seq=1)
+    assert (stored.headers or {})["Hookline-Context-subject"] == "%C3%A9%201"
+
+
 async def test_what_refuses_a_body_is_told_from_what_its_type_only_warns_of(queue: Client) -> None:
     await write_types(queue, (ORDER, ORDER.model_copy(update={"name": "order.paid", "validation": "Warn"})))
     door = await Admission.at(queue)

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from doubles.waiting import until_it_is
 from hookline.delivery.messages import DeadLetter, Delivery, read_dead_letter
 from hookline.delivery.process import SenderProcess
 from hookline.delivery.sender import Attempt
+from hookline.events.context import NO_CONTEXT
 from hookline.events.envelope import Event
 from hookline.local import book_folder
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
@@ -147,6 +148,7 @@ async def publish(
     tenant: str = "default",
     body: bytes = b"{}",
     event_id: str = "",
+    context: Mapping[str, str] = NO_CONTEXT,
 ) -> list[str]:
     """Publish events; their ids."""
     publisher = Publisher(client)
@@ -154,7 +156,7 @@ async def publish(
     ids = [event_id or f"evt_{uuid.uuid4().hex}" for _ in range(count)]
 
     async def one(event_id: str) -> None:
-        await publish_event(publisher, Event(event_id, tenant, event, now, body), patience_seconds=30)
+        await publish_event(publisher, Event(event_id, tenant, event, now, body, context), patience_seconds=30)
 
     for start in range(0, count, 200):
         await asyncio.gather(*(one(each) for each in ids[start : start + 200]))

@@ -15,6 +15,7 @@ from hookline.delivery.http.answer_framing import MAX_BODY_BYTES_KEPT
 from hookline.delivery.http.redaction import redact
 from hookline.delivery.policy.retry import Outcome
 from hookline.events import envelope
+from hookline.events.context import context_of
 from hookline.events.envelope import Event, stamp
 from hookline.routing import signing
 from hookline.routing.routes import Keys, Route
@@ -122,7 +123,8 @@ def event_of(subject: str, headers: Mapping[str, str], body: bytes, *, seq: int,
     tenant, event_type = names.event_of(subject)
     given = headers.get(envelope.ID_HEADER, "")
     event_id = given if signing.valid_message_id(given) else f"seq-{seq}"
-    return Event(event_id, tenant, event_type, headers.get(envelope.TIME_HEADER) or stamp(stored_s), body)
+    time = headers.get(envelope.TIME_HEADER) or stamp(stored_s)
+    return Event(event_id, tenant, event_type, time, body, context_of(headers))
 
 
 @dataclass(frozen=True, slots=True)

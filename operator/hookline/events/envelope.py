@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from hookline.events.context import NO_CONTEXT, context_headers, context_of
+
 MAX_BODY_BYTES = 256 * 1024
 """Largest event body. Below the 1 MiB that nats-server takes in one message, with room for headers, and so small that
 a sender may hold some thousands."""
@@ -17,7 +19,8 @@ HEADERS_BYTES = 16 * 1024
 
 ROOM_BYTES = 16 * 1024
 """For what a delivery, its retries and its dead letter add to the headers of an event, at most, also of one that came
-without any: its type, a part of the subject, may have 4 KiB (max_control_line of NATS). Kept free at the door."""
+without any: its type, a part of the subject, may have 4 KiB (max_control_line of NATS), and its context as much more
+where it was written in a shorter way. Kept free at the door."""
 
 ID_HEADER = "Hookline-Event-Id"
 TYPE_HEADER = "Hookline-Event-Type"
@@ -35,7 +38,7 @@ class Event:
     """Something that happened in one tenant.
 
     `time` is RFC 3339 in UTC. `body` is the JSON text exactly as published; all else travels in headers, because
-    ClearID's schemas are closed (`additionalProperties: false`).
+    ClearID's schemas are closed (`additionalProperties: false`). `context` is what its producer sent beside it.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Event:
     type: str
     time: str
     body: bytes = field(repr=False)
+    context: Mapping[str, str] = field(default_factory=lambda: NO_CONTEXT, repr=False)
 
 
 def valid_tenant(text: str) -> bool:
@@ -72,9 +76,11 @@ def _to_the_second(unix_s: int) -> str:
 
 
 def to_headers(event: Event) -> dict[str, str]:
-    return {ID_HEADER: event.id, TYPE_HEADER: event.type, TENANT_HEADER: event.tenant, TIME_HEADER: event.time}
+    headers = {ID_HEADER: event.id, TYPE_HEADER: event.type, TENANT_HEADER: event.tenant, TIME_HEADER: event.time}
+    return headers | context_headers(event.context) if event.context else headers
 
 
 def from_headers(headers: Mapping[str, str], body: bytes) -> Event:
     """The event of a stored message. Raises KeyError when a header is missing."""
-    return Event(headers[ID_HEADER], headers[TENANT_HEADER], headers[TYPE_HEADER], headers[TIME_HEADER], body)
+    id_, tenant, type_ = headers[ID_HEADER], headers[TENANT_HEADER], headers[TYPE_HEADER]
+    return Event(id_, tenant, type_, headers[TIME_HEADER], body, context_of(headers))

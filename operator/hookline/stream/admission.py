@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
 from nats.aio.client import Client
 
+from hookline.events.context import NO_CONTEXT
 from hookline.events.envelope import Event, stamp
 from hookline.events.schemas import BodyProblem, Catalogue
 from hookline.stream.connection import QueueUnusable, StreamUnavailable
@@ -74,14 +76,22 @@ class Admission:
         )
 
     async def store(
-        self, tenant: str, event_type: str, body: bytes, event_id: str = "", *, patience_seconds: float
+        self,
+        tenant: str,
+        event_type: str,
+        body: bytes,
+        event_id: str = "",
+        *,
+        context: Mapping[str, str] = NO_CONTEXT,
+        patience_seconds: float,
     ) -> Admitted:
         """Store what was judged; without an id it is given one. Tries again while NATS is away.
 
-        Raises StreamUnavailable after `patience_seconds`, StreamRefused at once.
+        `context` may travel, see context_problems. Raises StreamUnavailable after `patience_seconds`, StreamRefused at
+        once.
         """
         event_id = event_id or f"evt_{uuid.uuid4().hex}"
-        event = Event(event_id, tenant, event_type, stamp(time.time()), body)
+        event = Event(event_id, tenant, event_type, stamp(time.time()), body, context)
         return Admitted(event_id, await publish_event(self._publisher, event, patience_seconds=patience_seconds))
 
 

@@ -20,6 +20,7 @@ from hookline.delivery.messages import (
 )
 from hookline.delivery.policy.retry import Outcome, Reason
 from hookline.events import envelope
+from hookline.events.context import CONTEXT_BYTES, PREFIX
 from hookline.events.envelope import Event
 from hookline.routing.routes import Keys
 from hookline.stream import names
@@ -30,9 +31,9 @@ ROUTE = route(url="https://example.com/p", timeout_seconds=7, schedule_seconds=(
 KEYS = Keys(uid="u1", query=f"t={CANARY}", signing=SECRET, headers=(("X-A", CANARY),))
 
 
-@given(st.integers(1, 99), st.integers(1, 10**12), st.binary(max_size=50))
-def test_a_stored_delivery_is_read_as_it_was(attempt: int, seq: int, body: bytes) -> None:
-    event = Event("evt_1", "default", "order.paid", "t", body)
+@given(st.integers(1, 99), st.integers(1, 10**12), st.binary(max_size=50), st.sampled_from([{}, {"subject": " é%"}]))
+def test_a_stored_delivery_is_read_as_it_was(attempt: int, seq: int, body: bytes, context: dict[str, str]) -> None:
+    event = Event("evt_1", "default", "order.paid", "t", body, context)
     delivery = Delivery("u1", event, seq, attempt)
     assert read(names.delivery_subject("u1"), delivery.headers(), body) == delivery
 
@@ -48,7 +49,10 @@ def test_what_follows_from_the_largest_event_fits_where_the_event_did() -> None:
     """One that a stranger published without a header: all of them are added, and the dead letter has most."""
     tenant, uid = "t" * 63, "00000000-0000-0000-0000-000000000000"
     subject = f"hookline.events.{tenant}.{'x' * 4000}"
-    event = event_of(subject, {envelope.ID_HEADER: "i" * 128}, b"", seq=2**63, stored_s=2e9)
+    # As long as it can be, and not counted where it was shorter: what a stranger wrote plainly is percent-encoded.
+    context = {f"{PREFIX}a": "x" * (CONTEXT_BYTES - len(f"{PREFIX}a: \r\n"))}
+    event = event_of(subject, {envelope.ID_HEADER: "i" * 128, **context}, b"", seq=2**63, stored_s=2e9)
+    assert context.items() <= envelope.to_headers(event).items()
     delivery = Delivery(uid, event, 2**63, 999, 2_000_000_000)
     route = ROUTE.model_copy(update={"namespace": tenant, "name": "n" * 253})
     keys = Keys(uid=uid, query="e", signing=SECRET)
@@ -108,7 +112,8 @@ def test_a_time_that_is_none_counts_as_not_known() -> None:
 TOKENS = st.from_regex(r"[A-Za-z0-9-]{1,40}", fullmatch=True)
 TENANTS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
 TYPES = st.from_regex(r"[A-Za-z0-9]{1,20}", fullmatch=True)
-EVENTS = st.builds(Event, TOKENS, TENANTS, TYPES, st.text(), st.binary(max_size=50))
+CONTEXTS = st.dictionaries(st.text("az09", min_size=1), st.text("a%é ", max_size=20), max_size=3)
+EVENTS = st.builds(Event, TOKENS, TENANTS, TYPES, st.text(), st.binary(max_size=50), CONTEXTS)
 DELIVERIES = st.builds(
     Delivery, TOKENS, EVENTS, st.integers(1, 2**63), st.integers(1, 99), st.integers(0, 10**12 - 1)
 ).filter(lambda each: each.uid != names.UNREAD)
@@ -163,6 +168,14 @@ def test_a_header_that_cannot_be_written_again_keeps_no_message_out_of_dead() ->
     headers = {"": "a", "b c": "d", "e\n": "f", "é": "g", "Hookline-Later": "h"}
     letter = unread_letter("hookline.parked.u1", headers, b"", "Malformed: x", failed_at="now", place="1")
     assert letter.headers.keys() & headers.keys() == {"Hookline-Later"}
+
+
+def test_the_context_of_an_event_is_kept_with_what_another_version_reads_and_what_nobody_can() -> None:
+    context = {"Hookline-Context-traceparent": "00-1", "Hookline-Context-Other Case": "x"}
+    kept = {"Hookline-Context-traceparent": "00-1"}
+    assert messages.as_stored(context) == kept
+    letter = unread_letter("hookline.parked.u1", context, b"", "Malformed: x", failed_at="now", place="1")
+    assert kept.items() <= letter.headers.items()
 
 
 def test_a_dead_event_names_no_webhook_by_its_type() -> None:

@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from nats.aio.client import Client
 
+from hookline.events.envelope import Event
 from hookline.stream import publish
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.publish import Publisher
@@ -68,3 +69,16 @@ async def test_a_header_that_cannot_be_written_is_a_refusal_and_no_absence() -> 
 
     with pytest.raises(StreamRefused, match="header"):
         await Publisher(cast(Client, Refuses())).store("hookline.parked.u1", b"", {"b c": "d"})
+
+
+async def test_what_an_event_may_have_as_a_body_is_less_by_the_lines_of_its_context() -> None:
+    publisher = Publisher(cast("Client", Silent()))
+    line = "Hookline-Context-subject: Z%C3%BCrich\r\n"
+
+    async def room(context: dict[str, str]) -> int:
+        event = Event("evt_1", "default", "IdentityCreated", "t", bytes(300_000), context)
+        with pytest.raises(StreamRefused, match="may have") as refused:
+            await publisher.store_event(event)
+        return int(str(refused.value).split("may have ")[1].split(":", maxsplit=1)[0])
+
+    assert await room({}) - await room({"subject": "Zürich"}) == len(line)

@@ -19,6 +19,7 @@ def message(*, stored: str = "2026-11-30T07:00:00.123456789Z", **headers: str) -
 
 def test_a_schedule_stays_and_other_words_to_the_server_do_not() -> None:
     kept = {"Nats_Schedule": AT, "Nats_Schedule_Target": "hookline.deliveries.01.u1", "Hookline_Attempt": "2"}
+    kept["Hookline_Context_traceparent"] = "00-1"
     hostile = {"Nats_Rollup": "all", "Nats_Expected_Last_Sequence": "1", "Nats_Msg_Id": "x", "nats_TTL": "1s"}
     found = message(**kept, **hostile).kept_headers()
     assert found == {name.replace("_", "-"): value for name, value in kept.items()}
