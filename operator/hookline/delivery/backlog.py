@@ -31,8 +31,8 @@ LOOK_SECONDS = 1.0
 """Between two looks, where nothing is set aside here."""
 
 REST_SECONDS, REST_TIMES = 0.1, 20
-"""Between two looks, whatever is set aside: at least so long, and so many times what a look takes. With 10,000 tenants
-it is a large answer."""
+"""Between two looks, whatever is set aside: at least so long, and so many times what a look takes, up to LOOK_SECONDS.
+With 10,000 tenants it is a large answer."""
 
 AT_ONCE = 8
 """Messages of one tenant in our hands. A sender that is late stores them with few events each."""
@@ -63,6 +63,15 @@ HasRoom: TypeAlias = Callable[[str, int], bool]
 """By the subject of an event and the size of its body."""
 
 _GONE = StoredEvent("", {}, b"", -1)
+
+
+def rest_seconds(look_seconds: float) -> float:
+    """Before the next look, after one that took so long.
+
+    In a sender that is late a look takes long whatever it costs, and until the next one a tenant that was set aside
+    meanwhile is not taken up at all.
+    """
+    return min(LOOK_SECONDS, max(REST_SECONDS, REST_TIMES * look_seconds))
 
 
 @dataclass(eq=False, slots=True)
@@ -207,7 +216,7 @@ class Backlog:
                 await self._look()
             except StreamUnavailable as error:
                 log.debug("cannot look at what was set aside", problem=str(error))
-            await asyncio.sleep(max(REST_SECONDS, REST_TIMES * (time.monotonic() - began_s)))
+            await asyncio.sleep(rest_seconds(time.monotonic() - began_s))
             await within(self._aside.stored, LOOK_SECONDS)
 
     async def keep_alive(self) -> None:

@@ -487,6 +487,22 @@ async def test_what_is_set_aside_here_is_looked_for_soon(stand: Stand, monkeypat
     await cancel(stand.tasks)
 
 
+async def test_a_look_that_takes_long_does_not_put_off_the_next_one(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: SubjectCounts) -> Mapping[str, int]:
+        stand.now_s += 10
+        counts, stand.counts = stand.counts, {"a": 1, "b": 1}
+        return counts
+
+    monkeypatch.setattr(SubjectCounts, "counts", slow)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    stand.counts = {"a": 1}
+    stand.spawn(stand.backlog.watch())
+    await until(lambda: stand.pulled == ["backlog-a", "backlog-b"], seconds=5)
+    await cancel(stand.tasks)
+
+
 async def test_a_consumer_that_vanished_is_made_anew_at_the_next_look(stand: Stand) -> None:
     stand.counts = {"a": 1}
     await stand.look()
