@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
 import ssl
 import tracemalloc
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import trustme
@@ -340,6 +342,48 @@ def test_a_connection_with_an_unread_request_ends_with_its_call(
         outcome = runner.run(call_once())
 
     assert outcome.reason is (Reason.DELIVERED if answer else Reason.FIRST_BYTE_TIMEOUT)
+
+
+async def test_of_little_requests_that_are_answered_unread_no_more_than_one_waits(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next call takes a new connection."""
+    asked, wait_bytes = asyncio.Event(), [0]
+    ends: list[ReceivingEnd] = []
+    make = ReceivingEnd.connection_made
+
+    async def script(line: Line) -> None:
+        if line.number > 1:
+            await line.hear()
+            await line.say(OK)
+            return
+        await line.reader.readuntil(b"\r\n\r\n")
+        transport: Any = line.writer.transport
+        transport.pause_reading()
+        while True:
+            await asked.wait()
+            asked.clear()
+            await line.say(OK)
+
+    def made(self: ReceivingEnd, transport: asyncio.BaseTransport) -> None:
+        ends.append(self)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        make(self, transport)
+
+    monkeypatch.setattr(ReceivingEnd, "connection_made", made)
+    async with RawReceiver(tls, script) as receiver:
+        call = call_to(receiver.port, trust, body=b"x" * 15 * 1024)
+        for _ in range(1000):
+            calling = asyncio.create_task(caller.call(call))
+            await asyncio.sleep(0.001)
+            asked.set()
+            assert (await calling).reason is Reason.DELIVERED
+            if receiver.connections > 1:
+                break
+            below: Any = ends[0].transport
+            wait_bytes.append(below._ssl_protocol._transport.get_write_buffer_size())
+        assert receiver.connections == 2
+    assert max(wait_bytes) < 16 * 1024
 
 
 async def test_a_receiver_that_answers_before_it_was_asked_has_delivered_nothing_later(

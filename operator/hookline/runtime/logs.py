@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
@@ -96,10 +97,7 @@ class _LineLogger:
     """What structlog hands a finished line to."""
 
     def __init__(self, put: Callable[[str], None]) -> None:
-        self.msg = put
-
-    def __getattr__(self, level: str) -> Callable[[str], None]:
-        return self.msg
+        self.msg = self.debug = self.info = self.warning = self.error = self.critical = put
 
 
 _writer: LogWriter | None = None
@@ -117,18 +115,15 @@ def set_up_logs(stream: TextIO | None = None, *, level: int = logging.INFO, json
     """
     out = stream or sys.stderr
     as_json = json if json is not None else not out.isatty()
-    for_machines: list[structlog.typing.Processor] = [
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(_json_text),
-    ]
+    for_machines: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _json_line]
     for_people: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.processors.format_exc_info,
         _text_for_people,
     ]
     structlog.configure(
-        processors=[structlog.processors.add_log_level, *(for_machines if as_json else for_people)],
+        processors=for_machines if as_json else for_people,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_factory(stream),
         cache_logger_on_first_use=False,
@@ -165,10 +160,13 @@ def _text_for_people(_logger: object, _method: str, record: MutableMapping[str, 
     return line_for_people(time_, level, str(text), record)
 
 
-def _json_text(record: Any, *, default: Any) -> str:
-    """A sender writes a line for each call: the standard library takes 4 us more for it."""
+def _json_line(_logger: object, method: str, record: MutableMapping[str, Any]) -> str:
+    """With its level and time. A sender writes a line for each call: structlog's own parts for this take 3 us more."""
+    now = datetime.now(UTC)
+    record["level"], record["timestamp"] = method, now
     try:
-        return orjson.dumps(record, default=default).decode()
+        return orjson.dumps(record, default=repr, option=orjson.OPT_UTC_Z).decode()
     except TypeError:
         # Half a surrogate pair, as in a path that is not UTF-8, or a number of more than 64 bits.
-        return json.dumps(record, default=default)
+        record["timestamp"] = now.isoformat().replace("+00:00", "Z")
+        return json.dumps(record, default=repr)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -23,13 +24,15 @@ def test_logs_are_json_where_nobody_watches() -> None:
     structlog.reset_defaults()
 
 
-@pytest.mark.parametrize("value", ["half a pair \ud800", 2**70, "\u2028é\n"])
+@pytest.mark.parametrize("value", ["as usual", "half a pair \ud800", 2**70, "\u2028é\n"])
 def test_whatever_a_log_line_says_is_one_line_of_json(value: object) -> None:
     out = io.StringIO()
     set_up_logs(out, json=True)
     structlog.get_logger("test").warning("happened", value=value, other=Path("x"))
     assert out.getvalue().count("\n") == 1
-    assert json.loads(out.getvalue())["value"] == value
+    record = json.loads(out.getvalue())
+    assert (record["value"], record["other"]) == (value, repr(Path("x")))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", record["timestamp"])
     structlog.reset_defaults()
 
 

@@ -38,6 +38,8 @@ from hookline.runtime.tuning import open_files_limit
 KEEP_ALIVE_SECONDS = 30
 DNS_CACHE_SECONDS = 10
 _KEYS_KEPT = 4096
+_LITTLE_BYTES = 16 * 1024
+"""Of a request: what a socket that can be written to takes at once, nearly always."""
 
 require(aiohttp.TCPConnector, "_get", "_release", "_wrap_create_connection", "_wrap_existing_connection")
 require(ResponseHandler, "connection_lost", "connection_made", "data_received", "force_close")
@@ -49,6 +51,8 @@ class ReceivingEnd(ResponseHandler):
     address = ""
     """At the other end: of a tunnel, the one behind the proxy."""
     proxy: Proxy | None = None
+    sent_bytes = 0
+    """Of the request that it carried last."""
     reading: Reading | None = None
     """The answer to the call that has this connection."""
 
@@ -156,13 +160,15 @@ class Pool(aiohttp.TCPConnector):
         return None if current_call.get().needs_new_connection else await super()._get(key, traces)
 
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        if not _is_written(protocol.transport):
+        assert isinstance(protocol, ReceivingEnd), "the factory makes no others"
+        should_close = should_close or len(self._idle) >= self._most_idle
+        # To ask the socket costs as much as a log line. What is little may lie here until the next use, which asks.
+        if (should_close or protocol.sent_bytes > _LITTLE_BYTES) and not _is_written(protocol.transport):
             # Whoever answers without reading would have one body after another wait here. Closed in any other way, TLS
             # waits for half a minute for what is unread.
             protocol.abort()
             should_close = True
-        crowded = len(self._idle) >= self._most_idle
-        super()._release(key, protocol, should_close=should_close or crowded)
+        super()._release(key, protocol, should_close=should_close)
         idle = self._conns.get(key)
         if idle and idle[-1][0] is protocol:
             self._idle.add(protocol)
@@ -174,8 +180,9 @@ class Pool(aiohttp.TCPConnector):
         protocol = connection.protocol
         if not isinstance(protocol, ReceivingEnd) or protocol.transport is None:
             return False
-        if protocol.should_close or not _is_silent(protocol.transport):
-            # What it said while it lay in the pool would pass for the answer to this call. Or it has ended.
+        if protocol.should_close or not _is_at_rest(protocol.transport):
+            # What it said while it lay in the pool would pass for the answer to this call. Or it has ended, or the last
+            # request is still unread.
             return False
         return protocol.proxy == self._guard.proxy and self._guard.refusal(protocol.address) is None
 
@@ -234,18 +241,23 @@ def _is_written(transport: asyncio.Transport | None) -> bool:
         return False
     # That was what TLS holds. Of what the socket's transport holds neither event loop tells; while it holds something
     # that its receiver does not take, the socket is full.
-    return _is_ready(transport, select.POLLOUT)
+    return _state(transport, select.POLLOUT) != 0
 
 
-def _is_silent(transport: asyncio.Transport) -> bool:
-    """Whether nothing has come that the event loop has yet to read: an answer unasked, or the connection's end."""
-    return not transport.is_closing() and not _is_ready(transport, select.POLLIN)
+def _is_at_rest(transport: asyncio.Transport) -> bool:
+    """Whether nothing waits either way: also nothing has come that the event loop has yet to read, such as an answer
+    unasked or the connection's end."""
+    if transport.is_closing() or transport.get_write_buffer_size() > 0:
+        return False
+    return _state(transport, select.POLLIN | select.POLLOUT) == select.POLLOUT
 
 
-def _is_ready(transport: asyncio.Transport, event: int) -> bool:
+def _state(transport: asyncio.Transport, asked: int) -> int:
+    """What of that the socket is ready for; besides, whether it broke."""
     sockets = select.poll()
-    sockets.register(transport.get_extra_info("socket"), event)
-    return bool(sockets.poll(0))
+    sockets.register(transport.get_extra_info("socket"), asked)
+    ready = sockets.poll(0)
+    return ready[0][1] if ready else 0
 
 
 class PoolKey(aiohttp.ClientRequest):

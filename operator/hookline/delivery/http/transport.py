@@ -124,7 +124,9 @@ async def _exchange(connection: Connection, post: Post) -> Answer:
         protocol.bound_unacknowledged(min(MOST_UNACKNOWLEDGED_SECONDS, post.connect_timeout_seconds / 2))
     reading = protocol.reading = Reading()
     length = b"Content-Length: %d\r\n\r\n" % len(post.body)
-    transport.write(b"".join((post.target.request_line, post.head, length, post.body)))
+    request = b"".join((post.target.request_line, post.head, length, post.body))
+    protocol.sent_bytes = len(request)
+    transport.write(request)
     while (status := reading.status) is None:
         await protocol.more()
     return Answer(status, reading, connection, protocol)
