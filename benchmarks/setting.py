@@ -31,7 +31,7 @@ class Sizes:
     tenants: int = 1_000
     fair_rounds: int = 3
     fair_seconds: float = 5.0
-    controlled: int = 4
+    controlled: int = 5
     """Cases of (i) of which the control is measured as well, the first ones."""
 
     @property
