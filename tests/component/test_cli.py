@@ -262,11 +262,14 @@ async def test_over_tls_publishing_says_nothing_but_what_it_did(
 
 
 async def test_a_type_of_an_eventtype_resource_is_known_to_publishers(nats_server: NatsServer, queue: Client) -> None:
-    record = TypeRecord(name="order.paid", description="", validation="Warn", schema_={"required": ["id"]})
+    record = TypeRecord(
+        name="order.paid", description="", validation="Warn", schema_={"required": ["id"]}, deprecated="use order\x1b"
+    )
     await write_types(queue, (record,))
     code, _, err = await run("publish", "order.paid", "-", "--nats", nats_server.url, stdin=b"{}")
     assert code == 0
     assert "warning: $.id" in err
+    assert r'warning: order.paid is deprecated: "use order\u001b"' in err
     code, _, err = await run("publish", "order.pid", "-", "--nats", nats_server.url, stdin=b"{}")
     assert (code, "order.paid" in err) == (2, True)
 

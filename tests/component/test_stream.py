@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -336,6 +337,12 @@ async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Clie
     assert await read_types(queue) == [other, order]
     await write_types(queue, (order,))
     assert await read_types(queue) == [order]
+    stored = await queue.jetstream().get_last_msg(f"KV_{names.TYPES_BUCKET}", f"$KV.{names.TYPES_BUCKET}.order.created")
+    # As versions that know no sample write it: those would write it again, and so on.
+    assert json.loads(stored.data or b"").keys() == {"name", "description", "validation", "schema"}
+    whole = order.model_copy(update={"sample": [None], "deprecated": "use Other"})
+    await write_types(queue, (whole,))
+    assert await read_types(queue) == [whole]
 
 
 async def test_a_pull_loop_that_has_ended_is_stuck_and_one_without_a_server_is_not(

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.events.envelope import MAX_BODY_BYTES, valid_tenant
+from hookline.events.explain import shortened
 from hookline.events.schemas import BodyProblem, UnknownEvent
 from hookline.events.strictjson import begins_only
 from hookline.events.strictjson import read as read_json
@@ -113,6 +114,7 @@ class _Job:
         try:
             self._client, self._admission = client, await Admission.at(client)
             self._known_type()
+            self._say_deprecated()
             if lines:
                 collect_seldom()
                 async with background(self._admission.follow()):
@@ -127,6 +129,12 @@ class _Job:
             self._admission.catalogue.get(self._type)
         except UnknownEvent as error:
             raise WrongInput(str(error)) from None
+
+    def _say_deprecated(self) -> None:
+        why = self._admission.catalogue.get(self._type).deprecated
+        if why:
+            # With escapes for all that a terminal could obey: anybody on this NATS may have written it.
+            self._warn(f"warning: {self._type} is deprecated: {json.dumps(shortened(why))}")
 
     async def _publish_one(self, body: bytes) -> None:
         problems = self._problems(body)

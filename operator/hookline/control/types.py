@@ -1,4 +1,4 @@
-"""EventTypes of a cluster, for acceptance: who comes first, and that a schema is checked once. Pure."""
+"""EventTypes of a cluster, for acceptance: who comes first, and that each is checked once. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from hookline.control.seen import Seen
 from hookline.resources.eventtype import EventType
 from hookline.resources.reasons import EventTypeReason
-from hookline.routing.acceptance import Rejected, accept_types, schema_problems
+from hookline.routing.acceptance import Rejected, accept_types, type_problems
 from hookline.routing.routes import TypeRecord
 from hookline.routing.verdict import Condition
 
@@ -28,12 +28,11 @@ def judged(
 def _checked(seen: Seen[EventType]) -> EventType | Rejected:
     if seen.value is None:
         return Rejected(EventTypeReason.INVALID_SPEC, seen.problem)
-    problem = _schema_problem(_Once(seen))
-    return Rejected(EventTypeReason.INVALID_SCHEMA, problem) if problem else seen.value
+    return _rejection(_Once(seen)) or seen.value
 
 
 class _Once:
-    """An EventType as a key: equal while its spec is the same, since a check of a schema costs milliseconds."""
+    """An EventType as a key: equal while its spec is the same, since a check of its schema costs milliseconds."""
 
     def __init__(self, seen: Seen[EventType]) -> None:
         self.seen = seen
@@ -49,7 +48,8 @@ class _Once:
 
 
 @lru_cache(maxsize=1024)
-def _schema_problem(once: _Once) -> str:
+def _rejection(once: _Once) -> Rejected | None:
     value = once.seen.value
     assert value is not None
-    return "; ".join(map(str, schema_problems(value)))
+    reason, problems = type_problems(value)
+    return Rejected(reason, "; ".join(map(str, problems))) if problems else None

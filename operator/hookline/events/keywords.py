@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -17,7 +19,8 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
-from hookline.events.patterns import matches
+from hookline.events import patterns
+from hookline.events.pattern_cost import ways
 from hookline.runtime.private_parts import require
 
 # Named one by one: FormatChecker leaves out, without a word, each format whose library is not installed.
@@ -29,6 +32,40 @@ _DATE_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII | re.IGNORECASE
 )
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+_MAX_STEPS = 20_000
+_MAX_WAYS = 10**8
+"""Of one pattern over one text: some seconds at most."""
+_STEPS_LEFT: ContextVar[list[int] | None] = ContextVar("_STEPS_LEFT", default=None)
+
+
+class TooCostly(Exception):
+    """A check takes too long for whoever must not be held up. It says nothing about the value."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Within, a check raises TooCostly rather than take time that grows with a power of the schema or the value."""
+    token = _STEPS_LEFT.set([_MAX_STEPS])
+    try:
+        yield
+    finally:
+        _STEPS_LEFT.reset(token)
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern matches anywhere in the text. Within `bounded` it raises TooCostly if that may take long."""
+    if _STEPS_LEFT.get() is not None and ways(pattern, len(text)) > _MAX_WAYS:
+        raise TooCostly
+    return patterns.matches(pattern, text)
+
+
+def _step() -> None:
+    left = _STEPS_LEFT.get()
+    if left is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise TooCostly
 
 
 def standard(draft: type[Validator]) -> type[Validator]:
@@ -46,6 +83,7 @@ def standard(draft: type[Validator]) -> type[Validator]:
     evolve = extended.evolve
 
     def evolve_as_ours(self: Any, **changes: Any) -> Any:
+        _step()
         # By its `$schema`, jsonschema would give an inner schema its own class.
         schema = changes.get("schema")
         if isinstance(schema, dict) and "$schema" in schema:
@@ -91,11 +129,9 @@ def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[Va
         yield ValidationError("does not match")
 
 
-def _pattern_properties(
-    validator: Any, patterns: Mapping[str, Any], instance: Any, _: Any
-) -> Iterator[ValidationError]:
+def _pattern_properties(validator: Any, rules: Mapping[str, Any], instance: Any, _: Any) -> Iterator[ValidationError]:
     if validator.is_type(instance, "object"):
-        for pattern, inner in patterns.items():
+        for pattern, inner in rules.items():
             for name, value in instance.items():
                 if matches(pattern, name):
                     yield from validator.descend(value, inner, path=name, schema_path=pattern)
@@ -114,9 +150,9 @@ def _additional_properties(validator: Any, rule: Any, instance: Any, schema: Any
 
 def unknown_names(instance: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """The names of an object that neither `properties` nor `patternProperties` beside it speak of."""
-    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    known, forms = schema.get("properties", {}), schema.get("patternProperties", {})
     names = (name for name in instance if name not in known)
-    return [name for name in names if not any(matches(pattern, name) for pattern in patterns)]
+    return [name for name in names if not any(matches(pattern, name) for pattern in forms)]
 
 
 def _unevaluated_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:

@@ -11,6 +11,7 @@ short. EventTypes are written by administrators, and only who publishes holds bo
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ __all__ = [
     "Catalogue",
     "EventTypeSpec",
     "UnknownEvent",
+    "check_sample",
     "check_schema",
 ]
 
@@ -46,6 +48,9 @@ EVENT_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([.-][A-Za-z0-9]+)*$"
 """The name of an event type. Its lower case is a DNS-1123 subdomain, because it names the EventType object."""
 
 EVENT_NAME_MAX_LENGTH = 128
+
+MAX_SAMPLE_BYTES = 16 * 1024
+"""Of a sample as JSON. It travels to every sender and publisher with its schema."""
 
 # By their names without the empty fragment that draft-04 to draft-07 write at the end.
 _DRAFTS: dict[str, type[Validator]] = {
@@ -84,6 +89,10 @@ class EventTypeSpec:
     validation: Literal["Enforce", "Warn", "Ignore"] = "Enforce"
     description: str = ""
     builtin: bool = False
+    sample: Any = field(default=None, repr=False)
+    """One body, of an EventType resource that has one; None without."""
+    deprecated: str = ""
+    """Why it should no longer be used, and what to use instead; empty as long as it should."""
 
 
 class UnknownEvent(LookupError):
@@ -152,6 +161,43 @@ def check_schema(schema: Mapping[str, Any]) -> tuple[BodyProblem, ...]:
     findings = _not_json(document) or _unknown_draft(document) or _invalid(document, document)
     findings = findings or list(_Inside(document).findings()) or _not_applicable(document)
     return to_problems(findings)
+
+
+def check_sample(schema: Mapping[str, Any], sample: Any) -> tuple[BodyProblem, ...]:
+    """What is wrong with a sample for a schema that can be used, at most ten problems.
+
+    It is read and held against the schema as a body is, and whatever the type does with bodies that do not match. What
+    would take long is not done, and is a problem: whoever asks has more to do.
+    """
+    findings = _not_sample(sample)
+    if findings:
+        return to_problems(findings)
+    value, findings = strictjson.read(_encoded(sample))
+    if findings:
+        return to_problems(findings)
+    try:
+        with keywords.bounded():
+            errors = islice(_validator(dict(schema)).iter_errors(value), _MAX_ERRORS)
+            return to_problems([found for error in errors for found in explained(error)])
+    except keywords.TooCostly:
+        return to_problems([((), "takes too long to be held against the schema; write simpler patterns, or no sample")])
+    except _UNCHECKABLE:
+        return to_problems([((), f"cannot be checked: the schema {_NOT_APPLICABLE}")])
+
+
+def _not_sample(sample: Any) -> list[Finding]:
+    """As a schema, a sample is written in YAML, which has more than JSON."""
+    nodes = list(_nodes({"": sample}))
+    size_is_known = len(nodes) < _MAX_NODES and all(len(path) <= _MAX_LEVELS for path, _ in nodes)
+    if size_is_known and (beyond := [(path[1:], message) for path, node in nodes if (message := _beyond_json(node))]):
+        return beyond
+    if not size_is_known or len(_encoded(sample)) > MAX_SAMPLE_BYTES:
+        return [((), f"takes more than {MAX_SAMPLE_BYTES // 1024} KiB as JSON, or is very deep; write a smaller one")]
+    return []
+
+
+def _encoded(sample: Any) -> bytes:
+    return json.dumps(sample, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _builtin() -> Iterator[EventTypeSpec]:

@@ -23,9 +23,8 @@ from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Path as FieldPath
 from hookline.resources.problems import Problem
-from hookline.resources.reasons import EventTypeReason
 from hookline.resources.webhook import Webhook
-from hookline.routing.acceptance import accept_dispatchers, accept_types, schema_problems
+from hookline.routing.acceptance import accept_dispatchers, accept_types, type_problems
 from hookline.routing.routes import Book, DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of, rotated
 from hookline.routing.secret import Secret, SecretProblem
 from hookline.routing.verdict import Condition, Surroundings, Verdict, decide, held, record_of
@@ -371,7 +370,7 @@ def _read_into(objects: dict[Key, Known], key: Key, document: Document) -> list[
         return problems_of(error)
     except SecretProblem as error:
         return [error.problem]
-    problems = _schema_problems(value) if isinstance(value, EventType) else []
+    problems = _type_problems(value) if isinstance(value, EventType) else []
     if not problems:
         objects[key] = Known(value, document)
     return problems
@@ -385,8 +384,9 @@ def _object(document: Document, kind: str) -> Object:
     return _MODELS[kind].model_validate(dict(document.data))
 
 
-def _schema_problems(value: EventType) -> list[Problem]:
-    return [Problem(each.path, f"{EventTypeReason.INVALID_SCHEMA}: {each.message}") for each in schema_problems(value)]
+def _type_problems(value: EventType) -> list[Problem]:
+    reason, problems = type_problems(value)
+    return [Problem(each.path, f"{reason}: {each.message}") for each in problems]
 
 
 def _said(document: Document, level: Level, message: str, path: FieldPath = (), key: Key | None = None) -> Finding:

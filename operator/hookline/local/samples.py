@@ -398,6 +398,7 @@ An event of your own, for the whole cluster. Bodies that do not fit the schema a
                         "properties": {"orderId": {"type": "string"}, "total": {"type": "number", "minimum": 0}},
                         "additionalProperties": False,
                     },
+                    "sample": {"orderId": "o-4711", "total": 19.99},
                 },
             },
         ),

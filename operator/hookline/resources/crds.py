@@ -74,6 +74,7 @@ KINDS = (
         columns=(
             ("Event", "string", ".spec.event", 0),
             ("Validation", "string", ".spec.validation", 0),
+            ("Deprecated", "string", ".spec.deprecated", 0),
             *_READY,
             _STATUS,
             _AGE,

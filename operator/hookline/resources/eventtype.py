@@ -1,19 +1,22 @@
 """The EventType: a name for events and what their bodies must look like.
 
 Decides which fields there are and that the object is named after its event. Never checks whether `schema` is a JSON
-Schema (schemas.py does) and never checks a body.
+Schema (schemas.py does) and never checks a body, not even the sample.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from hookline.resources.base import EventName, Model, Problem, Refused, Resource
-from hookline.resources.rules import cel
+from hookline.resources.rules import TextRule, cel
 
 _NAME_RULE = "must be the lower case of spec.event, because Kubernetes allows no capitals in names"
+
+ONE_LINE = TextRule("must be one line of text, without control characters", r"[^\x00-\x1f\x7f-\x9f]*")
+"""Terminals show it, and would obey what else it held."""
 
 
 class EventTypeSpec(Model):
@@ -33,6 +36,20 @@ class EventTypeSpec(Model):
         default="Enforce",
         description="What happens to an event whose body does not match the schema: it is refused (Enforce), taken "
         "with a warning (Warn), or not checked at all (Ignore).",
+    )
+    sample: Any = Field(
+        default=None,
+        description="One body of such an event, for whoever writes a receiver; at most 16 KiB as JSON. If it does not "
+        "match the schema, the EventType is not accepted: one of the two is wrong.",
+        examples=["{orderId: …}"],
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+    deprecated: Annotated[str, ONE_LINE] = Field(
+        default="",
+        max_length=256,
+        description="Why this event should no longer be used, and what to use instead. Whoever publishes it, and each "
+        "Webhook on it, is told so; it is delivered as ever.",
+        examples=["use OrderPlaced; ends in May 2027"],
     )
 
 

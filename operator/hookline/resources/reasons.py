@@ -32,6 +32,15 @@ class WebhookReason(ConditionReason):
     """What a condition of a Webhook may have as its reason."""
 
     ACCEPTED = "Accepted", "Accepted", "the spec is valid, and the Dispatcher takes it"
+    DEPRECATED_EVENT = (
+        "DeprecatedEvent",
+        "Accepted",
+        (
+            "(True) `spec.deprecated` of the EventType says that this event should no longer be used; it is delivered "
+            "as ever. The message of `Ready`, `hookline check` and `hookline run` say so too"
+        ),
+        "do what the message says, such as name another event",
+    )
     RESOLVED = "Resolved", "SecretsResolved", "every Secret that is named is there, allowed and fit"
     PROGRAMMED = "Programmed", "Programmed", "every ready sender serves this version"
     READY = "Ready", "Ready", "all is well"
@@ -331,10 +340,19 @@ class EventTypeReason(ConditionReason):
         "`spec.schema` is not a JSON Schema that can be used. If it was accepted before, that version stays in force",
         "the message names the place",
     )
+    INVALID_SAMPLE = (
+        "InvalidSample",
+        "Accepted",
+        (
+            "`spec.sample` does not match `spec.schema`, so that one of them is wrong. If the EventType was accepted "
+            "before, that version stays in force"
+        ),
+        "the message names the place in the sample",
+    )
     BOOK_FULL = (
         "BookFull",
         "Accepted",
-        "all schemas together exceed 700 KiB, and older EventTypes have room first",
+        "all schemas and samples together exceed 700 KiB, and older EventTypes have room first",
         "shorten some of them",
     )
 

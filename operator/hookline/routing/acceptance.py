@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from hookline.events.schemas import check_schema
+from hookline.events.explain import BodyProblem
+from hookline.events.schemas import check_sample, check_schema
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.natsaddress import Server, parse_nats
@@ -31,13 +32,24 @@ class Rejected:
     message: str
 
 
-def schema_problems(event_type: EventType) -> list[Problem]:
-    """What is wrong with the schema of an EventType. Never raises: a fault in one check must not stop all others."""
+def type_problems(event_type: EventType) -> tuple[EventTypeReason, list[Problem]]:
+    """What is wrong with an EventType besides its fields, and the word for it; no problems if nothing is.
+
+    Never raises: a fault in one check must not stop all others.
+    """
+    spec = event_type.spec
+    schema = _problems("schema", lambda: check_schema(spec.schema_))
+    if schema or spec.sample is None:
+        return EventTypeReason.INVALID_SCHEMA, schema
+    return EventTypeReason.INVALID_SAMPLE, _problems("sample", lambda: check_sample(spec.schema_, spec.sample))
+
+
+def _problems(field: str, check: Callable[[], Iterable[BodyProblem]]) -> list[Problem]:
     try:
-        found = [f"{each.place}: {each.message}" for each in check_schema(event_type.spec.schema_)]
-    except Exception as error:  # noqa: BLE001  # whatever stands in a schema
+        found = [f"{each.place}: {each.message}" for each in check()]
+    except Exception as error:  # noqa: BLE001  # whatever stands in it
         found = [f"it cannot be checked ({type(error).__name__}); write a simpler one"]
-    return [Problem(("spec", "schema"), each) for each in found]
+    return [Problem(("spec", field), each) for each in found]
 
 
 def accept_types(
@@ -45,9 +57,9 @@ def accept_types(
 ) -> tuple[dict[str, Condition], list[TypeRecord]]:
     """The condition Accepted of each EventType, by name of the object, and the types that may be used.
 
-    The schemas of those that are not Rejected are good. When there is no room for all, there is for those that come
-    first. Of one that is Rejected, the form that it had `before` stays in force: publishers and Webhooks go on. It is
-    asked for only if there is one.
+    The schemas and samples of those that are not Rejected are good. When there is no room for all, there is for those
+    that come first. Of one that is Rejected, the form that it had `before` stays in force: publishers and Webhooks go
+    on. It is asked for only if there is one.
     """
     conditions: dict[str, Condition] = {}
     usable: dict[str, TypeRecord] = {}
@@ -65,7 +77,9 @@ def accept_types(
             words += "; the version before stays in force"
         conditions[name] = Condition("Accepted", "False", found.reason, words)
     inside, outside = fitting(usable.values())
-    words = "spec.schema: all schemas together are too large for a ConfigMap (about 700 KiB); shorten some of them"
+    words = (
+        "spec.schema: all schemas and samples together take more than 700 KiB, too much for a ConfigMap; shorten some"
+    )
     for record in outside:
         conditions[record.name.lower()] = Condition("Accepted", "False", EventTypeReason.BOOK_FULL, words)
     return conditions, inside
@@ -134,4 +148,11 @@ def _places(dispatcher: Dispatcher) -> list[tuple[Server, str]]:
 
 def _record(event_type: EventType) -> TypeRecord:
     spec = event_type.spec
-    return TypeRecord(name=spec.event, description=spec.description, validation=spec.validation, schema_=spec.schema_)
+    return TypeRecord(
+        name=spec.event,
+        description=spec.description,
+        validation=spec.validation,
+        schema_=spec.schema_,
+        sample=spec.sample,
+        deprecated=spec.deprecated,
+    )

@@ -217,6 +217,8 @@ class TypeRecord(Record):
     description: str
     validation: str = Field(description="Enforce, Warn or Ignore. What a version does not know is Enforce to it.")
     schema_: dict[str, Any] = Field(alias="schema")
+    sample: Any = Field(default=None, repr=False, description="One body, if there is one.")
+    deprecated: str = Field(default="", description="Why it should no longer be used; empty as long as it should.")
 
     # Senders hand types on to publishers: what only a later version knows must not be lost on the way.
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True, extra="allow")
@@ -224,7 +226,14 @@ class TypeRecord(Record):
     def spec(self) -> EventTypeSpec:
         """The event type, for whoever checks bodies."""
         known = _VALIDATIONS.get(self.validation, "Enforce")
-        return EventTypeSpec(self.name, self.schema_, validation=known, description=self.description, builtin=False)
+        return EventTypeSpec(
+            self.name,
+            self.schema_,
+            validation=known,
+            description=self.description,
+            sample=self.sample,
+            deprecated=self.deprecated,
+        )
 
 
 @dataclass(frozen=True)

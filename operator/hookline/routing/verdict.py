@@ -149,9 +149,15 @@ def _generation(webhook: Webhook) -> int:
 
 def _accepted(webhook: Webhook, around: Surroundings) -> Condition:
     problem = _not_accepted(webhook, around)
-    if problem is None:
-        return Condition("Accepted", "True", WebhookReason.ACCEPTED, "the spec is valid")
-    return Condition("Accepted", "False", *problem)
+    if problem is not None:
+        return Condition("Accepted", "False", *problem)
+    deprecated = around.catalogue.get(webhook.spec.event).deprecated
+    if deprecated:
+        return Condition("Accepted", "True", WebhookReason.DEPRECATED_EVENT, f"{_DEPRECATED}{deprecated}")
+    return Condition("Accepted", "True", WebhookReason.ACCEPTED, "the spec is valid")
+
+
+_DEPRECATED = "the event is deprecated: "
 
 
 def _not_accepted(webhook: Webhook, around: Surroundings) -> tuple[WebhookReason, str] | None:
@@ -209,8 +215,9 @@ def summary(webhook: Webhook, *parts: Condition) -> Condition:
         message = "spec.paused is true: no calls are made, and deliveries wait until it is false"
         return Condition("Ready", "True", WebhookReason.PAUSED, message)
     unsigned = "" if webhook.spec.secret_ref else ", unsigned: spec.secretRef names no Secret"
+    deprecated = "".join(f"; {part.message}" for part in parts if part.reason == WebhookReason.DEPRECATED_EVENT)
     message = f"{webhook.spec.event} events in namespace {webhook.metadata.namespace} will be sent{unsigned}"
-    return Condition("Ready", "True", WebhookReason.READY, message)
+    return Condition("Ready", "True", WebhookReason.READY, message + deprecated)
 
 
 def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved: Condition) -> Route:

@@ -38,9 +38,10 @@ async def types_version(client: Client) -> tuple[str, int, int] | None:
 async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
     """Make the bucket, which is there, hold exactly these; writes nothing that is there already.
 
-    Raises StreamUnavailable, QueueUnusable.
+    What is default is absent, so that senders of two versions write the same. Raises StreamUnavailable, QueueUnusable.
     """
-    wanted = {record.name: json.dumps(record.model_dump(mode="json"), sort_keys=True).encode() for record in types}
+    contents = {record.name: record.model_dump(mode="json", exclude_defaults=True) for record in types}
+    wanted = {name: json.dumps(content, sort_keys=True).encode() for name, content in contents.items()}
     there = await _entries(client)
     with jetstream_answers():
         bucket = await client.jetstream().key_value(names.TYPES_BUCKET)

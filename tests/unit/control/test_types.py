@@ -8,6 +8,7 @@ from hookline.control import types
 from hookline.control.types import judged
 from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Problem
+from hookline.resources.reasons import EventTypeReason
 from hookline.routing.book_files import MAX_FILE_BYTES
 from hookline.routing.routes import TypeRecord
 from unit.control.objects import seen_event_type
@@ -59,11 +60,11 @@ def test_the_version_before_is_asked_for_only_when_something_is_wrong() -> None:
 def test_a_schema_is_checked_again_only_when_its_spec_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[Any] = []
 
-    def check(value: EventType) -> list[Problem]:
+    def check(value: EventType) -> tuple[EventTypeReason, list[Problem]]:
         checked.append(value)
-        return []
+        return EventTypeReason.INVALID_SCHEMA, []
 
-    monkeypatch.setattr(types, "schema_problems", check)
+    monkeypatch.setattr(types, "type_problems", check)
     for generation, version in ((1, 1), (1, 2), (2, 3)):
         judged([seen_event_type("Order", {"title": "x"}, uid="once", generation=generation, version=version)])
     assert len(checked) == 2

@@ -19,9 +19,11 @@ from hookline.events.keywords import FORMATS
 from hookline.events.schemas import (
     EVENT_NAME_MAX_LENGTH,
     EVENT_NAME_PATTERN,
+    MAX_SAMPLE_BYTES,
     Catalogue,
     EventTypeSpec,
     UnknownEvent,
+    check_sample,
     check_schema,
 )
 from hookline.events.strictjson import MAX_DEPTH
@@ -369,3 +371,86 @@ def test_event_names_are_dns_subdomains_but_for_their_case(name: str, fits: bool
     assert (re.fullmatch(EVENT_NAME_PATTERN, name) is not None) == fits
     assert not fits or subdomain.fullmatch(name.lower())
     assert EVENT_NAME_MAX_LENGTH <= 253
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+@pytest.mark.parametrize(
+    ("sample", "place", "message"),
+    [
+        ({"id": "ab"}, None, ""),
+        ({"id": "AB"}, "$.id", "must match the pattern"),
+        ({}, "$.id", "is required but missing"),
+        ([], "$", "must be an object"),
+        ({"id": date(2026, 1, 1)}, "$.id", "is a date, which JSON does not have"),
+        ({"id": float("nan")}, "$.id", "is a number that JSON does not have"),
+        ({"id": 10**400}, "$.id", "is a number beyond a 64-bit float"),
+        ({1: "ab"}, "$", "has a name that is no string"),
+        ({"id": "\ud800"}, "$.id", "half of a surrogate pair"),
+        ({"id": "a" * MAX_SAMPLE_BYTES}, "$", "takes more than 16 KiB"),
+    ],
+)
+def test_a_sample_is_held_against_its_schema_as_a_body_is(
+    draft: str, sample: Any, place: str | None, message: str
+) -> None:
+    schema = {
+        "$schema": draft,
+        "type": "object",
+        "required": ["id"],
+        "properties": {"id": {"type": "string", "pattern": "^[a-z]+$"}},
+    }
+    found = check_sample(schema, sample)
+    assert [each.place for each in found] == ([] if place is None else [place])
+    assert all(message in each.message and "AB" not in each.message for each in found)
+
+
+def nested(levels: int) -> Any:
+    found: Any = {}
+    for _ in range(levels):
+        found = {"a": found}
+    return found
+
+
+def twice_shared(levels: int) -> list[Any]:
+    """A few values in YAML, by aliases, and a power of two in JSON."""
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found, found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (nested(MAX_DEPTH), "nests deeper"),
+        (nested(2000), "very deep"),
+        (twice_shared(60), "takes more than 16 KiB"),
+        (["x"] * 30_000, "takes more than 16 KiB"),
+    ],
+)
+def test_a_sample_of_any_size_and_depth_is_told_in_little_time(sample: Any, message: str) -> None:
+    (found,) = check_sample({}, sample)
+    assert message in found.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "sample"),
+    [
+        ({"pattern": "^(a+)+$"}, "a" * 60 + "b"),
+        ({"patternProperties": {"^(a|a)*$": {}}}, {"a" * 60 + "b": 1}),
+        ({"patternProperties": {"^(a|a)*$": {}}, "additionalProperties": False}, {"a" * 60 + "b": 1}),
+        (
+            {"anyOf": [{"required": ["x"], "properties": {"a": {"$ref": "#"}}}, {"properties": {"a": {"$ref": "#"}}},
+                       {"not": {"properties": {"a": {"$ref": "#"}}}}]},
+            nested(MAX_DEPTH - 1),
+        ),
+    ],
+)  # fmt: skip
+def test_a_sample_that_would_take_for_ever_is_not_tried(schema: dict[str, Any], sample: Any) -> None:
+    assert check_schema(schema) == ()
+    (found,) = check_sample(schema, sample)
+    assert "takes too long" in found.message
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda each: each.name)
+def test_samples_of_built_in_events_would_be_taken(event: Any) -> None:
+    assert check_sample(schema_of(event), sample_of(event)) == ()

@@ -16,7 +16,7 @@ from hookline.local import evaluation
 from hookline.local.manifests import read
 from hookline.resources.eventtype import EventType
 from hookline.routing import acceptance
-from hookline.routing.acceptance import accept_dispatchers, fitting, schema_problems
+from hookline.routing.acceptance import accept_dispatchers, fitting, type_problems
 from hookline.routing.book_files import MAX_FILE_BYTES, encode_root
 from hookline.routing.routes import DispatcherRecord, TypeRecord
 from hookline.routing.verdict import Condition, decide
@@ -35,6 +35,11 @@ def selecting(team: str) -> Manifest:
 
 def hook(name: str = "hook", **spec: Any) -> Manifest:
     return webhook(name, spec)
+
+
+def sampled(event: str, schema: Manifest, sample: Any) -> Manifest:
+    found = event_type(event, schema, uid=f"sampled {sample}")
+    return {**found, "spec": {**found["spec"], "sample": sample}}
 
 
 def told_by_operator(objects: list[Manifest]) -> dict[str, str]:
@@ -86,6 +91,12 @@ CASES: dict[str, tuple[list[Manifest], str, str]] = {
         "EventType order",
         "InvalidSchema",
     ),
+    "a sample that does not match": (
+        [sampled("Order", {"required": ["id"]}, {}), hook(event="Order")],
+        "EventType order",
+        "InvalidSample",
+    ),
+    "a sample that matches": ([sampled("Order", {"required": ["id"]}, {"id": 1})], "EventType order", ""),
     "its Webhook": (
         [event_type("Order", {"type": "strnig"}, uid="wrong"), hook(event="Order")],
         "Webhook team/hook",
@@ -158,8 +169,8 @@ def test_a_fault_in_the_decision_about_one_is_said_of_it_alone(monkeypatch: pyte
 
     monkeypatch.setattr(acceptance, "check_schema", break_on_a_title)
     good, bad = (EventType.model_validate(event_type("Order", each)) for each in ({}, {"title": "x"}))
-    assert schema_problems(good) == []
-    assert "cannot be checked (RecursionError)" in str(*schema_problems(bad))
+    assert type_problems(good)[1] == []
+    assert "cannot be checked (RecursionError)" in str(*type_problems(bad)[1])
 
     def read_nothing(url: str) -> None:
         raise LookupError

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from doubles.resource_cases import webhook
 from hookline.delivery.http.call import tls_material
 from hookline.delivery.http.tls import tls_context
-from hookline.events.schemas import Catalogue
+from hookline.events.schemas import Catalogue, EventTypeSpec
 from hookline.resources.base import ALLOW_LABEL
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.egress_policy import policy_of
@@ -33,6 +33,7 @@ def verdict(
     dispatcher: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
     size_before: int = 0,
+    types: Iterable[EventTypeSpec] = (),
 ) -> Verdict:
     allowing = {ALLOW_LABEL: "true"} if allowed else {}
     secrets = {} if data is None else {("default", "keys"): Secret("default", "keys", allowing, data)}
@@ -41,9 +42,22 @@ def verdict(
     policy = policy_of(egress.allow_cidrs, egress.allow_ports)
     namespaces = {} if labels is None else {"default": labels}
     around = Surroundings(
-        secrets, Catalogue(), {"default": fleet}, {"default": policy}, namespaces, size_before=lambda _uid: size_before
+        secrets,
+        Catalogue(types),
+        {"default": fleet},
+        {"default": policy},
+        namespaces,
+        size_before=lambda _uid: size_before,
     )
     return decide(Webhook.model_validate(webhook(**spec)), around)
+
+
+def test_a_webhook_on_a_deprecated_event_is_called_and_says_so() -> None:
+    found = verdict({"event": "Old"}, types=[EventTypeSpec("Old", {}, deprecated="use New")])
+    assert (found.accepted.status, found.accepted.reason) == ("True", "DeprecatedEvent")
+    assert (found.ready.status, found.ready.reason) == ("True", "Ready")
+    assert found.ready.message.endswith("; the event is deprecated: use New")
+    assert found.route.state is RouteState.ACTIVE
 
 
 def test_a_whole_webhook_is_ready_and_becomes_an_active_route() -> None:
