@@ -1,8 +1,8 @@
 """How a problem of a JSON document is told: the place in it, and what the rule asks for.
 
-Decides the wording for each keyword of JSON Schema, and which problems are shown. Never repeats a value of the
-document, because bodies are personal data and jsonschema's own messages quote them; names of fields, types and what
-the schema itself says are told.
+Decides the wording for each keyword of JSON Schema, which problems are shown, and how their places are written: for
+people, and as a JSON Pointer for programs. Never repeats a value of the document, because bodies are personal data and
+jsonschema's own messages quote them; names of fields, types and what the schema itself says are told.
 """
 
 from __future__ import annotations
@@ -12,39 +12,78 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonschema.exceptions import ValidationError, best_match
 
 from hookline.events.keywords import unknown_names
 
 MAX_PROBLEMS = 10
+
+NOT_JSON = "json"
+"""The rule of what is no strict JSON. No keyword of JSON Schema is called so."""
+
+NO_SCHEMA = "schema"
+"""The rule of what keeps a schema from being used, and of a body that cannot be checked because of it."""
+
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+"""Finds half of a surrogate pair, which is no character: it cannot be written in UTF-8."""
+
 _MAX_QUOTED = 80
 _MAX_NAME = 40
 _MAX_PLACE = 200
+_MAX_POINTER = 256
 _MAX_FORMS = 3
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 
 Path = tuple[str | int, ...]
-Finding = tuple[Path, str]
+
+
+class Finding(NamedTuple):
+    """What a check found: where, the rule that is broken, and what to say. The path to a missing field has its name."""
+
+    path: Path
+    rule: str
+    message: str
 
 
 @dataclass(frozen=True)
 class BodyProblem:
     """One thing that is wrong with a body or a schema.
 
-    `place` is a JSON path such as `$.Visitors[0].Email`. `refuses` is False where the event type only warns.
+    `place` is for people: a JSON path such as `$.Visitors[0].Email`, shortened, in ASCII. `pointer` says the same to
+    programs, as a JSON Pointer (see `pointer`). Of a missing field `place` names the field, but `pointer` the object
+    that lacks it: a pointer must lead to something (RFC 6901, section 4), and JSON Schema says the object as well
+    (`instanceLocation`; core 2020-12, section 12.3.2). `rule` is the keyword of JSON Schema that is broken, or NOT_JSON
+    or NO_SCHEMA. `refuses` is False where the event type only warns.
     """
 
     place: str
+    pointer: str
+    rule: str
     message: str
     refuses: bool = True
 
 
 def to_problems(findings: Iterable[Finding], *, refuses: bool = True) -> tuple[BodyProblem, ...]:
     """The findings without repetition, in the order of their places, at most MAX_PROBLEMS of them."""
-    ordered = sorted(set(findings), key=lambda finding: ([_order(step) for step in finding[0]], finding[1]))
-    return tuple(BodyProblem(place(path), message, refuses) for path, message in ordered[:MAX_PROBLEMS])
+    ordered = sorted(set(findings), key=lambda finding: ([_order(step) for step in finding.path], finding.message))
+    return tuple(_problem(finding, refuses) for finding in ordered[:MAX_PROBLEMS])
+
+
+def pointer(path: Path) -> str:
+    """`("Visitors", 0, "a/b")` as `/Visitors/0/a~1b`, a JSON Pointer (RFC 6901, section 3).
+
+    It ends before the first name that makes it longer than 256 characters, or that has half of a surrogate pair, so
+    that it always leads to a value that is there. Names are not made safe to print: write it as JSON in ASCII.
+    """
+    text = ""
+    for step in map(str, path):
+        longer = f"{text}/{step.replace('~', '~0').replace('/', '~1')}"
+        if len(longer) > _MAX_POINTER or HALF_A_PAIR.search(step):
+            break
+        text = longer
+    return text
 
 
 def place(path: Path) -> str:
@@ -71,16 +110,24 @@ def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
 def explained(error: ValidationError) -> Iterator[Finding]:
     """What an error of jsonschema says about the document, in our words. One error may concern several fields."""
     best: Any = best_match([error])  # Any, because the stubs say of each attribute that it may not be set
-    path = tuple(best.absolute_path)
-    if best.validator == "required":
+    path, keyword = tuple(best.absolute_path), best.validator
+    if keyword == "required":
         for name in best.validator_value:
             if name not in best.instance:
-                yield (*path, name), "is required but missing"
-    elif best.validator == "additionalProperties":
+                yield Finding((*path, name), keyword, "is required but missing")
+    elif keyword == "additionalProperties":
         for name in sorted(unknown_names(best.instance, best.schema))[:MAX_PROBLEMS]:
-            yield (*path, name), _unknown(name, best.schema.get("properties", {}))
+            yield Finding((*path, name), keyword, _unknown(name, best.schema.get("properties", {})))
+    elif _is_about_a_name(best):
+        yield Finding(path, "propertyNames", f"has a name that {_rule(best)}")
     else:
-        yield path, f"has a name that {_rule(best)}" if _is_about_a_name(best) else _rule(best)
+        yield Finding(path, keyword, _rule(best))
+
+
+def _problem(finding: Finding, refuses: bool) -> BodyProblem:
+    path = finding.path
+    there = path[:-1] if finding.rule == "required" else path
+    return BodyProblem(place(path), pointer(there), finding.rule, finding.message, refuses)
 
 
 def _order(step: str | int) -> tuple[int, int | str]:
@@ -173,7 +220,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "multipleOf": lambda rule: f"must be a multiple of {rule}",
     "anyOf": lambda _: "has none of the forms that the schema allows",
     "oneOf": lambda _: "must have exactly one of the forms that the schema allows",
-    "not": lambda _: "has a form that the schema forbids",
+    "not": lambda rule: "has a form that the schema forbids" if rule else "is forbidden by the schema",
 }
 
 
@@ -186,8 +233,6 @@ def _forms(errors: list[Any]) -> str:
 def _rule(error: Any) -> str:
     """What the broken rule asks for, as the end of a sentence that starts with the place."""
     keyword, rule = error.validator, error.validator_value
-    if keyword is None:
-        return "holds something that the schema forbids"
     if keyword == "type":
         return f"must be {_types(rule)}, but is {_kind(error.instance)}"
     if keyword in ("anyOf", "oneOf") and (forms := _forms(error.context)):

@@ -1,7 +1,7 @@
 """The keywords and formats of JSON Schema that jsonschema takes otherwise than the standard has them.
 
-Decides: patterns are those of ECMA-262 (patterns.py) wherever a schema has them, `multipleOf` counts in decimals, and
-a `date-time` is RFC 3339 with leap seconds. All else is jsonschema's.
+Decides: patterns are those of ECMA-262 (patterns.py) wherever a schema has them, `multipleOf` counts in decimals, a
+`date-time` is RFC 3339 with leap seconds, and what the schema `false` refuses has a place. All else is jsonschema's.
 """
 
 from __future__ import annotations
@@ -90,7 +90,15 @@ def standard(draft: type[Validator]) -> type[Validator]:
             changes["schema"] = {name: value for name, value in schema.items() if name != "$schema"}
         return evolve(self, **changes)
 
+    descend = extended.descend
+
+    def descend_as_ours(self: Any, instance: Any, schema: Any, *steps: Any, **named_steps: Any) -> Any:
+        # Of what `false` refuses, jsonschema tells neither the place nor a keyword. The other one means the same: JSON
+        # Schema core 2020-12, section 4.3.2.
+        return descend(self, instance, {"not": {}} if schema is False else schema, *steps, **named_steps)
+
     extended.evolve = evolve_as_ours
+    extended.descend = descend_as_ours
     checks: type[Validator] = extended
     return checks
 

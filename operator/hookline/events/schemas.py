@@ -31,7 +31,17 @@ from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
 from hookline.events import builtin_events, keywords, patterns, strictjson
 from hookline.events.acceptor import Accepts, acceptor
-from hookline.events.explain import BodyProblem, Finding, Path, explained, nearest, quoted, to_problems
+from hookline.events.explain import (
+    NO_SCHEMA,
+    NOT_JSON,
+    BodyProblem,
+    Finding,
+    Path,
+    explained,
+    nearest,
+    quoted,
+    to_problems,
+)
 
 __all__ = [
     "EVENT_NAME_MAX_LENGTH",
@@ -139,7 +149,7 @@ class Catalogue:
         if spec.name not in self._compiled:
             self._compiled[spec.name] = _compile(spec)
         compiled = self._compiled[spec.name]
-        if isinstance(compiled, tuple):
+        if isinstance(compiled, Finding):
             return [compiled]
         try:
             if compiled.accepts(value):
@@ -147,7 +157,7 @@ class Catalogue:
             errors = islice(compiled.validator.iter_errors(value), _MAX_ERRORS)
             return [found for error in errors for found in explained(error)]
         except _UNCHECKABLE:
-            return [((), f"cannot be checked: the schema of {spec.name} {_NOT_APPLICABLE}")]
+            return [Finding((), NO_SCHEMA, f"cannot be checked: the schema of {spec.name} {_NOT_APPLICABLE}")]
 
 
 def check_schema(schema: Mapping[str, Any]) -> tuple[BodyProblem, ...]:
@@ -180,19 +190,22 @@ def check_sample(schema: Mapping[str, Any], sample: Any) -> tuple[BodyProblem, .
             errors = islice(_validator(dict(schema)).iter_errors(value), _MAX_ERRORS)
             return to_problems([found for error in errors for found in explained(error)])
     except keywords.TooCostly:
-        return to_problems([((), "takes too long to be held against the schema; write simpler patterns, or no sample")])
+        words = "takes too long to be held against the schema; write simpler patterns, or no sample"
+        return to_problems([Finding((), NO_SCHEMA, words)])
     except _UNCHECKABLE:
-        return to_problems([((), f"cannot be checked: the schema {_NOT_APPLICABLE}")])
+        return to_problems([Finding((), NO_SCHEMA, f"cannot be checked: the schema {_NOT_APPLICABLE}")])
 
 
 def _not_sample(sample: Any) -> list[Finding]:
     """As a schema, a sample is written in YAML, which has more than JSON."""
     nodes = list(_nodes({"": sample}))
     size_is_known = len(nodes) < _MAX_NODES and all(len(path) <= _MAX_LEVELS for path, _ in nodes)
-    if size_is_known and (beyond := [(path[1:], message) for path, node in nodes if (message := _beyond_json(node))]):
+    found = ((path[1:], _beyond_json(node)) for path, node in nodes)
+    if size_is_known and (beyond := [Finding(path, NOT_JSON, message) for path, message in found if message]):
         return beyond
     if not size_is_known or len(_encoded(sample)) > MAX_SAMPLE_BYTES:
-        return [((), f"takes more than {MAX_SAMPLE_BYTES // 1024} KiB as JSON, or is very deep; write a smaller one")]
+        words = f"takes more than {MAX_SAMPLE_BYTES // 1024} KiB as JSON, or is very deep; write a smaller one"
+        return [Finding((), NOT_JSON, words)]
     return []
 
 
@@ -218,7 +231,8 @@ def _compile(spec: EventTypeSpec) -> _Compiled | Finding:
     problems = check_schema(spec.schema)
     if problems:
         first = problems[0]
-        return (), f"cannot be checked: the schema of {spec.name} is wrong: {first.place} {first.message}"
+        message = f"cannot be checked: the schema of {spec.name} is wrong: {first.place} {first.message}"
+        return Finding((), NO_SCHEMA, message)
     document = dict(spec.schema)
     validator = _validator(document)
     return _Compiled(acceptor(validator, _draft_uri(document)), validator)
@@ -258,10 +272,12 @@ def _not_json(document: dict[str, Any]) -> list[Finding]:
     """YAML has more than JSON: dates, infinite numbers, names that are not strings, and aliases that go in circles."""
     nodes = list(_nodes(document))
     if len(nodes) == _MAX_NODES:
-        return [((), f"has {_MAX_NODES} values or more (YAML aliases count wherever they stand); write a smaller one")]
+        words = f"has {_MAX_NODES} values or more (YAML aliases count wherever they stand); write a smaller one"
+        return [Finding((), NO_SCHEMA, words)]
     if any(len(path) > _MAX_LEVELS for path, _ in nodes):
-        return [((), f"nests deeper than {_MAX_LEVELS} levels; put inner schemas under definitions")]
-    return [(path, message) for path, node in nodes if (message := _beyond_json(node))]
+        words = f"nests deeper than {_MAX_LEVELS} levels; put inner schemas under definitions"
+        return [Finding((), NO_SCHEMA, words)]
+    return [Finding(path, NOT_JSON, message) for path, node in nodes if (message := _beyond_json(node))]
 
 
 def _beyond_json(node: Any) -> str | None:
@@ -282,14 +298,16 @@ def _unknown_draft(document: dict[str, Any]) -> list[Finding]:
     uri = _draft_uri(document)
     if isinstance(uri, str) and uri.rstrip("#") in _DRAFTS:
         return []
-    return [(("$schema",), f"is not a draft of JSON Schema known here; write one of {', '.join(_DRAFTS)}")]
+    words = f"is not a draft of JSON Schema known here; write one of {', '.join(_DRAFTS)}"
+    return [Finding(("$schema",), NO_SCHEMA, words)]
 
 
 def _invalid(schema: Any, document: dict[str, Any], path: Path = ()) -> list[Finding]:
     """What the draft of the document says about a schema that stands at `path` of it."""
     draft = _draft(document)
     errors = draft(draft.META_SCHEMA, registry=EMPTY_REGISTRY).iter_errors(schema)
-    return [((*path, *inner), message) for error in islice(errors, _MAX_ERRORS) for inner, message in explained(error)]
+    found = (finding for error in islice(errors, _MAX_ERRORS) for finding in explained(error))
+    return [finding._replace(path=(*path, *finding.path)) for finding in found]
 
 
 def _not_applicable(document: dict[str, Any]) -> list[Finding]:
@@ -300,7 +318,7 @@ def _not_applicable(document: dict[str, Any]) -> list[Finding]:
         for body in bodies:
             validator.is_valid(body)
     except _UNCHECKABLE:
-        return [((), _NOT_APPLICABLE)]
+        return [Finding((), NO_SCHEMA, _NOT_APPLICABLE)]
     return []
 
 
@@ -329,10 +347,11 @@ class _Inside:
     def _visit(self, schema: dict[str, Any], resolver: Any, path: Path) -> Iterator[Finding]:
         yield from _bad_patterns(schema, path)
         if schema.get("$schema", self._document.get("$schema")) != self._document.get("$schema"):
-            yield (*path, "$schema"), "names another draft than the top of the schema does; leave it out"
+            words = "names another draft than the top of the schema does; leave it out"
+            yield Finding((*path, "$schema"), NO_SCHEMA, words)
         for keyword in ("$dynamicRef", "$recursiveRef"):
             if keyword in schema:
-                yield (*path, keyword), "is not supported; write $ref"
+                yield Finding((*path, keyword), NO_SCHEMA, "is not supported; write $ref")
         if "$ref" in schema:
             yield from self._follow(schema, resolver, path)
         yield from self._enter(schema, resolver)
@@ -341,15 +360,13 @@ class _Inside:
         try:
             found = resolver.lookup(schema["$ref"])
         except (Unresolvable, AttributeError, TypeError, ValueError):  # the last three: malformed references and ids
-            yield (
-                (*path, "$ref"),
-                "must refer to a place in this schema, such as #/definitions/Name; nothing is fetched",
-            )
+            words = "must refer to a place in this schema, such as #/definitions/Name; nothing is fetched"
+            yield Finding((*path, "$ref"), NO_SCHEMA, words)
             return
         target = found.contents
         if not isinstance(target, dict):
             if not isinstance(target, bool):
-                yield (*path, "$ref"), "refers to something that is not a schema"
+                yield Finding((*path, "$ref"), NO_SCHEMA, "refers to something that is not a schema")
             return
         self._beside[id(schema)].append((id(target), 2))
         if id(target) not in self._beside:
@@ -366,14 +383,14 @@ class _Inside:
             try:
                 self._todo.append((child, resolver.in_subresource(self._specification.create_resource(child))))
             except ValueError:
-                yield self._paths[id(child)], "has an id that is not a URI"
+                yield Finding(self._paths[id(child)], NO_SCHEMA, "has an id that is not a URI")
 
     def _circles(self) -> Iterator[Finding]:
         frames: dict[int, float] = {}
         for schema in self._beside:
             if self._frames(schema, frames, 0) > _MAX_FRAMES:
                 message = "refers to itself without a step into the body, or applies too many schemas at one place"
-                yield self._paths[schema], message
+                yield Finding(self._paths[schema], NO_SCHEMA, message)
                 return
 
     def _frames(self, schema: int, known: dict[int, float], above: int) -> float:
@@ -403,7 +420,7 @@ def _members(value: Any) -> list[Any]:
 
 def _bad_patterns(schema: dict[str, Any], path: Path) -> Iterator[Finding]:
     if isinstance(pattern := schema.get("pattern"), str) and (reason := patterns.problem(pattern)):
-        yield (*path, "pattern"), reason
+        yield Finding((*path, "pattern"), NO_SCHEMA, reason)
     for name in schema.get("patternProperties", {}):
         if reason := patterns.problem(name):
-            yield (*path, "patternProperties", name), reason
+            yield Finding((*path, "patternProperties", name), NO_SCHEMA, reason)

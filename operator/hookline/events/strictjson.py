@@ -1,9 +1,11 @@
 """Reads the bytes of a body as strict JSON.
 
 Decides what counts as JSON here: RFC 8259 in UTF-8, narrowed to what all receivers read alike. So there is no name
-twice in one object (parsers differ in which of the two wins), no NaN or Infinity, no number beyond a 64-bit float, no
-half of a surrogate pair, no byte order mark, at most MAX_DEPTH levels and MAX_BODY_BYTES bytes. It never changes a body
-(it travels exactly as published) and never raises for one.
+twice in one object (parsers differ in which of the two wins), no NaN or Infinity, no number beyond a 64-bit float or of
+more than MAX_NUMBER_CHARACTERS, no half of a surrogate pair, no byte order mark, at most MAX_DEPTH levels and
+MAX_BODY_BYTES bytes. It never changes a body (it travels exactly as published) and never raises for one.
+
+Whatever the bytes, the time grows with their number and no faster. Once MAX_PROBLEMS are found, it looks no further.
 """
 
 from __future__ import annotations
@@ -12,27 +14,38 @@ import json
 import math
 import re
 from codecs import BOM_UTF8
-from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate, islice
 from typing import Any
 
 from hookline.events.envelope import MAX_BODY_BYTES
-from hookline.events.explain import Finding, Path, quoted
+from hookline.events.explain import HALF_A_PAIR, MAX_PROBLEMS, NOT_JSON, Finding, Path, quoted
 
 MAX_DEPTH = 32
 """Levels of objects and arrays. Real events have three; validators need some stack for each level."""
 
-_MAX_INTEGER_CHARACTERS = 308  # all of these fit into a 64-bit float, whose largest has 309 digits
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+MAX_NUMBER_CHARACTERS = 308
+"""Of one number. All integers of this length fit into a 64-bit float, whose largest has 309 digits, and no float needs
+more than 24 characters. Parsers that count in decimals take time by the square of the digits."""
+
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+# A string matches from its first quote to the end of the text if nowhere else, and `++` and `*+` give nothing back: so
+# no character is looked at twice.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[][{{}}]", re.DOTALL)
+_LEVELS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+_NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
+_CLOSING = {"[": "]", "{": "}"}
+_PLAIN = frozenset({int, float, bool, type(None)})
 _TOO_DEEP = f"nests deeper than {MAX_DEPTH} levels; write a flatter document"
 _TOO_LARGE_NUMBER = "is a number beyond a 64-bit float; write it as a string"
+_TOO_LONG_NUMBER = f"is a number of more than {MAX_NUMBER_CHARACTERS} characters; write it as a string"
 
 
 def read(body: bytes) -> tuple[Any, list[Finding]]:
     """The value of a body and what is wrong with it. The value means nothing when anything is."""
     if problem := _not_text(body):
-        return None, [((), problem)]
+        return None, [_of_all(problem)]
     hooks = _Hooks()
     decoder = json.JSONDecoder(
         object_pairs_hook=hooks.members,
@@ -42,16 +55,16 @@ def read(body: bytes) -> tuple[Any, list[Finding]]:
     )
     try:
         text = body.decode()
+        if _is_too_deep(text):  # asked before the text is parsed, which takes stack for each level
+            return None, [Finding(_too_deep_path(text), NOT_JSON, _TOO_DEEP)]
         value = decoder.decode(text)
     except UnicodeDecodeError as error:
-        return None, [((), f"is not UTF-8 at byte {error.start + 1}; encode the body as UTF-8")]
+        problem = _other_encoding(body) or f"is not UTF-8 at byte {error.start + 1}; encode the body as UTF-8"
+        return None, [_of_all(problem)]
     except json.JSONDecodeError as error:
-        return None, [((), _syntax(error))]
-    except RecursionError:
-        return None, [((), _TOO_DEEP)]
-    may_be_too_deep = text.count("{") + text.count("[") > MAX_DEPTH
-    look_closer = hooks.refused or may_be_too_deep or _ESCAPED_SURROGATE.search(text) is not None
-    return value, list(_refused(value)) if look_closer else []
+        return None, [_of_all(_other_encoding(body) or _syntax(error))]
+    look_closer = hooks.refused or _ESCAPED_SURROGATE.search(text) is not None
+    return value, list(islice(_refused(value), MAX_PROBLEMS)) if look_closer else []
 
 
 def begins_only(text: bytes) -> bool:
@@ -68,9 +81,13 @@ def begins_only(text: bytes) -> bool:
 
 def half_a_pair(text: str) -> str | None:
     """What is wrong with a text that holds half of a surrogate pair; None if it holds none."""
-    if (half := _HALF_A_PAIR.search(text)) is None:
+    if (half := HALF_A_PAIR.search(text)) is None:
         return None
     return f"has \\u{ord(half[0]):04x} alone, half of a surrogate pair, which receivers read differently; leave it out"
+
+
+def _of_all(problem: str) -> Finding:
+    return Finding((), NOT_JSON, problem)
 
 
 def _not_text(body: bytes) -> str | None:
@@ -83,11 +100,55 @@ def _not_text(body: bytes) -> str | None:
     return None
 
 
+def _other_encoding(body: bytes) -> str | None:
+    """What is wrong with a body in UTF-16 or UTF-32, which shows by its NULs (RFC 4627, section 3); None for others."""
+    encoding = json.detect_encoding(body)
+    try:
+        if encoding.startswith("utf-8") or "\0" in body.decode(encoding):
+            return None
+    except UnicodeDecodeError:
+        return None
+    return f"is encoded as {encoding[:6].upper()}; encode the body as UTF-8"
+
+
 def _syntax(error: json.JSONDecodeError) -> str:
     if error.msg == "Extra data":
         return f"goes on after its end, at line {error.lineno}, column {error.colno}; write one JSON document"
     what = error.msg.rstrip(": ").removesuffix(" at")
     return f"is not JSON at line {error.lineno}, column {error.colno}: {what[:1].lower()}{what[1:]}"
+
+
+def _is_too_deep(text: str) -> bool:
+    """Whether brackets outside of strings go deeper than MAX_DEPTH levels. Told without a step of Python for each."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub("", text).encode().translate(None, delete=_NO_BRACKETS)
+    return MAX_DEPTH + 1 in accumulate(map(_LEVELS.__getitem__, brackets))
+
+
+def _too_deep_path(text: str) -> Path:
+    """The first place below MAX_DEPTH levels. Raises JSONDecodeError where the text before it is none of JSON's."""
+    closing: list[str] = []
+    for token in _STRING_OR_BRACKET.finditer(text):
+        if token[0] in _CLOSING:
+            if len(closing) == MAX_DEPTH:
+                return _path_to_the_end(text[: token.start()], closing)
+            closing.append(_CLOSING[token[0]])
+        elif token[0] in "]}":
+            del closing[-1:]
+    return ()
+
+
+def _path_to_the_end(beginning: str, closing: list[str]) -> Path:
+    """The path of the value that comes next in a text, when all that is open there would be closed after it."""
+    whole = f"{beginning}null{''.join(reversed(closing))}"
+    # Objects as tuples of their members: a name may stand there twice, and the last member is the one that goes on.
+    node = json.loads(whole, object_pairs_hook=tuple, parse_int=str, parse_float=str)
+    path: list[str | int] = []
+    for _ in closing:
+        step, node = node[-1] if isinstance(node, tuple) else (len(node) - 1, node[-1])
+        path.append(step)
+    return tuple(path)
 
 
 class _Refused:
@@ -111,13 +172,14 @@ class _Hooks:
         members = dict(pairs)
         if len(members) == len(pairs):
             return members
-        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        return self._refuse(f"has the name {quoted(name)} more than once; keep one of them")
+        return self._refuse(f"has the name {quoted(_first_repeated(pairs))} more than once; keep one of them")
 
     def integer(self, text: str) -> int | _Refused:
-        return int(text) if len(text) <= _MAX_INTEGER_CHARACTERS else self._refuse(_TOO_LARGE_NUMBER)
+        return int(text) if len(text) <= MAX_NUMBER_CHARACTERS else self._refuse(_TOO_LONG_NUMBER)
 
     def fraction(self, text: str) -> float | _Refused:
+        if len(text) > MAX_NUMBER_CHARACTERS:
+            return self._refuse(_TOO_LONG_NUMBER)
         number = float(text)
         return number if math.isfinite(number) else self._refuse(_TOO_LARGE_NUMBER)
 
@@ -125,19 +187,29 @@ class _Hooks:
         return self._refuse(f"is {text}, which JSON does not have; write null or a number")
 
 
-def _refused(value: Any) -> Iterator[Finding]:
-    todo: list[tuple[Path, Any]] = [((), value)]
-    while todo:
-        path, node = todo.pop()
-        if isinstance(node, _Refused):
-            yield path, node.message
-        elif isinstance(node, dict | list) and len(path) >= MAX_DEPTH:
-            yield path, _TOO_DEEP
-        elif isinstance(node, str):
-            if message := half_a_pair(node):
-                yield path, message
-        elif isinstance(node, dict):
-            yield from ((path, f"has a name that {message}") for message in map(half_a_pair, node) if message)
-            todo.extend(((*path, name), member) for name, member in node.items())
-        elif isinstance(node, list):
-            todo.extend(((*path, index), item) for index, item in enumerate(node))
+def _first_repeated(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            break
+        seen.add(name)
+    return name
+
+
+def _refused(node: Any, path: Path = ()) -> Iterator[Finding]:
+    """What is wrong with the values in a document, in the order in which they stand there."""
+    if isinstance(node, _Refused):
+        yield Finding(path, NOT_JSON, node.message)
+    elif isinstance(node, str):
+        if message := half_a_pair(node):
+            yield Finding(path, NOT_JSON, message)
+    elif isinstance(node, dict):
+        if message := next(filter(None, map(half_a_pair, node)), None):
+            yield Finding(path, NOT_JSON, f"has a name that {message}")
+        for name, member in node.items():
+            if type(member) not in _PLAIN:
+                yield from _refused(member, (*path, name))
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            if type(item) not in _PLAIN:
+                yield from _refused(item, (*path, index))

@@ -7,13 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, Draft202012Validator
 
-from hookline.events.explain import BodyProblem, Path, explained, nearest, place, quoted, to_problems
+from hookline.events.explain import (
+    BodyProblem,
+    Finding,
+    Path,
+    explained,
+    nearest,
+    place,
+    pointer,
+    quoted,
+    to_problems,
+)
 
 CANARY = "canary-91ab"
 
 
-def told(schema: dict[str, Any], value: object, validator: Any = Draft202012Validator) -> list[tuple[Path, str]]:
+def told(schema: Any, value: object, validator: Any = Draft202012Validator) -> list[tuple[Path, str]]:
+    return [(found.path, found.message) for found in findings(schema, value, validator)]
+
+
+def findings(schema: Any, value: object, validator: Any = Draft202012Validator) -> list[Finding]:
     return [finding for error in validator(schema).iter_errors(value) for finding in explained(error)]
+
+
+def at(*path: str | int) -> Finding:
+    return Finding(path, "type", "x")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +55,40 @@ def test_a_place_is_short_and_safe_to_print(path: Path) -> None:
     assert len(text) <= 201
     assert text.replace("…", "").isascii()
     assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ((), ""),
+        (("Visitors", 0, "Email"), "/Visitors/0/Email"),
+        (("",), "/"),
+        (("a/b", "m~n", "~1"), "/a~1b/m~0n/~01"),
+        (("two words", "Straße", '"\\', "\x1b\0"), '/two words/Straße/"\\/\x1b\0'),
+        (("0", 0), "/0/0"),
+        (("a" * 255,), "/" + "a" * 255),
+        (("a" * 256,), ""),
+        (("a", "/" * 127, "b"), "/a"),
+        (("a", "b" * 100_000, "c"), "/a"),
+        (("a", "\ud800", "c"), "/a"),
+        (("a", "x\udfff", "c"), "/a"),
+    ],
+)
+def test_a_pointer_is_exact_and_ends_before_what_does_not_fit(path: Path, text: str) -> None:
+    assert pointer(path) == text
+
+
+names = st.text(st.characters(), max_size=6) | st.sampled_from(["~", "/", "~1", "", "a" * 300])
+
+
+@given(st.lists(st.integers(0, 9) | names).map(tuple))
+def test_a_pointer_is_the_path_or_its_beginning_and_can_be_sent(path: Path) -> None:
+    text = pointer(path)
+    steps = [token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:]]
+    assert steps == [str(step) for step in path[: len(steps)]]
+    assert len(text.encode()) <= 256 * 4
+    left_out = str(path[len(steps)]) if len(steps) < len(path) else ""
+    assert not left_out or len(text) > 200 or len(left_out) == 300 or not left_out.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +117,7 @@ def test_a_place_is_short_and_safe_to_print(path: Path) -> None:
         ({"anyOf": [{"type": "null"}, {"type": "string", "minLength": 9}]}, "x", "must have at least 9 characters"),
         ({"anyOf": [{"enum": [1]}, {"enum": [2]}]}, CANARY, "must be one of 1; or must be one of 2"),
         ({"oneOf": [{}, {"type": "string"}]}, CANARY, "must have exactly one of the forms that the schema allows"),
-        (False, CANARY, "holds something that the schema forbids"),
+        ({"not": {}}, CANARY, "is forbidden by the schema"),
     ],
 )  # fmt: skip
 def test_a_rule_is_told_without_the_value(schema: Any, value: object, message: str) -> None:
@@ -77,9 +129,39 @@ def test_draft_04_has_exclusive_limits_as_flags() -> None:
     assert told({"maximum": 3, "exclusiveMaximum": False}, 4, Draft4Validator) == [((), "must be at most 3")]
 
 
-def test_each_missing_field_is_told_at_its_own_place() -> None:
-    found = told({"required": ["a", "b", "c"]}, {"b": CANARY})
-    assert set(found) == {(("a",), "is required but missing"), (("c",), "is required but missing")}
+def test_each_missing_field_is_told_at_its_own_place_and_points_to_the_object_that_lacks_it() -> None:
+    schema = {"items": {"required": ["a", "b", "c"]}}
+    found = to_problems(findings(schema, [{"b": CANARY}]))
+    assert found == (
+        BodyProblem("$[0].a", "/0", "required", "is required but missing"),
+        BodyProblem("$[0].c", "/0", "required", "is required but missing"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "rule", "where"),
+    [
+        ({"type": "integer"}, CANARY, "type", ""),
+        ({"maxLength": 1}, CANARY, "maxLength", ""),
+        ({"properties": {"a": {"enum": [1]}}}, {"a": CANARY}, "enum", "/a"),
+        ({"properties": {"a": {"not": {}}}}, {"a": CANARY}, "not", "/a"),
+        ({"additionalProperties": False}, {"a/b": CANARY}, "additionalProperties", "/a~1b"),
+        ({"propertyNames": {"maxLength": 2}}, {"abc": CANARY}, "propertyNames", ""),
+        ({"dependentRequired": {"a": ["b"]}}, {"a": CANARY}, "dependentRequired", ""),
+        ({"prefixItems": [True], "items": False}, [1, CANARY], "items", ""),
+        ({"anyOf": [{"enum": [1]}, {"type": "null"}]}, CANARY, "anyOf", ""),
+        ({"anyOf": [{"type": "null"}, {"type": "object", "required": ["a"]}]}, {"b": CANARY}, "required", ""),
+    ],
+)
+def test_the_broken_rule_is_the_keyword_of_the_schema(schema: Any, value: object, rule: str, where: str) -> None:
+    [problem] = to_problems(findings(schema, value))
+    assert (problem.rule, problem.pointer) == (rule, where)
+    assert CANARY not in str(problem)
+
+
+def test_the_limits_of_draft_04_are_broken_by_their_own_name_whatever_their_flag() -> None:
+    [finding] = findings({"minimum": 3, "exclusiveMinimum": True}, 3, Draft4Validator)
+    assert finding.rule == "minimum"
 
 
 def test_a_field_that_is_not_known_is_told_with_the_nearest_one() -> None:
@@ -107,17 +189,10 @@ def test_long_lists_of_choices_are_shortened() -> None:
 
 
 def test_problems_come_once_in_the_order_of_places_and_at_most_ten() -> None:
-    findings: list[tuple[Path, str]] = [
-        (("b",), "x"),
-        ((10,), "x"),
-        ((2,), "x"),
-        (("a", 1), "x"),
-        (("b",), "x"),
-        ((), "x"),
-    ]
-    assert [each.place for each in to_problems(findings)] == ["$", "$[2]", "$[10]", "$.a[1]", "$.b"]
-    assert len(to_problems([((number,), "x") for number in range(50)])) == 10
-    assert to_problems([((), "x")], refuses=False) == (BodyProblem("$", "x", refuses=False),)
+    found = [at("b"), at(10), at(2), at("a", 1), at("b"), at()]
+    assert [each.place for each in to_problems(found)] == ["$", "$[2]", "$[10]", "$.a[1]", "$.b"]
+    assert len(to_problems([at(number) for number in range(50)])) == 10
+    assert to_problems([at()], refuses=False) == (BodyProblem("$", "", "type", "x", refuses=False),)
 
 
 def test_names_are_near_whatever_their_case() -> None:

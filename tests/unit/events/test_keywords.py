@@ -47,6 +47,23 @@ def test_patterns_are_those_of_ecma_262_at_every_place(draft: str, schema: dict[
         assert wrong_places(schema, {"b": {"b": {"a": WITH_LINE_FEED}}}) == ["$.b.b.a"]
 
 
+@pytest.mark.parametrize("draft", DRAFTS[1:])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": False}},
+        {"patternProperties": {"a": False}},
+        {"properties": {"a": {"$ref": "#/definitions/no"}}, "definitions": {"no": False}},
+        {"propertyNames": {"maxLength": 1}, "properties": {"a": {"allOf": [True, False]}}},
+    ],
+)
+def test_what_the_schema_false_refuses_has_a_place(draft: str, schema: dict[str, Any]) -> None:
+    assert wrong_places({"$schema": draft, **schema}, {"b": 1}) == []
+    assert wrong_places({"$schema": draft, **schema}, {"b": 1, "a": 1}) == ["$.a"]
+    [problem] = Catalogue([EventTypeSpec("A", {"$schema": draft, **schema})]).check("A", b'{"a": 1}')
+    assert (problem.rule, problem.message) == ("not", "is forbidden by the schema")
+
+
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_names_are_matched_as_ecma_262_says(draft: str) -> None:
     lower = {"$schema": draft, "patternProperties": {LOWER: {"type": "string"}}}

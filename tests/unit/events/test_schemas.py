@@ -110,6 +110,46 @@ def test_a_wrong_body_is_named_by_its_place(body: object, place: str, message: s
     assert any(where.startswith(place) and message in text for where, text in found.items()), found
 
 
+@pytest.mark.parametrize(
+    ("body", "pointer", "rule"),
+    [
+        (deleted(AccountId=""), "/AccountId", "minLength"),
+        (deleted(Ordinal="1"), "/Ordinal", "type"),
+        (deleted(DeletionDateUtc="yesterday"), "/DeletionDateUtc", "format"),
+        (deleted(**{"a/b~": None}), "/a~1b~0", "additionalProperties"),
+        ({}, "", "required"),
+        ([], "", "type"),
+        (b"{", "", "json"),
+        (b'{"Ordinal": NaN}', "/Ordinal", "json"),
+        (b'{"Ordinal": ' + b"[" * 10_000, "/Ordinal" + "/0" * (MAX_DEPTH - 1), "json"),
+        (b'"' + b"a" * MAX_BODY_BYTES + b'"', "", "json"),
+    ],
+)
+def test_a_wrong_body_is_told_to_programs_by_a_pointer_and_a_rule(body: object, pointer: str, rule: str) -> None:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    first = CATALOGUE.check("IdentityDeleted", text)[0]
+    assert (first.pointer, first.rule) == (pointer, rule)
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "rule"),
+    [
+        ({"properties": {"a": {"type": "objct"}}}, "/properties/a/type", "anyOf"),
+        ({"properties": {"a/b": {"pattern": "("}}}, "/properties/a~1b/pattern", "schema"),
+        ({"properties": {"a": {"$ref": "other.json"}}}, "/properties/a/$ref", "schema"),
+        ({"enum": [float("nan")]}, "/enum/0", "json"),
+        ({"$schema": "http://example.com/mine"}, "/$schema", "schema"),
+    ],
+)
+def test_a_wrong_schema_is_told_to_programs_in_the_same_way(schema: Any, pointer: str, rule: str) -> None:
+    assert (pointer, rule) in [(each.pointer, each.rule) for each in check_schema(schema)]
+
+
+def test_a_body_that_cannot_be_checked_breaks_the_rule_that_schemas_can_be_used() -> None:
+    [problem] = Catalogue([EventTypeSpec("A", {"type": "objct"})]).check("A", b"{}")
+    assert (problem.pointer, problem.rule) == ("", "schema")
+
+
 def test_a_place_inside_a_list_is_named() -> None:
     body = sample_of(event_named("VisitEventCreated"))
     body["Visitors"][0]["VisitorId"] = ""
@@ -351,6 +391,13 @@ def test_a_body_as_large_as_allowed_with_thousands_of_errors_is_judged() -> None
     assert len(CATALOGUE.check("VisitEventCreated", json.dumps(body).encode())) == 10
 
 
+def test_a_problem_never_says_more_than_a_page_however_long_the_names_are() -> None:
+    long = [("é\0" * 1_000) + str(number) for number in range(10)]
+    found = CATALOGUE.check("IdentityDeleted", json.dumps(deleted(**dict.fromkeys(long, CANARY))).encode())
+    assert len(found) == 10
+    assert len(json.dumps([vars(each) for each in found])) < 8_000
+
+
 def test_a_specification_shows_no_schema_in_its_repr() -> None:
     assert CANARY not in repr(EventTypeSpec("A", {"description": CANARY}))
 
@@ -383,7 +430,7 @@ def test_event_names_are_dns_subdomains_but_for_their_case(name: str, fits: bool
         ([], "$", "must be an object"),
         ({"id": date(2026, 1, 1)}, "$.id", "is a date, which JSON does not have"),
         ({"id": float("nan")}, "$.id", "is a number that JSON does not have"),
-        ({"id": 10**400}, "$.id", "is a number beyond a 64-bit float"),
+        ({"id": 10**400}, "$.id", "is a number of more than 308 characters"),
         ({1: "ab"}, "$", "has a name that is no string"),
         ({"id": "\ud800"}, "$.id", "half of a surrogate pair"),
         ({"id": "a" * MAX_SAMPLE_BYTES}, "$", "takes more than 16 KiB"),

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.events.envelope import MAX_BODY_BYTES
-from hookline.events.explain import Path
-from hookline.events.strictjson import MAX_DEPTH, begins_only, read
+from hookline.events.explain import MAX_PROBLEMS, NOT_JSON, Finding, Path
+from hookline.events.strictjson import MAX_DEPTH, MAX_NUMBER_CHARACTERS, begins_only, read
 
 HALF = "has {} alone, half of a surrogate pair, which receivers read differently; leave it out"
+TOO_LONG = "is a number of more than 308 characters; write it as a string"
 CANARY = "canary-91ab"
 
 documents = st.recursive(
@@ -44,14 +45,29 @@ def test_any_bytes_give_a_value_or_findings(body: bytes) -> None:
         (b" " * (MAX_BODY_BYTES + 1), (), "is larger than 262144 bytes; send a link to large content instead"),
         (b"\xef\xbb\xbf{}", (), "starts with a byte order mark; save the body as UTF-8 without one"),
         (b'{"a": "\xe9"}', (), "is not UTF-8 at byte 8; encode the body as UTF-8"),
-        ("[1]".encode("utf-16-le"), (), "is not JSON at line 1, column 2: expecting value"),
+        (b'{"a": "\xed\xa0\x80"}', (), "is not UTF-8 at byte 8; encode the body as UTF-8"),
+        ('{"a": "é"}'.encode("utf-16"), (), "is encoded as UTF-16; encode the body as UTF-8"),
+        ("[1]".encode("utf-16-le"), (), "is encoded as UTF-16; encode the body as UTF-8"),
+        ("[1]".encode("utf-16-be"), (), "is encoded as UTF-16; encode the body as UTF-8"),
+        ("[1]".encode("utf-32"), (), "is encoded as UTF-32; encode the body as UTF-8"),
+        ("[1]".encode("utf-32-be"), (), "is encoded as UTF-32; encode the body as UTF-8"),
+        (b"\xff\xfe[", (), "is not UTF-8 at byte 1; encode the body as UTF-8"),
+        (b"\0" * 8, (), "is not JSON at line 1, column 1: expecting value"),
+        (b"[\0]", (), "is not JSON at line 1, column 2: expecting value"),
+        (b"[1]\0", (), "goes on after its end, at line 1, column 4; write one JSON document"),
+        (b'{"a": "x\0"}', (), "is not JSON at line 1, column 9: invalid control character"),
+        (b'{"a\n": 1}', (), "is not JSON at line 1, column 4: invalid control character"),
+        (b"{\xef\xbb\xbf}", (), "is not JSON at line 1, column 2: expecting property name enclosed in double quotes"),
         (b'{"a": 1,\n "b" 2}', (), "is not JSON at line 2, column 6: expecting ':' delimiter"),
         (b'{"a": tru}', (), "is not JSON at line 1, column 7: expecting value"),
         (b'{"a": 1}\n{"a": 2}\n', (), "goes on after its end, at line 2, column 1; write one JSON document"),
         (b'{"a": [1, {"b": NaN}]}', ("a", 1, "b"), "is NaN, which JSON does not have; write null or a number"),
         (b"[-Infinity]", (0,), "is -Infinity, which JSON does not have; write null or a number"),
         (b'{"a": 1e400}', ("a",), "is a number beyond a 64-bit float; write it as a string"),
-        (b'{"a": -' + b"9" * 5000 + b"}", ("a",), "is a number beyond a 64-bit float; write it as a string"),
+        (b'{"a": -' + b"9" * 10_000 + b"}", ("a",), TOO_LONG),
+        (b'{"a": [0.' + b"3" * 10_000 + b"]}", ("a", 0), TOO_LONG),
+        (b'{"a": 1e' + b"0" * 10_000 + b"}", ("a",), TOO_LONG),
+        (b'{"a": 1e-' + b"9" * 10_000 + b"}", ("a",), TOO_LONG),
         (b'[{"a": 1, "b": 2, "a": 1}]', (0,), 'has the name "a" more than once; keep one of them'),
         (b'{"\\u0061": 1, "a": 2}', (), 'has the name "a" more than once; keep one of them'),
         (b'["\\ud800"]', (0,), HALF.format("\\ud800")),
@@ -61,7 +77,13 @@ def test_any_bytes_give_a_value_or_findings(body: bytes) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_strict_json_is_told_with_its_place(body: bytes, path: Path, message: str) -> None:
-    assert read(body)[1] == [(path, message)]
+    assert read(body)[1] == [Finding(path, NOT_JSON, message)]
+
+
+def test_a_number_may_be_as_long_as_allowed_and_no_longer() -> None:
+    for most in ("9" * MAX_NUMBER_CHARACTERS, "0." + "3" * (MAX_NUMBER_CHARACTERS - 2)):
+        assert read(most.encode())[1] == []
+        assert read(f"{most}1".encode())[1] == [Finding((), NOT_JSON, TOO_LONG)]
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
@@ -69,23 +91,65 @@ def test_a_body_may_be_as_deep_as_allowed_and_no_deeper(opening: str) -> None:
     closing = "".join({"[": "]", "{": "}"}[each] for each in reversed(opening) if each in "[{")
     times = MAX_DEPTH // len(closing)
     assert read(f"{opening * times}1{closing * times}".encode())[1] == []
-    [(path, message)] = read(f"{opening * times}[1]{closing * times}".encode())[1]
-    assert len(path) == MAX_DEPTH
-    assert "nests deeper" in message
+    [finding] = read(f"{opening * times}[1]{closing * times}".encode())[1]
+    assert len(finding.path) == MAX_DEPTH
+    assert "nests deeper" in finding.message
 
 
-def test_brackets_in_texts_do_not_count_as_levels() -> None:
-    assert read(json.dumps(["[" * 500, "{" * 500]).encode())[1] == []
+@pytest.mark.parametrize(
+    "text", ["[" * 500, "{" * 500, '"[' * 500, '\\"[' * 500, "\\" * 500, '{"a":' * 500], ids=lambda text: text[:6]
+)
+def test_brackets_in_texts_do_not_count_as_levels(text: str) -> None:
+    assert read(json.dumps([text, {text: text}]).encode())[1] == []
 
 
-@pytest.mark.parametrize("body", [b"[" * MAX_BODY_BYTES, b'{"a":' * 50_000, b"[" * 100_000 + b"]" * 100_000])
-def test_a_body_of_nothing_but_levels_is_refused(body: bytes) -> None:
-    assert "nests deeper" in read(body)[1][0][1]
+def test_what_stands_beside_each_other_does_not_count_as_levels() -> None:
+    assert read(json.dumps([[[]], {"a": []}] * 500).encode())[1] == []
 
 
-def test_several_findings_are_told_at_once() -> None:
-    _, findings = read(b'{"a": NaN, "b": {"c": 1, "c": 2}, "d": 1e999}')
-    assert {path for path, _ in findings} == {("a",), ("b",), ("d",)}
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b"[" * MAX_BODY_BYTES, (0,) * 32),
+        (b'{"a":' * 50_000, ("a",) * 32),
+        (b"[" * 10_000 + b"]" * 10_000, (0,) * 32),
+        (b'{"]}\\"": "[[", "b\\u0020~": ' * 2_000, ("b ~",) * 32),
+        (b'{"a": 1, "b": 2, "a": ' * 2_000, ("a",) * 32),
+        (b'[1, -0.5e3, NaN, "x", {}, ' * 2_000, (*(5,) * 31, 4)),
+    ],
+)
+def test_a_body_of_nothing_but_levels_is_refused_at_the_first_that_is_too_deep(body: bytes, path: Path) -> None:
+    [finding] = read(body)[1]
+    assert finding.path == path
+    assert "nests deeper" in finding.message
+
+
+@pytest.mark.parametrize("depth", [100, 100_000])
+def test_the_path_to_what_is_too_deep_does_not_depend_on_how_deep_it_goes_on(depth: int) -> None:
+    [finding] = read(b'{"a": [1, ' + b"[" * depth)[1]
+    assert finding.path == ("a", 1, *(0,) * (MAX_DEPTH - 2))
+
+
+@pytest.mark.parametrize("beginning", ["[1", "{", '{"a" ', "]", "[}", "[tru", "[1,,", "}{", "[" * 32 + "1"])
+def test_what_is_no_json_before_it_is_too_deep_is_told_first(beginning: str) -> None:
+    [finding] = read(f"{beginning}{'[' * 100}".encode())[1]
+    assert (finding.path, "line 1, column " in finding.message) == ((), True)
+
+
+@given(st.text(alphabet='[]{}",:\\a1 ', max_size=80), st.sampled_from(["[", '{"a":', '["', "]"]))
+def test_no_text_of_many_brackets_is_an_exception(text: str, opening: str) -> None:
+    assert read((opening * MAX_DEPTH + text).encode())[1] or text
+
+
+def test_several_findings_are_told_at_once_in_the_order_in_which_they_stand_there() -> None:
+    _, findings = read(b'{"d": NaN, "b": {"c": 1, "c": 2}, "a": [[], [1e999]]}')
+    assert [each.path for each in findings] == [("d",), ("b",), ("a", 1, 0)]
+
+
+@pytest.mark.parametrize("item", ["NaN", "1e400", '"\\ud800"', '{"a": 1, "a": 2}', '{"\\ud800": 1, "\\udc00": 1}'])
+def test_of_many_findings_the_first_are_told_and_no_more_looked_for(item: str) -> None:
+    _, findings = read(f"[0{f', {item}' * 5000}]".encode())
+    assert [each.path for each in findings] == [(index + 1,) for index in range(MAX_PROBLEMS)]
 
 
 @pytest.mark.parametrize("text", ['{"a": "%s", "a": "%s"}', '["%s" NaN]', '{"a": "%s"', '"%s', '["%s\x01"]', '"\\q%s"'])
