@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema.validators import Draft202012Validator, validator_for
 
-from hookline.events.keywords import is_date_time, is_uuid
+from hookline.events import schemas as schemas_module
+from hookline.events.keywords import MAX_ERRORS_OF_A_FORM, is_date_time, is_uuid
 from hookline.events.schemas import Catalogue, EventTypeSpec, check_schema
 
 DRAFTS = (
@@ -179,3 +181,62 @@ def test_a_uuid_is_written_in_one_way(text: str, fits: bool) -> None:
 def test_each_format_that_is_promised_is_checked_and_only_for_strings(name: str) -> None:
     assert wrong_places({"format": name}, "no such thing") == ["$"]
     assert wrong_places({"format": name}, 5) == []
+
+
+few_values = st.recursive(
+    st.sampled_from(
+        [None, True, False, 0, 1, -1, 1.0, -0.0, 1.5, 10**20, 1e20, 2**53 + 1, 2.0**53, "", "1", "[]", ","]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", ","]), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(st.lists(few_values, max_size=4))
+def test_items_are_equal_as_jsonschema_takes_them(items: list[Any]) -> None:
+    schema = {"uniqueItems": True}
+    body = json.loads(json.dumps(items))
+    assert (wrong_places(schema, body) == []) == Draft202012Validator(schema).is_valid(body)
+
+
+def test_many_different_objects_are_compared_by_no_pairs() -> None:
+    """It would take minutes."""
+    body = [{"a": [number]} for number in range(15_000)]
+    assert wrong_places({"uniqueItems": True}, body) == []
+    assert wrong_places({"uniqueItems": True}, [*body, {"a": [7.0]}]) == ["$"]
+    assert wrong_places({"uniqueItems": False}, [1, 1]) == []
+
+
+forms = st.lists(
+    st.sampled_from(
+        [
+            True,
+            {"type": "string"},
+            {"minimum": 1},
+            {"type": ["array", "null"]},
+            {"items": {"type": "number"}},
+            {"not": {}},
+        ]
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+@given(schemas=forms, body=few_values)
+def test_a_value_has_the_forms_that_jsonschema_finds(keyword: str, schemas: list[Any], body: Any) -> None:
+    schema = {keyword: schemas}
+    assert (wrong_places(schema, body) == []) == Draft202012Validator(schema).is_valid(body)
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+def test_of_a_form_that_does_not_fit_no_more_errors_are_collected_than_are_of_use(keyword: str, draft: str) -> None:
+    schema = {"$schema": draft, keyword: [{"type": "null"}, {"items": {"type": "string"}}]}
+    [error] = schemas_module._validator(schema).iter_errors([1] * 500)
+    [reference] = validator_for(schema)(schema).iter_errors([1])
+    assert len(error.context or []) == MAX_ERRORS_OF_A_FORM + 1
+    assert [list(each.absolute_schema_path) for each in error.context or []][:2] == [
+        list(each.absolute_schema_path) for each in reference.context or []
+    ]

@@ -246,14 +246,15 @@ def test_a_schema_that_refers_to_itself_without_end_is_a_problem_and_no_exceptio
     assert "cannot be checked" in endless.check("A", b"{}")[0].message
 
 
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "the second of oneOf"])
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_the_deepest_body_fits_the_most_winding_schema(draft: str) -> None:
+def test_the_deepest_body_fits_the_most_winding_schema(draft: str, keyword: str) -> None:
     """jsonschema's references are looked up in native code that ends the process when the stack overflows."""
 
     def winding(windings: int) -> dict[str, Any]:
         schema: dict[str, Any] = {"properties": {"a": {"$ref": "#"}}, "additionalProperties": False}
         for _ in range(windings):
-            schema = {"anyOf": [schema]}
+            schema = {keyword: [schema]} if keyword in ("anyOf", "oneOf") else {"oneOf": [{}, schema]}
         return {"$schema": draft, **schema}
 
     most = next(count for count in range(20) if check_schema(winding(count + 1)))
@@ -262,9 +263,10 @@ def test_the_deepest_body_fits_the_most_winding_schema(draft: str) -> None:
         body = {"a": body}
     catalogue = Catalogue([EventTypeSpec("A", winding(most))])
     assert most >= 6
-    assert [each.place for each in with_stack_used(200, lambda: catalogue.check("A", json.dumps(body).encode()))] == [
-        f"${'.a' * (MAX_DEPTH - 1)}.b"
-    ]
+    found = with_stack_used(200, lambda: catalogue.check("A", json.dumps(body).encode()))
+    assert "cannot be checked" not in str(found)
+    if keyword in ("anyOf", "oneOf"):
+        assert [each.place for each in found] == [f"${'.a' * (MAX_DEPTH - 1)}.b"]
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
