@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
+from doubles.gateway import gateway_at
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import TlsMaterial
 from hookline.local.nats_server import NatsServer
@@ -17,6 +20,11 @@ from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
 
 LOCAL = EgressPolicy(parse_cidrs(["127.0.0.0/8"]))
+
+
+def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """A module may say on which event loop its tests run, as `EVENT_LOOP`."""
+    return {"loop": getattr(item.module, "EVENT_LOOP", asyncio.new_event_loop)}
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +75,10 @@ async def queue(client: Client) -> Client:
     """A connection to a queue with all streams."""
     await ensure(client, Retention())
     return client
+
+
+@pytest.fixture
+async def gateway(queue: Client, nats_server: NatsServer) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway that has the queue."""
+    async with gateway_at(nats_server.url) as client:
+        yield client

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from hookline.control.webhooks import Webhooks
 from hookline.control.work_keys import RootKey, WebhookKey, words_of
 from hookline.control.work_queue import retry_seconds
 from hookline.resources.base import GROUP
+from hookline.runtime.logs import frames_of
 from hookline.runtime.tasks import cancel, within
 
 log = structlog.get_logger(__name__)
@@ -266,7 +266,7 @@ class Operator:
                 self._webhooks.place(seen)
             except Exception as error:  # noqa: BLE001  # one object must not stop the work on all others
                 key = WebhookKey(seen.namespace, seen.name)
-                log.error("reconcile failed; retrying", key=words_of(key), at=_frames(error))
+                log.error("reconcile failed; retrying", key=words_of(key), at=frames_of(error))
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
@@ -366,7 +366,7 @@ class Operator:
                     "reconcile failed; retrying",
                     key=words_of(key),
                     problem=type(error).__name__,
-                    at=_frames(error),
+                    at=frames_of(error),
                     seconds=round(wait, 1),
                 )
             finally:
@@ -384,12 +384,6 @@ async def _unhurried(items: Iterable[T]) -> AsyncIterator[T]:
         yield item
         if number % BATCH == 0:
             await asyncio.sleep(0)
-
-
-def _frames(error: Exception) -> str:
-    """Where an error came from, without its text: that may repeat what an object holds."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    return " > ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
 
 
 def _apart(lists: Sequence[Listed], namespace: str | None) -> list[tuple[list[Listed], str | None]]:

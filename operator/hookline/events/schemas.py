@@ -127,6 +127,9 @@ class Catalogue:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._types))
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._types
+
     def get(self, name: str) -> EventTypeSpec:
         """The event type of exactly this name. Raises UnknownEvent, which names what the caller may have meant."""
         if name not in self._types:

@@ -15,9 +15,11 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
@@ -106,6 +108,12 @@ _writer: LogWriter | None = None
 def lost_log_lines() -> int:
     """Log lines that this process could not write."""
     return _writer.lost if _writer is not None else 0
+
+
+def frames_of(error: BaseException) -> str:
+    """Where an error came from, without its text: that may repeat what an object or a request holds."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " > ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
 
 
 def set_up_logs(stream: TextIO | None = None, *, level: int = logging.INFO, json: bool | None = None) -> bool:

@@ -29,6 +29,10 @@ _ATTEMPT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 """Up to 30 s, the longest time that a Webhook may allow a call."""
 
 
+_STORE_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Up to 5 s, after which a producer is told to come again."""
+
+
 class Metrics:
     """What every process says of itself. A registry of its own: nothing that a library counts gets in."""
 
@@ -164,6 +168,39 @@ class SenderMetrics(Metrics):
             self._queue_problem.labels(str(reason)).set_function(is_so)
         for kind, count in endpoints.items():
             self._endpoints[kind].set_function(count)
+        self._connected.set_function(connected)
+
+
+class GatewayMetrics(Metrics):
+    """Of a gateway process. `verdicts` are the words that the label may take."""
+
+    def __init__(self, *, verdicts: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._verdicts = self._counter("hookline_gateway_verdicts", "What producers were told, by what.", "verdict")
+        self._store_seconds = Histogram(
+            "hookline_gateway_store_duration_seconds",
+            "From an event that was checked to the word that it is stored, its turn among others included.",
+            buckets=_STORE_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self._requests = self._gauge("hookline_gateway_requests", "Requests under way.")
+        self._body_bytes = self._gauge("hookline_gateway_body_bytes", "Bodies of these in memory.")
+        self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
+        for word in verdicts:
+            self._verdicts.labels(word)
+
+    def told(self, verdict: str) -> None:
+        self._verdicts.labels(verdict).inc()
+
+    def stored(self, seconds: float) -> None:
+        self._store_seconds.observe(seconds)
+
+    def watch(
+        self, *, requests: Callable[[], int], body_bytes: Callable[[], int], connected: Callable[[], bool]
+    ) -> None:
+        """Ask these whenever somebody reads the metrics."""
+        self._requests.set_function(requests)
+        self._body_bytes.set_function(body_bytes)
         self._connected.set_function(connected)
 
 

@@ -45,6 +45,10 @@ class OutOfRoom(StreamRefused):
     """NATS has no room, on its disk or within its bounds."""
 
 
+class TooLarge(StreamRefused):
+    """Larger than NATS takes, or than what becomes of it would have room for."""
+
+
 class Replaced(StreamRefused):
     """The subject does not have any more what was to be replaced there."""
 
@@ -83,7 +87,7 @@ class Publisher:
         if once is not None:
             sent["Nats-Msg-Id"] = once
         if len(body) > self._client.max_payload - _ROOM_FOR_HEADERS and self._is_too_large(body, sent):
-            raise StreamRefused(f"a message of {len(body)} bytes and its headers is larger than NATS takes")
+            raise TooLarge(f"a message of {len(body)} bytes and its headers is larger than NATS takes")
         try:
             answer = await self._inbox.ask(subject, body, sent)
         except nats.errors.BadHeaderError:
@@ -130,7 +134,7 @@ class Publisher:
         once, headers = f"{event.tenant}.{event.id}", to_headers(event)
         room = max_event_bytes(self._client.max_payload) - _bytes_of({**headers, "Nats-Msg-Id": once})
         if len(event.body) > room:
-            raise StreamRefused(
+            raise TooLarge(
                 f"the body has {len(event.body)} bytes and may have {max(0, room)}: NATS takes messages of "
                 f"{self._client.max_payload} (max_payload), and what becomes of an event needs room for more headers"
             )

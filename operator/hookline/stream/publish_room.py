@@ -10,21 +10,25 @@ from hookline.stream.publish_window import PublishWindow
 
 
 class PublishRoom:
-    """Of one connection. First come, first served."""
+    """Of one connection. Who waits takes turns: first come, first served within each of them."""
 
     def __init__(self) -> None:
         self._window = PublishWindow()
         self._events = 0
         self._bytes = 0
-        self._next: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._next: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
+        """By whose turn it is: the first of these is the next, and then the last."""
 
-    async def enter(self, body_bytes: int) -> None:
-        """Wait until an event of so many bytes may be on its way. Whoever entered leaves, whatever becomes of it."""
+    async def enter(self, body_bytes: int, whose: str = "") -> None:
+        """Wait until an event of so many bytes may be on its way. Whoever entered leaves, whatever becomes of it.
+
+        `whose`: those with many events wait behind their own, and not others behind them.
+        """
         if not self._next and self._window.has_room(self._events, self._bytes, body_bytes):
             self._take(body_bytes)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._next.append((body_bytes, turn))
+        self._next.setdefault(whose, deque()).append((body_bytes, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -41,10 +45,15 @@ class PublishRoom:
         self._events -= 1
         self._bytes -= body_bytes
         while self._next:
-            next_bytes, turn = self._next[0]
+            whose = next(iter(self._next))
+            waiting = self._next[whose]
+            next_bytes, turn = waiting[0]
             if not turn.cancelled() and not self._window.has_room(self._events, self._bytes, next_bytes):
                 return
-            self._next.popleft()
+            waiting.popleft()
+            del self._next[whose]
+            if waiting:
+                self._next[whose] = waiting
             if not turn.cancelled():
                 self._take(next_bytes)
                 turn.set_result(None)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import aiohttp
 import pytest
 from nats.aio.client import Client
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from hookline.runtime.private_parts import require
 
@@ -27,3 +30,30 @@ async def test_the_connector_has_the_fields_that_are_set() -> None:
             assert hasattr(connector, name), name
     finally:
         await connector.close()
+
+
+async def test_the_http_protocol_has_the_fields_that_are_read_and_set() -> None:
+    config = Config(
+        lambda scope, receive, send: None, http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None
+    )
+    config.load()
+    protocol = HttpToolsProtocol(config, ServerState(), {})
+    for name in ("cycle", "flow", "headers", "logger", "loop", "parser", "pipeline", "transport"):
+        assert hasattr(protocol, name), name
+    protocol.on_message_begin()
+    assert hasattr(protocol, "url")
+
+
+async def test_a_request_has_the_fields_that_are_read_and_set() -> None:
+    names = ("scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers", "message_event")
+    given = dict.fromkeys((*names, "expect_100_continue", "keep_alive", "on_response"))
+    cycle = RequestResponseCycle(**given)  # type: ignore[arg-type]
+    for name in (
+        "body",
+        "disconnected",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "waiting_for_100_continue",
+    ):
+        assert hasattr(cycle, name), name

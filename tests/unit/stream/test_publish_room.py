@@ -68,3 +68,20 @@ async def test_the_window_is_narrow_until_something_is_confirmed_and_opens_then(
         room.confirmed(time.monotonic())
     room.leave(10)
     assert await entered(third, fourth) == [True, True]
+
+
+async def test_who_has_one_event_waits_for_a_turn_and_not_behind_all_of_another() -> None:
+    room = PublishRoom()
+    for _ in range(LEAST):
+        await room.enter(10, "busy")
+    busy = [asyncio.create_task(room.enter(10, "busy")) for _ in range(3)]
+    await asyncio.sleep(0)
+    quiet = asyncio.create_task(room.enter(10, "quiet"))
+    assert await entered(*busy, quiet) == [False, False, False, False]
+    room.leave(10)
+    assert await entered(*busy, quiet) == [True, False, False, False]
+    room.leave(10)
+    assert await entered(*busy, quiet) == [True, False, False, True]
+    room.leave(10)
+    room.leave(10)
+    assert await entered(*busy, quiet) == [True, True, True, True]

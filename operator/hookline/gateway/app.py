@@ -1,0 +1,358 @@
+"""The pages of the gateway: which request is answered by what.
+
+Decides paths, headers and the status of an answer; what becomes of an event decides intake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hookline.events.context import context_problems
+from hookline.events.envelope import MAX_BODY_BYTES
+from hookline.events.explain import quoted
+from hookline.events.schemas import Catalogue
+from hookline.gateway import catalogue_pages, cloudevents, openapi
+from hookline.gateway.callers import Caller, Callers, token_of
+from hookline.gateway.incoming import Incoming, id_of_key, id_of_line
+from hookline.gateway.intake import Intake, Taken, namespace_for
+from hookline.gateway.limits import Limits
+from hookline.gateway.media_types import NDJSON, is_json, is_ndjson, media_type
+from hookline.gateway.problem import Kind, Problem, Refused, refuse
+from hookline.gateway.reading import read_body
+
+log = structlog.get_logger(__name__)
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+"""Of a request with many events. NATS takes them one by one."""
+
+MAX_EVENTS = cloudevents.MAX_EVENTS
+"""Of one request, in whatever form."""
+
+_AT_ONCE = 64
+"""Events of one request that are on their way to the queue at once."""
+
+_CLOUDEVENT_BYTES = 2 * MAX_BODY_BYTES
+"""Of one CloudEvent with its envelope. Base64 makes the data a third larger."""
+
+_MAX_BRACKETS = 100_000
+"""Objects and arrays in a request with many events. To read 4 MiB of nothing else takes a second."""
+
+_ONCE = ("authorization", "content-type", "content-encoding", "idempotency-key", "webhook-id", "hookline-namespace")
+"""Headers of which a second one would be another meaning."""
+
+_TOKENS = ("token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "key", "secret")
+"""Names under which people put tokens into URLs."""
+
+_TRACE = ("traceparent", "tracestate")
+"""Headers of a request that travel with its events (W3C Trace Context)."""
+
+
+class Pages:
+    """`intake` and `catalogue` give what there is now; `intake` raises Refused while the queue cannot be used. `tell`
+    is told the word of each verdict."""
+
+    def __init__(
+        self,
+        intake: Callable[[], Intake],
+        catalogue: Callable[[], Catalogue],
+        callers: Callers,
+        limits: Limits,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._intake = intake
+        self._catalogue = catalogue
+        self._callers = callers
+        self._limits = limits
+        self._tell = tell
+
+    def app(self) -> Starlette:
+        routes = [
+            Route("/v1/events/{type}", self._bare, methods=["POST"]),
+            Route("/v1/events", self._cloudevents, methods=["POST"]),
+            Route("/v1/event-types", self._types, methods=["GET"]),
+            Route("/v1/event-types/{type}/schema", self._schema, methods=["GET"]),
+            Route("/v1/event-types/{type}/sample", self._sample, methods=["GET"]),
+            Route("/v1/openapi.json", self._openapi, methods=["GET"]),
+        ]
+        # A path is one path: `/v1/events/` is not sent on to another one, which a POST would not follow.
+        app = Starlette(
+            routes=routes, exception_handlers={Refused: self._refused, HTTPException: _no_page, ClientDisconnect: _gone}
+        )
+        app.router.redirect_slashes = False
+        return app
+
+    # ---- events ------------------------------------------------------------------------------------------------------
+
+    async def _bare(self, request: Request) -> Response:
+        """One event whose body is that of the request, or one for each line."""
+        headers, sent = _headers(request), media_type(request.headers.get("content-type", ""))
+        event_type = request.path_params["type"]
+        if sent.startswith("application/cloudevents") or "ce-specversion" in headers:
+            raise refuse(Kind.BAD_REQUEST, "CloudEvents go to POST /v1/events; here the body of the event stands alone")
+        if sent and not is_json(sent) and not is_ndjson(sent):
+            raise refuse(
+                Kind.UNSUPPORTED_MEDIA_TYPE, f"send Content-Type: application/json, or {NDJSON} for one event a line"
+            )
+        if is_ndjson(sent):
+            return await self._many(request, headers, _lines_of(event_type, _key(headers)))
+        key = _key(headers)
+        return await self._answered(
+            request,
+            headers,
+            lambda body: [Incoming(event_type, key, body)],
+            at_most_bytes=MAX_BODY_BYTES,
+            one=True,
+        )
+
+    async def _cloudevents(self, request: Request) -> Response:
+        """CloudEvents: one, a batch, or one for each line."""
+        headers, sent = _headers(request), request.headers.get("content-type", "")
+        if is_ndjson(media_type(sent)):
+            return await self._many(request, headers, _cloudevent_lines)
+        is_batch = media_type(sent) == cloudevents.BATCH
+        return await self._answered(
+            request,
+            headers,
+            lambda body: cloudevents.read(sent, headers, body),
+            at_most_bytes=MAX_REQUEST_BYTES if is_batch else _CLOUDEVENT_BYTES,
+            one=not is_batch,
+        )
+
+    async def _many(
+        self, request: Request, headers: Mapping[str, str], read: Callable[[bytes], list[Incoming | Problem]]
+    ) -> Response:
+        return await self._answered(request, headers, read, at_most_bytes=MAX_REQUEST_BYTES, one=False)
+
+    async def _answered(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        read: Callable[[bytes], list[Incoming | Problem]],
+        *,
+        at_most_bytes: int,
+        one: bool,
+    ) -> Response:
+        """Everything but what an event is: who calls, for whom, how much at once, what the answer looks like."""
+        check_query(request)
+        caller = await self._callers.caller(token_of(headers))
+        namespace = await namespace_for(self._callers, caller, headers.get("hookline-namespace", ""))
+        intake = self._intake()
+        place = self._limits.begin(caller.namespace, time.monotonic())
+        try:
+            body = await read_body(request.stream(), headers, at_most_bytes=at_most_bytes, hold=place.hold)
+            if not one and body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
+                raise refuse(Kind.TOO_LARGE, f"the body has more than {_MAX_BRACKETS} objects and arrays")
+            events = [_with_trace(each, headers) for each in read(body)]
+            if len(events) > MAX_EVENTS:
+                raise refuse(Kind.TOO_LARGE, f"a request has at most {MAX_EVENTS} events; send several requests")
+            place.spend(len(events), len(body))
+            verdicts = await _take_all(intake, caller, namespace, events)
+        finally:
+            place.end()
+        for each in verdicts:
+            self._tell(each.word if isinstance(each, Taken) else each.kind.slug)
+        return _said(verdicts[0]) if one else _said_of_all(verdicts)
+
+    async def _refused(self, _: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        self._tell(error.problem.kind.slug)
+        return _problem(error.problem)
+
+    # ---- event types -------------------------------------------------------------------------------------------------
+
+    async def _types(self, request: Request) -> Response:
+        check_query(request)
+        return Response(catalogue_pages.listed(self._catalogue()), media_type="application/json")
+
+    async def _schema(self, request: Request) -> Response:
+        check_query(request)
+        return _file(openapi.SCHEMA_TYPE, *catalogue_pages.schema_file(self._catalogue(), _type(request)))
+
+    async def _sample(self, request: Request) -> Response:
+        check_query(request)
+        return _file("application/json", *catalogue_pages.sample_file(self._catalogue(), _type(request)))
+
+    async def _openapi(self, request: Request) -> Response:
+        check_query(request)
+        return Response(openapi.text(), media_type="application/json")
+
+
+async def _take(intake: Intake, caller: Caller, namespace: str, event: Incoming | Problem) -> Taken | Problem:
+    if isinstance(event, Problem):
+        return event
+    try:
+        return await intake.take(caller, namespace, event)
+    except Refused as error:
+        return error.problem
+
+
+async def _take_all(
+    intake: Intake, caller: Caller, namespace: str, events: list[Incoming | Problem]
+) -> list[Taken | Problem]:
+    """One verdict for each, in their order."""
+    if len(events) == 1:
+        return [await _take(intake, caller, namespace, events[0])]
+    verdicts: list[Taken | Problem | None] = [None] * len(events)
+    left = iter(enumerate(events))
+
+    async def work() -> None:
+        for number, event in left:
+            verdicts[number] = await _take(intake, caller, namespace, event)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(_AT_ONCE, len(events))):
+            group.create_task(work())
+    return [each for each in verdicts if each is not None]
+
+
+def _with_trace(event: Incoming | Problem, headers: Mapping[str, str]) -> Incoming | Problem:
+    """With the trace of the request, unless the event brings its own; or why what goes with it may not travel."""
+    if isinstance(event, Problem):
+        return event
+    trace = {name: headers[name] for name in _TRACE if name in headers and _TRACE[0] not in event.context}
+    context = {**trace, **event.context}
+    if not context:
+        return event
+    problems = context_problems(context)
+    if problems:
+        where = quoted(problems[0].name) if problems[0].name else "what goes with the event"
+        return Problem(Kind.BAD_REQUEST, f"{where} {problems[0].reason}")
+    return Incoming(event.type, event.id, event.body, context)
+
+
+def _lines_of(event_type: str, key: str) -> Callable[[bytes], list[Incoming | Problem]]:
+    """Bodies of one type, one on each line. Of a key each line gets a part: the number of the line."""
+
+    def read(body: bytes) -> list[Incoming | Problem]:
+        return [Incoming(event_type, id_of_line(key, number), line) for number, line in _lines(body)]
+
+    return read
+
+
+def _cloudevent_lines(body: bytes) -> list[Incoming | Problem]:
+    return [_cloudevent(line) for _, line in _lines(body)]
+
+
+def _cloudevent(line: bytes) -> Incoming | Problem:
+    try:
+        return cloudevents.from_line(line)
+    except Refused as error:
+        return error.problem
+
+
+def _lines(body: bytes) -> list[tuple[int, bytes]]:
+    """Number and content of each line that is not blank. Raises Refused for none and for too many."""
+    if body.count(b"\n") > MAX_EVENTS * 2:
+        raise refuse(Kind.TOO_LARGE, f"a request has at most {MAX_EVENTS} lines; send several requests")
+    lines = [(number, line.rstrip(b"\r")) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    if not lines:
+        raise refuse(Kind.BAD_BODY, "the body has no line; write one JSON document on each")
+    return lines
+
+
+# ---- requests --------------------------------------------------------------------------------------------------------
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """By their names in small letters. Raises Refused of one that stands there twice and may not."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in request.scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name not in found:
+            found[name] = value
+        elif name in _ONCE or name.startswith("ce-"):
+            raise refuse(Kind.BAD_REQUEST, f"the header {name} may stand there once")
+        else:
+            found[name] = f"{found[name]},{value}"
+    return found
+
+
+def _key(headers: Mapping[str, str]) -> str:
+    """The id that an event gets by its key; empty without one."""
+    keys = {headers[name] for name in ("idempotency-key", "webhook-id") if name in headers}
+    if len(keys) > 1:
+        raise refuse(Kind.BAD_KEY, "Idempotency-Key and webhook-id differ; send one of them")
+    return id_of_key(keys.pop()) if keys else ""
+
+
+def _type(request: Request) -> str:
+    return str(request.path_params["type"])
+
+
+def check_query(request: Request) -> None:
+    """No page has anything to ask for in its URL, and a token there would stand in logs on its way. Raises Refused."""
+    for name in request.query_params:
+        if name.lower() in _TOKENS:
+            raise refuse(
+                Kind.TOKEN_IN_QUERY,
+                "a URL is written into logs on its way; send `Authorization: Bearer …`, and make a new token",
+            )
+        raise refuse(Kind.BAD_REQUEST, f"this page takes no parameter {quoted(name)}")
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+def _said(verdict: Taken | Problem) -> Response:
+    if isinstance(verdict, Problem):
+        return _problem(verdict)
+    return _json(verdict.status, verdict.document())
+
+
+def _said_of_all(verdicts: list[Taken | Problem]) -> Response:
+    """The status is the worst of them, so that who looks at no more than the status hears that something is missing."""
+    statuses = [each.kind.status if isinstance(each, Problem) else each.status for each in verdicts]
+    stored = sum(isinstance(each, Taken) for each in verdicts)
+    said = {
+        "stored": stored,
+        "refused": len(verdicts) - stored,
+        "events": [_verdict(each) for each in verdicts],
+    }
+    answer = _json(max(statuses) if stored < len(verdicts) else 202, said)
+    waits = [each.retry_after_seconds for each in verdicts if isinstance(each, Problem) and each.retry_after_seconds]
+    if waits and answer.status_code in (429, 503):
+        answer.headers["Retry-After"] = str(max(1, round(max(waits))))
+    return answer
+
+
+def _verdict(verdict: Taken | Problem) -> dict[str, Any]:
+    if isinstance(verdict, Problem):
+        return {"status": verdict.kind.status, "problem": verdict.document()}
+    return {"status": verdict.status, **verdict.document()}
+
+
+def _json(status: int, said: Mapping[str, Any]) -> Response:
+    body = json.dumps(said, ensure_ascii=False).encode() + b"\n"
+    return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _file(content_type: str, name: str, content: bytes) -> Response:
+    return Response(content, 200, {"Content-Disposition": f'attachment; filename="{name}"'}, content_type)
+
+
+def _problem(problem: Problem, more: Mapping[str, str] | None = None) -> Response:
+    return Response(problem.body(), problem.kind.status, {**problem.headers(), **(more or {})})
+
+
+async def _no_page(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = dict(error.headers or {}).get("Allow", "")
+        return _problem(Problem(Kind.METHOD_NOT_ALLOWED, f"this page takes {allowed}"), {"Allow": allowed})
+    return _problem(Problem(Kind.NOT_FOUND, "the pages are listed in /v1/openapi.json"))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """Nobody hears the answer."""
+    return _problem(Problem(Kind.BAD_REQUEST, "the request ended before its body did"))

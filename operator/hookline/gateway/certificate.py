@@ -1,0 +1,67 @@
+"""The certificate of a gateway, from two files that are replaced while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import structlog
+
+from hookline.runtime.tasks import unless
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 5.0
+"""How often the files are looked at. A kubelet takes up to a minute to bring a new one anyway."""
+
+
+class Certificate:
+    """What a server shows. A pair that does not fit together changes nothing: the one before is shown on."""
+
+    def __init__(self, chain: Path, key: Path) -> None:
+        """Raises OSError, of which ssl.SSLError is one, when there is none to begin with."""
+        self._chain = chain
+        self._key = key
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._problem = ""
+        self._seen = self._fingerprint()
+        self._load()
+
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Take up other files, until `stop`. They count for connections from then on."""
+        while await unless(stop, asyncio.sleep(LOOK_SECONDS)):
+            self.reload()
+
+    def reload(self) -> None:
+        """Take up other files, if there are any."""
+        try:
+            seen = self._fingerprint()
+            if seen == self._seen and not self._problem:
+                return
+            self._load()
+            self._seen = seen
+        except OSError as error:
+            self._say(f"{type(error).__name__}: {error.strerror or 'it cannot be read'}")
+            return
+        self._problem = ""
+        log.info("another certificate is shown")
+
+    def _load(self) -> None:
+        # Tried in a context of its own: of two files that do not fit together the first would be in force already.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._chain, self._key, password=_no_password)
+        self.context.load_cert_chain(self._chain, self._key, password=_no_password)
+
+    def _fingerprint(self) -> tuple[bytes, bytes]:
+        return self._chain.read_bytes(), self._key.read_bytes()
+
+    def _say(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("the new certificate cannot be used; the one before is shown on", problem=problem)
+        self._problem = problem
+
+
+def _no_password() -> str:
+    """Else OpenSSL asks the terminal for it, and waits."""
+    raise ssl.SSLError(0, "the key is encrypted")

@@ -1,0 +1,142 @@
+"""How much of the gateway a namespace may use at once, and all of them together. Pure: times come from the caller.
+
+A request holds its place from its head to its answer, and memory for as much of its body as has come. Of both a
+namespace has a bound of its own, so that one that sends slowly, or much, takes nothing from others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hookline.gateway.problem import Kind, Refused, refuse
+
+_SOON_SECONDS = 1.0
+"""When to come again, where it depends on how quickly others are done."""
+
+MAX_NAMESPACES = 10_000
+"""Whose rates are remembered. A rate that is forgotten was not exceeded lately."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one gateway process. Rates are those of a namespace; None is no bound. A second's worth may come at once."""
+
+    requests: int = 2048
+    body_bytes: int = 64 * 1024 * 1024
+    requests_of_one: int = 256
+    body_bytes_of_one: int = 16 * 1024 * 1024
+    events_per_second: float | None = None
+    bytes_per_second: float | None = None
+
+
+class _Rate:
+    """A bucket that holds a second's worth. It may be overdrawn, by one request: how much it takes is known late."""
+
+    __slots__ = ("_at_s", "_left", "_per_second")
+
+    def __init__(self, per_second: float, now_s: float) -> None:
+        self._per_second = per_second
+        self._left = max(per_second, 1.0)
+        self._at_s = now_s
+
+    def wait_seconds(self, now_s: float) -> float:
+        """Until something is left; 0 if there is."""
+        most = max(self._per_second, 1.0)
+        self._left = min(most, self._left + (now_s - self._at_s) * self._per_second)
+        self._at_s = now_s
+        return max(0.0, -self._left / self._per_second) if self._left <= 0 else 0.0
+
+    def spend(self, amount: float) -> None:
+        self._left -= amount
+
+
+class _Use:
+    """What one namespace has at this moment."""
+
+    __slots__ = ("body_bytes", "events", "rate_bytes", "requests")
+
+    def __init__(self, bounds: Bounds, now_s: float) -> None:
+        self.requests = 0
+        self.body_bytes = 0
+        self.events = _Rate(bounds.events_per_second, now_s) if bounds.events_per_second else None
+        self.rate_bytes = _Rate(bounds.bytes_per_second, now_s) if bounds.bytes_per_second else None
+
+
+class Limits:
+    """Of one gateway process."""
+
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # frozen
+        self.bounds = bounds
+        self.requests = 0
+        self.body_bytes = 0
+        self._uses: dict[str, _Use] = {}
+
+    def begin(self, namespace: str, now_s: float) -> Place:
+        """A place for one request. Raises Refused: TOO_MANY_REQUESTS, UNAVAILABLE when the gateway itself is full."""
+        use = self._use(namespace, now_s)
+        if use.requests >= self.bounds.requests_of_one:
+            raise _too_many(
+                f"this namespace has {use.requests} requests under way, as many as it may; send fewer at once"
+            )
+        if self.requests >= self.bounds.requests:
+            raise refuse(
+                Kind.UNAVAILABLE, "the gateway has its hands full; send it again", retry_after_seconds=_SOON_SECONDS
+            )
+        for rate, of_what in ((use.events, "events"), (use.rate_bytes, "bytes")):
+            if rate is not None and (wait_seconds := rate.wait_seconds(now_s)) > 0:
+                raise _too_many(f"this namespace has sent more {of_what} than it may in a second", wait_seconds)
+        self.requests += 1
+        use.requests += 1
+        return Place(self, namespace, use)
+
+    def _use(self, namespace: str, now_s: float) -> _Use:
+        use = self._uses.pop(namespace, None) or _Use(self.bounds, now_s)
+        self._uses[namespace] = use
+        if len(self._uses) > MAX_NAMESPACES:
+            # The one that was used longest ago of those that are not in use.
+            idle = next((each for each, used in self._uses.items() if not used.requests and used is not use), None)
+            if idle is not None:
+                del self._uses[idle]
+        return use
+
+
+class Place:
+    """Of one request, until `end`."""
+
+    __slots__ = ("_bytes", "_limits", "_use", "namespace")
+
+    def __init__(self, limits: Limits, namespace: str, use: _Use) -> None:
+        self.namespace = namespace
+        self._limits = limits
+        self._use = use
+        self._bytes = 0
+
+    def hold(self, more_bytes: int) -> None:
+        """So much more of the body is in memory. Raises Refused."""
+        bounds = self._limits.bounds
+        if self._use.body_bytes + more_bytes > bounds.body_bytes_of_one:
+            raise _too_many("the requests of this namespace that are under way are too large together")
+        if self._limits.body_bytes + more_bytes > bounds.body_bytes:
+            raise refuse(
+                Kind.UNAVAILABLE, "the gateway has its hands full; send it again", retry_after_seconds=_SOON_SECONDS
+            )
+        self._bytes += more_bytes
+        self._use.body_bytes += more_bytes
+        self._limits.body_bytes += more_bytes
+
+    def spend(self, events: int, body_bytes: int) -> None:
+        """What this request takes of the rates of its namespace."""
+        if self._use.events is not None:
+            self._use.events.spend(events)
+        if self._use.rate_bytes is not None:
+            self._use.rate_bytes.spend(body_bytes)
+
+    def end(self) -> None:
+        self._limits.requests -= 1
+        self._limits.body_bytes -= self._bytes
+        self._use.requests -= 1
+        self._use.body_bytes -= self._bytes
+
+
+def _too_many(detail: str, wait_seconds: float = _SOON_SECONDS) -> Refused:
+    return refuse(Kind.TOO_MANY_REQUESTS, detail, retry_after_seconds=wait_seconds)

@@ -1,0 +1,629 @@
+"""Serves the pages of the gateway by HTTP/1.1, so that no client can hurt another one.
+
+Decides who is let in, what of a request is refused before a page sees it, how long a client may take for the head of a
+request and for reading its answer, and how serving ends. Never reads a body: a page does, with deadlines of its own;
+what a page has not read yet is at most 64 KiB, and one read of the event loop (256 KB).
+
+Built on the protocol of uvicorn: its parser, its flow control and its way to call a page. Nothing of uvicorn's own
+server, logs or answers is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import math
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import httptools
+import structlog
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from hookline.gateway.problem import Kind, Problem
+from hookline.runtime.logs import frames_of
+from hookline.runtime.private_parts import require
+from hookline.runtime.tasks import Deadline, cancel
+from hookline.runtime.tuning import open_files_limit
+
+log = structlog.get_logger(__name__)
+
+require(HttpToolsProtocol, "_start_asgi_task", "connection_lost", "connection_made", "data_received", "eof_received")
+require(HttpToolsProtocol, "on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body")
+require(HttpToolsProtocol, "on_message_complete", "on_response_complete", "pause_writing", "resume_writing")
+require(RequestResponseCycle, "run_asgi", "send", "receive")
+require(FlowControl, "pause_reading", "resume_reading")
+
+_FIELD_BYTES = 32
+"""What a header costs beside its text, as HTTP/2 counts it (RFC 9113, section 6.5.2)."""
+
+_PIPELINED = 8
+"""Requests on one connection that wait for the answer of the one before. Hardly a client sends any."""
+
+_REFUSED_AT_ONCE = 256
+"""Connections beyond their bound that are told so at the same time. More are closed without a word."""
+
+_ACCEPTED_AT_ONCE = 64
+"""Connections taken from the kernel before others get their turn."""
+
+_BACKLOG = 2048
+"""Connections that the kernel keeps until they are taken. Linux has 4,096 at most, unless it is told otherwise."""
+
+_LINGER_SECONDS = 2.0
+"""How long what a client still sends is thrown away after its last answer. Closed at once, it would lose the answer."""
+
+_NO_FILES_SECONDS = 0.5
+"""How long nobody is let in after the process ran out of files."""
+
+_LONGEST_ROUND_SECONDS = 1.0
+
+_OTHER_PROTOCOL = frozenset({b"upgrade", b"http2-settings"})
+"""Headers that only ask for another protocol (RFC 9110, section 7.8): they may be ignored."""
+
+_silent = logging.getLogger("hookline.silent.uvicorn")
+_silent.setLevel(logging.CRITICAL + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a client may take. Times are kept to a quarter of the shortest of them, or a second.
+
+    A connection without a request under way is given up, the one that waits longest first, when another one would be
+    more than `connections`; when there is none of these, the other one gets 503. Never more than half of the files
+    that the process may open.
+    """
+
+    connections: int = 10_000
+    handshake_seconds: float = 10.0
+    """Of TLS."""
+    head_seconds: float = 10.0
+    """From the first byte of a request, or from the beginning of its connection, to the end of its headers. As long
+    may take the rest of a body after its answer."""
+    idle_seconds: float = 75.0
+    """Between two requests."""
+    stall_seconds: float = 20.0
+    """For a client that reads nothing of its answer."""
+    head_bytes: int = 32 * 1024
+    """Of URL and headers, each header counted with 32 bytes more. As much may come between two parts of a body
+    (extensions of chunks, trailers)."""
+
+
+DEFAULT_BOUNDS = Bounds()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    app: ASGI3Application,
+    *,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None = None,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    grace_seconds: float = 25.0,
+) -> AsyncIterator[int]:
+    """Serve `app` at `host`, empty for every address; gives the port. Raises OSError when it cannot be had.
+
+    At the end nobody is let in and no request is taken any more. What was begun is answered, for at most
+    `grace_seconds`, and then cut. A chain that is loaded into `tls` meanwhile counts for connections from then on.
+    """
+    listener = await _listen(host, port)
+    door = _Door(app, listener, tls, bounds)
+    door.open()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        await door.close(grace_seconds)
+
+
+def fault_of_head(version: str, method: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Why a request with this head, whose header names are in small letters, is not taken; None if it is.
+
+    What two programs might read in two ways is refused (RFC 9112, sections 3.2, 6.1 and 6.3), also where the parser
+    lets it pass.
+    """
+    hosts = lengths = 0
+    codings = []
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-length":
+            lengths += 1
+        elif name == b"transfer-encoding":
+            codings.append(value.strip().lower())
+    if version not in ("1.0", "1.1"):
+        return "it is not of HTTP/1.1; send it as that"
+    if method == "CONNECT":
+        return "this is no proxy; send another method"
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        return "it needs exactly one Host header"
+    if codings and (codings != [b"chunked"] or version == "1.0"):
+        return "the only Transfer-Encoding that is read is chunked, in HTTP/1.1; send a Content-Length instead"
+    if lengths + len(codings) > 1:
+        return "the length of its body is said twice; send one Content-Length, or Transfer-Encoding: chunked"
+    return None
+
+
+class _Door:
+    """Lets connections in, and knows all of them."""
+
+    def __init__(self, app: ASGI3Application, listener: socket.socket, tls: ssl.SSLContext | None, bounds: Bounds):
+        self.bounds = bounds
+        self.closing = False
+        self.inside: set[_Connection] = set()
+        """All, from the moment that the kernel gave them."""
+        self.waiting: OrderedDict[_Connection, None] = OrderedDict()
+        """Those without a request under way, in the order in which they became so."""
+        self.state = ServerState()
+        self.config = Config(
+            app,
+            interface="asgi3",
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+        self.config.load()
+        self.config.loaded_app = app  # loading it asks whether it makes an app when it is called
+        self._listener = listener
+        self._tls = tls
+        self._most = min(bounds.connections, open_files_limit() // 2)
+        self._loop = asyncio.get_running_loop()
+        self._empty = asyncio.Event()
+        """Nobody is inside any more."""
+        self._opening: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        self._loop.add_reader(self._listener, self._accept)
+        self._watch = asyncio.create_task(self._end_what_is_due())
+
+    async def close(self, grace_seconds: float) -> None:
+        """Let nobody in, and wait for what is under way."""
+        self.closing = True
+        self._loop.remove_reader(self._listener)
+        if self._again is not None:
+            self._again.cancel()
+        self._listener.close()
+        self._empty.clear()
+        try:
+            for each in list(self.inside):
+                each.finish()
+            with contextlib.suppress(TimeoutError), Deadline(grace_seconds):
+                if self.inside:
+                    await self._empty.wait()
+                if self.state.tasks:
+                    # Of clients that are gone: what they sent may still be worth its work.
+                    await asyncio.wait(self.state.tasks)
+        finally:
+            for each in list(self.inside):
+                each.abort()
+            await cancel([self._watch, *self._opening, *self.state.tasks])
+
+    def leave(self, connection: _Connection) -> None:
+        self.inside.discard(connection)
+        self.waiting.pop(connection, None)
+        if not self.inside:
+            self._empty.set()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            except OSError:
+                # No file or memory is left: the kernel would say at once again that somebody waits.
+                self._loop.remove_reader(self._listener)
+                self._again = self._loop.call_later(
+                    _NO_FILES_SECONDS, self._loop.add_reader, self._listener, self._accept
+                )
+                return
+            self._let_in(sock)
+
+    def _let_in(self, sock: socket.socket) -> None:
+        full = len(self.inside) >= self._most
+        if full and self.waiting:
+            longest, _ = self.waiting.popitem(last=False)
+            longest.abort()
+            full = False
+        elif len(self.inside) >= self._most + _REFUSED_AT_ONCE:
+            sock.close()
+            return
+        sock.setblocking(False)
+        connection = _Connection(self, full=full)
+        self.inside.add(connection)
+        if not full:
+            self.waiting[connection] = None
+        connection.opening = self._loop.create_task(self._open(connection, sock))
+        self._opening.add(connection.opening)
+        connection.opening.add_done_callback(functools.partial(self._opened, connection, sock))
+
+    async def _open(self, connection: _Connection, sock: socket.socket) -> None:
+        times = {"ssl_handshake_timeout": self.bounds.handshake_seconds, "ssl_shutdown_timeout": _LINGER_SECONDS}
+        # A handshake that fails is the client's affair.
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(
+                lambda: connection, sock, ssl=self._tls, **(times if self._tls is not None else {})
+            )
+
+    def _opened(self, connection: _Connection, sock: socket.socket, opening: asyncio.Task[None]) -> None:
+        self._opening.discard(opening)
+        connection.opening = None
+        if not connection.is_open:
+            sock.close()
+            connection.let_go()
+            self.leave(connection)
+
+    async def _end_what_is_due(self) -> None:
+        bounds = self.bounds
+        shortest = min(bounds.head_seconds, bounds.idle_seconds, bounds.stall_seconds)
+        while True:
+            await asyncio.sleep(min(shortest / 4, _LONGEST_ROUND_SECONDS))
+            self._look()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for each in [each for each in self.inside if each.due <= now]:
+            each.end_what_is_due()
+
+
+class _Unfit(Exception):
+    """Ends the reading of a request from within a callback of the parser."""
+
+
+class _Connection(HttpToolsProtocol):
+    """One client. Overrides of uvicorn's protocol are what is public in asyncio.Protocol and in httptools, and
+    `_start_asgi_task`."""
+
+    def __init__(self, door: _Door, *, full: bool) -> None:
+        super().__init__(door.config, door.state, {})
+        self.logger = _silent
+        self.opening: asyncio.Task[None] | None = None
+        self.is_open = False
+        """Whether it was made: a handshake may be under way, or have failed."""
+        self.due = math.inf
+        """When something is to be ended, on the clock of the loop."""
+        self._door = door
+        self._full = full
+        self._wait_until = math.inf
+        self._stalled_until = math.inf
+        self._running: RequestResponseCycle | None = None
+        self._in_head = False
+        self._head_bytes = 0
+        self._unread_bytes = 0
+        """Since something came of what was read."""
+        self._deaf = False
+        """Nothing more is read."""
+        self._idle = False
+        """Between two requests."""
+        self._ends = False
+        """With the answer under way."""
+        self._why: Problem | None = None
+        """Why what came behind the requests under way is refused."""
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.is_open = True
+        if self._full:
+            why = "all connections are in use; try again"
+            self._refuse(Problem(Kind.UNAVAILABLE, why, retry_after_seconds=1.0))
+        elif self._door.closing:
+            self._shut()
+        else:
+            self._wait(self._door.bounds.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._door.leave(self)
+        while self.pipeline:
+            self._never_begin(*self.pipeline.pop())
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self.due = math.inf
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self._idle:
+            self._idle = False
+            self._wait(self._door.bounds.head_seconds)
+        self._unread_bytes += len(data)
+        try:
+            self._feed(data)
+            if self._unread_bytes > self._door.bounds.head_bytes:
+                self._too_large()
+        except _Unfit:
+            self._stop_reading()
+        except httptools.HttpParserCallbackError:
+            self._why = self._why or Problem(Kind.BAD_REQUEST, "its URL cannot be read; send a path")
+            self._stop_reading()
+        except httptools.HttpParserError as error:
+            # The words are the parser's own.
+            self._why = Problem(Kind.BAD_REQUEST, f"this is not HTTP/1.1: {error}")
+            self._stop_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled_until = self.loop.time() + self._door.bounds.stall_seconds
+        self.due = min(self._wait_until, self._stalled_until)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stalled_until = math.inf
+        self.due = self._wait_until
+
+    # What the parser says.
+
+    def on_message_begin(self) -> None:
+        before = self._newest
+        if (
+            before is not None
+            and not before.response_complete
+            and (not before.keep_alive or len(self.pipeline) >= _PIPELINED)
+        ):
+            self._unfit(Kind.BAD_REQUEST, "it was sent before others on its connection were answered; send it again")
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + _FIELD_BYTES)
+        # What comes behind a body is no header: nobody has looked at it when the page reads the headers.
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._asks_for_another_protocol():
+            return
+        method = self.parser.get_method().decode()
+        fault = fault_of_head(self.parser.get_http_version(), method, self.headers)
+        if fault is not None:
+            self._unfit(Kind.BAD_REQUEST, fault)
+        super().on_headers_complete()
+        self._in_head = False
+        self._unread_bytes = self._head_bytes = 0
+        if self._door.closing:
+            self.cycle.keep_alive = False
+        self._wait(math.inf)
+        self._door.waiting.pop(self, None)
+
+    def on_body(self, body: bytes) -> None:
+        self._unread_bytes = self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._asks_for_another_protocol():
+            return
+        self._unread_bytes = 0
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self.cycle.more_body = False
+            self._wait_for_request()
+
+    # Requests and their answers.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, functools.partial(self._answer, cycle, app))
+
+    async def _answer(
+        self,
+        cycle: RequestResponseCycle,
+        app: ASGI3Application,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+    ) -> None:
+        async def sending(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.start":
+                # A client that was not asked for its body may send it or not: what comes next could be either.
+                if cycle.waiting_for_100_continue:
+                    cycle.keep_alive = False
+            elif message["type"] == "http.response.body" and not message.get("more_body") and not cycle.keep_alive:
+                # Else uvicorn closes at once, and a client that still sends loses the answer.
+                cycle.keep_alive, self._ends = True, True
+            await send(message)
+
+        try:
+            await app(scope, receive, sending)
+        except Exception as error:  # noqa: BLE001  # whatever a page does, its client gets an answer
+            log.error("a page of the gateway failed: this is a bug", error=type(error).__name__, at=frames_of(error))
+            if not cycle.response_started:
+                await _send(Problem(Kind.INTERNAL, "this is a bug of the gateway; try again"), sending)
+
+    def on_response_complete(self) -> None:
+        """Instead of uvicorn's, which has a timer for each answer."""
+        assert self._running is not None
+        self._running.body = bytearray()
+        self._running = None
+        if self.transport.is_closing():
+            self._wait(self._door.bounds.stall_seconds)
+        elif self._ends or (self._door.closing and not self.pipeline):
+            self._shut()
+        elif self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._why is not None:
+            self._refuse(self._why)
+        else:
+            self.flow.resume_reading()
+            self._door.waiting[self] = None
+            self._wait_for_request()
+
+    # How it ends.
+
+    def finish(self) -> None:
+        """Serving ends: take no more requests."""
+        if not self.is_open:
+            self.abort()
+        elif self._running is not None:
+            self.cycle.keep_alive = False
+        elif not self._in_head and not self._deaf:
+            self._shut()
+
+    def abort(self) -> None:
+        if self.is_open:
+            self.transport.abort()
+        elif self.opening is not None:
+            self.opening.cancel()
+
+    def end_what_is_due(self) -> None:
+        now = self.loop.time()
+        if now >= self._stalled_until or self._deaf or self.transport.is_closing():
+            self.abort()
+        elif self._in_head:
+            self._refuse(Problem(Kind.TOO_SLOW, "its headers did not come in time; send them at once"))
+        else:
+            self._shut()
+
+    def _stop_reading(self) -> None:
+        """What came cannot be read. Says so, behind the answers to what was read before."""
+        assert self._why is not None
+        self._deaf = True
+        last = self._newest
+        if last is None or (last.response_complete and not last.more_body):
+            self._refuse(self._why)
+        elif last.response_complete:
+            self._shut()
+        elif last.more_body and last is not self._running:
+            self._never_begin(*self.pipeline.popleft())
+        elif last.more_body and last.response_started:
+            self.abort()
+        elif last.more_body:
+            last.disconnected = True
+            last.message_event.set()
+            self._refuse(self._why)
+
+    def _refuse(self, problem: Problem) -> None:
+        """The last answer of this connection, made without a page."""
+        if self.transport.is_closing():
+            return
+        body = problem.body()
+        headers = {**problem.headers(), "Content-Length": str(len(body)), "Connection": "close"}
+        lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
+        self.transport.write(b"".join([STATUS_LINE[problem.kind.status], *lines, b"\r\n", body]))
+        self._linger()
+
+    def _shut(self) -> None:
+        """Say nothing more."""
+        if self._in_head or (self._newest is not None and self._newest.more_body):
+            self._linger()
+            return
+        self._deaf = True
+        self._door.waiting.pop(self, None)
+        self._wait(self._door.bounds.stall_seconds)
+        self.transport.close()
+
+    def _linger(self) -> None:
+        self._deaf = True
+        self._door.waiting.pop(self, None)
+        self._wait(_LINGER_SECONDS)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def let_go(self) -> None:
+        """It was never made: leave no cycle of references."""
+        self.parser = None  # type: ignore[assignment]
+
+    # Small things.
+
+    @property
+    def _newest(self) -> RequestResponseCycle | None:
+        """Of the requests that came. Not the one that is answered, where a client does not wait for answers."""
+        return self.cycle
+
+    def _wait_for_request(self) -> None:
+        """Or for the rest of the one that was answered."""
+        bounds = self._door.bounds
+        self._idle = idle = not self.cycle.more_body and not self._in_head and self._unread_bytes == 0
+        self._wait(bounds.idle_seconds if idle else bounds.head_seconds)
+
+    @staticmethod
+    def _never_begin(cycle: RequestResponseCycle, _: ASGI3Application) -> None:
+        """Leave no cycle of references."""
+        cycle.on_response = lambda: None
+
+    def _wait(self, seconds: float) -> None:
+        self._wait_until = self.loop.time() + seconds
+        self.due = min(self._wait_until, self._stalled_until)
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._door.bounds.head_bytes:
+            self._too_large()
+
+    def _too_large(self) -> NoReturn:
+        most = self._door.bounds.head_bytes
+        what = "its URL and headers" if self._in_head else "what is no body between the parts of its body"
+        self._unfit(Kind.TOO_LARGE, f"{what} may have {most} bytes; send less")
+
+    def _unfit(self, kind: Kind, detail: str) -> NoReturn:
+        self._why = Problem(kind, detail)
+        raise _Unfit
+
+    def _asks_for_another_protocol(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _feed(self, data: bytes) -> None:
+        """Read on. A wish for another protocol is ignored: the parser, which takes no body with it, reads the head
+        again without. Java's client sends one (h2c) with each request that goes by plain HTTP."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [each for each in value.split(b",") if each.strip().lower() not in _OTHER_PROTOCOL]
+                lines.append(b"connection:" + b",".join(kept))
+            elif name not in _OTHER_PROTOCOL:
+                lines.append(name + b":" + value)
+        return b"\r\n".join([*lines, b"", b""])
+
+
+async def _send(problem: Problem, send: ASGISendCallable) -> None:
+    body = problem.body()
+    headers = {**problem.headers(), "Content-Length": str(len(body))}
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.kind.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    if not host:
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        listener = socket.create_server(("", port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+    else:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    listener.setblocking(False)
+    return listener

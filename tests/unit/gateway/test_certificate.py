@@ -1,0 +1,77 @@
+"""The certificate that a gateway shows, from files that are replaced while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+
+from hookline.gateway.certificate import Certificate
+
+
+def write(folder: Path, leaf: trustme.LeafCert) -> None:
+    leaf.cert_chain_pems[0].write_to_path(folder / "tls.crt")
+    leaf.private_key_pem.write_to_path(folder / "tls.key")
+
+
+def shown_by(context: ssl.SSLContext, authority: trustme.CA) -> bytes | None:
+    """The certificate that a client sees, which trusts the authority and no other."""
+    trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trust.wrap_bio(to_client, to_server, server_hostname="gateway.test")
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for side in (client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return client.getpeercert(binary_form=True)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def test_a_new_certificate_counts_for_connections_from_then_on(tmp_path: Path, authority: trustme.CA) -> None:
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    first = shown_by(certificate.context, authority)
+    certificate.reload()
+    assert shown_by(certificate.context, authority) == first
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate.reload()
+    assert shown_by(certificate.context, authority) not in (None, first)
+
+
+@pytest.mark.parametrize("broken", ["key of another", "no certificate", "gone", "encrypted"])
+def test_what_cannot_be_used_changes_nothing(tmp_path: Path, authority: trustme.CA, broken: str) -> None:
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    first = shown_by(certificate.context, authority)
+    other = authority.issue_cert("gateway.test")
+    if broken == "key of another":
+        other.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    elif broken == "no certificate":
+        (tmp_path / "tls.crt").write_text("nothing")
+    elif broken == "gone":
+        (tmp_path / "tls.key").unlink()
+    else:
+        key = serialization.load_pem_private_key(other.private_key_pem.bytes(), None)
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        (tmp_path / "tls.key").write_bytes(
+            key.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(b"word"))
+        )
+    certificate.reload()
+    assert shown_by(certificate.context, authority) == first
+    write(tmp_path, other)
+    certificate.reload()
+    assert shown_by(certificate.context, authority) not in (None, first)
+
+
+def test_without_a_first_one_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")

@@ -1,0 +1,38 @@
+"""A key that is used again: for the same event, or for another one."""
+
+from __future__ import annotations
+
+from hookline.gateway.repeats import KEPT_SECONDS, Repeats, digest_of
+
+ONE, OTHER = digest_of("A", b"{}"), digest_of("A", b"[]")
+
+
+def test_the_same_event_is_a_repeat_and_another_is_not() -> None:
+    keys = Repeats()
+    assert not keys.is_another("a", "k", ONE, 0)
+    assert not keys.is_another("a", "k", ONE, 1)
+    assert keys.is_another("a", "k", OTHER, 2)
+    assert not keys.is_another("b", "k", OTHER, 2), "keys are those of a namespace"
+
+
+def test_the_type_is_part_of_the_event() -> None:
+    assert digest_of("A", b"{}") != digest_of("B", b"{}")
+
+
+def test_a_key_is_free_after_its_time_and_when_nothing_was_stored_under_it() -> None:
+    keys = Repeats()
+    keys.is_another("a", "k", ONE, 0)
+    assert not keys.is_another("a", "k", OTHER, KEPT_SECONDS)
+    keys.forget("a", "k", ONE)
+    assert keys.is_another("a", "k", ONE, KEPT_SECONDS + 1), "what another request stored is not forgotten"
+    keys.forget("a", "k", OTHER)
+    assert not keys.is_another("a", "k", ONE, KEPT_SECONDS + 2)
+
+
+def test_keys_without_end_take_no_memory_without_end() -> None:
+    keys = Repeats(max_keys=10)
+    for number in range(100):
+        keys.is_another("a", str(number), ONE, 0)
+    assert len(keys._digests) == 10
+    keys.is_another("a", "late", ONE, KEPT_SECONDS + 1)
+    assert len(keys._digests) == 1
