@@ -31,6 +31,10 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 ALLOW_LABEL = "hookline.dev/allow-webhooks"
 """Webhooks may use a Secret only if its owner gave it this label with the value "true"."""
+PUBLISHER_LABEL = "hookline.dev/publisher"
+"""A Secret with this label and the value "true" holds a token by which events of its namespace are published."""
+EVENT_TYPES_ANNOTATION = "hookline.dev/event-types"
+"""Of such a Secret: the only event types that its token may publish, with commas between them."""
 
 
 class Model(BaseModel):

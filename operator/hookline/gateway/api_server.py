@@ -1,0 +1,244 @@
+"""The API server as the gateway asks it: whose a token is (TokenReview), what a user may do (SubjectAccessReview).
+
+Decides how it is reached from inside a pod, and what counts as an answer. Decides nothing about callers. A token goes
+to the API server and nowhere else: no error holds one, nor any word of an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import structlog
+
+from hookline import __version__
+from hookline.gateway.account_token import AUDIENCE
+from hookline.gateway.remembered import Unanswered
+from hookline.resources.base import GROUP
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a kubelet puts a pod's own token and the CA of the API server, and renews both: each request reads them."""
+
+REQUEST_SECONDS = 3.0
+"""Of one request."""
+
+CONNECTIONS = 48
+
+_MAX_ANSWER_BYTES = 1024 * 1024
+_WHOSE = "/apis/authentication.k8s.io/v1/tokenreviews"
+_MAY = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+
+class NoPod(Exception):
+    """This is no pod. The text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who has a token, as the API server says it."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the API server is, and by what this pod is known there."""
+
+    url: str
+    token_file: Path = ACCOUNT_FOLDER / "token"
+    ca_file: Path = ACCOUNT_FOLDER / "ca.crt"
+
+
+def place_of_pod(environment: Mapping[str, str] = os.environ) -> Place:
+    """Raises NoPod."""
+    host, port = (environment.get(f"KUBERNETES_SERVICE_{each}", "") for each in ("HOST", "PORT"))
+    if not host or not port:
+        raise NoPod("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set; this runs in a pod only")
+    return Place(f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
+
+
+class ApiServer:
+    """Its connections; to be entered once, in the loop that asks."""
+
+    def __init__(self, place: Place, *, request_seconds: float = REQUEST_SECONDS) -> None:
+        self._place = place
+        self._request_seconds = request_seconds
+        self._tls = _Tls(place.ca_file)
+        self._session: aiohttp.ClientSession | None = None
+        self._problem = ""
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            timeout=aiohttp.ClientTimeout(total=self._request_seconds),
+            headers={"User-Agent": f"Hookline/{__version__} gateway"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def user_of(self, token: str) -> User | None:
+        """Who has a token that is made for Hookline; None if it is nobody's. Raises Unanswered."""
+        return await self._asked(_WHOSE, token_review(token), user_in)
+
+    async def may_create_events(self, user: User, namespace: str) -> bool:
+        """Whether a user may `create` `events.hookline.dev` in a namespace. Raises Unanswered."""
+        return await self._asked(_MAY, access_review(user, namespace), allowed_in)
+
+    async def _asked(self, path: str, question: dict[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
+        """What the API server says, read. Tells the log when it begins to fail and when that ends."""
+        try:
+            status = await self._status(path, question)
+            answer = read(status)
+        except _Failed as error:
+            self._say(str(error))
+            raise Unanswered("the API server does not say now who this is, or what it may do") from None
+        self._say("")
+        return answer
+
+    async def _status(self, path: str, question: dict[str, Any]) -> Mapping[str, Any]:
+        body = json.dumps(question).encode()
+        try:
+            try:
+                answer = await self._post(path, body)
+            except aiohttp.ServerDisconnectedError:
+                # A kept connection whose other end was restarted. Nothing is changed by asking twice.
+                answer = await self._post(path, body)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            # By its class only: texts and members of these may hold the request.
+            raise _Failed(f"it cannot be asked ({type(error).__name__})") from None
+        return _status_in(answer)
+
+    async def _post(self, path: str, body: bytes) -> bytes:
+        assert self._session is not None, "to be entered before it is asked"
+        async with self._session.post(
+            f"{self._place.url}{path}",
+            data=body,
+            headers={"Authorization": f"Bearer {self._own_token()}", "Content-Type": "application/json"},
+            ssl=self._tls.context(),
+            allow_redirects=False,
+        ) as answer:
+            if answer.status == 401:
+                raise _Failed("it does not know this pod's own token (401)")
+            if answer.status == 403:
+                raise _Failed("the gateway's ServiceAccount may not create reviews (403); apply its ClusterRole")
+            if answer.status not in (200, 201):
+                raise _Failed(f"it answers {answer.status}")
+            content = bytearray()
+            async for part in answer.content.iter_any():
+                content += part
+                if len(content) > _MAX_ANSWER_BYTES:
+                    raise _Failed("its answer is too long")
+            return bytes(content)
+
+    def _own_token(self) -> str:
+        return self._place.token_file.read_text().strip()
+
+    def _say(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            if problem:
+                log.warning("the API server does not answer the gateway", problem=problem, doing="known callers go on")
+            else:
+                log.info("the API server answers the gateway again")
+
+
+def token_review(token: str) -> dict[str, Any]:
+    """The question whose a token is."""
+    return {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [AUDIENCE]},
+    }
+
+
+def access_review(user: User, namespace: str) -> dict[str, Any]:
+    """The question whether a user may publish for a namespace."""
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": user.name,
+            "uid": user.uid,
+            "groups": list(user.groups),
+            "extra": {name: list(values) for name, values in user.extra},
+            "resourceAttributes": {
+                "verb": "create",
+                "group": GROUP,
+                "resource": "events",
+                "namespace": namespace,
+            },
+        },
+    }
+
+
+def user_in(status: Mapping[str, Any]) -> User | None:
+    """Of a TokenReview.
+
+    An API server that knows nothing of audiences names none: its yes means that the token is for the API server.
+    """
+    user, audiences = status.get("user"), status.get("audiences")
+    if status.get("authenticated") is not True or not isinstance(audiences, list) or AUDIENCE not in audiences:
+        return None
+    if not isinstance(user, dict) or not isinstance(user.get("username"), str):
+        raise _Failed("its answer names no user")
+    extra = user.get("extra") or {}
+    return User(
+        user["username"],
+        str(user.get("uid") or ""),
+        tuple(map(str, user.get("groups") or ())),
+        tuple((str(name), tuple(map(str, extra[name] or ()))) for name in sorted(extra)),
+    )
+
+
+def allowed_in(status: Mapping[str, Any]) -> bool:
+    """Of a SubjectAccessReview."""
+    return status.get("allowed") is True and status.get("denied") is not True
+
+
+class _Failed(Exception):
+    """There is no answer. The text is for the log."""
+
+
+def _status_in(answer: bytes) -> Mapping[str, Any]:
+    try:
+        said = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise _Failed("its answer is not JSON") from None
+    status = said.get("status") if isinstance(said, dict) else None
+    if not isinstance(status, dict):
+        raise _Failed("its answer has no status")
+    return status
+
+
+@dataclass(slots=True)
+class _Tls:
+    """The trust in one CA file, made anew when that has changed. Connections of the one before are not used again."""
+
+    _file: Path
+    _content: bytes = field(default=b"", repr=False)
+    _context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Raises OSError or ValueError for a file that cannot be read, or holds no certificate."""
+        content = self._file.read_bytes()
+        if self._context is None or content != self._content:
+            self._context = ssl.create_default_context(cadata=content.decode())
+            self._content = content
+        return self._context
