@@ -88,6 +88,8 @@ def test_publish_talks_to_no_nats_but_that_of_the_run_of_this_user(tmp_path: Pat
         (["run", str(SAMPLES), "--nats", f"nats://u:{CANARY}@a:99999"], "--nats: must be"),
         (["publish", "IdentityCreated", "-", "--nats", f"nats://u:{CANARY}%zz@a,nats://b"], "--nats: address 1 must"),
         (["sender", "--book", "/nowhere", "--nats", f"{CANARY}@127.0.0.1:4222"], "write nats://HOST:4222"),
+        (["run", str(SAMPLES), "--gateway-port", "70000"], "--gateway-port"),
+        (["gateway", "--nats", "nats://a", *("--tls-certificate", "x", "--tls-key", "y")], "hookline run"),
         (["events", "schema", "identitycreated"], "IdentityCreated"),
         (["check", "/nowhere"], "does not exist"),
     ],

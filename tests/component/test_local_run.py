@@ -18,6 +18,7 @@ from doubles import own
 from doubles.command import RunningCommand, hookline, running
 from doubles.local import SECRET, publish, receiver_of, until, until_stored
 from doubles.nats import free_port, nats
+from hookline.cli.run import curl_line
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
@@ -486,3 +487,27 @@ async def test_a_server_that_is_told_a_new_password_and_the_old_one_again_is_ser
                 await until(lambda: {call.webhook_id for call in calls} == set(ids), seconds=60, what="deliveries")
                 await client.close()
                 assert await asyncio.to_thread(command.end) == 0
+
+
+async def test_the_line_that_publishes_by_http_works_when_it_is_pasted_into_a_shell(tmp_path: Path) -> None:
+    calls: list[ReceivedCall] = []
+    files, data = tmp_path / "hooks.yaml", tmp_path / "data of mine"
+    async with receiver_of(calls) as receiver:
+        files.write_text(manifests(receiver, "one"))
+        with running(tmp_path / "log", "run", files, "--data", data, *LOOPBACK, "--gateway-port", "0") as command:
+            command.until_says("configuration loaded")
+            command.until_says("the gateway listens")
+            (said,) = (json.loads(each) for each in command.output.splitlines() if "the gateway listens" in each)
+            token = Path(str(said["token_file"]))
+            assert token.stat().st_mode & 0o077 == 0
+            line = curl_line(str(said["url"]), token)
+            done = await asyncio.to_thread(subprocess.run, ["sh", "-c", line], capture_output=True, text=True)
+            answer = json.loads(done.stdout)
+            await until(lambda: len(calls) == 1)
+        assert calls[0].webhook_id == answer["id"]
+        assert token.read_text().strip() not in command.output
+    first = token.read_text()
+    with running(tmp_path / "log2", "run", files, "--data", data, *LOOPBACK, "--no-gateway") as command:
+        command.until_says("configuration loaded")
+        assert "the gateway listens" not in command.output
+    assert token.read_text() == first

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from hookline.cli.common import run_until_signal
 from hookline.cli.errors import NotAchieved
+from hookline.cli.run import curl_line
 from hookline.events.builtin_events import EVENTS, sample_of, to_text
 from hookline.local.calls_shown import call_row
 from hookline.local.receiver import ReceivedCall, Receiver, new_secret
@@ -55,6 +56,7 @@ class _Demo:
         self._once = once
         self._calls: list[ReceivedCall] = []
         self._console = Console()
+        self._curl = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         secret, app_key = new_secret(), secrets.token_urlsafe(24)
@@ -71,7 +73,13 @@ class _Demo:
                     events=[event.name for event in EVENTS],
                 )
             )
-            hookline = LocalHookline(Manifests([manifests], allow_cidrs=["127.0.0.0/8"]), self._data, grace_seconds=5)
+            hookline = LocalHookline(
+                Manifests([manifests], allow_cidrs=["127.0.0.0/8"]),
+                self._data,
+                gateway_ports=(0,),
+                on_gateway=self._gateway_listens,
+                grace_seconds=5,
+            )
             ended = asyncio.Event()
             running = asyncio.create_task(hookline.run(ended))
             try:
@@ -105,8 +113,11 @@ class _Demo:
             await asyncio.sleep(0.2)
             self._say(f"All {len(expected)} events arrived, and the receiver verified each signature.")
         if not self._once:
-            self._say(_what_next(self._data))
+            self._say(_what_next(self._data, self._curl))
             await _first(stop.wait(), running)
+
+    def _gateway_listens(self, url: str, token: Path) -> None:
+        self._curl = curl_line(url, token)
 
     def _arrived(self, call: ReceivedCall) -> None:
         self._calls.append(call)
@@ -120,13 +131,14 @@ class _Demo:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _what_next(data: Path) -> str:
+def _what_next(data: Path, curl: str) -> str:
     """Lines that work when they are pasted into another terminal, in the same folder."""
     command = shlex.quote(sys.argv[0])
     return (
         "Publish one yourself, in another terminal:\n"
         f"  {command} events sample IdentityCreated |\n"
         f"    {command} publish IdentityCreated - --data {shlex.quote(str(data))}\n"
+        f"or by HTTP:\n  {curl}\n"
         'Next: README.md, "Your first own Webhook, in five minutes". Ctrl-C ends this.'
     )
 

@@ -10,11 +10,11 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from hookline import __version__
-from hookline.cli import check, demo, events, listen, operator, publish, run, sender
+from hookline.cli import check, demo, events, gateway, listen, operator, publish, run, sender
 from hookline.cli.common import help_if_alone
 from hookline.cli.errors import Failure, WrongInput
 from hookline.local.nats_server import NatsServerError
-from hookline.local.run import DataFolderInUse
+from hookline.local.run import DataFolderInUse, GatewayPortInUse
 from hookline.resources.natsaddress import BadNatsAddress
 from hookline.stream.connection import StreamRefused, StreamUnavailable
 
@@ -33,6 +33,7 @@ app.command(short_help="Say what a cluster would say of manifests.")(check.check
 app.command(short_help="Deliver all 20 event types to a local receiver.")(demo.demo)
 app.command(short_help="Reconcile the resources of a Kubernetes cluster.")(operator.operator)
 app.command(short_help="Deliver by the operator's route book.")(sender.sender)
+app.command(short_help="Take events by HTTPS in a cluster.")(gateway.gateway)
 app.add_typer(events.app, name="events", short_help="Built-in event types, schemas and samples.")
 
 
@@ -65,7 +66,7 @@ def main() -> None:
         code = _say(str(failure), failure.exit_code)
     except BadNatsAddress as error:
         code = _say(f"the address of NATS {error}", WrongInput.exit_code)
-    except (StreamUnavailable, StreamRefused, NatsServerError, DataFolderInUse) as error:
+    except (StreamUnavailable, StreamRefused, NatsServerError, DataFolderInUse, GatewayPortInUse) as error:
         code = _say(str(error), 1)
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; nothing is left to be said.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
@@ -25,6 +26,9 @@ from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import tune_process
 
 log = structlog.get_logger(__name__)
+
+GATEWAY_PORT = 8484
+"""Where people look for it. Several `hookline run` of one machine have one each."""
 
 _MARKS = {Level.OK: "ok", Level.NOTE: "note", Level.WAITING: "NOT DELIVERED", Level.WRONG: "REFUSED"}
 
@@ -51,6 +55,16 @@ def run(
     sync_interval: Annotated[
         str, typer.Option(help="fsync of the embedded queue: `always` before each ack, or a time such as 1s.")
     ] = "always",
+    gateway_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Of the gateway on loopback, for publishing by HTTP; 0: any free one.",
+            show_default="8484, else any free one",
+        ),
+    ] = None,
+    gateway: Annotated[bool, typer.Option(help="Whether there is a gateway.", show_default=True)] = True,
     grace_seconds: Annotated[
         float, typer.Option(min=0, max=3600, help="At the end: how long calls under way may take.")
     ] = 30.0,
@@ -76,6 +90,8 @@ def run(
         take_over=take_over,
         on_attempt=log_attempts() if for_machines else say_attempt,
         on_findings=print_findings,
+        gateway_ports=_gateway_ports(gateway_port) if gateway else (),
+        on_gateway=log_gateway if for_machines else say_gateway,
         sync_interval=sync_interval,
         grace_seconds=grace_seconds,
     )
@@ -85,6 +101,25 @@ def run(
 def print_findings(findings: Sequence[Finding]) -> None:
     for each in findings:
         typer.echo(f"{_MARKS[each.level]:<13} {each}", err=each.level in (Level.WAITING, Level.WRONG))
+
+
+def _gateway_ports(port: int | None) -> tuple[int, ...]:
+    return (GATEWAY_PORT, 0) if port is None else (port,)
+
+
+def say_gateway(url: str, token: Path) -> None:
+    typer.echo(f"Publish by HTTP, such as:\n  {curl_line(url, token)}")
+
+
+def log_gateway(url: str, token: Path) -> None:
+    log.info("the gateway listens", url=url, token_file=str(token))
+
+
+def curl_line(url: str, token: Path, event_type: str = "IdentityCreated") -> str:
+    """A line that publishes a sample when it is pasted into a shell. The token stays in its file."""
+    bearer = f'-H "Authorization: Bearer $(cat {shlex.quote(str(token))})"'
+    sample = f"curl -s {url}/v1/event-types/{event_type}/sample"
+    return f"{sample} | curl {bearer} --json @- {url}/v1/events/{event_type}"
 
 
 class Sequel(Enum):

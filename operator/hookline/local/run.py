@@ -19,6 +19,8 @@ import structlog
 
 from hookline.delivery.process import SenderProcess
 from hookline.delivery.sender import Attempt
+from hookline.gateway.callers import OneToken
+from hookline.gateway.process import GatewayProcess
 from hookline.local import book_folder, evaluation, private_files
 from hookline.local.evaluation import Finding, Key, Known
 from hookline.local.manifests import Document, Unreadable, files_in, read
@@ -34,6 +36,16 @@ LOOK_SECONDS = 0.5
 
 DISPATCHER = "default"
 """The Dispatcher whose part `hookline run` plays."""
+
+
+LOOPBACK = "127.0.0.1"
+
+GATEWAY_NAMESPACE = "default"
+"""For which the token of the gateway publishes, unless a request names another one."""
+
+
+class GatewayPortInUse(Exception):
+    """Another program listens where the gateway was to."""
 
 
 class DataFolderInUse(Exception):
@@ -124,9 +136,13 @@ class LocalHookline:
         take_over: bool = False,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         on_findings: Callable[[Sequence[Finding]], None] = lambda _: None,
+        gateway_ports: Sequence[int] = (),
+        on_gateway: Callable[[str, Path], None] = lambda _, __: None,
         sync_interval: str = "always",
         grace_seconds: float = 30.0,
     ) -> None:
+        """A gateway on loopback listens at the first of `gateway_ports` that can be had, 0 being any free one; without
+        any there is none. `on_gateway` is told its URL and the file with its token."""
         self._manifests = manifests
         self._data = data.absolute()
         self._nats_url = nats_url
@@ -134,15 +150,18 @@ class LocalHookline:
         self._take_over_from = ANYBODY if take_over or nats_url is None else ""
         self._on_attempt = on_attempt
         self._on_findings = on_findings
+        self._gateway_ports = gateway_ports
+        self._on_gateway = on_gateway
         self._sync_interval = sync_interval
         self._grace_seconds = grace_seconds
         self._said: list[Finding] = []
         self._sender: SenderProcess | None = None
+        self._gateway: GatewayProcess | None = None
         self.ready = asyncio.Event()
         self.nats_url = ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until `stop`. Raises DataFolderInUse, NatsServerError, StreamUnavailable."""
+        """Deliver until `stop`. Raises DataFolderInUse, NatsServerError, StreamUnavailable, GatewayPortInUse."""
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _only_one(self._data):
             async with self._queue() as url:
@@ -158,8 +177,28 @@ class LocalHookline:
             on_attempt=self._on_attempt,
             grace_seconds=self._grace_seconds,
         )
-        async with background(self._watch(), _pass_on(pod.ready, self.ready)):
+        async with background(self._watch(), _pass_on(pod.ready, self.ready), self._serve_gateway(stop)):
             await pod.run(stop)
+
+    async def _serve_gateway(self, stop: asyncio.Event) -> None:
+        """Until `stop`: what was begun then is answered while the sender drains."""
+        if not self._gateway_ports:
+            return
+        token = self._data / "gateway-token"
+        callers = OneToken(_token(token), namespace=GATEWAY_NAMESPACE, name="whoever may read the token's file")
+        for port in self._gateway_ports:
+            self._gateway = GatewayProcess(self.nats_url, callers, host=LOOPBACK, port=port)
+            try:
+                await self._gateway.run(
+                    stop, on_listening=lambda at: self._on_gateway(f"http://{LOOPBACK}:{at}", token)
+                )
+                return
+            except OSError as error:
+                problem = error.strerror
+        raise GatewayPortInUse(
+            f"the gateway cannot listen on {LOOPBACK}:{port} ({problem}); name another port with --gateway-port, 0 for "
+            "any, or use --no-gateway"
+        )
 
     @property
     def _book_folder(self) -> Path:
@@ -183,6 +222,8 @@ class LocalHookline:
         self.nats_url = url
         if self._sender is not None:
             self._sender.move_to(url)
+        if self._gateway is not None:
+            self._gateway.move_to(url)
 
     async def _watch(self) -> None:
         unfinished = False
@@ -225,6 +266,16 @@ def installation_of(data: Path, take_over_from: str = "") -> Installation:
         id_ = secrets.token_hex(8)
         private_files.write(file, f"{id_}\n".encode("ascii"))
     return Installation(id_, f"hookline run on {socket.gethostname()}", take_over_from)
+
+
+def _token(file: Path) -> str:
+    """The gateway's token: made once, kept in a file that only this user can read."""
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        if token := file.read_text(encoding="ascii").strip():
+            return token
+    token = secrets.token_urlsafe(32)
+    private_files.write(file, f"{token}\n".encode("ascii"))
+    return token
 
 
 async def _pass_on(happened: asyncio.Event, to: asyncio.Event) -> None:

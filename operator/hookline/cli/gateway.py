@@ -1,0 +1,96 @@
+"""`hookline gateway`: takes events by HTTPS in a pod, and stores them in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from hookline.cli.common import checked_nats, listen_address, run_until_signal
+from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.gateway.api_server import ApiServer, NoPod, place_of_pod
+from hookline.gateway.certificate import Certificate
+from hookline.gateway.cluster_callers import ClusterCallers
+from hookline.gateway.process import GRACE_SECONDS, GatewayProcess
+from hookline.gateway.static_tokens import StaticTokens
+from hookline.runtime.background import background
+from hookline.runtime.logs import lost_log_lines, set_up_logs
+from hookline.runtime.probes import Probes
+from hookline.runtime.tuning import tune_process
+
+log = structlog.get_logger(__name__)
+
+
+def gateway(
+    nats: Annotated[str, typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS: nats:// or tls://.")],
+    tls_certificate: Annotated[
+        Path, typer.Option(help="File with the certificate and its chain, PEM; may be replaced.")
+    ],
+    tls_key: Annotated[Path, typer.Option(help="File with its private key, PEM.")],
+    nats_credentials: Annotated[
+        Path | None,
+        typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file; read for each connection."),
+    ] = None,
+    publisher_tokens: Annotated[
+        Path | None,
+        typer.Option(help="File with the digests of publishers' tokens; may be replaced, or absent at first."),
+    ] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; without HOST on every address.")] = ":8443",
+    health: Annotated[
+        str, typer.Option(help="HOST:PORT of /livez, /readyz and /metrics; without HOST on every address.")
+    ] = "0.0.0.0:8080",  # a kubelet asks at the pod's address
+    grace_seconds: Annotated[
+        float, typer.Option(min=0, max=3600, help="At the end: how long requests under way may take.")
+    ] = GRACE_SECONDS,
+) -> None:
+    """Take events by HTTPS, in a pod, from workloads that show a ServiceAccount's token. Waits for NATS.
+
+    Example: hookline gateway --nats nats://nats:4222 --tls-certificate tls.crt --tls-key tls.key
+    """
+    tune_process()
+    set_up_logs(json=True)
+    host, port = listen_address(listen)
+    health_host, health_port = listen_address(health)
+    try:
+        place = place_of_pod()
+    except NoPod as error:
+        raise WrongInput(f"{error}; on a machine of your own `hookline run` has a gateway") from None
+    try:
+        certificate = Certificate(tls_certificate, tls_key)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise WrongInput(f"{tls_certificate} and {tls_key} are no certificate and its key: {why}") from None
+    address = checked_nats(nats)
+
+    async def work(stop: asyncio.Event) -> None:
+        static = StaticTokens(publisher_tokens) if publisher_tokens is not None else None
+        async with AsyncExitStack() as stack:
+            api = await stack.enter_async_context(ApiServer(place))
+            callers = await stack.enter_async_context(ClusterCallers(api, static))
+            pod = GatewayProcess(
+                address,
+                callers,
+                host=host,
+                port=port,
+                credentials=nats_credentials,
+                tls=certificate.context,
+                grace_seconds=grace_seconds,
+            )
+            pod.metrics.watch_log(lost_log_lines)
+            probes = Probes(live=lambda: None, ready=pod.unready, metrics=pod.metrics.text)
+            following = [certificate.follow(stop), *([static.watch(stop)] if static is not None else [])]
+            try:
+                await stack.enter_async_context(probes.serving(health_host, health_port))
+                async with background(*following):
+                    await pod.run(stop, on_listening=lambda at: log.info("taking events", port=at))
+            except OSError as error:
+                raise NotAchieved(
+                    f"cannot listen on {listen} or {health}: {error.strerror or type(error).__name__}"
+                ) from None
+        log.info("ended")
+
+    run_until_signal(work)
