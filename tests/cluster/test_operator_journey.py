@@ -272,6 +272,35 @@ async def test_a_schema_that_is_none_is_told_on_its_event_type(hookline: Install
         await hookline.kube("delete", "eventtype", "orderpaid")
 
 
+async def test_a_schema_that_refuses_more_says_where_on_its_event_type(hookline: Installation) -> None:
+    async def apply(schema: dict[str, Any], **spec: Any) -> None:
+        event_type = {
+            "apiVersion": "hookline.dev/v1alpha1",
+            "kind": "EventType",
+            "metadata": {"name": "orderpaid"},
+            "spec": {"event": "OrderPaid", "schema": schema, **spec},
+        }
+        await hookline.kube("apply", "--server-side", "-f", "-", stdin=json.dumps(event_type))
+
+    async def says(reason: str) -> bool:
+        found = await hookline.admin.get(EVENT_TYPES, None, "orderpaid")
+        return condition_of(found or {}, "Compatible").get("reason") == reason
+
+    try:
+        await apply({"type": "object"})
+        await eventually(lambda: says("Compatible"))
+        await apply({"type": "object", "required": ["id"]}, sample={"id": [1.5, {}]}, deprecated="use OrderPlaced")
+        await eventually(lambda: says("RefusesMore"))
+        found = await hookline.admin.get(EVENT_TYPES, None, "orderpaid")
+        assert '/required asks for "id" now' in condition_of(found or {}, "Compatible")["message"]
+        assert condition_of(found or {}, "Ready")["status"] == "True"
+        listed = (await hookline.kube("get", "eventtype", "orderpaid")).splitlines()
+        assert {"DEPRECATED", "COMPATIBLE"} <= set(listed[0].split())
+        assert "use OrderPlaced" in listed[1]
+    finally:
+        await hookline.kube("delete", "eventtype", "orderpaid")
+
+
 async def test_a_dispatcher_that_does_not_serve_a_namespace_refuses_its_webhooks_with_the_reason(
     hookline: Installation, team: Team, receiver: TlsReceiver
 ) -> None:

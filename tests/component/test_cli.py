@@ -276,6 +276,25 @@ async def test_a_type_of_an_eventtype_resource_is_known_to_publishers(nats_serve
     assert (code, "order.paid" in err) == (2, True)
 
 
+def test_check_says_what_a_change_of_a_schema_means_by_the_one_in_force(tmp_path: Path) -> None:
+    def written(name: str, schema: object) -> Path:
+        metadata = {"name": "order", "uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        manifest = {"apiVersion": "hookline.dev/v1alpha1", "kind": "EventType", "metadata": metadata, "status": {}}
+        content = {**manifest, "spec": {"event": "Order", "schema": schema}}
+        (tmp_path / name).write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [content]}))
+        return tmp_path / name
+
+    new, former = written("new.yaml", {"required": ["id"]}), written("former.yaml", {})
+    done = hookline("check", new, "--against", former)
+    assert done.returncode == 1
+    assert "spec.schema: Compatible=False, RefusesMore: " in done.stdout.decode()
+    assert '/required asks for "id" now' in done.stdout.decode()
+    assert hookline("check", new, "--against", new).returncode == 0
+    former.write_text("kind: EventType\napiVersion: hookline.dev/v1alpha1")
+    done = hookline("check", new, "--against", former)
+    assert (done.returncode, b"--against: " in done.stderr) == (2, True)
+
+
 def test_without_nats_publishing_fails_in_bounded_time_and_claims_nothing() -> None:
     started = time.monotonic()
     words = ("publish", "IdentityCreated", "-", "--nats", "nats://tok-en@127.0.0.1:1", "--wait-seconds", "1")

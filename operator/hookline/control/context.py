@@ -17,12 +17,14 @@ from hookline.control.fleet import Fleet
 from hookline.control.kinds import CONFIG_MAPS, EVENTS, Kind, Place, root_name
 from hookline.control.observed import Observed
 from hookline.control.seen import Seen
-from hookline.control.status import events_of, manifest_of, says_the_same
+from hookline.control.status import as_before, events_of, manifest_of, says_the_same
 from hookline.control.work_keys import Key, WebhookKey
 from hookline.control.work_queue import WorkQueue
 from hookline.events.schemas import Catalogue
 from hookline.resources.dispatcher import Dispatcher
+from hookline.resources.eventtype import EventType
 from hookline.routing.routes import TypeRecord
+from hookline.routing.type_changes import UNCHANGED, compatible, differs
 from hookline.routing.verdict import Condition, Surroundings, record_of
 
 log = structlog.get_logger(__name__)
@@ -72,6 +74,8 @@ class Context:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when senders are to be asked now: something is awaited, or pods changed."""
     _policy: tuple[int, Policy] | None = None
+    _changes: dict[str, Condition] = field(default_factory=dict)
+    """Of event types whose schema changed since this operator began, by name of the object: what the last one means."""
 
     def __post_init__(self) -> None:
         self.observed = Observed(self.identity.namespace)
@@ -119,6 +123,7 @@ class Context:
         own = [each for place, each in self.observed.dispatchers.items() if place[0] == self.identity.namespace]
         accepted = dispatchers.judged(own)
         conditions, records = types.judged(self.observed.event_types.values(), self._types_before)
+        self._note_changes(records)
         working = {
             each.name: each.value for each in own if each.value is not None and accepted[each.name].status == "True"
         }
@@ -131,6 +136,30 @@ class Context:
             size_before=self._size_before,
         )
         return Policy(around, accepted, conditions, records)
+
+    def changed_types(self) -> list[str]:
+        """Event types whose schema changed since this operator began, by name of the object."""
+        self.policy()
+        return list(self._changes)
+
+    def compatible(self, seen: Seen[EventType]) -> Condition:
+        """What the last change of a type's schema means. One that a former operator saw is in the status."""
+        self.policy()
+        return self._changes.get(seen.name) or as_before(seen, UNCHANGED)
+
+    def _note_changes(self, records: Iterable[TypeRecord]) -> None:
+        """Hold each type against the form in force, which may be a built-in one."""
+        in_force = {each.name: each.spec() for each in self._types_before()}
+        builtin = Catalogue()
+        found: dict[str, Condition] = {}
+        for new in (record.spec() for record in records):
+            former = in_force.get(new.name) or builtin.find(new.name)
+            name = new.name.lower()
+            if former is not None and differs(former, new):
+                found[name] = compatible(former, new)
+            elif name in self._changes:
+                found[name] = self._changes[name]
+        self._changes = found
 
     def _types_before(self) -> list[TypeRecord]:
         """Event types in force: those of the roots in the cluster, and what was decided since."""

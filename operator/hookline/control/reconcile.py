@@ -52,6 +52,7 @@ class Reconciler:
             case ShardKey(dispatcher, shard):
                 await self._book_writer.reconcile_shard(dispatcher, shard)
             case RootKey(dispatcher):
+                await self._say_changes()
                 await self._book_writer.reconcile_root(dispatcher)
             case RoomKey(dispatcher):
                 self._webhooks.try_again(dispatcher)
@@ -87,7 +88,17 @@ class Reconciler:
         event = seen.value.spec.event if seen.value else seen.name
         well = Condition("Ready", "True", EventTypeReason.READY, f"events of type {event} may be published")
         ready = dispatchers.ready(accepted, well)
-        await self._write(EVENT_TYPES, seen, [accepted, ready], accepted)
+        compatible = self._context.compatible(seen)
+        await self._write(EVENT_TYPES, seen, [accepted, compatible, ready], accepted)
+
+    async def _say_changes(self) -> None:
+        """Say what changes of schemas mean before they are in force: an operator after this one would see no change."""
+        for name in self._context.changed_types():
+            try:
+                await self._event_type(name)
+            except ClusterError as error:
+                # Its own key has it said again.
+                log.info("could not say what the change of a schema means", event_type=name, problem=str(error))
 
     async def _dispatcher(self, name: str) -> None:
         self.sync_fleets()

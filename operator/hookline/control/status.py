@@ -35,7 +35,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)
 
 OURS = frozenset(
     {"Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering", "Stalled"}
-    | {"Available", "QueueReady", "BookWritten", "RolledOut"}
+    | {"Available", "QueueReady", "BookWritten", "RolledOut", "Compatible"}
 )
 """Every condition that the operator writes. Others in a status are somebody else's."""
 
@@ -192,7 +192,7 @@ def word_in(status: Object, condition: str) -> tuple[str, str]:
 def events_of(
     kind: Kind, seen: Seen[Any], before: Object, status: Object, *, reporter: str, now: datetime
 ) -> list[dict[str, Any]]:
-    """The Events that tell of transitions of Ready and Delivering. An object that is well from the start needs none.
+    """The Events that tell of transitions of Ready, Delivering and Compatible. What is well from the start needs none.
 
     Of Delivering only what senders found: that a Webhook is not called while it is not ready, its Ready tells.
     """
@@ -211,6 +211,8 @@ def _is_told(condition: str, was: tuple[str, str], is_now: tuple[str, str]) -> b
             return was[0] not in ("", "Unknown") or is_now[0] != "True"
         case "Delivering":
             return is_now[1] in _TROUBLES or (was[1] in _TROUBLES and is_now[0] == "True")
+        case "Compatible":
+            return "False" in (was[0], is_now[0])
         case _:
             return False
 

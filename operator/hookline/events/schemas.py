@@ -86,7 +86,7 @@ _MAX_LEVELS = 64
 _MAX_NODES = 20_000
 
 # What jsonschema raises for schemas that mix keywords of two drafts, such as `items: true` with `additionalItems`.
-_UNCHECKABLE = (RecursionError, AttributeError, TypeError, ValueError)
+UNCHECKABLE = (RecursionError, AttributeError, TypeError, ValueError)
 _NOT_APPLICABLE = "cannot be applied; it may use keywords of another draft than the one it names"
 
 
@@ -136,6 +136,10 @@ class Catalogue:
             raise UnknownEvent(name, nearest(name, self._types))
         return self._types[name]
 
+    def find(self, name: str) -> EventTypeSpec | None:
+        """The event type of exactly this name, if there is one."""
+        return self._types.get(name)
+
     def check(self, name: str, body: bytes) -> tuple[BodyProblem, ...]:
         """What is wrong with a body of this type, at most ten problems. Raises UnknownEvent, and nothing else.
 
@@ -159,7 +163,7 @@ class Catalogue:
                 return []
             errors = islice(compiled.validator.iter_errors(value), _MAX_ERRORS)
             return [found for error in errors for found in explained(error)]
-        except _UNCHECKABLE:
+        except UNCHECKABLE:
             return [Finding((), NO_SCHEMA, f"cannot be checked: the schema of {spec.name} {_NOT_APPLICABLE}")]
 
 
@@ -190,12 +194,12 @@ def check_sample(schema: Mapping[str, Any], sample: Any) -> tuple[BodyProblem, .
         return to_problems(findings)
     try:
         with keywords.bounded():
-            errors = islice(_validator(dict(schema)).iter_errors(value), _MAX_ERRORS)
+            errors = islice(validator_of(dict(schema)).iter_errors(value), _MAX_ERRORS)
             return to_problems([found for error in errors for found in explained(error)])
     except keywords.TooCostly:
         words = "takes too long to be held against the schema; write simpler patterns, or no sample"
         return to_problems([Finding((), NO_SCHEMA, words)])
-    except _UNCHECKABLE:
+    except UNCHECKABLE:
         return to_problems([Finding((), NO_SCHEMA, f"cannot be checked: the schema {_NOT_APPLICABLE}")])
 
 
@@ -237,24 +241,24 @@ def _compile(spec: EventTypeSpec) -> _Compiled | Finding:
         message = f"cannot be checked: the schema of {spec.name} is wrong: {first.place} {first.message}"
         return Finding((), NO_SCHEMA, message)
     document = dict(spec.schema)
-    validator = _validator(document)
-    return _Compiled(acceptor(validator, _draft_uri(document)), validator)
+    validator = validator_of(document)
+    return _Compiled(acceptor(validator, draft_uri(document)), validator)
 
 
 # ---- schemas ---------------------------------------------------------------------------------------------------------
 
 
-def _draft_uri(document: Mapping[str, Any]) -> Any:
+def draft_uri(document: Mapping[str, Any]) -> Any:
     return document.get("$schema", _LATEST)
 
 
 def _draft(document: Mapping[str, Any]) -> type[Validator]:
-    return _DRAFTS[_draft_uri(document).rstrip("#")]
+    return _DRAFTS[draft_uri(document).rstrip("#")]
 
 
-def _validator(document: dict[str, Any]) -> Validator:
+def validator_of(document: dict[str, Any]) -> Validator:
     # A registry is given, though it is empty: without one, jsonschema fetches what a schema refers to.
-    checks = _CHECKS[_draft_uri(document).rstrip("#")]
+    checks = _CHECKS[draft_uri(document).rstrip("#")]
     return checks(document, format_checker=keywords.FORMATS, registry=EMPTY_REGISTRY)
 
 
@@ -298,7 +302,7 @@ def _beyond_json(node: Any) -> str | None:
 
 
 def _unknown_draft(document: dict[str, Any]) -> list[Finding]:
-    uri = _draft_uri(document)
+    uri = draft_uri(document)
     if isinstance(uri, str) and uri.rstrip("#") in _DRAFTS:
         return []
     words = f"is not a draft of JSON Schema known here; write one of {', '.join(_DRAFTS)}"
@@ -315,12 +319,12 @@ def _invalid(schema: Any, document: dict[str, Any], path: Path = ()) -> list[Fin
 
 def _not_applicable(document: dict[str, Any]) -> list[Finding]:
     """Tries the schema on a body of each kind, for what is valid and yet more than jsonschema can do."""
-    validator = _validator(document)
+    validator = validator_of(document)
     bodies: tuple[Any, ...] = ({}, [], "", 0, None)
     try:
         for body in bodies:
             validator.is_valid(body)
-    except _UNCHECKABLE:
+    except UNCHECKABLE:
         return [Finding((), NO_SCHEMA, _NOT_APPLICABLE)]
     return []
 
@@ -330,7 +334,7 @@ class _Inside:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        self._specification = specification_with(_draft_uri(document))
+        self._specification = specification_with(draft_uri(document))
         self._paths = {id(node): path for path, node in _nodes(document) if isinstance(node, dict)}
         root = self._specification.create_resource(document)
         # Schemas still to visit, each with the resolver that knows its base URI.

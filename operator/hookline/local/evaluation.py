@@ -24,9 +24,10 @@ from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Path as FieldPath
 from hookline.resources.problems import Problem
 from hookline.resources.webhook import Webhook
-from hookline.routing.acceptance import accept_dispatchers, accept_types, type_problems
+from hookline.routing.acceptance import accept_dispatchers, accept_types, record_of_type, type_problems
 from hookline.routing.routes import Book, DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of, rotated
 from hookline.routing.secret import Secret, SecretProblem
+from hookline.routing.type_changes import compatible
 from hookline.routing.verdict import Condition, Surroundings, Verdict, decide, held, record_of
 
 _MAX_NAME_LENGTH = 253
@@ -35,6 +36,7 @@ _MAX_LISTED = 5
 LEFT_ALONE = ": left alone"
 """How a finding about a document ends that is none of ours."""
 
+_SCHEMA = ("spec", "schema")
 _NOTHING = "nothing of it is in force"
 
 Key = tuple[str, str, str]
@@ -165,6 +167,22 @@ def keep_last_good(now: Understood, before: Mapping[Key, Known], gone: Iterable[
 def missing(path: Path) -> Finding:
     """Of a file or folder that was named and is not there."""
     return Finding(path, 1, "file", Level.WAITING, "is not there: what it held is no longer in force")
+
+
+def changed_types(now: Mapping[Key, Known], in_force: Mapping[Key, Known]) -> list[Finding]:
+    """What the EventTypes of now mean for those who publish and receive by the ones in force, where they differ."""
+    return [
+        _said(known.document, Level.NOTE, f"Compatible={found.status}, {found.reason}: {found.message}", _SCHEMA)
+        for known, former in ((known, in_force.get(key)) for key, known in now.items())
+        if isinstance(known.value, EventType)
+        and former is not None
+        and isinstance(former.value, EventType)
+        and (found := _compatible(former.value, known.value)).status != "True"
+    ]
+
+
+def _compatible(former: EventType, new: EventType) -> Condition:
+    return compatible(record_of_type(former).spec(), record_of_type(new).spec())
 
 
 def with_what_stays(

@@ -76,6 +76,7 @@ KINDS = (
             ("Validation", "string", ".spec.validation", 0),
             ("Deprecated", "string", ".spec.deprecated", 0),
             *_READY,
+            ("Compatible", "string", _condition("Compatible", "status"), 0),
             _STATUS,
             _AGE,
         ),

@@ -325,6 +325,32 @@ class EventTypeReason(ConditionReason):
 
     ACCEPTED = "Accepted", "Accepted", "the schema is a JSON Schema"
     READY = "Ready", "Ready", "events of this type may be published"
+    COMPATIBLE = (
+        "Compatible",
+        "Compatible",
+        "the last change of the schema refuses nothing that was taken, and receivers get what they had",
+    )
+    REFUSES_MORE = (
+        "RefusesMore",
+        "Compatible",
+        (
+            "the last change of the schema took effect, and it may refuse bodies that producers send; the message has "
+            "the places, and what receivers lose besides"
+        ),
+        "see that producers send what the schema asks for now, or undo the change",
+    )
+    PROMISES_LESS = (
+        "PromisesLess",
+        "Compatible",
+        "the last change of the schema took effect, and receivers may get what they never got, or miss what they had",
+        "tell the teams whose Webhooks hear the event, or undo the change",
+    )
+    NOT_JUDGED = (
+        "NotJudged",
+        "Compatible",
+        "(Unknown) what the last change of the schema means cannot be told for the places in the message",
+        "look at them; nothing else was found",
+    )
     INVALID_SPEC = (
         "InvalidSpec",
         "Accepted",

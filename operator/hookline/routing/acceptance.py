@@ -66,7 +66,7 @@ def accept_types(
     in_force: dict[str, TypeRecord] | None = None
     for name, found in types.items():
         if isinstance(found, EventType):
-            usable[name] = _record(found)
+            usable[name] = record_of_type(found)
             conditions[name] = Condition("Accepted", "True", EventTypeReason.ACCEPTED, "the schema is a JSON Schema")
             continue
         if in_force is None:
@@ -146,7 +146,8 @@ def _places(dispatcher: Dispatcher) -> list[tuple[Server, str]]:
     return [(server, account) for server in parse_nats(nats.url).servers]
 
 
-def _record(event_type: EventType) -> TypeRecord:
+def record_of_type(event_type: EventType) -> TypeRecord:
+    """What senders and publishers are told of an EventType."""
     spec = event_type.spec
     return TypeRecord(
         name=spec.event,

@@ -57,7 +57,7 @@ schemas = _schemas(st.recursive(st.booleans() | _schemas(st.booleans()), _schema
 
 
 def validator_of(schema: dict[str, Any]) -> Validator:
-    return schemas_module._validator(schema)
+    return schemas_module.validator_of(schema)
 
 
 def accepts(schema: dict[str, Any], body: Any) -> bool:

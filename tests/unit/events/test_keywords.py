@@ -234,7 +234,7 @@ def test_a_value_has_the_forms_that_jsonschema_finds(keyword: str, schemas: list
 @pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
 def test_of_a_form_that_does_not_fit_no_more_errors_are_collected_than_are_of_use(keyword: str, draft: str) -> None:
     schema = {"$schema": draft, keyword: [{"type": "null"}, {"items": {"type": "string"}}]}
-    [error] = schemas_module._validator(schema).iter_errors([1] * 500)
+    [error] = schemas_module.validator_of(schema).iter_errors([1] * 500)
     [reference] = validator_for(schema)(schema).iter_errors([1])
     assert len(error.context or []) == MAX_ERRORS_OF_A_FORM + 1
     assert [list(each.absolute_schema_path) for each in error.context or []][:2] == [

@@ -319,7 +319,7 @@ def test_the_validator_itself_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -
     fetched: list[object] = []
     monkeypatch.setattr("urllib.request.urlopen", fetched.append)
     with pytest.raises(Unresolvable):
-        schemas_module._validator({"$ref": "https://example.com/x"}).is_valid(1)
+        schemas_module.validator_of({"$ref": "https://example.com/x"}).is_valid(1)
     assert fetched == []
 
 
