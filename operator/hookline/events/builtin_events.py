@@ -270,7 +270,7 @@ def sample_of(event: BuiltinEvent) -> dict[str, Any]:
     return _sample(event.fields, event.vocabulary, event.samples)
 
 
-def to_text(document: Mapping[str, Any]) -> str:
+def to_text(document: Any) -> str:
     """The one JSON text of a schema or sample, for files and the command line alike: 2 spaces, a newline at the end."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

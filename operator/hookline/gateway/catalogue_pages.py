@@ -24,11 +24,12 @@ def schema_file(catalogue: Catalogue, name: str) -> tuple[str, bytes]:
 
 
 def sample_file(catalogue: Catalogue, name: str) -> tuple[str, bytes]:
-    """Name and content of the file of a sample. Raises Refused: EventTypes have none."""
+    """Name and content of the file of a sample. Raises Refused: an EventType may have none."""
     spec = known(catalogue, name)
-    if not spec.builtin:
+    sample = sample_of(event_named(spec.name)) if spec.builtin else spec.sample
+    if sample is None:
         raise refuse(Kind.NOT_FOUND, f"the event type {spec.name} has no sample; its schema says what a body holds")
-    return f"sample-{spec.name.lower()}.json", to_text(sample_of(event_named(spec.name))).encode()
+    return f"sample-{spec.name.lower()}.json", to_text(sample).encode()
 
 
 def known(catalogue: Catalogue, name: str) -> EventTypeSpec:
@@ -54,4 +55,8 @@ def _entry(spec: EventTypeSpec) -> dict[str, Any]:
         "builtin": spec.builtin,
         "schema": f"{page}/schema",
     }
-    return {**entry, "sample": f"{page}/sample"} if spec.builtin else entry
+    if spec.deprecated:
+        entry["deprecated"] = spec.deprecated
+    if spec.builtin or spec.sample is not None:
+        entry["sample"] = f"{page}/sample"
+    return entry

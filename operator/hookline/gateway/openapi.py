@@ -261,6 +261,7 @@ _SCHEMAS: Document = {
                         "builtin": {"type": "boolean"},
                         "schema": {"type": "string"},
                         "sample": {"type": "string"},
+                        "deprecated": {"type": "string"},
                     },
                 },
             }
