@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,6 +31,7 @@ from hookline.gateway.limits import Limits
 from hookline.gateway.media_types import NDJSON, is_json, is_ndjson, media_type
 from hookline.gateway.problem import Kind, Problem, Refused, refuse
 from hookline.gateway.reading import read_body
+from hookline.runtime.tasks import beside
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,18 @@ MAX_EVENTS = cloudevents.MAX_EVENTS
 
 _AT_ONCE = 64
 """Events of one request that are on their way to the queue at once."""
+
+_BEGIN_SECONDS = 15.0
+"""After which no event of a request is begun. With the time that one may take it is less than the grace at the end."""
+
+_NOT_BEGUN = Problem(
+    Kind.UNAVAILABLE,
+    "the queue was too slow for all events of this request; nothing was stored of this one",
+    retry_after_seconds=2.0,
+)
+
+_QUICK_BYTES = 64 * 1024
+"""Of a request that is read at once. To read a larger one may take long, so that a thread does it."""
 
 _CLOUDEVENT_BYTES = 2 * MAX_BODY_BYTES
 """Of one CloudEvent with its envelope. Base64 makes the data a third larger."""
@@ -153,7 +167,8 @@ class Pages:
             body = await read_body(request.stream(), headers, at_most_bytes=at_most_bytes, hold=place.hold)
             if not one and body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
                 raise refuse(Kind.TOO_LARGE, f"the body has more than {_MAX_BRACKETS} objects and arrays")
-            events = [_with_trace(each, headers) for each in read(body)]
+            found = read(body) if len(body) <= _QUICK_BYTES or one else await beside(lambda: read(body))
+            events = [_with_trace(each, headers) for each in found]
             if len(events) > MAX_EVENTS:
                 raise refuse(Kind.TOO_LARGE, f"a request has at most {MAX_EVENTS} events; send several requests")
             place.spend(len(events), len(body))
@@ -200,20 +215,34 @@ async def _take(intake: Intake, caller: Caller, namespace: str, event: Incoming 
 async def _take_all(
     intake: Intake, caller: Caller, namespace: str, events: list[Incoming | Problem]
 ) -> list[Taken | Problem]:
-    """One verdict for each, in their order."""
+    """One verdict for each, in their order.
+
+    After the first that the queue does not take in time, or when the request takes too long, none is begun any more:
+    otherwise a queue that says nothing would hold the answer for its patience with one event, many times over.
+    """
     if len(events) == 1:
         return [await _take(intake, caller, namespace, events[0])]
     verdicts: list[Taken | Problem | None] = [None] * len(events)
-    left = iter(enumerate(events))
+    places = asyncio.Semaphore(_AT_ONCE)
+    until_s, unavailable = time.monotonic() + _BEGIN_SECONDS, False
 
-    async def work() -> None:
-        for number, event in left:
-            verdicts[number] = await _take(intake, caller, namespace, event)
+    async def take(number: int, event: Incoming | Problem) -> None:
+        nonlocal unavailable
+        try:
+            verdict = verdicts[number] = await _take(intake, caller, namespace, event)
+            unavailable |= isinstance(verdict, Problem) and verdict.kind is Kind.UNAVAILABLE
+        finally:
+            places.release()
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(_AT_ONCE, len(events))):
-            group.create_task(work())
-    return [each for each in verdicts if each is not None]
+        for number, event in enumerate(events):
+            await places.acquire()
+            if unavailable or time.monotonic() >= until_s:
+                break
+            group.create_task(take(number, event))
+            # Checking takes up to milliseconds: other requests get their turn between two events.
+            await asyncio.sleep(0)
+    return [_NOT_BEGUN if each is None else each for each in verdicts]
 
 
 def _with_trace(event: Incoming | Problem, headers: Mapping[str, str]) -> Incoming | Problem:
@@ -322,7 +351,7 @@ def _said_of_all(verdicts: list[Taken | Problem]) -> Response:
     answer = _json(max(statuses) if stored < len(verdicts) else 202, said)
     waits = [each.retry_after_seconds for each in verdicts if isinstance(each, Problem) and each.retry_after_seconds]
     if waits and answer.status_code in (429, 503):
-        answer.headers["Retry-After"] = str(max(1, round(max(waits))))
+        answer.headers["Retry-After"] = str(max(1, math.ceil(max(waits))))
     return answer
 
 

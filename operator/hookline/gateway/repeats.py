@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass
 
-KEPT_SECONDS = 120.0
-"""As long as NATS knows a key (stream/streams: the deduplication window)."""
+KEPT_SECONDS = 130.0
+"""Longer than NATS knows a key (stream/streams: the deduplication window, 120 s), by more than an event may take to be
+stored: another event with a key that only NATS still knows would be called a repeat, and its producer believe it."""
 
 MAX_KEYS = 200_000
 """Some 250 bytes each. With more in the window the oldest are forgotten first."""
@@ -21,34 +23,49 @@ def digest_of(event_type: str, body: bytes) -> bytes:
     return hashlib.blake2b(b"%b\0%b" % (event_type.encode(), body), digest_size=16).digest()
 
 
+@dataclass(slots=True)
+class _Use:
+    digest: bytes
+    last_s: float
+    requests: int
+    """That used it, less those of which nothing was stored."""
+
+
 class Repeats:
     """The keys that one gateway process has taken, under way or confirmed."""
 
     def __init__(self, *, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
-        self._digests: OrderedDict[tuple[str, str], tuple[bytes, float]] = OrderedDict()
+        self._uses: OrderedDict[tuple[str, str], _Use] = OrderedDict()
 
     def is_another(self, namespace: str, event_id: str, digest: bytes, now_s: float) -> bool:
-        """Whether this key stands for another event. If for none yet, it stands for this one from now on."""
+        """Whether this key stands for another event. If not, it stands for this one, from now on for its time: which
+        of several tries NATS stores is not known."""
         key = namespace, event_id
-        known = self._digests.get(key)
-        if known is not None and now_s - known[1] < KEPT_SECONDS:
-            return known[0] != digest
-        self._digests[key] = digest, now_s
-        self._digests.move_to_end(key)
+        known = self._uses.get(key)
+        if known is not None and now_s - known.last_s < KEPT_SECONDS:
+            if known.digest != digest:
+                return True
+            known.last_s = now_s
+            known.requests += 1
+        else:
+            self._uses[key] = _Use(digest, now_s, 1)
+        self._uses.move_to_end(key)
         self._forget(now_s)
         return False
 
     def forget(self, namespace: str, event_id: str, digest: bytes) -> None:
-        """It is known that this event was not stored: its key is free."""
+        """It is known that one request with this event stored nothing: its key is free, unless another one has it."""
         key = namespace, event_id
-        known = self._digests.get(key)
-        if known is not None and known[0] == digest:
-            del self._digests[key]
+        known = self._uses.get(key)
+        if known is not None and known.digest == digest:
+            known.requests -= 1
+            if not known.requests:
+                del self._uses[key]
 
     def _forget(self, now_s: float) -> None:
-        while self._digests:
-            _, at_s = next(iter(self._digests.values()))
-            if len(self._digests) <= self._max_keys and now_s - at_s < KEPT_SECONDS:
+        while self._uses:
+            oldest = next(iter(self._uses.values()))
+            if len(self._uses) <= self._max_keys and now_s - oldest.last_s < KEPT_SECONDS:
                 return
-            self._digests.popitem(last=False)
+            self._uses.popitem(last=False)

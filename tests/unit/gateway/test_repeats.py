@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from hookline.gateway.intake import STORE_SECONDS
 from hookline.gateway.repeats import KEPT_SECONDS, Repeats, digest_of
+from hookline.stream.streams import DEDUPLICATION_SECONDS
 
 ONE, OTHER = digest_of("A", b"{}"), digest_of("A", b"[]")
 
@@ -33,6 +35,23 @@ def test_keys_without_end_take_no_memory_without_end() -> None:
     keys = Repeats(max_keys=10)
     for number in range(100):
         keys.is_another("a", str(number), ONE, 0)
-    assert len(keys._digests) == 10
+    assert len(keys._uses) == 10
     keys.is_another("a", "late", ONE, KEPT_SECONDS + 1)
-    assert len(keys._digests) == 1
+    assert len(keys._uses) == 1
+
+
+def test_a_key_lasts_as_long_as_nats_may_know_it_whichever_of_its_tries_was_stored() -> None:
+    keys = Repeats()
+    keys.is_another("a", "k", ONE, 0)
+    assert not keys.is_another("a", "k", ONE, 100)
+    assert keys.is_another("a", "k", OTHER, 100 + DEDUPLICATION_SECONDS + STORE_SECONDS)
+
+
+def test_a_try_that_stored_nothing_frees_no_key_that_another_one_has() -> None:
+    keys = Repeats()
+    for _ in range(2):
+        keys.is_another("a", "k", ONE, 0)
+    keys.forget("a", "k", ONE)
+    assert keys.is_another("a", "k", OTHER, 1)
+    keys.forget("a", "k", ONE)
+    assert not keys.is_another("a", "k", OTHER, 2)
