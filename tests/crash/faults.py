@@ -6,7 +6,7 @@ Each is a coroutine that disturbs the parties of a scenario while events are on 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -104,11 +104,13 @@ async def _silence(proxy: Callable[[Parties], Proxy], seconds: float, ways: tupl
     proxy(parties).mend()
 
 
-async def _delay(proxy: Callable[[Parties], Proxy], parties: Parties) -> None:
+async def _delay(late_seconds: Mapping[Callable[[Parties], Proxy], float], parties: Parties) -> None:
     await _under_way(parties)
-    proxy(parties).delay_seconds = 0.05
+    for proxy, seconds in late_seconds.items():
+        proxy(parties).delay_seconds = seconds
     await asyncio.sleep(4)
-    proxy(parties).mend()
+    for proxy in late_seconds:
+        proxy(parties).mend()
 
 
 def _wire(parties: Parties) -> Proxy:
@@ -145,7 +147,8 @@ FAULTS = [
         EVENTS,
         "noticed after 10 s; what was stored without a word about it is stored again",
     ),
-    Fault("NATS: 50 ms late", partial(_delay, _wire), 0, "nothing but slower"),
+    Fault("NATS: 50 ms late", partial(_delay, {_wire: 0.05}), 0, "nothing but slower"),
+    Fault("NATS: 500 ms late", partial(_delay, {_wire: 0.5}), 0, "nothing but slower"),
     Fault("receiver: connections reset three times", partial(_cut, _road), 3 * IN_HAND, _RETRIED),
     Fault("receiver: unreachable for 3 s", partial(_refuse, _road), IN_HAND, _RETRIED),
     Fault("receiver: silent for 4 s", partial(_silence, _road, 4, ()), 2 * IN_HAND, _RETRIED, timeout_seconds=2),
@@ -156,5 +159,11 @@ FAULTS = [
         _RETRIED,
         timeout_seconds=2,
     ),
-    Fault("receiver: 50 ms late", partial(_delay, _road), 0, "nothing but slower"),
+    Fault("receiver: 50 ms late", partial(_delay, {_road: 0.05}), 0, "nothing but slower"),
+    Fault(
+        "receiver: 600 ms late, NATS: 50 ms late",
+        partial(_delay, {_road: 0.6, _wire: 0.05}),
+        0,
+        "calls take long enough for copies, which are removed in time",
+    ),
 ]

@@ -7,7 +7,6 @@ is seen too.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +25,7 @@ _ANSWERS = {b"+ACK": "ack", b"-NAK": "give back", b"+WPI": "still working"}
 _COPY = b"\r\nHookline-Attempt: 1\r\n"
 """Of what is due later: a retry has another number."""
 _STORED = {
+    names.ANCHOR_SUBJECT: "store anchor",
     "hookline.deliveries.later": "store later",
     "hookline.deliveries": "store delivery",
     "hookline.parked": "store parked",
@@ -107,6 +107,8 @@ class Proxy:
         self.delay_seconds = 0.0
         """Before each piece of data, each way."""
         self.connections = 0
+        self.errors: list[Exception] = []
+        """Of the proxy itself. Each cuts a connection, which would be taken for the fault that a test is about."""
 
     @property
     def port(self) -> int:
@@ -124,6 +126,8 @@ class Proxy:
         assert self._server is not None
         self._server.close()
         await self.cut()
+        if self.errors:
+            raise AssertionError("the proxy has a fault of its own, and cut a connection") from self.errors[0]
 
     def silence(self, *ways: Way) -> None:
         """Let nothing through, as a network that drops packets; the connections stay. Both ways unless told."""
@@ -156,6 +160,8 @@ class Proxy:
                 await self._both_ways((reader, writer), (far_reader, far_writer))
         except OSError:
             pass  # nobody there: the sender sees a reset
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            self.errors.append(error)
         finally:
             for each in (writer, far_writer):
                 if each is not None:
@@ -172,7 +178,9 @@ class Proxy:
             asyncio.create_task(self._pump(far[0], near[1], Way.BACK)),
         ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in done:
+                pump.result()
         finally:
             for pump in pumps:
                 pump.cancel()
@@ -190,10 +198,15 @@ class Proxy:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self, reader: asyncio.StreamReader, underway: asyncio.Queue[tuple[float, bytes]]) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        try:
             async for piece in self._pieces(reader):
                 underway.put_nowait((time.monotonic() + self.delay_seconds, piece))
-        underway.put_nowait((0.0, b""))
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # it ended in the middle of a piece
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            self.errors.append(error)
+        finally:
+            underway.put_nowait((0.0, b""))
 
     async def _forward(self, due_s: float, piece: bytes, writer: asyncio.StreamWriter, way: Way) -> bool:
         """Pass on one piece when it is due; whether the connection goes on."""
@@ -268,9 +281,9 @@ def step_of(frame: bytes) -> str | None:
 
 
 def _delivery_of(frame: bytes) -> tuple[str, str]:
-    """Webhook and event of a delivery that is stored."""
-    head = frame.decode(errors="replace")
-    event_id = next(line for line in head.split("\r\n") if line.startswith(f"{ID_HEADER}: ")).partition(": ")[2]
+    """Webhook and event of a delivery that is stored; no event where it is named in another way, or not at all."""
+    lines = frame.decode(errors="replace").split("\r\n")
+    event_id = next((line.partition(": ")[2] for line in lines if line.startswith(f"{ID_HEADER}: ")), "")
     return _subject(frame).decode().rpartition(".")[2], event_id
 
 
