@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench [--only a,c] [--quick] [--json FILE] [--plot FILE]      (make bench)
 
-Everything is on loopback, and bounded in count and time: about 35 minutes, six with --quick. Figures that compare two
+Everything is on loopback, and bounded in count and time: about 38 minutes, seven with --quick. Figures that compare two
 loads come from rounds that take turns in the same run: machines differ and are shared. Exit code 1: targets missed.
 """
 
@@ -20,7 +20,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
-from benchmarks import backlog, engines, fairness, isolation, latency, memory, plot, pods, report, throughput, whole_way
+from benchmarks import (
+    backlog,
+    engines,
+    fairness,
+    gateway,
+    isolation,
+    latency,
+    memory,
+    plot,
+    pods,
+    report,
+    throughput,
+    whole_way,
+)
 from benchmarks.figures import Figure
 from benchmarks.plot import Bars, Lines
 from benchmarks.receiver import Receiver
@@ -39,6 +52,7 @@ STEPS: tuple[tuple[str, Callable[[Setting], Awaitable[list[Figure]]]], ...] = (
     ("g", pods.measure),
     ("h", whole_way.measure),
     ("i", fairness.measure),
+    ("j", gateway.measure),
 )
 COMPARING = set("hi")
 BEFORE = "da7cd7f"

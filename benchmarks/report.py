@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "g": "Two sender pods",
     "h": "The whole way, each event on disk before it is confirmed: this engine and a former one in turns",
     "i": "Fairness: what others feel of one tenant",
+    "j": "The gateway: events of 1 KiB, checked",
 }
 
 
@@ -103,6 +104,7 @@ def panels(figures: Sequence[Figure], curves: Mapping[str, Sequence[tuple[float,
         found.append(_curve("(e) Delivered after the recovery", "s", curves["e"]))
     found += bars("(f) Memory for 1,000, MB", None, f_book="Webhooks in the book", f_lanes="idle lanes")
     found += bars("(g) Two pods, as a ratio to one", 1.8, g_free="shared cores", g_bound="a share each")
+    found += bars("(j) A gateway, per second and core", None, j_empty="empty page", j_core="events")
     counts = {"1": "1", "100": "100", "2000": "2,000"}
     for key, title, bound in (("rate", "deliveries", 1.8), ("cpu", "CPU for each", 0.5), ("p50", "p50", 0.65)):
         of = {f"h_{count}_{key}": label for count, label in counts.items()}

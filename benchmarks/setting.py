@@ -33,6 +33,9 @@ class Sizes:
     fair_seconds: float = 5.0
     controlled: int = 5
     """Cases of (i) of which the control is measured as well, the first ones."""
+    gateway_seconds: float = 4.0
+    connections: int = 9_500
+    """Idle ones of a gateway, which lets 10,000 in."""
 
     @property
     def p99_rounds(self) -> int:
@@ -55,6 +58,8 @@ QUICK = Sizes(
     fair_rounds=1,
     fair_seconds=2.0,
     controlled=1,
+    gateway_seconds=1.5,
+    connections=1_000,
 )
 
 
