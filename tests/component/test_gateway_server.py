@@ -385,7 +385,7 @@ async def test_of_a_body_that_no_page_reads_little_is_held() -> None:
         client.send(POST + b"Content-Length: 30000000\r\n\r\n" + bytes(30_000_000))
         await server.app.began.wait()
         await until(lambda: all(each.flow.read_paused for each in server.connections))
-        assert all(len(each.cycle.body) <= 65536 + 256 * 1024 for each in server.connections)
+        assert all(len(each.cycle.body) <= 256 * 1024 for each in server.connections)
         server.app.go.set()
         await client.answer()
         assert not any(each.cycle.body for each in server.connections)
@@ -413,6 +413,35 @@ async def test_an_answer_that_fails_half_way_is_cut() -> None:
                 client.send(b"GET /raise-late HTTP/1.1\r\nHost: a\r\n\r\n" + GET + b"\r\n")
                 assert (await client.rest()).endswith(b"content-length: 9\r\n\r\n")
         assert [line["error"] for line in logs] == ["ValueError"]
+
+
+async def test_a_page_that_says_nothing_is_a_problem() -> None:
+    async with served() as server:
+
+        async def silent(scope: Any, receive: Any, send: Any) -> None:
+            pass
+
+        server.app.page = silent
+        with structlog.testing.capture_logs() as logs:
+            ((status, headers, _),) = await ask(server.port, END)
+        assert (status, headers["content-type"]) == (500, MEDIA_TYPE)
+        assert len(logs) == 1
+
+
+async def test_half_an_answer_that_is_not_read_is_cut() -> None:
+    async with served(stall_seconds=0.2) as server, connected(server.port, limit=1024) as client:
+
+        async def half(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while not next(iter(server.connections)).flow.write_paused:
+                await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+            raise ValueError
+
+        server.app.page = half
+        with structlog.testing.capture_logs():
+            client.send(END)
+            await until(lambda: bool(server.connections))
+            await until(lambda: not server.connections)
 
 
 @pytest.mark.parametrize("begun", [b"", GET, b"\r\n", GET + b"\r\n" + GET])
@@ -533,6 +562,28 @@ async def test_when_all_connections_have_requests_under_way_another_one_hears_so
         for each in clients:
             assert (await each.answer())[0] == 200
         assert [status for status, _, _ in await ask(server.port, END)] == [200]
+
+
+async def test_that_all_connections_are_in_use_is_logged_once() -> None:
+    async with served(connections=2) as server:
+        with structlog.testing.capture_logs() as logs:
+            async with AsyncExitStack() as stack:
+                clients = [await stack.enter_async_context(connected(server.port)) for _ in range(6)]
+                assert await clients[3].rest() == b""
+        ((said, most),) = [(line["log_level"], line["most"]) for line in logs]
+        assert (said, most) == ("warning", 2)
+
+
+async def test_when_many_are_gone_their_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(module, "_MANY_GONE", 5)
+    monkeypatch.setattr(module, "give_memory_back", lambda: given.append(1))
+    async with served(stall_seconds=0.02) as server:
+        async with AsyncExitStack() as stack:
+            for _ in range(5):
+                await stack.enter_async_context(connected(server.port))
+            await until(lambda: len(server.connections) == 5)
+        await until(lambda: bool(given))
 
 
 async def test_so_many_that_they_cannot_even_hear_it_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Decides who is let in, what of a request is refused before a page sees it, how long a client may take for the head of a
 request and for reading its answer, and how serving ends. Never reads a body: a page does, with deadlines of its own;
-what a page has not read yet is at most 64 KiB, and one read of the event loop (256 KB).
+what a page has not read yet is one read of the event loop (at most 256 KB).
 
 Built on the protocol of uvicorn: its parser, its flow control and its way to call a page. Nothing of uvicorn's own
 server, logs or answers is used.
@@ -34,7 +34,7 @@ from hookline.gateway.problem import Kind, Problem
 from hookline.runtime.logs import frames_of
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline, cancel
-from hookline.runtime.tuning import open_files_limit
+from hookline.runtime.tuning import give_memory_back, open_files_limit
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +44,8 @@ require(HttpToolsProtocol, "on_message_complete", "on_response_complete", "pause
 require(RequestResponseCycle, "run_asgi", "send", "receive")
 require(FlowControl, "pause_reading", "resume_reading")
 
-_FIELD_BYTES = 32
-"""What a header costs beside its text, as HTTP/2 counts it (RFC 9113, section 6.5.2)."""
+_FIELD_BYTES = 128
+"""What a header takes of memory beside its text: a tuple, two strings, their place in a list."""
 
 _PIPELINED = 8
 """Requests on one connection that wait for the answer of the one before. Hardly a client sends any."""
@@ -62,10 +62,21 @@ _BACKLOG = 2048
 _LINGER_SECONDS = 2.0
 """How long what a client still sends is thrown away after its last answer. Closed at once, it would lose the answer."""
 
+_WAITING_BYTES = 64 * 1024
+"""Of an answer that its client does not read, in the event loop; as many again, doubled, in the kernel. By themselves
+they would take half a megabyte with TLS, and four."""
+
 _NO_FILES_SECONDS = 0.5
 """How long nobody is let in after the process ran out of files."""
 
 _LONGEST_ROUND_SECONDS = 1.0
+
+_MANY_GONE = 1000
+"""So many connections fewer than there were, and their memory goes back. Else what 10,000 handshakes took would stay
+taken, 560 MB, and grow when as many come again."""
+
+_FULL_AGAIN_SECONDS = 60.0
+"""How long after a log line that says that all connections are in use there is no other one."""
 
 _OTHER_PROTOCOL = frozenset({b"upgrade", b"http2-settings"})
 """Headers that only ask for another protocol (RFC 9110, section 7.8): they may be ignored."""
@@ -93,9 +104,9 @@ class Bounds:
     """Between two requests."""
     stall_seconds: float = 20.0
     """For a client that reads nothing of its answer."""
-    head_bytes: int = 32 * 1024
-    """Of URL and headers, each header counted with 32 bytes more. As much may come between two parts of a body
-    (extensions of chunks, trailers)."""
+    head_bytes: int = 16 * 1024
+    """Of URL and headers, each header counted with 128 bytes more: some 120 headers. As much may come between two
+    parts of a body (extensions of chunks, trailers)."""
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -186,6 +197,9 @@ class _Door:
         """Nobody is inside any more."""
         self._opening: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
+        self._say_full_at = -math.inf
+        self._most_inside = 0
+        """Since memory went back."""
 
     def open(self) -> None:
         self._loop.add_reader(self._listener, self._accept)
@@ -236,6 +250,8 @@ class _Door:
 
     def _let_in(self, sock: socket.socket) -> None:
         full = len(self.inside) >= self._most
+        if full:
+            self._say_full()
         if full and self.waiting:
             longest, _ = self.waiting.popitem(last=False)
             longest.abort()
@@ -246,11 +262,17 @@ class _Door:
         sock.setblocking(False)
         connection = _Connection(self, full=full)
         self.inside.add(connection)
+        self._most_inside = max(self._most_inside, len(self.inside))
         if not full:
             self.waiting[connection] = None
         connection.opening = self._loop.create_task(self._open(connection, sock))
         self._opening.add(connection.opening)
         connection.opening.add_done_callback(functools.partial(self._opened, connection, sock))
+
+    def _say_full(self) -> None:
+        if self._loop.time() >= self._say_full_at:
+            self._say_full_at = self._loop.time() + _FULL_AGAIN_SECONDS
+            log.warning("all connections of the gateway are in use", most=self._most, without_request=len(self.waiting))
 
     async def _open(self, connection: _Connection, sock: socket.socket) -> None:
         times = {"ssl_handshake_timeout": self.bounds.handshake_seconds, "ssl_shutdown_timeout": _LINGER_SECONDS}
@@ -278,7 +300,14 @@ class _Door:
     def _look(self) -> None:
         now = self._loop.time()
         for each in [each for each in self.inside if each.due <= now]:
-            each.end_what_is_due()
+            try:
+                each.end_what_is_due()
+            except Exception as error:  # noqa: BLE001  # the times of all others depend on this
+                log.error("a connection could not be ended: this is a bug", error=type(error).__name__)
+                each.due = math.inf
+        if self._most_inside - len(self.inside) >= _MANY_GONE:
+            self._most_inside = len(self.inside)
+            give_memory_back()
 
 
 class _Unfit(Exception):
@@ -319,6 +348,7 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(_WAITING_BYTES)
         self.is_open = True
         if self._full:
             why = "all connections are in use; try again"
@@ -349,6 +379,9 @@ class _Connection(HttpToolsProtocol):
             self._feed(data)
             if self._unread_bytes > self._door.bounds.head_bytes:
                 self._too_large()
+            if self._newest is not None and self._newest.more_body and self._newest.body:
+                # A page reads on when it wants more.
+                self.flow.pause_reading()
         except _Unfit:
             self._stop_reading()
         except httptools.HttpParserCallbackError:
@@ -449,13 +482,22 @@ class _Connection(HttpToolsProtocol):
             await app(scope, receive, sending)
         except Exception as error:  # noqa: BLE001  # whatever a page does, its client gets an answer
             log.error("a page of the gateway failed: this is a bug", error=type(error).__name__, at=frames_of(error))
-            if not cycle.response_started:
-                await _send(Problem(Kind.INTERNAL, "this is a bug of the gateway; try again"), sending)
+        else:
+            if not cycle.response_complete and not cycle.disconnected:
+                log.error("a page of the gateway gave no whole answer: this is a bug")
+        if cycle.disconnected:
+            return
+        if not cycle.response_started:
+            await _send(Problem(Kind.INTERNAL, "this is a bug of the gateway; try again"), sending)
+        elif not cycle.response_complete:
+            self._close()
 
     def on_response_complete(self) -> None:
         """Instead of uvicorn's, which has a timer for each answer."""
         assert self._running is not None
+        # What a request held is not kept until the next one.
         self._running.body = bytearray()
+        self._running.scope = {}  # type: ignore[typeddict-item]
         self._running = None
         if self.transport.is_closing():
             self._wait(self._door.bounds.stall_seconds)
@@ -466,6 +508,8 @@ class _Connection(HttpToolsProtocol):
         elif self._why is not None:
             self._refuse(self._why)
         else:
+            if not self._in_head:
+                self.headers, self.scope = [], {}  # type: ignore[typeddict-item]
             self.flow.resume_reading()
             self._door.waiting[self] = None
             self._wait_for_request()
@@ -528,13 +572,17 @@ class _Connection(HttpToolsProtocol):
         """Say nothing more."""
         if self._in_head or (self._newest is not None and self._newest.more_body):
             self._linger()
-            return
+        else:
+            self._close()
+
+    def _close(self) -> None:
         self._deaf = True
         self._door.waiting.pop(self, None)
         self._wait(self._door.bounds.stall_seconds)
         self.transport.close()
 
     def _linger(self) -> None:
+        """Close, but let the client finish first: it might lose what it was told."""
         self._deaf = True
         self._door.waiting.pop(self, None)
         self._wait(_LINGER_SECONDS)
@@ -625,5 +673,6 @@ async def _listen(host: str, port: int) -> socket.socket:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WAITING_BYTES)
     listener.setblocking(False)
     return listener

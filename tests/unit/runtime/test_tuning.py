@@ -30,6 +30,21 @@ print(getattr(libc.mallinfo2(), "3") - before)
 """How many of eight blocks lie on pages of their own, after a larger one was freed."""
 
 
+GIVE_BACK = """
+from hookline.runtime.tuning import give_memory_back
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+blocks = [bytes(20_000) for _ in range(3000)]
+between = blocks[::50]
+del blocks
+before = resident()
+give_memory_back()
+print(before - resident())
+"""
+"""How much less memory a process has after it gave back what was freed between other."""
+
+
 def mapped(how: str) -> int:
     ran = subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, text=True, check=True)
     return int(ran.stdout)
@@ -82,3 +97,9 @@ def test_each_command_that_delivers_tunes_its_process_before_anything_else(
     monkeypatch.setattr("hookline.runtime.tuning.raise_open_files_limit", tuned)
     monkeypatch.setattr("hookline.cli.common.run_loop", began)
     assert isinstance(CliRunner().invoke(app, arguments).exception, Tuned)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing")
+def test_memory_that_was_freed_goes_back() -> None:
+    ran = subprocess.run([sys.executable, "-c", GIVE_BACK], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) > 20_000_000
