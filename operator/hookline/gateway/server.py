@@ -39,7 +39,7 @@ from hookline.runtime.tuning import give_memory_back, open_files_limit
 log = structlog.get_logger(__name__)
 
 require(HttpToolsProtocol, "_start_asgi_task", "connection_lost", "connection_made", "data_received", "eof_received")
-require(HttpToolsProtocol, "on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body")
+require(HttpToolsProtocol, "on_message_begin", "on_headers_complete", "on_body")
 require(HttpToolsProtocol, "on_message_complete", "on_response_complete", "pause_writing", "resume_writing")
 require(RequestResponseCycle, "run_asgi", "send", "receive")
 require(FlowControl, "pause_reading", "resume_reading")
@@ -332,7 +332,7 @@ class _Connection(HttpToolsProtocol):
         self._stalled_until = math.inf
         self._running: RequestResponseCycle | None = None
         self._in_head = False
-        self._head_bytes = 0
+        self.headers = []
         self._unread_bytes = 0
         """Since something came of what was read."""
         self._deaf = False
@@ -371,14 +371,14 @@ class _Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if self._idle:
-            self._idle = False
-            self._wait(self._door.bounds.head_seconds)
         self._unread_bytes += len(data)
         try:
             self._feed(data)
-            if self._unread_bytes > self._door.bounds.head_bytes:
+            if self._unread_bytes + _FIELD_BYTES * len(self.headers) > self._door.bounds.head_bytes:
                 self._too_large()
+            if self._idle:
+                self._idle = False
+                self._wait(self._door.bounds.head_seconds)
             if self._newest is not None and self._newest.more_body and self._newest.body:
                 # A page reads on when it wants more.
                 self.flow.pause_reading()
@@ -413,18 +413,7 @@ class _Connection(HttpToolsProtocol):
         ):
             self._unfit(Kind.BAD_REQUEST, "it was sent before others on its connection were answered; send it again")
         self._in_head = True
-        self._head_bytes = 0
         super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + _FIELD_BYTES)
-        # What comes behind a body is no header: nobody has looked at it when the page reads the headers.
-        if self._in_head:
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._asks_for_another_protocol():
@@ -433,22 +422,32 @@ class _Connection(HttpToolsProtocol):
         fault = fault_of_head(self.parser.get_http_version(), method, self.headers)
         if fault is not None:
             self._unfit(Kind.BAD_REQUEST, fault)
+        # What was read is more than the head, but seldom so much.
+        most = self._door.bounds.head_bytes - _FIELD_BYTES * len(self.headers)
+        if (
+            self._unread_bytes > most
+            and len(self.url) + sum(len(each) + len(value) for each, value in self.headers) > most
+        ):
+            self._too_large()
         super().on_headers_complete()
-        self._in_head = False
-        self._unread_bytes = self._head_bytes = 0
+        # What comes behind a body is no header: nobody has looked at it when the page reads the headers.
+        self.headers = []
+        self._in_head = self._idle = False
+        self._unread_bytes = 0
         if self._door.closing:
             self.cycle.keep_alive = False
-        self._wait(math.inf)
+        self._wait_until, self.due = math.inf, self._stalled_until
         self._door.waiting.pop(self, None)
 
     def on_body(self, body: bytes) -> None:
-        self._unread_bytes = self._head_bytes = 0
+        self._unread_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._asks_for_another_protocol():
             return
         self._unread_bytes = 0
+        self.headers = []
         super().on_message_complete()
         if self.cycle.response_complete:
             self.cycle.more_body = False
@@ -509,7 +508,7 @@ class _Connection(HttpToolsProtocol):
             self._refuse(self._why)
         else:
             if not self._in_head:
-                self.headers, self.scope = [], {}  # type: ignore[typeddict-item]
+                self.scope = {}  # type: ignore[typeddict-item]
             self.flow.resume_reading()
             self._door.waiting[self] = None
             self._wait_for_request()
@@ -544,6 +543,7 @@ class _Connection(HttpToolsProtocol):
         """What came cannot be read. Says so, behind the answers to what was read before."""
         assert self._why is not None
         self._deaf = True
+        self.headers, self.url = [], b""
         last = self._newest
         if last is None or (last.response_complete and not last.more_body):
             self._refuse(self._why)
@@ -615,11 +615,6 @@ class _Connection(HttpToolsProtocol):
     def _wait(self, seconds: float) -> None:
         self._wait_until = self.loop.time() + seconds
         self.due = min(self._wait_until, self._stalled_until)
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._door.bounds.head_bytes:
-            self._too_large()
 
     def _too_large(self) -> NoReturn:
         most = self._door.bounds.head_bytes
