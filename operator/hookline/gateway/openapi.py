@@ -67,7 +67,7 @@ def document() -> Document:
 
 _STATUSES = sorted({kind.status for kind in Kind})
 
-_PUBLISHING = [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503]
+_PUBLISHING = [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503]
 """How publishing may be refused."""
 
 
@@ -188,7 +188,7 @@ def _get(operation: str, summary: str, schema: Document, content_type: str = _JS
     return {
         "operationId": operation,
         "summary": summary,
-        "responses": {"200": content, **_problems([400] if known else [400, 404])},
+        "responses": {"200": content, **_problems([400, 500] if known else [400, 404, 500])},
     }
 
 
