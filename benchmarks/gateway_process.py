@@ -148,6 +148,6 @@ def _empty() -> Starlette:
 
 
 def _played() -> Starlette:
-    metrics = GatewayMetrics()
+    metrics = GatewayMetrics(verdicts=["stored"])
     intake = Intake(_Played(), Repeats(), on_stored=metrics.stored)
     return Pages(lambda: intake, lambda: intake.catalogue, _Tokens(), Limits(), metrics.told).app()

@@ -186,11 +186,10 @@ class GatewayMetrics(Metrics):
         self._requests = self._gauge("hookline_gateway_requests", "Requests under way.")
         self._body_bytes = self._gauge("hookline_gateway_body_bytes", "Bodies of these in memory.")
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
-        for word in verdicts:
-            self._verdicts.labels(word)
+        self._told = {word: self._verdicts.labels(word) for word in verdicts}
 
     def told(self, verdict: str) -> None:
-        self._verdicts.labels(verdict).inc()
+        (self._told.get(verdict) or self._verdicts.labels(verdict)).inc()
 
     def stored(self, seconds: float) -> None:
         self._store_seconds.observe(seconds)

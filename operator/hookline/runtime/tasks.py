@@ -54,10 +54,11 @@ class Deadline:
         self._late = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)  # which would ask for the loop as well
         assert task is not None, "a deadline ends the task that it is entered in"
         self._task, self._cancelling = task, task.cancelling()
-        self._handle = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        self._handle = loop.call_later(self._seconds, self._expire)
 
     @property
     def is_over(self) -> bool:

@@ -35,6 +35,9 @@ class Judged:
     warnings: tuple[BodyProblem, ...]
 
 
+_FINE = Judged((), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """An event that is stored. `new` is False when it was there already."""
@@ -71,6 +74,8 @@ class Admission:
     def judge(self, event_type: str, body: bytes) -> Judged:
         """Raises UnknownEvent, and nothing else."""
         problems = self.catalogue.check(event_type, body)
+        if not problems:
+            return _FINE
         return Judged(
             tuple(each for each in problems if each.refuses), tuple(each for each in problems if not each.refuses)
         )
