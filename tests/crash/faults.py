@@ -45,7 +45,8 @@ class Fault:
         return replace(self, events=events, retries=3, bound=bound)
 
     def plan(self) -> Plan:
-        """Retries long enough to outlast the fault: what arrives is told from what is given up."""
+        """Retries long enough to outlast the fault: what arrives is told from what is given up. The lane moves, so that
+        most calls are made from their events."""
         return Plan(
             passages=Passages(),
             fault=self.disturb,
@@ -56,6 +57,7 @@ class Fault:
             of_many=0,
             senders=self.senders,
             call_seconds=self.call_seconds,
+            slow=1,
         )
 
 

@@ -83,6 +83,9 @@ class Plan:
     """The first of them is the one that the fault is about."""
     call_seconds: float = 0.01
     """How long the receiver takes to answer."""
+    slow: int = MAX_CONCURRENCY
+    """The first events, whose calls take longer. As many as there are places for keep all others waiting, so that these
+    are stored."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +113,17 @@ def status_of(call: Call) -> int:
     return 500 if fails and call.path == "/steady" else 200
 
 
-def answer(call: Call, *, call_seconds: float) -> tuple[int, float]:
-    """Status, and how long it takes. The first events fill all places of a lane for a while."""
+def answer(call: Call, *, plan: Plan) -> tuple[int, float]:
+    """Status, and how long it takes."""
     number = json.loads(call.body)["n"]
-    slow = number < MAX_CONCURRENCY or number == FIRST_OF_MANY
-    return status_of(call), (1.5 if slow else call_seconds)
+    is_slow = number < plan.slow or number == FIRST_OF_MANY
+    return status_of(call), (1.5 if is_slow else plan.call_seconds)
 
 
 async def run(folder: Path, plan: Plan) -> Result:
     """One cell, from an empty NATS until nothing is left to do."""
     async with (
-        CrashReceiver(partial(answer, call_seconds=plan.call_seconds), plan.passages) as receiver,
+        CrashReceiver(partial(answer, plan=plan), plan.passages) as receiver,
         Proxy(receiver.port) as road,
         NatsProcess(folder / "nats") as server,
         NatsProxy(server.port, plan.passages) as wire,
