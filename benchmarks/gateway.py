@@ -13,9 +13,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ async def _without_queue(setting: Setting, body: bytes) -> list[Figure]:
         for round_ in range(setting.sizes.rounds):
             for server, found in in_turns(list(zip(servers, (empty, gateway), strict=True)), round_):
                 before = cpu_seconds(server.pid)
-                answered = (await client.send(_load(server.port, body, setting.sizes.gateway_seconds))).only(202)
+                load = replace(_load(server.port, body, setting.sizes.gateway_seconds), awake=True)
+                answered = (await client.send(load)).only(202)
                 found.append(answered.count / (cpu_seconds(server.pid) - before))
             say(f"j: per second and core: {empty[-1]:.0f} of an empty page, {gateway[-1]:.0f} events")
     return [
@@ -122,7 +124,7 @@ async def _with_queue(setting: Setting, body: bytes) -> list[Figure]:
             server = await stack.enter_async_context(Server(nats.url))
             client, other = stack.enter_context(Client()), stack.enter_context(Client())
             bursts = stack.enter_context(Bursts())
-            rate, figures = await _of_queue(setting, body, on, server, client, bursts)
+            rate, figures = await _of_queue(setting, body, on, server, [client, other], bursts)
             return [
                 *figures,
                 *await _latency(setting, body, rate / 2, server, client),
@@ -133,13 +135,22 @@ async def _with_queue(setting: Setting, body: bytes) -> list[Figure]:
 
 
 async def _of_queue(
-    setting: Setting, body: bytes, on: Stage, server: Server, client: Client, bursts: Bursts
+    setting: Setting, body: bytes, on: Stage, server: Server, clients: Sequence[Client], bursts: Bursts
 ) -> tuple[float, list[Figure]]:
-    """How many events a second the gateway takes, and what there is to tell of it."""
+    """How many events a second the gateway takes, and what there is to tell of it.
+
+    From two tenants: one may not have as many under way as whoever publishes straight into the queue.
+    """
     seconds = setting.sizes.gateway_seconds
     alone: list[float] = []
     through: list[float] = []
-    await client.send(_load(server.port, body, WARM_UP_SECONDS, connections=MOST_OF_ONE))
+
+    async def from_both(for_seconds: float) -> float:
+        loads = [_load(server.port, body, for_seconds, tenant=each, connections=MOST_OF_ONE) for each in (ONE, OTHER)]
+        answered = await asyncio.gather(*(each.send(load) for each, load in zip(clients, loads, strict=True)))
+        return sum(each.only(202).count / each.seconds for each in answered)
+
+    await from_both(WARM_UP_SECONDS)
 
     async def straight() -> float:
         await bursts.ready(on, Plan([TYPE], new_run(), seconds, PLENTY, body_bytes=BODY_BYTES))
@@ -148,12 +159,12 @@ async def _of_queue(
         confirmed = await bursts.confirmed()
         return confirmed / (time.monotonic() - began_s)
 
-    async def by_gateway() -> float:
-        answered = await client.send(_load(server.port, body, seconds, connections=MOST_OF_ONE))
-        return answered.only(202).count / answered.seconds
-
+    ways: list[tuple[Callable[[], Awaitable[float]], list[float]]] = [
+        (straight, alone),
+        (partial(from_both, seconds), through),
+    ]
     for round_ in range(setting.sizes.rounds):
-        for way, found in in_turns([(straight, alone), (by_gateway, through)], round_):
+        for way, found in in_turns(ways, round_):
             found.append(await way())
         say(f"j: {alone[-1]:.0f} events a second straight into the queue, {through[-1]:.0f} by the gateway")
     rate = statistics.median(through)

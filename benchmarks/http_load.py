@@ -45,6 +45,9 @@ class Load:
     """0: one request on each connection, and then they are kept open until the next load."""
     per_second: float | None = None
     """None: a closed loop."""
+    awake: bool = False
+    """The client looks for answers all the time. Else whoever answers a client that sleeps pays for waking its core,
+    and a slower server does so more often."""
     ca: str | None = None
     """With TLS."""
     local_address: str | None = None
@@ -178,6 +181,8 @@ class _Sending:
         self._idle = list(connections)
         began_s = time.monotonic()
         self._until_s = began_s + self.load.seconds
+        if self.load.awake:
+            self._stay_awake()
         if self.load.per_second is None:
             while self._idle:
                 self._send(self._idle.pop(), time.monotonic())
@@ -188,6 +193,10 @@ class _Sending:
             await self._done.wait()
         self.answered.seconds = time.monotonic() - began_s
         return self.answered
+
+    def _stay_awake(self) -> None:
+        if not self._done.is_set():
+            asyncio.get_running_loop().call_soon(self._stay_awake)
 
     async def _send_when_due(self, due: Sequence[float], began_s: float) -> None:
         for after in due:
