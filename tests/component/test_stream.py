@@ -345,6 +345,13 @@ async def test_the_bucket_of_event_types_holds_what_was_written_last(queue: Clie
     assert await read_types(queue) == [whole]
 
 
+@pytest.mark.parametrize("name", ["a\r\nX-Header: 1", "a b", "漢", 'a"b', "a.>", "a" * 129, ""])
+async def test_a_type_in_the_bucket_with_a_name_that_none_may_have_is_left_out(queue: Client, name: str) -> None:
+    record = TypeRecord(name=name, description="", validation="Warn", schema_={})
+    await queue.jetstream().publish(f"$KV.{names.TYPES_BUCKET}.any", record.model_dump_json().encode())
+    assert await read_types(queue) == []
+
+
 async def test_a_pull_loop_that_has_ended_is_stuck_and_one_without_a_server_is_not(
     nats_server: NatsServer, queue: Client
 ) -> None:

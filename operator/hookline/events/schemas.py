@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -52,12 +53,15 @@ __all__ = [
     "UnknownEvent",
     "check_sample",
     "check_schema",
+    "is_event_name",
 ]
 
 EVENT_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([.-][A-Za-z0-9]+)*$"
 """The name of an event type. Its lower case is a DNS-1123 subdomain, because it names the EventType object."""
 
 EVENT_NAME_MAX_LENGTH = 128
+
+_EVENT_NAME = re.compile(EVENT_NAME_PATTERN)
 
 MAX_SAMPLE_BYTES = 16 * 1024
 """Of a sample as JSON. It travels to every sender and publisher with its schema."""
@@ -165,6 +169,11 @@ class Catalogue:
             return [found for error in errors for found in explained(error)]
         except UNCHECKABLE:
             return [Finding((), NO_SCHEMA, f"cannot be checked: the schema of {spec.name} {_NOT_APPLICABLE}")]
+
+
+def is_event_name(name: str) -> bool:
+    """Whether an event type may be called so. Names of event types stand in subjects of NATS and in headers."""
+    return len(name) <= EVENT_NAME_MAX_LENGTH and _EVENT_NAME.fullmatch(name) is not None
 
 
 def check_schema(schema: Mapping[str, Any]) -> tuple[BodyProblem, ...]:

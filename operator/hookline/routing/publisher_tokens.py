@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookline.events.envelope import valid_tenant
-from hookline.events.schemas import EVENT_NAME_MAX_LENGTH, EVENT_NAME_PATTERN
+from hookline.events.schemas import is_event_name
 from hookline.resources.base import EVENT_TYPES_ANNOTATION, PUBLISHER_LABEL, Problem
 from hookline.routing.secret import Secret
 
@@ -46,7 +46,6 @@ _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 """What may follow `Bearer` (RFC 6750, section 2.1)."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TYPE = re.compile(EVENT_NAME_PATTERN)
 _HOW_TO = "make one with: openssl rand -hex 32"
 
 SecretId = tuple[str, str]
@@ -151,7 +150,7 @@ def _types(annotation: str | None) -> frozenset[str] | str | None:
         return "names no event type; take the annotation away to allow all of them"
     if len(names) > MAX_TYPES:
         return f"must name at most {MAX_TYPES} event types"
-    if any(len(each) > EVENT_NAME_MAX_LENGTH or not _TYPE.fullmatch(each) for each in names):
+    if not all(map(is_event_name, names)):
         return "must be names of event types with commas between them, such as IdentityCreated,IdentityDeleted"
     return names
 

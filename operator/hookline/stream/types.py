@@ -12,6 +12,7 @@ import structlog
 from nats.aio.client import Client
 from pydantic import ValidationError
 
+from hookline.events.schemas import is_event_name
 from hookline.routing.routes import TypeRecord
 from hookline.stream import names
 from hookline.stream.api import api, place_of
@@ -55,9 +56,10 @@ async def write_types(client: Client, types: tuple[TypeRecord, ...]) -> None:
 def _record(value: bytes) -> TypeRecord | None:
     """Anybody on this NATS may have written it."""
     try:
-        return TypeRecord.model_validate_json(value)
+        record = TypeRecord.model_validate_json(value)
     except (ValidationError, RecursionError):
         return None
+    return record if is_event_name(record.name) else None
 
 
 async def _entries(client: Client) -> dict[str, bytes]:
