@@ -101,10 +101,14 @@ def shortened(text: str, limit: int = _MAX_QUOTED) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+NEAREST_CHARACTERS = 100
+"""Of a name for which near ones are looked for."""
+
+
 def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Up to three of the known names that resemble this one in any case, the best first."""
     spelling = {each.lower(): each for each in known}
-    return tuple(spelling[each] for each in get_close_matches(name.lower()[:100], spelling))
+    return tuple(spelling[each] for each in get_close_matches(name[:NEAREST_CHARACTERS].lower(), spelling))
 
 
 def explained(error: ValidationError) -> Iterator[Finding]:

@@ -184,6 +184,21 @@ def test_an_unknown_event_is_told_its_nearest_names(name: str, nearest: str) -> 
     assert "hookline events list" in str(error.value)
 
 
+def test_near_names_of_an_unknown_event_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[str] = []
+
+    def look(name: str, _: object) -> tuple[str, ...]:
+        looked_for.append(name)
+        return ()
+
+    monkeypatch.setattr(schemas_module, "nearest", look)
+    catalogue = Catalogue()
+    for name in ["IdentityCreate"] * 1000 + ["x" * 200, "x" * 201]:
+        with pytest.raises(UnknownEvent):
+            catalogue.get(name)
+    assert looked_for == ["IdentityCreate", "x" * 100]
+
+
 def test_a_custom_type_adds_or_replaces() -> None:
     custom = Catalogue([EventTypeSpec("order.created", {"required": ["id"]}), EventTypeSpec("IdentityCreated", {})])
     assert len(custom.names()) == 21
