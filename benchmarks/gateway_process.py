@@ -30,7 +30,7 @@ from hookline.gateway.repeats import Repeats
 from hookline.gateway.server import serving
 from hookline.runtime.logs import set_up_logs
 from hookline.runtime.metrics import GatewayMetrics
-from hookline.runtime.tuning import tune_process
+from hookline.runtime.tuning import collect_seldom, tune_process
 from hookline.stream.admission import Admission, Admitted
 
 ONE, OTHER = "one", "other"
@@ -120,6 +120,7 @@ def _work(pipe: Any, kind: str, tls: tuple[str, str] | None) -> None:
 async def _with_app(pipe: Any, kind: str, tls: ssl.SSLContext | None) -> None:
     app = cast(Any, _empty() if kind == EMPTY else _played())
     async with serving(app, host="127.0.0.1", port=0, tls=tls) as port:
+        collect_seldom()
         pipe.send(port)
         await asyncio.Event().wait()
 
@@ -130,6 +131,7 @@ async def _with_queue(pipe: Any, nats_url: str, tls: ssl.SSLContext | None) -> N
     async def ready(port: int) -> None:
         while gateway.unready() is not None:  # noqa: ASYNC110  # nothing else says so
             await asyncio.sleep(0.01)
+        collect_seldom()
         pipe.send(port)
 
     async with asyncio.TaskGroup() as group:

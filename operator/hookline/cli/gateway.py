@@ -20,7 +20,7 @@ from hookline.gateway.static_tokens import StaticTokens
 from hookline.runtime.background import background
 from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
-from hookline.runtime.tuning import tune_process
+from hookline.runtime.tuning import collect_seldom, tune_process
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ def gateway(
             try:
                 await stack.enter_async_context(probes.serving(health_host, health_port))
                 async with background(*following):
-                    await pod.run(stop, on_listening=lambda at: log.info("taking events", port=at))
+                    await pod.run(stop, on_listening=_listening)
             except OSError as error:
                 raise NotAchieved(
                     f"cannot listen on {listen} or {health}: {error.strerror or type(error).__name__}"
@@ -94,3 +94,8 @@ def gateway(
         log.info("ended")
 
     run_until_signal(work)
+
+
+def _listening(port: int) -> None:
+    collect_seldom()
+    log.info("taking events", port=port)

@@ -72,7 +72,8 @@ def collect_seldom() -> None:
     delivery/http/transport), so that no body waits for that. What ends in a cycle after it was set aside here is never
     freed.
 
-    `hookline publish --lines` has a task for each line, and takes 15 % less of the CPU with this.
+    `hookline publish --lines` has a task for each line, and takes 15 % less of the CPU with this. A gateway with
+    512 requests under way takes 22 % less.
     """
     gc.collect()
     gc.freeze()
