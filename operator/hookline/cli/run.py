@@ -118,8 +118,8 @@ def log_gateway(url: str, token: Path) -> None:
 def curl_line(url: str, token: Path, event_type: str = "IdentityCreated") -> str:
     """A line that publishes a sample when it is pasted into a shell. The token stays in its file."""
     bearer = f'-H "Authorization: Bearer $(cat {shlex.quote(str(token))})"'
-    sample = f"curl -s {url}/v1/event-types/{event_type}/sample"
-    return f"{sample} | curl {bearer} --json @- {url}/v1/events/{event_type}"
+    sample = f"curl -sS {url}/v1/event-types/{event_type}/sample"
+    return f"{sample} | curl -sS {bearer} --json @- {url}/v1/events/{event_type}"
 
 
 class Sequel(Enum):
