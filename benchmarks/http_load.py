@@ -173,18 +173,22 @@ class _Sending:
                 _, protocol = await loop.create_connection(
                     lambda: _Connection(self._heard), "127.0.0.1", load.port, ssl=context, local_addr=address
                 )
+                if not load.seconds:
+                    # At once: thousands of handshakes take longer than a connection may stay without a request.
+                    self._send(protocol, time.monotonic())
                 return protocol
 
         return await asyncio.gather(*(one() for _ in range(load.connections)))
 
     async def run(self, connections: Sequence[_Connection]) -> Answered:
-        self._idle = list(connections)
         began_s = time.monotonic()
+        if self.load.seconds:
+            self._idle = list(connections)
         self._until_s = began_s + self.load.seconds
         if self.load.awake:
             self._stay_awake()
         if self.load.per_second is None:
-            while self._idle:
+            while self._idle and self.load.seconds:
                 self._send(self._idle.pop(), time.monotonic())
             self._all_sent = True
         else:
