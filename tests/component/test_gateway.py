@@ -138,6 +138,7 @@ REFUSED: dict[str, tuple[str, str, Headers, tuple[int, str]]] = {
     "a token in the URL": ("POST", f"{PAGE}?access_token=canary-token", {}, (400, "token-in-query")),
     "a parameter": ("POST", f"{PAGE}?dry=1", {}, (400, "bad-request")),
     "an unknown type": ("POST", "/v1/events/IdentityCreate", {}, (404, "unknown-type")),
+    "a type that only a CloudEvent may have": ("POST", f"/v1/events/com.example.{EVENT}", {}, (404, "unknown-type")),
     "an unknown page": ("GET", "/v2", {}, (404, "not-found")),
     "a page with a slash": ("POST", f"{PAGE}/", {}, (404, "not-found")),
     "a method": ("DELETE", PAGE, {}, (405, "method-not-allowed")),

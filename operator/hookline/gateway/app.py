@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -274,7 +275,7 @@ def _with_trace(event: Incoming | Problem, headers: Mapping[str, str]) -> Incomi
     if problems:
         where = quoted(problems[0].name) if problems[0].name else "what goes with the event"
         return Problem(Kind.BAD_REQUEST, f"{where} {problems[0].reason}")
-    return Incoming(event.type, event.id, event.body, context)
+    return replace(event, context=context)
 
 
 def _lines_of(event_type: str, key: str) -> Callable[[bytes], list[Incoming | Problem]]:

@@ -250,7 +250,7 @@ def _incoming(attributes: Mapping[str, str], body: bytes) -> Incoming:
     context = dict(attributes)
     for name in _OF_THE_BODY[attributes["specversion"]]:
         context.pop(name, None)
-    return Incoming(attributes["type"], _event_id(attributes), body, context)
+    return Incoming(attributes["type"], _event_id(attributes), body, context, is_cloudevent=True)
 
 
 # ---- binary mode -----------------------------------------------------------------------------------------------------

@@ -22,13 +22,15 @@ _DIGEST_CHARACTERS = 40
 class Incoming:
     """One event as it came in. `type` is what the producer called it, `id` empty if it is to be given one.
 
-    `context` travels with the event: `traceparent`, `tracestate`, and attributes of a CloudEvent.
+    `context` travels with the event: `traceparent`, `tracestate`, and attributes of a CloudEvent. `is_cloudevent`: its
+    type may be a name in reverse DNS, and stand for one of ours (cloudevents.known_type).
     """
 
     type: str
     id: str
     body: bytes = field(repr=False)
     context: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_cloudevent: bool = False
 
 
 def id_of_key(key: str) -> str:

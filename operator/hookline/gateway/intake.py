@@ -84,7 +84,7 @@ class Intake:
 
     async def take(self, caller: Caller, namespace: str, incoming: Incoming) -> Taken:
         """Check one event and store it. Raises Refused."""
-        event_type = known_type(incoming.type, self.catalogue)
+        event_type = known_type(incoming.type, self.catalogue) if incoming.is_cloudevent else incoming.type
         check_may_publish(caller, event_type)
         warnings = self._judged(event_type, incoming.body)
         event_id = incoming.id or f"evt_{uuid.uuid4().hex}"

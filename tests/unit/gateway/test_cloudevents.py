@@ -90,7 +90,7 @@ def problem_of(content_type: str, headers: Mapping[str, str], body: bytes) -> Pr
 )
 def test_the_media_type_of_the_json_format_makes_a_request_structured(content_type: str) -> None:
     event = only(read(content_type, {"ce-id": "of a header", "ce-type": "Other"}, structured()))
-    assert event == Incoming("IdentityCreated", EVENT_ID, BODY, REQUIRED)
+    assert event == Incoming("IdentityCreated", EVENT_ID, BODY, REQUIRED, is_cloudevent=True)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_media_type_of_the_batch_format_makes_a_request_a_batch(content_type
 def test_any_other_json_with_attributes_as_headers_is_binary(content_type: str) -> None:
     headers = {**binary(), "content-type": content_type, "host": "gateway", "x-ce-id": "other"}
     assert only(read(content_type, headers, b" [1.0]\n")) == Incoming(
-        "IdentityCreated", EVENT_ID, b" [1.0]\n", REQUIRED
+        "IdentityCreated", EVENT_ID, b" [1.0]\n", REQUIRED, is_cloudevent=True
     )
 
 
