@@ -26,7 +26,7 @@ from hookline.local.samples import demo_manifests
 from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import tune_process
 from hookline.stream.admission import Admission
-from hookline.stream.connection import connect
+from hookline.stream.connection import close, connect
 
 ALL_ARRIVE_SECONDS = 60.0
 """How long `--once` waits for every event, start-up not counted."""
@@ -152,7 +152,7 @@ async def _publish_samples(url: str) -> frozenset[str]:
         stored = [await admission.store("default", name, body, patience_seconds=10) for name, body in bodies.items()]
         return frozenset(each.id for each in stored)
     finally:
-        await client.close()
+        await close(client)
 
 
 async def _first(*waits: object) -> None:

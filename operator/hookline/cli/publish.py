@@ -33,7 +33,7 @@ from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import collect_seldom
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.audience import ask_audience
-from hookline.stream.connection import StreamRefused, StreamUnavailable, connect
+from hookline.stream.connection import StreamRefused, StreamUnavailable, close, connect
 from hookline.stream.publish_room import PublishRoom
 
 READ_AHEAD = 64
@@ -122,7 +122,7 @@ class _Job:
             else:
                 await self._publish_one(source.read(MAX_BODY_BYTES + 1))
         finally:
-            await client.close()
+            await close(client)
 
     def _known_type(self) -> None:
         try:

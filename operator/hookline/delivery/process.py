@@ -7,7 +7,6 @@ whether it is ready, which book it serves and which endpoints are failing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Coroutine
@@ -35,15 +34,19 @@ from hookline.runtime.metrics import SenderMetrics
 from hookline.runtime.tasks import unless
 from hookline.runtime.tuning import collect_seldom
 from hookline.stream.connection import (
+    CLOSED,
     CONNECT_SECONDS,
+    MOVED,
     Client,
     LoginRefused,
     QueueUnusable,
     StreamRefused,
     StreamUnavailable,
     away,
+    close,
     connect,
     cut,
+    unavailable_once,
 )
 from hookline.stream.owner import NOBODY, Installation
 from hookline.stream.queue_problem import QueueProblem, QueueReason
@@ -65,8 +68,6 @@ AGAIN_SECONDS = 2.0
 MOST_FAILING = 15_000
 MOST_UNREAD = 1000
 """Webhooks that a report names. The operator reads up to 4 MiB of it, and each takes some 200 and 500 bytes at most."""
-
-_CLOSED = "NATS ended the connection for good, as it does when credentials expire"
 
 _DEATHS = (SCHEDULE_SPENT, "Gone", WEBHOOK_GONE, PARKED_EXPIRED, MALFORMED, EVENT_GONE, INTERNAL_ERROR)
 _PARKINGS = (RouteState.HELD.value, RouteState.DISABLED.value, UNKNOWN, UNKNOWN_FORMAT, *map(str, Kind))
@@ -221,17 +222,15 @@ class SenderProcess:
         )
         self._moved.clear()
         try:
-            async with background(_raise_when(self._moved, "NATS is at another address now")):
+            async with background(unavailable_once(self._moved, MOVED)):
                 if await unless(stop, self._connected(connecting)):
-                    async with background(_raise_when(closed, _CLOSED), self._cut_late(stop)):
+                    async with background(unavailable_once(closed, CLOSED), self._cut_late(stop)):
                         await self._run_session(stop)
         finally:
             self.ready.clear()
             self._session = None
             if self._client is not None:
-                # The client fails to close what was cut off while something waited to be sent.
-                with contextlib.suppress(RuntimeError, OSError):
-                    await self._client.close()
+                await close(self._client)
                 self._client = None
 
     def move_to(self, nats_url: str) -> None:
@@ -301,11 +300,6 @@ class SenderProcess:
         elif isinstance(decision, Dead):
             self.metrics.died(decision.reason.partition(":")[0])
         self._on_attempt(attempt)
-
-
-async def _raise_when(happened: asyncio.Event, what: str) -> None:
-    await happened.wait()
-    raise StreamUnavailable(what)
 
 
 def _problem_of(error: StreamUnavailable | StreamRefused) -> QueueProblem:

@@ -7,7 +7,6 @@ begun is answered before the connection to NATS is given up.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,16 @@ from hookline.gateway.server import serving
 from hookline.runtime.background import background
 from hookline.runtime.metrics import GatewayMetrics
 from hookline.stream.admission import Admission
-from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
+from hookline.stream.connection import (
+    CLOSED,
+    MOVED,
+    Client,
+    StreamRefused,
+    StreamUnavailable,
+    close,
+    connect,
+    unavailable_once,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -144,23 +152,9 @@ class GatewayProcess:
             admission = await Admission.at(client)
             self._present = Intake(admission, self._repeats, on_stored=self.metrics.stored)
             self._say("")
-            async with background(
-                _raise_when(closed, "NATS ended the connection for good"),
-                _raise_when(self._moved, "NATS is at another address now"),
-            ):
+            async with background(unavailable_once(closed, CLOSED), unavailable_once(self._moved, MOVED)):
                 await admission.follow()
         finally:
             self._types()
             self._present = self._client = None
-            await _close(client)
-
-
-async def _raise_when(happened: asyncio.Event, what: str) -> None:
-    await happened.wait()
-    raise StreamUnavailable(what)
-
-
-async def _close(client: Client) -> None:
-    # The client fails to close what was cut off while something waited to be sent.
-    with contextlib.suppress(RuntimeError, OSError):
-        await client.close()
+            await close(client)

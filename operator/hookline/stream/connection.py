@@ -38,6 +38,9 @@ PING_SECONDS = 5
 CLOSE_SECONDS = 2.0
 """How long a server may take, when a connection is closed, to take what waits to be sent."""
 
+CLOSED = "NATS ended the connection for good, as it does when credentials expire"
+MOVED = "NATS is at another address now"
+
 Happened = Callable[[], Awaitable[None]]
 
 _REFUSES = "rejected the credentials"
@@ -311,6 +314,12 @@ def away(client: Client | None) -> QueueProblem:
     return QueueProblem(QueueReason.NATS_UNREACHABLE, "not connected to NATS")
 
 
+async def unavailable_once(happened: asyncio.Event, why: str) -> None:
+    """Wait for what ends the use of a connection. Raises StreamUnavailable then."""
+    await happened.wait()
+    raise StreamUnavailable(why)
+
+
 def cut(client: Client) -> None:
     """Wait for the server no longer: the connection ends as it is, and is made anew unless the client is closed."""
     if isinstance(client, _Client):
@@ -374,6 +383,13 @@ async def connect(
         raise kind(told.why(error, connect_seconds)) from None
     client.limit = None
     return client
+
+
+async def close(client: Client) -> None:
+    """Give a connection up, whatever became of it."""
+    # The client fails to close what was cut off while something waited to be sent.
+    with contextlib.suppress(RuntimeError, OSError):
+        await client.close()
 
 
 class _Told:
