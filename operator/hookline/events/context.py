@@ -26,12 +26,13 @@ shorter way than ours grows to no more than this."""
 NO_CONTEXT: Mapping[str, str] = MappingProxyType({})
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
-"""As CloudEvents 1.0 has names of attributes; it recommends 20 characters at most. W3C Trace Context has such names."""
+"""As CloudEvents 1.0.2 has names of attributes ("Naming Conventions"); it recommends 20 characters at most. W3C Trace
+Context has such names."""
 
 _NONCHARACTERS = "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
 _NO_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
-"""What a String of CloudEvents 1.0 may not hold: control characters, line breaks among them, halves of surrogate pairs,
-and noncharacters."""
+"""What a String of CloudEvents 1.0.2 may not hold ("Type System"): control characters, line breaks among them, halves
+of surrogate pairs, and noncharacters."""
 
 _AS_THEY_ARE = "".join(chr(each) for each in range(0x21, 0x7F) if chr(each) not in '"%')
 """All others are percent-encoded UTF-8, as in the HTTP binding of CloudEvents 1.0: in headers NATS has printable ASCII
@@ -49,6 +50,16 @@ class ContextProblem(NamedTuple):
     reason: str
 
 
+def is_name(text: str) -> bool:
+    """Whether something in a context may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_text(text: str) -> bool:
+    """Whether something in a context may say so."""
+    return text.isprintable() or _NO_TEXT.search(text) is None  # what is printable is one, at a 30th of the cost
+
+
 def context_problems(context: Mapping[str, str]) -> list[ContextProblem]:
     """What is wrong with a context; nothing when it may travel."""
     if len(context) > MAX_NAMES:
@@ -56,9 +67,10 @@ def context_problems(context: Mapping[str, str]) -> list[ContextProblem]:
     found = [ContextProblem(name, why) for name, text in context.items() if (why := _problem(name, text))]
     if found:
         return found
-    size = sum(_line_bytes(name, _written(text)) for name, text in context.items())
-    if size > CONTEXT_BYTES:
-        return [ContextProblem("", f"takes {size} bytes in headers and may take {CONTEXT_BYTES}; shorten it")]
+    # No text is shorter in a header, and to write a long one takes long.
+    is_long = sum(map(len, context.values())) > CONTEXT_BYTES
+    if is_long or sum(_line_bytes(name, _written(text)) for name, text in context.items()) > CONTEXT_BYTES:
+        return [ContextProblem("", f"takes more than {CONTEXT_BYTES} bytes in headers; shorten it")]
     return []
 
 
@@ -85,9 +97,9 @@ def context_of(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _problem(name: str, text: str) -> str:
-    if _NAME.fullmatch(name) is None:
+    if not is_name(name):
         return "is no name for it; write 1 to 64 lower-case letters and digits"
-    if not text.isprintable() and _NO_TEXT.search(text):  # what is printable holds none of these, at a 30th of the cost
+    if not is_text(text):
         return "holds a line break or another character that no text has; leave it out"
     return ""
 

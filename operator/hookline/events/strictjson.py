@@ -24,6 +24,8 @@ from hookline.events.explain import HALF_A_PAIR, MAX_PROBLEMS, NOT_JSON, Finding
 MAX_DEPTH = 32
 """Levels of objects and arrays. Real events have three; validators need some stack for each level."""
 
+TOO_DEEP = f"nests deeper than {MAX_DEPTH} levels; write a flatter document"
+
 MAX_NUMBER_CHARACTERS = 308
 """Of one number. All integers of this length fit into a 64-bit float, whose largest has 309 digits, and no float needs
 more than 24 characters. Parsers that count in decimals take time by the square of the digits."""
@@ -37,7 +39,6 @@ _LEVELS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
 _NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
 _CLOSING = {"[": "]", "{": "}"}
 _PLAIN = frozenset({int, float, bool, type(None)})
-_TOO_DEEP = f"nests deeper than {MAX_DEPTH} levels; write a flatter document"
 _TOO_LARGE_NUMBER = "is a number beyond a 64-bit float; write it as a string"
 _TOO_LONG_NUMBER = f"is a number of more than {MAX_NUMBER_CHARACTERS} characters; write it as a string"
 
@@ -56,13 +57,13 @@ def read(body: bytes) -> tuple[Any, list[Finding]]:
     try:
         text = body.decode()
         if _is_too_deep(text):  # asked before the text is parsed, which takes stack for each level
-            return None, [Finding(_too_deep_path(text), NOT_JSON, _TOO_DEEP)]
+            return None, [Finding(_too_deep_path(text), NOT_JSON, TOO_DEEP)]
         value = decoder.decode(text)
     except UnicodeDecodeError as error:
         problem = _other_encoding(body) or f"is not UTF-8 at byte {error.start + 1}; encode the body as UTF-8"
         return None, [_of_all(problem)]
     except json.JSONDecodeError as error:
-        return None, [_of_all(_other_encoding(body) or _syntax(error))]
+        return None, [_of_all(_other_encoding(body) or no_syntax(error))]
     look_closer = hooks.refused or _ESCAPED_SURROGATE.search(text) is not None
     return value, list(islice(_refused(value), MAX_PROBLEMS)) if look_closer else []
 
@@ -84,6 +85,24 @@ def half_a_pair(text: str) -> str | None:
     if (half := HALF_A_PAIR.search(text)) is None:
         return None
     return f"has \\u{ord(half[0]):04x} alone, half of a surrogate pair, which receivers read differently; leave it out"
+
+
+def no_syntax(error: json.JSONDecodeError) -> str:
+    """What is wrong with a text that cannot be read as JSON. What the module json says of it tells no value."""
+    if error.msg == "Extra data":
+        return f"goes on after its end, at line {error.lineno}, column {error.colno}; write one JSON document"
+    what = error.msg.rstrip(": ").removesuffix(" at")
+    return f"is not JSON at line {error.lineno}, column {error.colno}: {what[:1].lower()}{what[1:]}"
+
+
+def no_number(text: str) -> str:
+    """What is wrong with NaN, Infinity or -Infinity."""
+    return f"is {text}, which JSON does not have; write null or a number"
+
+
+def twice(name: str) -> str:
+    """What is wrong with an object that has a name more than once."""
+    return f"has the name {quoted(name)} more than once; keep one of them"
 
 
 def _of_all(problem: str) -> Finding:
@@ -109,13 +128,6 @@ def _other_encoding(body: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return f"is encoded as {encoding[:6].upper()}; encode the body as UTF-8"
-
-
-def _syntax(error: json.JSONDecodeError) -> str:
-    if error.msg == "Extra data":
-        return f"goes on after its end, at line {error.lineno}, column {error.colno}; write one JSON document"
-    what = error.msg.rstrip(": ").removesuffix(" at")
-    return f"is not JSON at line {error.lineno}, column {error.colno}: {what[:1].lower()}{what[1:]}"
 
 
 def _is_too_deep(text: str) -> bool:
@@ -172,7 +184,7 @@ class _Hooks:
         members = dict(pairs)
         if len(members) == len(pairs):
             return members
-        return self._refuse(f"has the name {quoted(_first_repeated(pairs))} more than once; keep one of them")
+        return self._refuse(twice(_first_repeated(pairs)))
 
     def integer(self, text: str) -> int | _Refused:
         return int(text) if len(text) <= MAX_NUMBER_CHARACTERS else self._refuse(_TOO_LONG_NUMBER)
@@ -184,7 +196,7 @@ class _Hooks:
         return number if math.isfinite(number) else self._refuse(_TOO_LARGE_NUMBER)
 
     def constant(self, text: str) -> _Refused:
-        return self._refuse(f"is {text}, which JSON does not have; write null or a number")
+        return self._refuse(no_number(text))
 
 
 def _first_repeated(pairs: list[tuple[str, Any]]) -> str:

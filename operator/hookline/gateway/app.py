@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -27,21 +25,16 @@ from hookline.events.explain import quoted
 from hookline.events.schemas import Catalogue
 from hookline.gateway import catalogue_pages, cloudevents, openapi
 from hookline.gateway.callers import Caller, Callers, token_of
-from hookline.gateway.incoming import Incoming, id_of_key, id_of_line
+from hookline.gateway.incoming import MAX_EVENTS, Incoming, id_of_key, id_of_line
 from hookline.gateway.intake import Intake, Taken, namespace_for
 from hookline.gateway.limits import Limits
 from hookline.gateway.media_types import NDJSON, is_json, is_ndjson, media_type
-from hookline.gateway.problem import Kind, Problem, Refused, refuse
+from hookline.gateway.problem import AGAIN_SECONDS, Kind, Problem, Refused, refuse, retry_after
 from hookline.gateway.reading import read_body
 from hookline.runtime.tasks import beside
 
-log = structlog.get_logger(__name__)
-
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Of a request with many events. NATS takes them one by one."""
-
-MAX_EVENTS = cloudevents.MAX_EVENTS
-"""Of one request, in whatever form."""
 
 _AT_ONCE = 64
 """Events of one request that are on their way to the queue at once."""
@@ -52,7 +45,7 @@ _BEGIN_SECONDS = 15.0
 _NOT_BEGUN = Problem(
     Kind.UNAVAILABLE,
     "the queue was too slow for all events of this request; nothing was stored of this one",
-    retry_after_seconds=2.0,
+    retry_after_seconds=AGAIN_SECONDS,
 )
 
 _QUICK_BYTES = 64 * 1024
@@ -70,8 +63,9 @@ _ONCE = ("authorization", "content-type", "content-encoding", "idempotency-key",
 _TOKENS = ("token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "key", "secret")
 """Names under which people put tokens into URLs."""
 
-_encoded = json.JSONEncoder(ensure_ascii=False).encode
-"""As json.dumps, which makes an encoder for each call."""
+_encoded = json.JSONEncoder().encode
+"""As json.dumps, which takes longer. In ASCII: a pointer may hold names out of a body, with what a terminal would
+obey."""
 
 _TRACE = ("traceparent", "tracestate")
 """Headers of a request that travel with its events (W3C Trace Context)."""
@@ -117,7 +111,7 @@ class Pages:
         """One event whose body is that of the request, or one for each line."""
         headers = _headers(request)
         sent = media_type(headers.get("content-type", ""))
-        event_type = request.path_params["type"]
+        event_type = _type(request)
         if sent.startswith("application/cloudevents") or "ce-specversion" in headers:
             raise refuse(Kind.BAD_REQUEST, "CloudEvents go to POST /v1/events; here the body of the event stands alone")
         if sent and not is_json(sent) and not is_ndjson(sent):
@@ -165,7 +159,7 @@ class Pages:
         one: bool,
     ) -> Response:
         """Everything but what an event is: who calls, for whom, how much at once, what the answer looks like."""
-        check_query(request)
+        _check_query(request)
         caller = await self._callers.caller(token_of(headers))
         namespace = await namespace_for(self._callers, caller, headers.get("hookline-namespace", ""))
         intake = self._intake()
@@ -174,10 +168,9 @@ class Pages:
             body = await read_body(request.stream(), headers, at_most_bytes=at_most_bytes, hold=place.hold)
             if not one and body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
                 raise refuse(Kind.TOO_LARGE, f"the body has more than {_MAX_BRACKETS} objects and arrays")
-            found = read(body) if len(body) <= _QUICK_BYTES or one else await beside(lambda: read(body))
-            events = [_with_trace(each, headers) for each in found]
-            if len(events) > MAX_EVENTS:
-                raise refuse(Kind.TOO_LARGE, f"a request has at most {MAX_EVENTS} events; send several requests")
+            events = read(body) if len(body) <= _QUICK_BYTES or one else await beside(lambda: read(body))
+            if trace := {name: headers[name] for name in _TRACE if name in headers}:
+                events = [_with_trace(each, trace) for each in events]
             place.spend(len(events), len(body))
             verdicts = await _take_all(intake, caller, namespace, events)
         finally:
@@ -194,19 +187,19 @@ class Pages:
     # ---- event types -------------------------------------------------------------------------------------------------
 
     async def _types(self, request: Request) -> Response:
-        check_query(request)
+        _check_query(request)
         return Response(catalogue_pages.listed(self._catalogue()), media_type="application/json")
 
     async def _schema(self, request: Request) -> Response:
-        check_query(request)
+        _check_query(request)
         return _file(openapi.SCHEMA_TYPE, *catalogue_pages.schema_file(self._catalogue(), _type(request)))
 
     async def _sample(self, request: Request) -> Response:
-        check_query(request)
+        _check_query(request)
         return _file("application/json", *catalogue_pages.sample_file(self._catalogue(), _type(request)))
 
     async def _openapi(self, request: Request) -> Response:
-        check_query(request)
+        _check_query(request)
         return Response(openapi.text(), media_type="application/json")
 
 
@@ -263,18 +256,14 @@ async def _take_all(
     return [_NOT_BEGUN if each is None else each for each in verdicts]
 
 
-def _with_trace(event: Incoming | Problem, headers: Mapping[str, str]) -> Incoming | Problem:
-    """With the trace of the request, unless the event brings its own; or why what goes with it may not travel."""
-    if isinstance(event, Problem):
+def _with_trace(event: Incoming | Problem, trace: Mapping[str, str]) -> Incoming | Problem:
+    """With the trace of its request, unless the event brings its own; or why what goes with it may not travel."""
+    if isinstance(event, Problem) or _TRACE[0] in event.context:
         return event
-    trace = {name: headers[name] for name in _TRACE if name in headers and _TRACE[0] not in event.context}
     context = {**trace, **event.context}
-    if not context:
-        return event
-    problems = context_problems(context)
-    if problems:
+    if problems := context_problems(context):
         where = quoted(problems[0].name) if problems[0].name else "what goes with the event"
-        return Problem(Kind.BAD_REQUEST, f"{where} {problems[0].reason}")
+        return Problem(Kind.BAD_REQUEST, f"{where} {problems[0].reason}", event_id=event.id)
     return replace(event, context=context)
 
 
@@ -288,23 +277,19 @@ def _lines_of(event_type: str, key: str) -> Callable[[bytes], list[Incoming | Pr
 
 
 def _cloudevent_lines(body: bytes) -> list[Incoming | Problem]:
-    return [_cloudevent(line) for _, line in _lines(body)]
-
-
-def _cloudevent(line: bytes) -> Incoming | Problem:
-    try:
-        return cloudevents.from_line(line)
-    except Refused as error:
-        return error.problem
+    return [cloudevents.from_line(line) for _, line in _lines(body)]
 
 
 def _lines(body: bytes) -> list[tuple[int, bytes]]:
     """Number and content of each line that is not blank. Raises Refused for none and for too many."""
-    if body.count(b"\n") > MAX_EVENTS * 2:
-        raise refuse(Kind.TOO_LARGE, f"a request has at most {MAX_EVENTS} lines; send several requests")
+    # Blank ones take memory as well: four million of them fit into a request.
+    if body.count(b"\n") > 2 * MAX_EVENTS:
+        raise refuse(Kind.TOO_LARGE, f"a request has at most {2 * MAX_EVENTS} lines; send several")
     lines = [(number, line.rstrip(b"\r")) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
     if not lines:
         raise refuse(Kind.BAD_BODY, "the body has no line; write one JSON document on each")
+    if len(lines) > MAX_EVENTS:
+        raise refuse(Kind.TOO_LARGE, f"a request has at most {MAX_EVENTS} events; send several")
     return lines
 
 
@@ -337,7 +322,7 @@ def _type(request: Request) -> str:
     return str(request.path_params["type"])
 
 
-def check_query(request: Request) -> None:
+def _check_query(request: Request) -> None:
     """No page has anything to ask for in its URL, and a token there would stand in logs on its way. Raises Refused."""
     if not request.scope["query_string"]:  # as of nearly all, and quicker than to look for what is not there
         return
@@ -371,7 +356,7 @@ def _said_of_all(verdicts: list[Taken | Problem]) -> Response:
     answer = _json(max(statuses) if stored < len(verdicts) else 202, said)
     waits = [each.retry_after_seconds for each in verdicts if isinstance(each, Problem) and each.retry_after_seconds]
     if waits and answer.status_code in (429, 503):
-        answer.headers["Retry-After"] = str(max(1, math.ceil(max(waits))))
+        answer.headers["Retry-After"] = retry_after(max(waits))
     return answer
 
 

@@ -27,24 +27,19 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from hookline.events import strictjson
+from hookline.events.context import MAX_NAMES, context_problems, is_name, is_text
 from hookline.events.envelope import MAX_BODY_BYTES
-from hookline.events.explain import MAX_PROBLEMS, Path, quoted
+from hookline.events.explain import MAX_PROBLEMS, NOT_JSON, Finding, Path, place, pointer, quoted
 from hookline.events.keywords import is_date_time
-from hookline.gateway.incoming import Incoming, id_of_source
+from hookline.gateway.incoming import MAX_EVENTS, Incoming, id_of_source
 from hookline.gateway.media_types import is_json, media_type
 from hookline.gateway.problem import Fault, Kind, Problem, Refused, refuse
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 
-MAX_EVENTS = 1000
-"""Of one batch."""
-
-MAX_ATTRIBUTES = 30
-"""Of one event. Few have more than ten."""
-
-MAX_ATTRIBUTES_BYTES = 4 * 1024
-"""Of all names and values of the attributes of one event, in UTF-8. They travel in headers."""
+MAX_ATTRIBUTES = MAX_NAMES - 2
+"""Of one event. They travel in its context, and traceparent and tracestate of the request may join them there."""
 
 MAX_TYPE_CHARACTERS = 512
 """Of a `type` that is looked for by its parts."""
@@ -61,18 +56,6 @@ _OF_THE_BODY = {"1.0": ("datacontenttype",), "0.3": ("datacontenttype", "datacon
 
 _UNSET = (None, "null")
 """What an attribute may be instead of not being there (JSON format 1.0.2, section 2.2)."""
-
-_JSON = "json"
-"""The rule of what is no strict JSON."""
-
-_MAX_POINTER = 256
-
-_NAME = re.compile(r"[a-z0-9]{1,64}")
-"""CloudEvents 1.0.2, "Naming Conventions"; at most 20 characters are recommended there."""
-
-_NONCHARACTERS = "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
-_NO_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
-"""What a String may not hold (CloudEvents 1.0.2, "Type System")."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,10}")
 _INTEGERS = range(-(2**31), 2**31)
@@ -108,8 +91,8 @@ def read(content_type: str, headers: Mapping[str, str], body: bytes) -> list[Inc
     whose attributes are headers and whose data is the body as it is. Raises Refused when no event can be made out: for
     another media type, for a body that is no JSON to its end, and for a batch of more than MAX_EVENTS.
 
-    Places are JSON Pointers into the request: `/data/Email`, `/3/time`. Data in a body of its own or in base64 is not
-    looked into.
+    Places are those in the request: `/data/Email` or `/3/time`, in sentences `$.data.Email` or `$[3].time`. Data in a
+    body of its own or in base64 is not looked into.
     """
     sent = media_type(content_type)
     if sent == STRUCTURED:
@@ -127,15 +110,15 @@ def read(content_type: str, headers: Mapping[str, str], body: bytes) -> list[Inc
     return [_binary(attributes, body)]
 
 
-def from_line(text: bytes) -> Incoming:
-    """The event in one line of application/x-ndjson, written as in structured mode. Raises Refused.
+def from_line(text: bytes) -> Incoming | Problem:
+    """The event in one line of application/x-ndjson, written as in structured mode, or why it is refused.
 
-    Places are JSON Pointers into the line.
+    Places are those in the line.
     """
-    event = _structured(_text(text))
-    if isinstance(event, Problem):
-        raise Refused(event)
-    return event
+    try:
+        return _structured(_text(text))
+    except Refused as error:
+        return error.problem
 
 
 def known_type(sent: str, known: Container[str]) -> str:
@@ -161,21 +144,13 @@ def known_type(sent: str, known: Container[str]) -> str:
 # ---- attributes, in any mode -----------------------------------------------------------------------------------------
 
 
-class _Wrong(NamedTuple):
-    """One thing that is wrong with an event. `path` begins at the event, and has the name of what is missing."""
-
-    path: Path
-    rule: str
-    says: str
-
-
 class _NoEvent(Exception):
-    """Why this is none, MAX_PROBLEMS reasons at most."""
+    """Why this is none, MAX_PROBLEMS reasons at most. Their paths begin at the event."""
 
-    def __init__(self, kind: Kind, wrong: Sequence[_Wrong], event_id: str = "") -> None:
+    def __init__(self, kind: Kind, findings: Sequence[Finding], event_id: str = "") -> None:
         super().__init__(kind.slug)
         self.kind = kind
-        self.wrong = wrong[:MAX_PROBLEMS]
+        self.findings = findings[:MAX_PROBLEMS]
         self.event_id = event_id
 
 
@@ -185,20 +160,20 @@ class _Attributes:
     def __init__(self, count: int) -> None:
         """Raises _NoEvent for too many, so that no more than these are ever looked at."""
         self._texts: dict[str, str] = {}
-        self._wrong: list[_Wrong] = []
+        self._findings: list[Finding] = []
         if count > MAX_ATTRIBUTES:
             says = f"has more than {MAX_ATTRIBUTES} attributes; leave some out"
-            raise _NoEvent(Kind.BAD_CLOUDEVENT, [_Wrong((), "maxProperties", says)])
+            raise _NoEvent(Kind.BAD_CLOUDEVENT, [Finding((), "maxProperties", says)])
 
     def may_be_called(self, name: str) -> bool:
-        if name in _TEXTS or (_NAME.fullmatch(name) and name != "data"):
+        if name in _TEXTS or (is_name(name) and name != "data"):
             return True
         says = f"has the attribute {quoted(name)}; names have 1 to 64 lower-case letters and digits, and none is data"
-        self._wrong.append(_Wrong((), "propertyNames", says))
+        self._findings.append(Finding((), "propertyNames", says))
         return False
 
     def add(self, name: str, text: str) -> None:
-        if not (text.isascii() and text.isprintable()) and _NO_TEXT.search(text):
+        if not is_text(text):
             self.refuse(name, "pattern", "holds a control character, a noncharacter or half of a character")
         elif not text and name in _TEXTS:
             self.refuse(name, "minLength", "must not be empty")
@@ -210,14 +185,14 @@ class _Attributes:
             self._texts[name] = text
 
     def refuse(self, name: str, rule: str, says: str) -> None:
-        self._wrong.append(_Wrong((name,), rule, says))
+        self._findings.append(Finding((name,), rule, says))
 
     def refuse_twice(self, name: str) -> None:
-        self._wrong.append(_Wrong((), _JSON, f"has the name {quoted(name)} more than once; keep one of them"))
+        self._findings.append(Finding((), NOT_JSON, strictjson.twice(name)))
 
     def checked(self) -> dict[str, str]:
         """All of them, when all were added. Raises _NoEvent."""
-        refused = {each.path[0] for each in self._wrong if each.path}
+        refused = {each.path[0] for each in self._findings if each.path}
         for name in _REQUIRED:
             if name not in self._texts and name not in refused:
                 self.refuse(name, "required", "is required but missing")
@@ -225,14 +200,11 @@ class _Attributes:
             encoding = self._texts.get("datacontentencoding", "base64")
             if encoding.lower() != "base64":
                 self.refuse("datacontentencoding", "enum", "must be base64; leave it out where data is not encoded")
-        size = len("".join((*self._texts, *self._texts.values())).encode())
-        if size > MAX_ATTRIBUTES_BYTES:
-            says = f"has attributes of {size} bytes and may have {MAX_ATTRIBUTES_BYTES}; shorten them"
-            self._wrong.append(_Wrong((), "maxLength", says))
-        if self._wrong:
-            if any(each.rule == _JSON for each in self._wrong):  # also a name that came twice, maybe that of the id
-                raise _NoEvent(Kind.BAD_BODY, self._wrong)
-            raise _NoEvent(Kind.BAD_CLOUDEVENT, self._wrong, _event_id(self._texts))
+        if self._findings:
+            # Of a name that came twice, too, and it may be that of the id: then there is none to tell.
+            if any(each.rule == NOT_JSON for each in self._findings):
+                raise _NoEvent(Kind.BAD_BODY, self._findings)
+            raise _NoEvent(Kind.BAD_CLOUDEVENT, self._findings, _event_id(self._texts))
         return self._texts
 
 
@@ -244,12 +216,16 @@ def _event_id(attributes: Mapping[str, str]) -> str:
 
 
 def _incoming(attributes: Mapping[str, str], body: bytes) -> Incoming:
+    """Raises _NoEvent for what is too large."""
     if len(body) > MAX_BODY_BYTES:
         says = f"has data of more than {MAX_BODY_BYTES} bytes; send a link to large content instead"
-        raise _NoEvent(Kind.TOO_LARGE, [_Wrong((), "maxLength", says)], _event_id(attributes))
+        raise _NoEvent(Kind.TOO_LARGE, [Finding((), "maxLength", says)], _event_id(attributes))
     context = dict(attributes)
     for name in _OF_THE_BODY[attributes["specversion"]]:
         context.pop(name, None)
+    if problems := context_problems(context):  # of all together: each name and each text was looked at before
+        says = f"has too much in its attributes, which {problems[0].reason}"
+        raise _NoEvent(Kind.BAD_CLOUDEVENT, [Finding((), "maxLength", says)], _event_id(attributes))
     return Incoming(attributes["type"], _event_id(attributes), body, context, is_cloudevent=True)
 
 
@@ -261,9 +237,9 @@ def _binary(headers: Mapping[str, str], body: bytes) -> Incoming | Problem:
     try:
         return _incoming(_of_headers(headers, body), body)
     except _NoEvent as error:
-        first, *more = error.wrong
+        first, *more = error.findings
         where = f"the header {_PREFIX}{first.path[0]}" if first.path else "the event"
-        return Problem(error.kind, _sentence(where, first.says, len(more)), event_id=error.event_id)
+        return Problem(error.kind, _sentence(where, first.message, len(more)), event_id=error.event_id)
 
 
 def _of_headers(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
@@ -280,7 +256,7 @@ def _of_headers(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
             attributes.add(name, text)
     texts = attributes.checked()
     if not body:
-        raise _NoEvent(Kind.BAD_CLOUDEVENT, [_Wrong((), "required", _NO_DATA)], _event_id(texts))
+        raise _NoEvent(Kind.BAD_CLOUDEVENT, [Finding((), "required", _NO_DATA)], _event_id(texts))
     return texts
 
 
@@ -366,7 +342,7 @@ def _event(text: str, at: int, base: Path) -> tuple[Incoming | Problem, int]:
 def _of_object(found: _Object | None) -> Incoming:
     """Raises _NoEvent, also for what is no object."""
     if found is None:
-        raise _NoEvent(Kind.BAD_CLOUDEVENT, [_Wrong((), "type", "must be an object, one CloudEvent")])
+        raise _NoEvent(Kind.BAD_CLOUDEVENT, [Finding((), "type", "must be an object, one CloudEvent")])
     members = found.members
     attributes = _Attributes(len(members.keys() - _DATA))
     for name in found.twice:
@@ -391,7 +367,7 @@ def _of_object(found: _Object | None) -> Incoming:
 def _no_attribute(name: str, raw: str) -> tuple[str, str] | None:
     """The rule that a value breaks that is no string, and what is said of it. `raw` is its JSON text."""
     if raw in _NO_NUMBERS:
-        return _JSON, f"is {raw}, which JSON does not have; write null or a number"
+        return NOT_JSON, strictjson.no_number(raw)
     if name in _TEXTS:
         return "type", "must be a string"
     if raw in ("true", "false") or (_INTEGER.fullmatch(raw) and int(raw) in _INTEGERS):
@@ -406,10 +382,10 @@ def _data(attributes: Mapping[str, str], members: Mapping[str, tuple[Any, str]])
     if is_old and in_base64 != _UNSET:
         raise _no_data("data_base64", "not", "is not known in 0.3; write data, and base64 as datacontentencoding")
     if data is None and in_base64 == _UNSET:
-        raise _NoEvent(Kind.BAD_CLOUDEVENT, [_Wrong((), "required", _NO_DATA)])
+        raise _NoEvent(Kind.BAD_CLOUDEVENT, [Finding((), "required", _NO_DATA)])
     if not _is_json_type(attributes.get("datacontenttype", "application/json")):
         says = "must be application/json, or end in +json, and in UTF-8; data of another kind is not taken"
-        raise _NoEvent(Kind.UNSUPPORTED_MEDIA_TYPE, [_Wrong(("datacontenttype",), "enum", says)])
+        raise _NoEvent(Kind.UNSUPPORTED_MEDIA_TYPE, [Finding(("datacontenttype",), "enum", says)])
     if data is None:
         return _from_base64("data_base64", *in_base64)
     if in_base64 != _UNSET:
@@ -433,8 +409,8 @@ def _strict(body: bytes) -> bytes:
     if len(body) <= MAX_BODY_BYTES:
         _, findings = strictjson.read(body)
         if findings:
-            wrong = [_Wrong(("data", *each[0]), _JSON, each[-1]) for each in findings[:MAX_PROBLEMS]]
-            raise _NoEvent(Kind.BAD_BODY, wrong)
+            of_the_event = [each._replace(path=("data", *each.path)) for each in findings]
+            raise _NoEvent(Kind.BAD_BODY, of_the_event)
     return body
 
 
@@ -446,7 +422,7 @@ def _is_json_type(content_type: str) -> bool:
 
 
 def _no_data(name: str, rule: str, says: str) -> _NoEvent:
-    return _NoEvent(Kind.BAD_CLOUDEVENT, [_Wrong((name,), rule, says)])
+    return _NoEvent(Kind.BAD_CLOUDEVENT, [Finding((name,), rule, says)])
 
 
 # ---- JSON text, of which only the data is kept as it is --------------------------------------------------------------
@@ -485,7 +461,7 @@ def _value(text: str, at: int, path: Path) -> tuple[Any, int]:
     except json.JSONDecodeError as error:
         raise _syntax(text, error.pos, path, error.msg) from None
     except RecursionError:
-        raise _no_json(path, f"nests deeper than {strictjson.MAX_DEPTH} levels; write a flatter document") from None
+        raise _no_json(path, strictjson.TOO_DEEP) from None
 
 
 def _past_space(text: str, at: int) -> int:
@@ -508,10 +484,7 @@ def _check_end(text: str, at: int) -> None:
 
 
 def _syntax(text: str, at: int, path: Path, message: str) -> Refused:
-    error = json.JSONDecodeError(message, text, at)
-    what = error.msg.rstrip(": ").removesuffix(" at")
-    says = f"is not JSON at line {error.lineno}, column {error.colno}: {what[:1].lower()}{what[1:]}"
-    return _no_json(path, says)
+    return _no_json(path, strictjson.no_syntax(json.JSONDecodeError(message, text, at)))
 
 
 # ---- how it is told --------------------------------------------------------------------------------------------------
@@ -519,32 +492,22 @@ def _syntax(text: str, at: int, path: Path, message: str) -> Refused:
 
 def _no_json(path: Path, says: str) -> Refused:
     """Of a whole request or line."""
-    pointer = _pointer(path)
-    return refuse(Kind.BAD_BODY, _sentence(pointer or "the body", says), faults=(Fault(pointer, _JSON, says),))
+    where = place(path) if path else "the body"
+    return refuse(Kind.BAD_BODY, _sentence(where, says), faults=(Fault(pointer(path), NOT_JSON, says),))
 
 
 def _problem(error: _NoEvent, base: Path) -> Problem:
-    first, *more = error.wrong
-    detail = _sentence(_pointer((*base, *first.path)) or "the event", first.says, len(more))
-    return Problem(error.kind, detail, tuple(_fault(each, base) for each in error.wrong), event_id=error.event_id)
+    first, *more = error.findings
+    path = *base, *first.path
+    detail = _sentence(place(path) if path else "the event", first.message, len(more))
+    return Problem(error.kind, detail, tuple(_fault(each, base) for each in error.findings), event_id=error.event_id)
 
 
-def _fault(wrong: _Wrong, base: Path) -> Fault:
-    if wrong.rule == "required" and wrong.path:  # a pointer leads to something (RFC 6901, section 4)
-        return Fault(_pointer(base), wrong.rule, f"{wrong.path[0]} {wrong.says}")
-    return Fault(_pointer((*base, *wrong.path)), wrong.rule, wrong.says)
+def _fault(finding: Finding, base: Path) -> Fault:
+    if finding.rule == "required" and finding.path:  # a pointer leads to something (RFC 6901, section 4)
+        return Fault(pointer(base), finding.rule, f"{finding.path[0]} {finding.message}")
+    return Fault(pointer((*base, *finding.path)), finding.rule, finding.message)
 
 
 def _sentence(where: str, says: str, more: int = 0) -> str:
     return f"{where} {says}, and {more} more" if more else f"{where} {says}"
-
-
-def _pointer(path: Path) -> str:
-    """A JSON Pointer (RFC 6901). It ends before a name that is no text or makes it long, so that it leads somewhere."""
-    pointer = ""
-    for step in map(str, path):
-        longer = f"{pointer}/{step.replace('~', '~0').replace('/', '~1')}"
-        if len(longer) > _MAX_POINTER or _NO_TEXT.search(step):
-            break
-        pointer = longer
-    return pointer

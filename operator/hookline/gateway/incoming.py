@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from hookline.gateway.problem import Kind, refuse
 from hookline.routing.signing import valid_message_id
 
+MAX_EVENTS = 1000
+"""Of one request, in whatever form."""
+
 MAX_KEY_CHARACTERS = 1024
 """Of a key as it is sent."""
 
@@ -22,8 +25,9 @@ _DIGEST_CHARACTERS = 40
 class Incoming:
     """One event as it came in. `type` is what the producer called it, `id` empty if it is to be given one.
 
-    `context` travels with the event: `traceparent`, `tracestate`, and attributes of a CloudEvent. `is_cloudevent`: its
-    type may be a name in reverse DNS, and stand for one of ours (cloudevents.known_type).
+    `context` travels with the event: `traceparent`, `tracestate`, and attributes of a CloudEvent. It breaks no rule
+    (context_problems). `is_cloudevent`: its type may be a name in reverse DNS, and stand for one of ours
+    (cloudevents.known_type).
     """
 
     type: str

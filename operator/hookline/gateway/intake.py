@@ -7,7 +7,6 @@ itself: stream/admission does.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,19 +18,16 @@ from hookline.gateway.callers import Caller, Callers
 from hookline.gateway.catalogue_pages import unknown
 from hookline.gateway.cloudevents import known_type
 from hookline.gateway.incoming import Incoming
-from hookline.gateway.problem import Fault, Kind, Problem, Refused, refuse
+from hookline.gateway.problem import AGAIN_SECONDS, Fault, Kind, Problem, Refused, refuse
 from hookline.gateway.repeats import Repeats, digest_of
 from hookline.runtime.tasks import Deadline
-from hookline.stream.admission import Admission
+from hookline.stream.admission import Admission, new_event_id
 from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.publish import OutOfRoom, TooLarge
 from hookline.stream.publish_room import PublishRoom
 
 STORE_SECONDS = 5.0
 """How long an event may take to be stored, its turn among others included. Then its producer is told to come again."""
-
-_AGAIN_SECONDS = 2.0
-"""When, at the earliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +81,9 @@ class Intake:
     async def take(self, caller: Caller, namespace: str, incoming: Incoming) -> Taken:
         """Check one event and store it. Raises Refused."""
         event_type = known_type(incoming.type, self.catalogue) if incoming.is_cloudevent else incoming.type
-        check_may_publish(caller, event_type)
+        _check_may_publish(caller, event_type)
         warnings = self._judged(event_type, incoming.body)
-        event_id = incoming.id or f"evt_{uuid.uuid4().hex}"
+        event_id = incoming.id or new_event_id()
         began_s = time.monotonic()
         digest = digest_of(event_type, incoming.body)
         if incoming.id and self._repeats.is_another(namespace, event_id, digest, began_s):
@@ -159,7 +155,7 @@ class _NotStored(Exception):
         self.problem = problem
 
 
-def check_may_publish(caller: Caller, event_type: str) -> None:
+def _check_may_publish(caller: Caller, event_type: str) -> None:
     """Raises Refused: FORBIDDEN for an event type that this caller was not given."""
     if caller.types is not None and event_type not in caller.types:
         raise refuse(Kind.FORBIDDEN, f"this token is not for events of the type {quoted(event_type)}")
@@ -199,4 +195,4 @@ def _fault(problem: BodyProblem) -> Fault:
 
 
 def _unavailable(detail: str, event_id: str = "") -> Problem:
-    return Problem(Kind.UNAVAILABLE, detail, retry_after_seconds=_AGAIN_SECONDS, event_id=event_id)
+    return Problem(Kind.UNAVAILABLE, detail, retry_after_seconds=AGAIN_SECONDS, event_id=event_id)

@@ -16,6 +16,9 @@ MEDIA_TYPE = "application/problem+json"
 TYPES = "https://hookline.dev/problems/"
 """What the `type` of a problem begins with. An identifier, not a page."""
 
+AGAIN_SECONDS = 2.0
+"""When to send again what could not be taken, at the earliest."""
+
 
 class Kind(Enum):
     """Why a request, or one event of it, is refused: the end of its `type`, its status, its title."""
@@ -88,10 +91,15 @@ class Problem:
         """Of an answer that is this problem."""
         headers = {"Content-Type": MEDIA_TYPE}
         if self.retry_after_seconds is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_seconds)))
+            headers["Retry-After"] = retry_after(self.retry_after_seconds)
         if self.kind is Kind.UNAUTHENTICATED:
             headers["WWW-Authenticate"] = 'Bearer realm="hookline"'
         return headers
+
+
+def retry_after(seconds: float) -> str:
+    """The header: whole seconds, never fewer than one."""
+    return str(max(1, math.ceil(seconds)))
 
 
 class Refused(Exception):

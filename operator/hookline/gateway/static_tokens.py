@@ -1,6 +1,6 @@
-"""Tokens of producers outside of the cluster, by the file that the operator writes (routing/publisher_tokens).
+"""Tokens of producers outside of the cluster, by the file of their digests (routing/publisher_tokens).
 
-Follows the file. Keeps the last good one while it is missing or damaged, and says so. Never reads a Secret.
+Follows the file. Goes by the last good one while it is missing or damaged, and says so. Never reads a Secret.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import structlog
 from watchfiles import awatch
 
 from hookline.gateway.callers import Caller
-from hookline.gateway.problem import Kind, refuse
+from hookline.gateway.problem import AGAIN_SECONDS, Kind, refuse
 from hookline.routing.publisher_tokens import PublisherToken, TokensFileError, read_tokens_file
 
 log = structlog.get_logger(__name__)
@@ -49,9 +49,8 @@ class StaticTokens:
     def check_read(self) -> None:
         """Raises Refused: UNAVAILABLE before a first good file: until then a token that is not known may be right."""
         if self._callers is None:
-            raise refuse(
-                Kind.UNAVAILABLE, "the tokens of Secrets are not read yet; send it again", retry_after_seconds=2.0
-            )
+            detail = "the tokens of Secrets are not read yet; send it again"
+            raise refuse(Kind.UNAVAILABLE, detail, retry_after_seconds=AGAIN_SECONDS)
 
     def reload(self) -> None:
         """Read the file if it is another one."""

@@ -1,7 +1,7 @@
 """How an event comes in: its type is known, its body fits the schema, and it is stored under an id.
 
-The one door for whoever publishes: `hookline publish`, the demo, and programs to come. Decides what is refused and what
-an event is given; what a schema asks for is decided in schemas, when something counts as stored in publish.
+The one door for whoever publishes: the gateway, `hookline publish` and the demo. Decides what is refused and what an
+event is given; what a schema asks for is decided in schemas, when something counts as stored in publish.
 """
 
 from __future__ import annotations
@@ -95,9 +95,14 @@ class Admission:
         `context` may travel, see context_problems. Raises StreamUnavailable after `patience_seconds`, StreamRefused at
         once.
         """
-        event_id = event_id or f"evt_{uuid.uuid4().hex}"
+        event_id = event_id or new_event_id()
         event = Event(event_id, tenant, event_type, stamp(time.time()), body, context)
         return Admitted(event_id, await publish_event(self._publisher, event, patience_seconds=patience_seconds))
+
+
+def new_event_id() -> str:
+    """Of an event that comes without one."""
+    return f"evt_{uuid.uuid4().hex}"
 
 
 async def _catalogue(client: Client) -> Catalogue:

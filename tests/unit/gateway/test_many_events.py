@@ -20,7 +20,8 @@ from hookline.gateway.limits import Limits
 from hookline.gateway.repeats import Repeats
 from hookline.stream.admission import Admission, Admitted
 
-LINE = json.dumps(sample_of(event_named("IdentityCreated"))).encode()
+SAMPLE = sample_of(event_named("IdentityCreated"))
+LINE = json.dumps(SAMPLE).encode()
 
 
 class Queue(Admission):
@@ -79,3 +80,15 @@ async def test_other_requests_have_their_turn_between_the_events_of_one() -> Non
     assert (await send(Queue(), [b"{}"] * 200)).status_code == 422
     other.cancel()
     assert turns >= 200
+
+
+async def test_blank_lines_are_no_events_and_have_a_bound_of_their_own() -> None:
+    assert (await send(Queue(stores=1), [b""] * 1500 + [LINE])).json()["stored"] == 1
+    assert (await send(Queue(), [b""] * 3000)).status_code == 413
+
+
+async def test_a_name_out_of_a_body_is_told_in_a_way_that_no_terminal_obeys() -> None:
+    line = json.dumps({**SAMPLE, "\x9b31m": 1}, ensure_ascii=False).encode()
+    answer = await send(Queue(), [line])
+    assert answer.json()["events"][0]["problem"]["errors"][0]["pointer"] == "/\x9b31m"
+    assert answer.content.isascii()
