@@ -13,12 +13,14 @@ from typing import Protocol
 
 from hookline.gateway.problem import Kind, refuse
 from hookline.routing import publisher_tokens
+from hookline.routing.publisher_tokens import BEARER_PATTERN
 
-_BEARER = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/-]+=*) *")
-"""RFC 6750, section 2.1."""
+_BEARER = re.compile(rf"(?i:bearer) +({BEARER_PATTERN}) *")
+"""RFC 6750, section 2.1. The case of its first word does not count (RFC 9110, section 11.1)."""
 
-MAX_TOKEN_CHARACTERS = 8192
-"""Of a token. Those of ServiceAccounts have some 1,000."""
+MAX_AUTHORIZATION_CHARACTERS = 8192
+"""Of the header with its token. Tokens of ServiceAccounts have some 1,000, those of teams 4,096 at most
+(publisher_tokens)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def token_of(headers: Mapping[str, str]) -> str:
     sent = headers.get("authorization", "")
     if not sent:
         raise refuse(Kind.UNAUTHENTICATED, "send a token: `Authorization: Bearer …`")
-    found = _BEARER.fullmatch(sent) if len(sent) <= MAX_TOKEN_CHARACTERS else None
+    found = _BEARER.fullmatch(sent) if len(sent) <= MAX_AUTHORIZATION_CHARACTERS else None
     if found is None:
         raise refuse(Kind.UNAUTHENTICATED, "the header Authorization must be `Bearer` and a token")
     return found[1]

@@ -1,7 +1,7 @@
 """Tokens that teams make for producers outside of the cluster: which Secret gives one, and the file with all of them.
 
-The operator writes that file, the gateway follows it: a gateway may read no Secret. The file holds no token, only
-digests. Decides what a token must be; never keeps one.
+The file is for the gateway, which may read no Secret: it holds no token, only digests. Nothing writes it yet; the
+operator will. Decides what a token must be; never keeps one.
 
 Why plain SHA-256, without salt and without a slow hash: those protect what people choose, which can be guessed. 128
 random bits cannot, no two of them are alike, and a slow hash would be work that whoever sends rubbish makes us do. So
@@ -42,9 +42,10 @@ MAX_TOKENS_PER_NAMESPACE = 32
 MAX_FILE_BYTES = 900 * 1024
 """A ConfigMap or Secret takes 1 MiB."""
 
-_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+BEARER_PATTERN = r"[A-Za-z0-9._~+/-]+=*"
 """What may follow `Bearer` (RFC 6750, section 2.1)."""
 
+_TOKEN = re.compile(BEARER_PATTERN.encode())
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HOW_TO = "make one with: openssl rand -hex 32"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hookline.gateway.callers import MAX_TOKEN_CHARACTERS, OneToken, token_of
+from hookline.gateway.callers import MAX_AUTHORIZATION_CHARACTERS, OneToken, token_of
 from hookline.gateway.problem import Kind, Refused
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_a_bearer_token_is_read(scheme: str) -> None:
     assert token_of({"authorization": f"{scheme} abc.def-_~+/=="}) == "abc.def-_~+/=="
 
@@ -24,7 +24,7 @@ def test_a_bearer_token_is_read(scheme: str) -> None:
         "Bearer a b",
         "Bearer ä",
         "Bearer a\tb",
-        "Bearer " + "a" * MAX_TOKEN_CHARACTERS,
+        "Bearer " + "a" * MAX_AUTHORIZATION_CHARACTERS,
     ],
 )
 def test_all_else_is_nobody_and_is_not_repeated(sent: str) -> None:
