@@ -19,20 +19,20 @@ def listed(catalogue: Catalogue) -> bytes:
 
 def schema_file(catalogue: Catalogue, name: str) -> tuple[str, bytes]:
     """Name and content of the file of a schema, as it is shipped. Raises Refused."""
-    spec = known(catalogue, name)
+    spec = _known(catalogue, name)
     return f"schema-{spec.name.lower()}.json", to_text(spec.schema).encode()
 
 
 def sample_file(catalogue: Catalogue, name: str) -> tuple[str, bytes]:
     """Name and content of the file of a sample. Raises Refused: an EventType may have none."""
-    spec = known(catalogue, name)
+    spec = _known(catalogue, name)
     sample = sample_of(event_named(spec.name)) if spec.builtin else spec.sample
     if sample is None:
         raise refuse(Kind.NOT_FOUND, f"the event type {spec.name} has no sample; its schema says what a body holds")
     return f"sample-{spec.name.lower()}.json", to_text(sample).encode()
 
 
-def known(catalogue: Catalogue, name: str) -> EventTypeSpec:
+def _known(catalogue: Catalogue, name: str) -> EventTypeSpec:
     """The event type of exactly this name. Raises Refused: UNKNOWN_TYPE."""
     try:
         return catalogue.get(name)

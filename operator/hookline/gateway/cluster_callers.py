@@ -83,7 +83,7 @@ class ClusterCallers:
         try:
             answer = await self._accounts.get(digest, lambda: self._whose(token))
         except Unanswered as error:
-            raise refuse(Kind.UNAVAILABLE, str(error), retry_after_seconds=error.retry_after_seconds) from None
+            raise _unavailable(error) from None
         if isinstance(answer, str):
             raise refuse(Kind.UNAUTHENTICATED, answer)
         return answer
@@ -96,7 +96,7 @@ class ClusterCallers:
         try:
             return await self._rights.get(key, lambda: self._may(caller, namespace))
         except Unanswered as error:
-            raise refuse(Kind.UNAVAILABLE, str(error), retry_after_seconds=error.retry_after_seconds) from None
+            raise _unavailable(error) from None
 
     def _whose(self, token: str) -> Question[Account | str]:
         """Raises Refused for a token that is not worth a question."""
@@ -127,6 +127,10 @@ class ClusterCallers:
             return Answer(may, yes=may)
 
         return Question(account.namespace, ask)
+
+
+def _unavailable(error: Unanswered) -> Refused:
+    return refuse(Kind.UNAVAILABLE, str(error), retry_after_seconds=error.retry_after_seconds)
 
 
 def _key_of(user: User) -> bytes:

@@ -79,15 +79,13 @@ class Limits:
                 f"this namespace has {use.requests} requests under way, as many as it may; send fewer at once"
             )
         if self.requests >= self.bounds.requests:
-            raise refuse(
-                Kind.UNAVAILABLE, "the gateway has its hands full; send it again", retry_after_seconds=_SOON_SECONDS
-            )
+            raise _full()
         for rate, of_what in ((use.events, "events"), (use.rate_bytes, "bytes")):
             if rate is not None and (wait_seconds := rate.wait_seconds(now_s)) > 0:
                 raise _too_many(f"this namespace has sent more {of_what} than it may in a second", wait_seconds)
         self.requests += 1
         use.requests += 1
-        return Place(self, namespace, use)
+        return Place(self, use)
 
     def _use(self, namespace: str, now_s: float) -> _Use:
         use = self._uses.pop(namespace, None) or _Use(self.bounds, now_s)
@@ -103,10 +101,9 @@ class Limits:
 class Place:
     """Of one request, until `end`."""
 
-    __slots__ = ("_bytes", "_limits", "_use", "namespace")
+    __slots__ = ("_bytes", "_limits", "_use")
 
-    def __init__(self, limits: Limits, namespace: str, use: _Use) -> None:
-        self.namespace = namespace
+    def __init__(self, limits: Limits, use: _Use) -> None:
         self._limits = limits
         self._use = use
         self._bytes = 0
@@ -117,9 +114,7 @@ class Place:
         if self._use.body_bytes + more_bytes > bounds.body_bytes_of_one:
             raise _too_many("the requests of this namespace that are under way are too large together")
         if self._limits.body_bytes + more_bytes > bounds.body_bytes:
-            raise refuse(
-                Kind.UNAVAILABLE, "the gateway has its hands full; send it again", retry_after_seconds=_SOON_SECONDS
-            )
+            raise _full()
         self._bytes += more_bytes
         self._use.body_bytes += more_bytes
         self._limits.body_bytes += more_bytes
@@ -140,3 +135,8 @@ class Place:
 
 def _too_many(detail: str, wait_seconds: float = _SOON_SECONDS) -> Refused:
     return refuse(Kind.TOO_MANY_REQUESTS, detail, retry_after_seconds=wait_seconds)
+
+
+def _full() -> Refused:
+    detail = "the gateway has as much under way as it can; send it again"
+    return refuse(Kind.UNAVAILABLE, detail, retry_after_seconds=_SOON_SECONDS)

@@ -7,7 +7,11 @@ import json
 from typing import Any
 
 from hookline import __version__
+from hookline.events.envelope import TENANT_PATTERN
 from hookline.events.schemas import EVENT_NAME_MAX_LENGTH
+from hookline.gateway.cloudevents import BATCH, STRUCTURED
+from hookline.gateway.incoming import MAX_KEY_CHARACTERS
+from hookline.gateway.media_types import NDJSON
 from hookline.gateway.problem import MEDIA_TYPE, TYPES, Kind
 
 _JSON = "application/json"
@@ -41,13 +45,13 @@ def document() -> Document:
                     "downloadSchema",
                     "The JSON Schema of an event type, as a file",
                     {},
-                    "application/schema+json",
-                    known=False,
+                    SCHEMA_TYPE,
+                    may_be_missing=True,
                 ),
             },
             "/v1/event-types/{type}/sample": {
                 "parameters": [_TYPE],
-                "get": _get("downloadSample", "A right body of an event type, as a file", {}, known=False),
+                "get": _get("downloadSample", "A right body of an event type, as a file", {}, may_be_missing=True),
             },
             "/v1/openapi.json": {"get": _get("openapi", "This document", {"type": "object"})},
         },
@@ -56,7 +60,8 @@ def document() -> Document:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A ServiceAccount's token with the audience `hookline`, or one that a team made.",
+                    "description": "In a cluster a ServiceAccount's token of the audience `hookline`; of "
+                    "`hookline run` what is in its file `gateway-token`.",
                 }
             },
             "schemas": _SCHEMAS,
@@ -129,12 +134,12 @@ _HEADERS: list[Document] = [
         (
             "Idempotency-Key",
             "Becomes the id of the event: sent again, the event is stored once. Without one an id is made.",
-            {"type": "string", "minLength": 1, "maxLength": 1024},
+            {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
         ),
         (
             "Hookline-Namespace",
             "Publishes for another namespace than the caller's own, if it may.",
-            {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"},
+            {"type": "string", "pattern": TENANT_PATTERN},
         ),
         ("traceparent", "W3C Trace Context; travels with the event.", {"type": "string", "maxLength": 512}),
         ("tracestate", "W3C Trace Context; travels with the event.", {"type": "string", "maxLength": 512}),
@@ -150,7 +155,7 @@ def _publish_bare() -> Document:
         "parameters": _HEADERS,
         "requestBody": {
             "required": True,
-            "content": {_JSON: {"schema": {}}, "application/x-ndjson": {"schema": {"type": "string"}}},
+            "content": {_JSON: {"schema": {}}, NDJSON: {"schema": {"type": "string"}}},
         },
         "responses": {
             "202": _taken("Stored."),
@@ -169,9 +174,9 @@ def _publish_cloudevents() -> Document:
         "requestBody": {
             "required": True,
             "content": {
-                "application/cloudevents+json": {"schema": _ref("CloudEvent")},
-                "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _ref("CloudEvent")}},
-                "application/x-ndjson": {"schema": {"type": "string"}},
+                STRUCTURED: {"schema": _ref("CloudEvent")},
+                BATCH: {"schema": {"type": "array", "items": _ref("CloudEvent")}},
+                NDJSON: {"schema": {"type": "string"}},
                 _JSON: {"schema": {}},
             },
         },
@@ -183,12 +188,14 @@ def _publish_cloudevents() -> Document:
     }
 
 
-def _get(operation: str, summary: str, schema: Document, content_type: str = _JSON, *, known: bool = True) -> Document:
+def _get(
+    operation: str, summary: str, schema: Document, content_type: str = _JSON, *, may_be_missing: bool = False
+) -> Document:
     content = {"description": summary, "content": {content_type: {"schema": schema}}}
     return {
         "operationId": operation,
         "summary": summary,
-        "responses": {"200": content, **_problems([400, 500] if known else [400, 404, 500])},
+        "responses": {"200": content, **_problems([400, 404, 500] if may_be_missing else [400, 500])},
     }
 
 
@@ -269,7 +276,7 @@ _SCHEMAS: Document = {
     },
     "CloudEvent": {
         "type": "object",
-        "required": ["specversion", "id", "source", "type", "data"],
+        "required": ["specversion", "id", "source", "type"],
         "properties": {
             "specversion": {"enum": ["1.0", "0.3"]},
             "id": {"type": "string", "minLength": 1},
@@ -278,6 +285,8 @@ _SCHEMAS: Document = {
             "subject": {"type": "string"},
             "time": {"type": "string", "format": "date-time"},
             "data": {},
+            "data_base64": {"type": "string", "contentEncoding": "base64", "description": "In the place of `data`."},
         },
+        "oneOf": [{"required": ["data"]}, {"required": ["data_base64"]}],
     },
 }

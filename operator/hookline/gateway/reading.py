@@ -42,7 +42,7 @@ async def read_body(
             sent = await _all(chunks, at_most_bytes, hold)
     except TimeoutError:
         raise refuse(Kind.TOO_SLOW, f"the body did not arrive within {seconds:g} s") from None
-    return sent if encoding in _ENCODINGS else expand(sent, at_most_bytes, hold)
+    return sent if encoding in _ENCODINGS else _expanded(sent, at_most_bytes, hold)
 
 
 async def _all(chunks: AsyncIterator[bytes], at_most_bytes: int, hold: Callable[[int], None]) -> bytes:
@@ -58,7 +58,7 @@ async def _all(chunks: AsyncIterator[bytes], at_most_bytes: int, hold: Callable[
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def expand(sent: bytes, at_most_bytes: int, hold: Callable[[int], None]) -> bytes:
+def _expanded(sent: bytes, at_most_bytes: int, hold: Callable[[int], None]) -> bytes:
     """What gzip made `sent` of, in one or more members (RFC 1952). Never more than `at_most_bytes` in memory."""
     found = bytearray()
     left = sent

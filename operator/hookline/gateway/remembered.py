@@ -213,9 +213,9 @@ class Remembered(Generic[T]):
         """Ask in turn. Raises Unanswered at once where that would take too long."""
         wait_seconds = self._pace.wait_seconds(now_s)
         if wait_seconds > self._times.ask_seconds / 2:
-            raise Unanswered("too much is new here now", wait_seconds)
+            raise Unanswered("too many questions about who may publish are waiting; send it again", wait_seconds)
         if self._group_waiting[question.group] >= self._bounds.group_waiting:
-            raise Unanswered("too much of this namespace is new here now")
+            raise Unanswered("too many questions about callers of this namespace are waiting; send it again")
         self._pace.take(now_s)
         self._group_waiting[question.group] += 1
         asking = self._ask(key, question, self._unknown_places, wait_seconds)
