@@ -17,7 +17,10 @@ from hookline.resources.reasons import ConditionReason, WebhookReason, table
 PACKAGE = Path(hookline.__file__).parent
 LISTS = {each.__name__: each for each in CONDITION_REASONS}
 ALL = [reason for each in CONDITION_REASONS for reason in each]
-WELL = {"Accepted", "Resolved", "Programmed", "Ready", "Delivering", "AllSenders", "RolledOut", "QueueReady", "Written"}
+WELL = {
+    *("Accepted", "Resolved", "Programmed", "Ready", "Delivering", "AllSenders", "RolledOut", "QueueReady", "Written"),
+    "Compatible",
+}
 PAGE = Path(__file__).parents[3] / "docs" / "conditions.md"
 
 
