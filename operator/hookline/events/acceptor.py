@@ -57,6 +57,8 @@ class _Compiler:
 
     def compiled(self, validator: Any) -> Accepts:
         checks = [self._check(validator, *each) for each in validator._validators]  # noqa: SLF001  # as jsonschema does
+        if len(checks) == 1:
+            return checks[0]
 
         def accepts(value: Any) -> bool:
             for check in checks:  # noqa: SIM110  # all() takes twice the time, and a frame of the stack at each level
@@ -91,7 +93,7 @@ class _Compiler:
             case "items" if isinstance(argument, dict) and "prefixItems" not in schema:
                 return _items(self._inner(validator, argument))
             case "format":
-                return lambda value: FORMATS.conforms(value, argument)
+                return _format(argument)
             case "$ref":
                 return self._reference(validator, argument)
         return lambda value: next(iter(rule(validator, argument, value, schema) or ()), None) is None
@@ -110,6 +112,11 @@ class _Compiler:
         if place not in referred:
             self._todo[place] = validator.evolve(schema=found.contents, _resolver=found.resolver)
         return lambda value: referred[place](value)
+
+
+def _format(name: str) -> Accepts:
+    check, raises = FORMATS.checkers.get(name, (lambda _: True, ()))
+    return (lambda value: FORMATS.conforms(value, name)) if raises else check
 
 
 def _members(checks: dict[str, Accepts]) -> Accepts:

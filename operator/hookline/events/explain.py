@@ -67,7 +67,10 @@ class BodyProblem:
 
 def to_problems(findings: Iterable[Finding], *, refuses: bool = True) -> tuple[BodyProblem, ...]:
     """The findings without repetition, in the order of their places, at most MAX_PROBLEMS of them."""
-    ordered = sorted(set(findings), key=lambda finding: ([_order(step) for step in finding.path], finding.message))
+    found = set(findings)
+    if not found:  # as of nearly all bodies
+        return ()
+    ordered = sorted(found, key=lambda finding: ([_order(step) for step in finding.path], finding.message))
     return tuple(_problem(finding, refuses) for finding in ordered[:MAX_PROBLEMS])
 
 

@@ -61,6 +61,7 @@ def test_any_bytes_give_a_value_or_findings(body: bytes) -> None:
         (b'{"a": 1,\n "b" 2}', (), "is not JSON at line 2, column 6: expecting ':' delimiter"),
         (b'{"a": tru}', (), "is not JSON at line 1, column 7: expecting value"),
         (b'{"a": 1}\n{"a": 2}\n', (), "goes on after its end, at line 2, column 1; write one JSON document"),
+        (b'{"a": 1, "a": 2} x', (), "goes on after its end, at line 1, column 18; write one JSON document"),
         (b'{"a": [1, {"b": NaN}]}', ("a", 1, "b"), "is NaN, which JSON does not have; write null or a number"),
         (b"[-Infinity]", (0,), "is -Infinity, which JSON does not have; write null or a number"),
         (b'{"a": 1e400}', ("a",), "is a number beyond a 64-bit float; write it as a string"),
