@@ -30,8 +30,8 @@ from hookline.gateway.intake import Intake, Taken, namespace_for
 from hookline.gateway.limits import Limits
 from hookline.gateway.media_types import NDJSON, is_json, is_ndjson, media_type
 from hookline.gateway.problem import AGAIN_SECONDS, Kind, Problem, Refused, refuse, retry_after
-from hookline.gateway.reading import read_body
-from hookline.runtime.tasks import beside
+from hookline.gateway.reading import BODY_SECONDS, read_body
+from hookline.runtime.tasks import Deadlines, beside
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Of a request with many events. NATS takes them one by one."""
@@ -88,6 +88,7 @@ class Pages:
         self._callers = callers
         self._limits = limits
         self._tell = tell
+        self._body_times = Deadlines(BODY_SECONDS)
 
     def app(self) -> Starlette:
         routes = [
@@ -165,7 +166,9 @@ class Pages:
         intake = self._intake()
         place = self._limits.begin(caller.namespace, time.monotonic())
         try:
-            body = await read_body(request.stream(), headers, at_most_bytes=at_most_bytes, hold=place.hold)
+            body = await read_body(
+                request.receive, headers, at_most_bytes=at_most_bytes, hold=place.hold, deadlines=self._body_times
+            )
             if not one and body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
                 raise refuse(Kind.TOO_LARGE, f"the body has more than {_MAX_BRACKETS} objects and arrays")
             events = read(body) if len(body) <= _QUICK_BYTES or one else await beside(lambda: read(body))
@@ -367,8 +370,18 @@ def _verdict(verdict: Taken | Problem) -> dict[str, Any]:
 
 
 def _json(status: int, said: Mapping[str, Any]) -> Response:
-    body = _encoded(said).encode() + b"\n"
-    return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
+    return _Json(_encoded(said).encode() + b"\n", status)
+
+
+class _Json(Response):
+    """An answer whose headers are known, and not asked for one by one."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
+        self.raw_headers = [
+            (b"cache-control", b"no-store"),
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]
 
 
 def _file(content_type: str, name: str, content: bytes) -> Response:

@@ -21,7 +21,7 @@ MAX_KEY_CHARACTERS = 1024
 _DIGEST_CHARACTERS = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes it, as Event
 class Incoming:
     """One event as it came in. `type` is what the producer called it, `id` empty if it is to be given one.
 

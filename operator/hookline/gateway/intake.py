@@ -20,7 +20,7 @@ from hookline.gateway.cloudevents import known_type
 from hookline.gateway.incoming import Incoming
 from hookline.gateway.problem import AGAIN_SECONDS, Fault, Kind, Problem, Refused, refuse
 from hookline.gateway.repeats import Repeats, digest_of
-from hookline.runtime.tasks import Deadline
+from hookline.runtime.tasks import Deadlines
 from hookline.stream.admission import Admission, new_event_id
 from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.publish import OutOfRoom, TooLarge
@@ -30,7 +30,7 @@ STORE_SECONDS = 5.0
 """How long an event may take to be stored, its turn among others included. Then its producer is told to come again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes it, as Event
 class Taken:
     """An event that is stored: now, or before as `repeat`. `warnings` are of a type that only warns."""
 
@@ -71,6 +71,7 @@ class Intake:
         self._admission = admission
         self._repeats = repeats
         self._store_seconds = store_seconds
+        self._deadlines = Deadlines(store_seconds)
         self._on_stored = on_stored
         self._room = PublishRoom()
 
@@ -116,7 +117,7 @@ class Intake:
         """Whether it is new. Raises _NotStored, and Refused while it is not known whether it is stored."""
         body, sent = incoming.body, False
         try:
-            with Deadline(self._store_seconds):
+            with self._deadlines.next():
                 await self._room.enter(len(body), caller.namespace)
                 try:
                     sent, sent_s = True, time.monotonic()

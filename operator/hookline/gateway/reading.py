@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from hookline.gateway.problem import Kind, refuse
-from hookline.runtime.tasks import Deadline
+from hookline.runtime.tasks import Deadlines
 
 BODY_SECONDS = 30.0
 """How long a body may take to arrive."""
@@ -19,17 +22,17 @@ _ENCODINGS = ("", "identity")
 
 
 async def read_body(
-    chunks: AsyncIterator[bytes],
+    receive: Receive,
     headers: Mapping[str, str],
     *,
     at_most_bytes: int,
     hold: Callable[[int], None],
-    seconds: float = BODY_SECONDS,
+    deadlines: Deadlines,
 ) -> bytes:
     """The whole body, expanded if it is compressed with gzip, of `at_most_bytes` in either form.
 
     `hold` is told of each piece of memory before it is taken, and may refuse it. Raises Refused: TOO_LARGE, TOO_SLOW,
-    UNSUPPORTED_MEDIA_TYPE, BAD_REQUEST for what is no gzip.
+    UNSUPPORTED_MEDIA_TYPE, BAD_REQUEST for what is no gzip; ClientDisconnect.
     """
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in ("gzip", "x-gzip", *_ENCODINGS):
@@ -38,21 +41,27 @@ async def read_body(
     if len(said) > 18 or (said.isdigit() and int(said) > at_most_bytes):
         raise _too_large(at_most_bytes)
     try:
-        with Deadline(seconds):
-            sent = await _all(chunks, at_most_bytes, hold)
+        with deadlines.next():
+            sent = await _all(receive, at_most_bytes, hold)
     except TimeoutError:
-        raise refuse(Kind.TOO_SLOW, f"the body did not arrive within {seconds:g} s") from None
+        raise refuse(Kind.TOO_SLOW, f"the body did not arrive within {deadlines.seconds:g} s") from None
     return sent if encoding in _ENCODINGS else _expanded(sent, at_most_bytes, hold)
 
 
-async def _all(chunks: AsyncIterator[bytes], at_most_bytes: int, hold: Callable[[int], None]) -> bytes:
+async def _all(receive: Receive, at_most_bytes: int, hold: Callable[[int], None]) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > at_most_bytes:
-            raise _too_large(at_most_bytes)
-        if chunk:
+    more = True
+    while more:
+        # By itself, and not by Request.stream: the loop keeps account of each asynchronous generator.
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if chunk := message.get("body", b""):
+            size += len(chunk)
+            if size > at_most_bytes:
+                raise _too_large(at_most_bytes)
             hold(len(chunk))
             pieces.append(chunk)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -58,7 +58,13 @@ class Deadline:
         task = asyncio.current_task(loop)  # which would ask for the loop as well
         assert task is not None, "a deadline ends the task that it is entered in"
         self._task, self._cancelling = task, task.cancelling()
+        self._begin(loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = loop.call_later(self._seconds, self._expire)
+
+    def _end(self) -> None:
+        self._handle.cancel()
 
     @property
     def is_over(self) -> bool:
@@ -70,10 +76,60 @@ class Deadline:
         self._task.cancel()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._handle.cancel()
+        self._end()
         # Somebody else may have cancelled the task as well: then that counts, and not the time.
         if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+
+class Deadlines:
+    """For many that all have the same time, in one event loop: `with deadlines.next():` is `with Deadline(seconds):`
+    at less cost: uvloop makes and closes a timer for each of those (1.5 us against 0.9 us, and more in the loop).
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends_s: dict[_OneOfMany, float] = {}
+        """Of those that are open, the first one first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next(self) -> Deadline:
+        return _OneOfMany(self)
+
+    def begin(self, deadline: _OneOfMany, loop: asyncio.AbstractEventLoop) -> None:
+        end_s = self._ends_s[deadline] = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_at(end_s, self._look, loop)
+
+    def end(self, deadline: _OneOfMany) -> None:
+        self._ends_s.pop(deadline, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now_s = loop.time()
+        for each, end_s in list(self._ends_s.items()):
+            if end_s > now_s:
+                self._timer = loop.call_at(end_s, self._look, loop)
+                return
+            del self._ends_s[each]
+            each.expire()
+
+
+class _OneOfMany(Deadline):
+    __slots__ = ("_all",)
+
+    def __init__(self, all_: Deadlines) -> None:
+        super().__init__(all_.seconds)
+        self._all = all_
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._all.begin(self, loop)
+
+    def _end(self) -> None:
+        self._all.end(self)
+
+    def expire(self) -> None:
+        self._expire()
 
 
 async def beside(work: Callable[[], T]) -> T:

@@ -38,7 +38,7 @@ class Judged:
 _FINE = Judged((), ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, though nothing changes it, as Event
 class Admitted:
     """An event that is stored. `new` is False when it was there already."""
 

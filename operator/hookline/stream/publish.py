@@ -132,7 +132,9 @@ class Publisher:
     async def store_event(self, event: Event) -> bool:
         """As store. Raises StreamRefused also of an event of which a delivery, or its dead letter, would not fit."""
         once, headers = f"{event.tenant}.{event.id}", to_headers(event)
-        room = max_event_bytes(self._client.max_payload) - _bytes_of({**headers, "Nats-Msg-Id": once})
+        room = max_event_bytes(self._client.max_payload)
+        if len(event.body) > room - _ROOM_FOR_HEADERS:  # else whatever they are, which takes a while to count
+            room -= _bytes_of({**headers, "Nats-Msg-Id": once})
         if len(event.body) > room:
             raise TooLarge(
                 f"the body has {len(event.body)} bytes and may have {max(0, room)}: NATS takes messages of "

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from hookline.runtime.background import background
-from hookline.runtime.tasks import Deadline, beside, cancel, together
+from hookline.runtime.tasks import Deadline, Deadlines, beside, cancel, together
 
 
 async def deaf() -> None:
@@ -61,16 +62,21 @@ async def test_work_in_the_background_ends_with_a_failure_even_if_it_misses_a_ca
         task.result()
 
 
+OneOf = Callable[[float], Deadline]
+EITHER = pytest.mark.parametrize("one_of", [Deadline, lambda seconds: Deadlines(seconds).next()], ids=["own", "shared"])
+
+
 async def sleeps_until(deadline: Deadline) -> str:
     with deadline:
         await asyncio.sleep(3600)
     return "slept"
 
 
-async def test_a_deadline_raises_a_timeout_error_and_leaves_no_cancellation_behind() -> None:
+@EITHER
+async def test_a_deadline_raises_a_timeout_error_and_leaves_no_cancellation_behind(one_of: OneOf) -> None:
     async def work() -> int:
         with pytest.raises(TimeoutError):
-            await sleeps_until(Deadline(0))
+            await sleeps_until(one_of(0))
         task = asyncio.current_task()
         assert task is not None
         return task.cancelling()
@@ -78,20 +84,23 @@ async def test_a_deadline_raises_a_timeout_error_and_leaves_no_cancellation_behi
     assert await asyncio.create_task(work()) == 0
 
 
-async def test_what_is_done_in_time_never_hears_of_its_deadline() -> None:
-    with Deadline(0.01):
+@EITHER
+async def test_what_is_done_in_time_never_hears_of_its_deadline(one_of: OneOf) -> None:
+    with one_of(0.01):
         pass
     await asyncio.sleep(0.05)
 
 
-async def test_an_error_in_time_stays_what_it_is() -> None:
-    with pytest.raises(ValueError, match="own"), Deadline(60):
+@EITHER
+async def test_an_error_in_time_stays_what_it_is(one_of: OneOf) -> None:
+    with pytest.raises(ValueError, match="own"), one_of(60):
         raise ValueError("own")
 
 
-async def test_a_cancellation_from_elsewhere_counts_more_than_a_deadline() -> None:
+@EITHER
+async def test_a_cancellation_from_elsewhere_counts_more_than_a_deadline(one_of: OneOf) -> None:
     for seconds in (0, 60):
-        task = asyncio.create_task(sleeps_until(Deadline(seconds)))
+        task = asyncio.create_task(sleeps_until(one_of(seconds)))
         await asyncio.sleep(0)
         # Both the deadline that is due and this one are pending when the task runs next.
         asyncio.get_running_loop().call_soon(task.cancel)
@@ -99,11 +108,31 @@ async def test_a_cancellation_from_elsewhere_counts_more_than_a_deadline() -> No
         assert task.cancelled()
 
 
-async def test_the_inner_one_of_two_deadlines_is_the_one_that_is_late() -> None:
-    with Deadline(60):
+@EITHER
+async def test_the_inner_one_of_two_deadlines_is_the_one_that_is_late(one_of: OneOf) -> None:
+    with one_of(60):
         with pytest.raises(TimeoutError):
-            await sleeps_until(Deadline(0))
+            await sleeps_until(one_of(0))
         await asyncio.sleep(0)
+
+
+async def test_of_many_deadlines_each_has_its_own_time_and_none_is_forgotten() -> None:
+    deadlines = Deadlines(0.02)
+    loop = asyncio.get_running_loop()
+
+    async def took_seconds() -> float:
+        began_s = loop.time()
+        with pytest.raises(TimeoutError):
+            await sleeps_until(deadlines.next())
+        return loop.time() - began_s
+
+    first = asyncio.create_task(took_seconds())
+    await asyncio.sleep(0.01)
+    with deadlines.next():
+        pass
+    second = asyncio.create_task(took_seconds())
+    found = [await first, await second, await took_seconds()]
+    assert min(found) > 0.0199
 
 
 class Work:
