@@ -138,8 +138,8 @@ def _what_next(data: Path, curl: str) -> str:
         "Publish one yourself, in another terminal:\n"
         f"  {command} events sample IdentityCreated |\n"
         f"    {command} publish IdentityCreated - --data {shlex.quote(str(data))}\n"
-        f"or by HTTP:\n  {curl}\n"
-        'Next: README.md, "Your first own Webhook, in five minutes". Ctrl-C ends this.'
+        + (f"or by HTTP:\n  {curl}\n" if curl else "")
+        + 'Next: README.md, "Your first own Webhook, in five minutes". Ctrl-C ends this.'
     )
 
 

@@ -75,6 +75,8 @@ class GatewayProcess:
         self._moved = asyncio.Event()
         self._said = ""
         self._stopping = False
+        self.ready = asyncio.Event()
+        """Set while there is a queue to store into."""
         limits = Limits(bounds)
         self._pages = Pages(self._intake, self._types, callers, limits, self.metrics.told)
         self.metrics.watch(
@@ -151,10 +153,12 @@ class GatewayProcess:
         try:
             admission = await Admission.at(client)
             self._present = Intake(admission, self._repeats, on_stored=self.metrics.stored)
+            self.ready.set()
             self._say("")
             async with background(unavailable_once(closed, CLOSED), unavailable_once(self._moved, MOVED)):
                 await admission.follow()
         finally:
             self._types()
             self._present = self._client = None
+            self.ready.clear()
             await close(client)

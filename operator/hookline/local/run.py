@@ -187,11 +187,11 @@ class LocalHookline:
         token = self._data / "gateway-token"
         callers = OneToken(_token(token), namespace=GATEWAY_NAMESPACE, name="whoever may read the token's file")
         for port in self._gateway_ports:
-            self._gateway = GatewayProcess(self.nats_url, callers, host=LOOPBACK, port=port)
+            self._gateway = gateway = GatewayProcess(self.nats_url, callers, host=LOOPBACK, port=port)
+            listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             try:
-                await self._gateway.run(
-                    stop, on_listening=lambda at: self._on_gateway(f"http://{LOOPBACK}:{at}", token)
-                )
+                async with background(self._say_gateway(gateway, listening, token)):
+                    await gateway.run(stop, on_listening=listening.set_result)
                 return
             except OSError as error:
                 problem = error.strerror
@@ -199,6 +199,13 @@ class LocalHookline:
             f"the gateway cannot listen on {LOOPBACK}:{port} ({problem}); name another port with --gateway-port, 0 for "
             "any, or use --no-gateway"
         )
+
+    async def _say_gateway(self, gateway: GatewayProcess, listening: asyncio.Future[int], token: Path) -> None:
+        """Once an event is stored at once: streams are there when the sender is ready, and the gateway knows them."""
+        port = await listening
+        await self.ready.wait()
+        await gateway.ready.wait()
+        self._on_gateway(f"http://{LOOPBACK}:{port}", token)
 
     @property
     def _book_folder(self) -> Path:
