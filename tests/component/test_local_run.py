@@ -503,6 +503,7 @@ async def test_the_line_that_publishes_by_http_works_when_it_is_pasted_into_a_sh
             line = curl_line(str(said["url"]), token)
             done = await asyncio.to_thread(subprocess.run, ["sh", "-c", line], capture_output=True, text=True)
             answer = json.loads(done.stdout)
+            assert answer.get("namespace") == "default", answer
             await until(lambda: len(calls) == 1)
         assert calls[0].webhook_id == answer["id"]
         assert token.read_text().strip() not in command.output
