@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from hookline.events.patterns import matches
+from hookline.events.patterns import matches, problem
 
 _TOKEN = re.compile(
     r"""(?P<open>\((?:\?(?:[:=!]|<[=!]|<[^>]*>|[a-z-]*:))?)
@@ -136,8 +136,8 @@ def _is_told_apart(group: _Group) -> bool:
 
 
 def _share(one: str, other: str) -> bool:
-    """Whether two atoms may take the same character."""
-    if not (_is_ascii(one) or _is_ascii(other)):
+    """Whether two atoms may take the same character. Of one that cannot stand alone nothing is known."""
+    if not (_is_ascii(one) or _is_ascii(other)) or problem(one) or problem(other):
         return True
     return any(_takes(one, each) and _takes(other, each) for each in _PLAIN)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hookline.events.pattern_cost import ways
@@ -64,6 +64,7 @@ def test_a_longer_text_takes_longer() -> None:
     assert ways("^a|b*c", 1000) > ways("^a", 1000)
 
 
+@example("(a])*", 5)
 @given(st.text("ab(|)*+?{},1[]^$\\.-dk<>:=!", max_size=20), st.integers(0, 10**6))
 def test_whatever_stands_in_a_pattern_there_is_an_answer(pattern: str, length: int) -> None:
     assert ways(pattern, length) >= 0
