@@ -34,7 +34,11 @@ SENDER: Parts = {
     "events and fan-out": (*_delivery("fanout", "open_event", "set_aside", "backlog"), "hookline/events/"),
     "holding and acks": _delivery("holding", "settlement", "recently_acked", "messages"),
     "a delivery and its call": _delivery("sender"),
-    "the session and its book": (*_delivery("session", "process", "route_book", "book_changes"), "hookline/routing/"),
+    "the session and its book": (
+        *_delivery("session", "process", "route_book", "book_changes"),
+        "hookline/runtime/folders.py",
+        "hookline/routing/",
+    ),
     "tasks and timers of ours": _runtime("tasks", "background", "tuning", "probes", "private_parts"),
     "files of ours without a part": ("hookline/",),
     "the event loop": ("",),

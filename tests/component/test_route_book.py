@@ -18,6 +18,7 @@ from hookline.delivery.route_book import RouteBook
 from hookline.local import book_folder
 from hookline.routing.book_files import encode, keys_file, routes_file
 from hookline.routing.routes import BOOK_FILE, BOOK_SHARDS, Book, book_of, index_file, shard_of
+from hookline.runtime import folders
 from hookline.runtime.metrics import SenderMetrics
 
 ONE, TWO = shard_of("u1", BOOK_SHARDS), shard_of("u2", BOOK_SHARDS)
@@ -218,7 +219,7 @@ async def test_a_file_system_that_reports_nothing_is_looked_at(tmp_path: Path, m
     def none_left(*_: object, **__: object) -> None:
         raise OSError("no watches left")
 
-    monkeypatch.setattr(route_book, "awatch", none_left)
+    monkeypatch.setattr(folders, "awatch", none_left)
     book_folder.write(a_book(), tmp_path)
     async with watching(tmp_path) as books:
         await until(lambda: title(books) == "hook")

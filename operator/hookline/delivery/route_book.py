@@ -12,24 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
 
 from hookline.delivery.book_changes import changes
 from hookline.resources.egress_policy import EgressPolicy
 from hookline.routing.book_files import BookError, decode
 from hookline.routing.routes import Book
+from hookline.runtime.folders import follow_folder
 from hookline.runtime.metrics import SenderMetrics
 
 log = structlog.get_logger(__name__)
 
 CHANGES_SAID = 20
 """Webhooks of which one change of the book says what became of them."""
-
-RESCAN_SECONDS = 5.0
-"""Looked at anyway this often: a file system may not report changes."""
-
-LOOK_SECONDS = 0.5
-"""Looked at this often where changes are not reported at all. A look reads the small index files only."""
 
 PATIENCE_SECONDS = 10.0
 """How long a shard may be unfinished before that is worth a line: its two objects reach a pod one after the other."""
@@ -67,27 +61,8 @@ class RouteBook:
             self._swap(book)
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Reload on every change of the folder, until `stop`."""
-        self.reload()
-        while not stop.is_set():
-            try:
-                await self._follow(stop)
-            except (OSError, RuntimeError) as error:
-                # No folder yet, or no watches left in the kernel: looking works everywhere.
-                log.debug("changes of the route book are not reported", problem=type(error).__name__)
-                await asyncio.sleep(LOOK_SECONDS)
-                self.reload()
-
-    async def _follow(self, stop: asyncio.Event) -> None:
-        async for _ in awatch(
-            self._folder,
-            debounce=100,
-            step=20,
-            stop_event=stop,
-            rust_timeout=int(RESCAN_SECONDS * 1000),
-            yield_on_timeout=True,
-        ):
-            self.reload()
+        """Reload on every change of the folder, until `stop`. A look reads the small index files only."""
+        await follow_folder(self._folder, self.reload, stop, what="the route book")
 
     def _swap(self, book: Book) -> None:
         before, self.current, self.policy = self.current, book, book.dispatcher.policy()

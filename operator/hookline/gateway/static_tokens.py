@@ -10,19 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
 
 from hookline.gateway.callers import Caller
 from hookline.gateway.problem import AGAIN_SECONDS, Kind, refuse
 from hookline.routing.publisher_tokens import PublisherToken, TokensFileError, read_tokens_file
+from hookline.runtime.folders import follow_folder
 
 log = structlog.get_logger(__name__)
-
-RESCAN_SECONDS = 5.0
-"""Looked at anyway this often: a file system may not report changes."""
-
-LOOK_SECONDS = 0.5
-"""Looked at this often where changes are not reported at all."""
 
 _MAX_BYTES = 2 * 1024 * 1024
 """Of a file that is read at all."""
@@ -75,24 +69,8 @@ class StaticTokens:
         self._say("")
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Reload on every change, until `stop`. The folder is followed: a kubelet replaces what the file links to."""
-        self.reload()
-        while not stop.is_set():
-            try:
-                async for _ in awatch(
-                    self._file.parent,
-                    debounce=100,
-                    step=20,
-                    stop_event=stop,
-                    rust_timeout=int(RESCAN_SECONDS * 1000),
-                    yield_on_timeout=True,
-                ):
-                    self.reload()
-            except (OSError, RuntimeError) as error:
-                # No folder yet, or no watches left in the kernel: looking works everywhere.
-                log.debug("changes of publisher tokens are not reported", problem=type(error).__name__)
-                await asyncio.sleep(LOOK_SECONDS)
-                self.reload()
+        """Reload on every change, until `stop`."""
+        await follow_folder(self._file.parent, self.reload, stop, what="publisher tokens")
 
     def _say(self, problem: str) -> None:
         if problem and problem != self.problem:
