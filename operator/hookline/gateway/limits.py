@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hookline.gateway.pace import Pace
 from hookline.gateway.problem import Kind, Refused, refuse
 
 _SOON_SECONDS = 1.0
@@ -29,37 +30,16 @@ class Bounds:
     bytes_per_second: float | None = None
 
 
-class _Rate:
-    """A bucket that holds a second's worth. It may be overdrawn, by one request: how much it takes is known late."""
-
-    __slots__ = ("_at_s", "_left", "_per_second")
-
-    def __init__(self, per_second: float, now_s: float) -> None:
-        self._per_second = per_second
-        self._left = max(per_second, 1.0)
-        self._at_s = now_s
-
-    def wait_seconds(self, now_s: float) -> float:
-        """Until something is left; 0 if there is."""
-        most = max(self._per_second, 1.0)
-        self._left = min(most, self._left + (now_s - self._at_s) * self._per_second)
-        self._at_s = now_s
-        return max(0.0, -self._left / self._per_second) if self._left <= 0 else 0.0
-
-    def spend(self, amount: float) -> None:
-        self._left -= amount
-
-
 class _Use:
     """What one namespace has at this moment."""
 
     __slots__ = ("body_bytes", "events", "rate_bytes", "requests")
 
-    def __init__(self, bounds: Bounds, now_s: float) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self.requests = 0
         self.body_bytes = 0
-        self.events = _Rate(bounds.events_per_second, now_s) if bounds.events_per_second else None
-        self.rate_bytes = _Rate(bounds.bytes_per_second, now_s) if bounds.bytes_per_second else None
+        self.events = _pace(bounds.events_per_second)
+        self.rate_bytes = _pace(bounds.bytes_per_second)
 
 
 class Limits:
@@ -73,7 +53,7 @@ class Limits:
 
     def begin(self, namespace: str, now_s: float) -> Place:
         """A place for one request. Raises Refused: TOO_MANY_REQUESTS, UNAVAILABLE when the gateway itself is full."""
-        use = self._use(namespace, now_s)
+        use = self._use(namespace)
         if use.requests >= self.bounds.requests_of_one:
             raise _too_many(
                 f"this namespace has {use.requests} requests under way, as many as it may; send fewer at once"
@@ -85,10 +65,10 @@ class Limits:
                 raise _too_many(f"this namespace has sent more {of_what} than it may in a second", wait_seconds)
         self.requests += 1
         use.requests += 1
-        return Place(self, use)
+        return Place(self, use, now_s)
 
-    def _use(self, namespace: str, now_s: float) -> _Use:
-        use = self._uses.pop(namespace, None) or _Use(self.bounds, now_s)
+    def _use(self, namespace: str) -> _Use:
+        use = self._uses.pop(namespace, None) or _Use(self.bounds)
         self._uses[namespace] = use
         if len(self._uses) > MAX_NAMESPACES:
             # The one that was used longest ago of those that are not in use.
@@ -101,11 +81,12 @@ class Limits:
 class Place:
     """Of one request, until `end`."""
 
-    __slots__ = ("_bytes", "_limits", "_use")
+    __slots__ = ("_began_s", "_bytes", "_limits", "_use")
 
-    def __init__(self, limits: Limits, use: _Use) -> None:
+    def __init__(self, limits: Limits, use: _Use, began_s: float) -> None:
         self._limits = limits
         self._use = use
+        self._began_s = began_s
         self._bytes = 0
 
     def hold(self, more_bytes: int) -> None:
@@ -122,15 +103,20 @@ class Place:
     def spend(self, events: int, body_bytes: int) -> None:
         """What this request takes of the rates of its namespace."""
         if self._use.events is not None:
-            self._use.events.spend(events)
+            self._use.events.take(self._began_s, events)
         if self._use.rate_bytes is not None:
-            self._use.rate_bytes.spend(body_bytes)
+            self._use.rate_bytes.take(self._began_s, body_bytes)
 
     def end(self) -> None:
         self._limits.requests -= 1
         self._limits.body_bytes -= self._bytes
         self._use.requests -= 1
         self._use.body_bytes -= self._bytes
+
+
+def _pace(per_second: float | None) -> Pace | None:
+    """A second's worth may come at once. It may be overdrawn, by one request: how much that takes is known late."""
+    return Pace(per_second, max(per_second, 1.0)) if per_second else None
 
 
 def _too_many(detail: str, wait_seconds: float = _SOON_SECONDS) -> Refused:

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from hookline.gateway.pace import Pace
 from hookline.runtime.tasks import Deadline, cancel
 
 log = structlog.get_logger(__name__)
@@ -137,23 +138,6 @@ def use_of(yes: Kept[T], now_s: float, times: Times) -> Use:
     if now_s < yes.fresh_s or since_failure_seconds < times.failed_seconds:
         return Use.AND_ASK
     return Use.AFTER_ASKING
-
-
-class Pace:
-    """So many a second, and a number of them at once after a rest."""
-
-    def __init__(self, per_second: float, burst: int) -> None:
-        self._interval_seconds = 1 / per_second
-        self._rest_seconds = burst / per_second
-        self._next_s = -inf
-
-    def wait_seconds(self, now_s: float) -> float:
-        """How long the next one would have to wait for its turn."""
-        return max(0.0, self._next_s - now_s)
-
-    def take(self, now_s: float) -> None:
-        """Somebody takes that turn."""
-        self._next_s = max(self._next_s, now_s - self._rest_seconds) + self._interval_seconds
 
 
 class Remembered(Generic[T]):

@@ -15,7 +15,6 @@ from hookline.gateway.remembered import (
     Answer,
     Bounds,
     Kept,
-    Pace,
     Question,
     Remembered,
     Times,
@@ -319,14 +318,3 @@ def test_a_yes_is_never_used_longer_than_it_may(
 def test_a_deleted_account_is_refused_within_60_seconds() -> None:
     """The API server keeps a yes for 10 s (seen: tests/cluster/test_gateway_callers.py)."""
     assert 10 + TIMES.fresh_seconds + TIMES.ask_seconds <= 60
-
-
-@given(st.lists(st.floats(0, 0.05), min_size=1, max_size=200))
-def test_a_pace_lets_no_more_through_than_it_says(pauses: list[float]) -> None:
-    pace, now_s, turns = Pace(100, 10), 0.0, []
-    for pause in pauses:
-        now_s += pause
-        turns.append(now_s + pace.wait_seconds(now_s))
-        pace.take(now_s)
-    for first, later in zip(turns, turns[12:], strict=False):
-        assert later - first >= 0.01 - 1e-9
