@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import uvloop
+from benchmarks.child import Child
 from benchmarks.engines import Engine
 from benchmarks.figures import arrivals
 from benchmarks.load import publish_at, publish_fast
-from benchmarks.receiver import CONTEXT
-from benchmarks.stage import Failed, Stage, producer
+from benchmarks.stage import Stage, producer
 
 from hookline.stream.publish_room import PublishRoom
 
@@ -41,43 +41,26 @@ class Plan:
     body_bytes: int = 1024
 
 
-class Bursts:
-    """The process, for those who use it: a burst is made ready, begun, and ends. Killed when left."""
+class Bursts(Child):
+    """The process, for those who use it: a burst is made ready, begun, and ends."""
 
-    def __enter__(self) -> Bursts:
-        self._pipe, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
+    def __init__(self) -> None:
+        super().__init__("a burst", _work)
 
     async def ready(self, on: Stage, plan: Plan) -> None:
         """Connect, and wait for `begin`. Raises Failed."""
         self._seconds = plan.seconds
-        self._pipe.send((on.server.url, on.engine, plan))
-        await self._heard(READY_SECONDS)
+        self.tell((on.server.url, on.engine, plan))
+        await self.heard(READY_SECONDS)
 
     def begin(self) -> None:
-        self._pipe.send("begin")
+        self.tell("begin")
 
     async def confirmed(self) -> int:
         """How many events the queue took, once the burst has ended. Raises Failed."""
-        confirmed = await self._heard(self._seconds + END_SECONDS)
+        confirmed = await self.heard(self._seconds + END_SECONDS)
         assert isinstance(confirmed, int)
         return confirmed
-
-    async def _heard(self, seconds: float) -> object:
-        try:
-            if await asyncio.to_thread(self._pipe.poll, seconds):
-                return self._pipe.recv()
-        except (EOFError, OSError):
-            raise Failed("the process of a burst ended") from None
-        raise Failed(f"the process of a burst said nothing for {seconds:g} s")
 
 
 def body_of(size_bytes: int) -> bytes:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, cast
 
 import uvloop
-from benchmarks.receiver import CONTEXT
-from benchmarks.stage import Failed
+from benchmarks.child import Child
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,36 +40,22 @@ EMPTY, PLAYED = "empty", "played"
 """What a server may be, besides the address of NATS for a gateway with the queue."""
 
 
-class Server:
-    """The process, for those who use it. Killed when left."""
+class Server(Child):
+    """The process, for those who use it. `port` is there once it is ready."""
 
     def __init__(self, kind: str, tls: tuple[str, str] | None = None) -> None:
         """`tls`: the files of a certificate and its key."""
-        self._kind = kind
-        self._tls = tls
+        super().__init__("a gateway", _work, kind, tls)
 
     async def __aenter__(self) -> Server:
-        mine, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=_work, args=(theirs, self._kind, self._tls), daemon=True)
-        self._process.start()
-        theirs.close()
-        try:
-            if not await asyncio.to_thread(mine.poll, READY_SECONDS):
-                raise Failed(f"a gateway was not ready within {READY_SECONDS:g} s")
-            self.port = int(mine.recv())
-        except (EOFError, Failed):
-            await self.__aexit__()
-            raise Failed("a gateway did not become ready") from None
+        with ExitStack() as stack:
+            stack.enter_context(self)
+            self.port = int(await self.heard(READY_SECONDS))
+            stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._process.kill()
-        await asyncio.to_thread(self._process.join)
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
+        await asyncio.to_thread(self.__exit__)
 
 
 class _Tokens:
@@ -129,8 +115,7 @@ async def _with_queue(pipe: Any, nats_url: str, tls: ssl.SSLContext | None) -> N
     gateway = GatewayProcess(nats_url, _Tokens(), host="127.0.0.1", port=0, tls=tls)
 
     async def ready(port: int) -> None:
-        while gateway.unready() is not None:  # noqa: ASYNC110  # nothing else says so
-            await asyncio.sleep(0.01)
+        await gateway.ready.wait()
         collect_seldom()
         pipe.send(port)
 

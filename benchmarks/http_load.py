@@ -18,8 +18,8 @@ from itertools import count
 from typing import cast
 
 import uvloop
+from benchmarks.child import Child
 from benchmarks.figures import arrivals
-from benchmarks.receiver import CONTEXT
 from benchmarks.stage import Failed
 
 from hookline.runtime.tuning import raise_open_files_limit
@@ -72,38 +72,18 @@ class Answered:
         return self
 
 
-class Client:
-    """The process, for those who use it. Killed when left."""
+class Client(Child):
+    """The process, for those who use it."""
 
-    def __enter__(self) -> Client:
-        self._pipe, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
+    def __init__(self) -> None:
+        super().__init__("an HTTP client", _work)
 
     async def send(self, load: Load) -> Answered:
         """Raises Failed."""
-        self._pipe.send(load)
-        limit_seconds = load.seconds + END_SECONDS + load.connections / 200
-        try:
-            if await asyncio.to_thread(self._pipe.poll, limit_seconds):
-                answered = self._pipe.recv()
-                assert isinstance(answered, Answered)
-                return answered
-        except (EOFError, OSError):
-            raise Failed("the process of an HTTP client ended") from None
-        raise Failed(f"an HTTP client was not done within {limit_seconds:g} s")
+        self.tell(load)
+        answered = await self.heard(load.seconds + END_SECONDS + load.connections / 200)
+        assert isinstance(answered, Answered)
+        return answered
 
 
 class _Connection(asyncio.Protocol):
