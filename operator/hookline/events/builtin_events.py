@@ -56,12 +56,20 @@ class BuiltinEvent:
 
     @property
     def schema_file_name(self) -> str:
-        """As ClearID names the file of "Download schema"."""
-        return f"schema-{self.name.lower()}.json"
+        return schema_file_name(self.name)
 
     @property
     def sample_file_name(self) -> str:
-        return f"sample-{self.name.lower()}.json"
+        return sample_file_name(self.name)
+
+
+def schema_file_name(event_type: str) -> str:
+    """As ClearID names the file of "Download schema"."""
+    return f"schema-{event_type.lower()}.json"
+
+
+def sample_file_name(event_type: str) -> str:
+    return f"sample-{event_type.lower()}.json"
 
 
 _PROFILE = """Email? FirstName* LastName* MiddleName? DisplayName? Status* IdentityType? CountryCode? Culture?

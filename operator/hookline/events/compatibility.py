@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hookline.events.explain import Path
+from hookline.events.explain import Path, pointer_step
 from hookline.events.inclusion import Found, Proof, TooMuch, canonical
 from hookline.events.schema_view import Document
 from hookline.events.schemas import check_schema, draft_uri
@@ -96,6 +96,6 @@ def _told(found: Iterable[Found], *, former: bool = False) -> tuple[Change, ...]
 
 def pointer(path: Path) -> str:
     """A path as a JSON Pointer (RFC 6901), shortened, with escapes for what a terminal could obey."""
-    text = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+    text = "".join(pointer_step(str(step)) for step in path)
     text = text if text.isprintable() else json.dumps(text)[1:-1]
     return text if len(text) <= _MAX_PLACE else f"{text[: _MAX_PLACE // 2]}…{text[-_MAX_PLACE // 2 :]}"

@@ -82,11 +82,16 @@ def pointer(path: Path) -> str:
     """
     text = ""
     for step in map(str, path):
-        longer = f"{text}/{step.replace('~', '~0').replace('/', '~1')}"
+        longer = f"{text}{pointer_step(step)}"
         if len(longer) > _MAX_POINTER or HALF_A_PAIR.search(step):
             break
         text = longer
     return text
+
+
+def pointer_step(step: str) -> str:
+    """One step of a JSON Pointer, `a/b` as `/a~1b` (RFC 6901, section 3)."""
+    return f"/{step.replace('~', '~0').replace('/', '~1')}"
 
 
 def place(path: Path) -> str:

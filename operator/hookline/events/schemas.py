@@ -239,7 +239,13 @@ def _encoded(sample: Any) -> bytes:
 
 def _builtin() -> Iterator[EventTypeSpec]:
     for event in builtin_events.EVENTS:
-        yield EventTypeSpec(event.name, builtin_events.schema_of(event), description=event.description, builtin=True)
+        yield EventTypeSpec(
+            event.name,
+            builtin_events.schema_of(event),
+            description=event.description,
+            builtin=True,
+            sample=builtin_events.sample_of(event),
+        )
 
 
 @dataclass(frozen=True, slots=True)

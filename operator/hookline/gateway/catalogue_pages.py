@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hookline.events.builtin_events import event_named, sample_of, to_text
+from hookline.events.builtin_events import sample_file_name, schema_file_name, to_text
 from hookline.events.explain import quoted
 from hookline.events.schemas import Catalogue, EventTypeSpec, UnknownEvent
 from hookline.gateway.problem import Kind, refuse
@@ -20,16 +20,15 @@ def listed(catalogue: Catalogue) -> bytes:
 def schema_file(catalogue: Catalogue, name: str) -> tuple[str, bytes]:
     """Name and content of the file of a schema, as it is shipped. Raises Refused."""
     spec = _known(catalogue, name)
-    return f"schema-{spec.name.lower()}.json", to_text(spec.schema).encode()
+    return schema_file_name(spec.name), to_text(spec.schema).encode()
 
 
 def sample_file(catalogue: Catalogue, name: str) -> tuple[str, bytes]:
     """Name and content of the file of a sample. Raises Refused: an EventType may have none."""
     spec = _known(catalogue, name)
-    sample = sample_of(event_named(spec.name)) if spec.builtin else spec.sample
-    if sample is None:
+    if spec.sample is None:
         raise refuse(Kind.NOT_FOUND, f"the event type {spec.name} has no sample; its schema says what a body holds")
-    return f"sample-{spec.name.lower()}.json", to_text(sample).encode()
+    return sample_file_name(spec.name), to_text(spec.sample).encode()
 
 
 def _known(catalogue: Catalogue, name: str) -> EventTypeSpec:
@@ -57,6 +56,6 @@ def _entry(spec: EventTypeSpec) -> dict[str, Any]:
     }
     if spec.deprecated:
         entry["deprecated"] = spec.deprecated
-    if spec.builtin or spec.sample is not None:
+    if spec.sample is not None:
         entry["sample"] = f"{page}/sample"
     return entry
