@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from doubles.local import until
 from hookline.gateway.callers import Caller, Callers, OneToken
 from hookline.gateway.limits import Bounds
 from hookline.gateway.process import GatewayProcess
@@ -43,7 +42,7 @@ async def gateway_of(
     running = asyncio.create_task(process.run(stop, on_listening=port.set_result))
     try:
         at: int = await port
-        await until(lambda: process.unready() is None)
+        await asyncio.wait_for(process.ready.wait(), 30)
         yield at
     finally:
         stop.set()

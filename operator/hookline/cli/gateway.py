@@ -15,7 +15,8 @@ from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.gateway.api_server import ApiServer, NoPod, place_of_pod
 from hookline.gateway.certificate import Certificate
 from hookline.gateway.cluster_callers import ClusterCallers
-from hookline.gateway.process import GRACE_SECONDS, GatewayProcess
+from hookline.gateway.process import GatewayProcess
+from hookline.gateway.server import GRACE_SECONDS
 from hookline.gateway.static_tokens import StaticTokens
 from hookline.runtime.background import background
 from hookline.runtime.logs import lost_log_lines, set_up_logs

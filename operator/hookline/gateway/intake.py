@@ -86,8 +86,9 @@ class Intake:
         warnings = self._judged(event_type, incoming.body)
         event_id = incoming.id or new_event_id()
         began_s = time.monotonic()
-        digest = digest_of(event_type, incoming.body)
-        if incoming.id and self._repeats.is_another(namespace, event_id, digest, began_s):
+        # Nobody can repeat an id that nobody knows yet.
+        digest = digest_of(event_type, incoming.body) if incoming.id else b""
+        if digest and self._repeats.is_another(namespace, event_id, digest, began_s):
             raise refuse(
                 Kind.KEY_USED,
                 "this key was sent with another event; a key stands for one type and one body",

@@ -21,7 +21,7 @@ from hookline.gateway.intake import Intake
 from hookline.gateway.limits import Bounds, Limits
 from hookline.gateway.problem import Kind, refuse
 from hookline.gateway.repeats import Repeats
-from hookline.gateway.server import serving
+from hookline.gateway.server import GRACE_SECONDS, serving
 from hookline.runtime.background import background
 from hookline.runtime.metrics import GatewayMetrics
 from hookline.stream.admission import Admission
@@ -37,9 +37,6 @@ from hookline.stream.connection import (
 )
 
 log = structlog.get_logger(__name__)
-
-GRACE_SECONDS = 25.0
-"""How long requests under way may take at the end. Less than the 30 s that Kubernetes gives a pod."""
 
 _AGAIN_SECONDS = 1.0
 """After a connection that failed, before the next; and when a producer is told to come again meanwhile."""
@@ -97,11 +94,9 @@ class GatewayProcess:
 
     def unready(self) -> str | None:
         """Why no events are taken, if that is so."""
-        return "draining" if self._stopping else self.queue_problem()
-
-    def queue_problem(self) -> str | None:
-        """Why nothing can be published now, if that is so."""
-        return None if self._present is not None else self._said or "the queue is being connected to"
+        if self._stopping:
+            return "draining"
+        return None if self.ready.is_set() else self._said or "the queue is being connected to"
 
     def move_to(self, nats_url: str) -> None:
         """NATS is at this address from now on."""

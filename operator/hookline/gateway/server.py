@@ -59,6 +59,9 @@ _ACCEPTED_AT_ONCE = 64
 _BACKLOG = 2048
 """Connections that the kernel keeps until they are taken. Linux has 4,096 at most, unless it is told otherwise."""
 
+GRACE_SECONDS = 25.0
+"""How long requests under way may take at the end. Less than the 30 s that Kubernetes gives a pod."""
+
 _LINGER_SECONDS = 2.0
 """How long what a client still sends is thrown away after its last answer. Closed at once, it would lose the answer."""
 
@@ -124,7 +127,7 @@ async def serving(
     port: int,
     tls: ssl.SSLContext | None = None,
     bounds: Bounds = DEFAULT_BOUNDS,
-    grace_seconds: float = 25.0,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> AsyncIterator[int]:
     """Serve `app` at `host`, empty for every address; gives the port. Raises OSError when it cannot be had.
 

@@ -185,7 +185,8 @@ class LocalHookline:
         if not self._gateway_ports:
             return
         token = self._data / "gateway-token"
-        callers = OneToken(_token(token), namespace=GATEWAY_NAMESPACE, name="whoever may read the token's file")
+        word = _kept(token, lambda: secrets.token_urlsafe(32))
+        callers = OneToken(word, namespace=GATEWAY_NAMESPACE, name="whoever may read the token's file")
         for port in self._gateway_ports:
             self._gateway = gateway = GatewayProcess(self.nats_url, callers, host=LOOPBACK, port=port)
             listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -264,25 +265,18 @@ class LocalHookline:
 
 def installation_of(data: Path, take_over_from: str = "") -> Installation:
     """The installation of a data folder: its id is made once and kept there."""
-    file = data / "installation"
-    try:
-        id_ = file.read_text(encoding="ascii").strip()
-    except (FileNotFoundError, UnicodeDecodeError):
-        id_ = ""
-    if not id_:
-        id_ = secrets.token_hex(8)
-        private_files.write(file, f"{id_}\n".encode("ascii"))
+    id_ = _kept(data / "installation", lambda: secrets.token_hex(8))
     return Installation(id_, f"hookline run on {socket.gethostname()}", take_over_from)
 
 
-def _token(file: Path) -> str:
-    """The gateway's token: made once, kept in a file that only this user can read."""
+def _kept(file: Path, make: Callable[[], str]) -> str:
+    """A word that is made once, and kept in a file that only this user can read."""
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
-        if token := file.read_text(encoding="ascii").strip():
-            return token
-    token = secrets.token_urlsafe(32)
-    private_files.write(file, f"{token}\n".encode("ascii"))
-    return token
+        if word := file.read_text(encoding="ascii").strip():
+            return word
+    word = make()
+    private_files.write(file, f"{word}\n".encode("ascii"))
+    return word
 
 
 async def _pass_on(happened: asyncio.Event, to: asyncio.Event) -> None:
