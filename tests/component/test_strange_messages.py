@@ -133,7 +133,6 @@ async def test_an_event_that_leaves_no_room_for_headers_ends_no_connection(
         config.max_msg_size = -1
         await client.jetstream().update_stream(config)
         await client.jetstream().publish(names.event_subject("default", "IdentityCreated"), b"x" * (MIB - 100))
-        await asyncio.sleep(1)
-        await publish(client)
-        await until(lambda: len(one.calls) == 1)
+        (later,) = await publish(client)
+        await until(lambda: later in {each.webhook_id for each in one.calls})
         assert not one.running.task.done()
