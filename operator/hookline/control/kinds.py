@@ -31,6 +31,14 @@ TOUCHED_ANNOTATION = f"{GROUP}/book"
 ALLOWED = f"{ALLOW_LABEL}=true"
 """Selector of the Secrets that the operator asks for. It never asks for others."""
 
+GATEWAY_ACCOUNT = "hookline-gateway"
+"""ServiceAccount of all gateways. The manifests bring it: the operator has no right to give rights."""
+CA_NAME = "hookline-ca"
+"""Of the Secret with the CA of an installation, and of the ConfigMaps with its public part."""
+NATS_SENDER_NAME = "hookline-nats-sender"
+NATS_GATEWAY_NAME = "hookline-nats-gateway"
+"""Of the Secrets with what senders and gateways show to the NATS of the installation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -56,6 +64,7 @@ SECRETS = Kind("Secret", "secrets", "v1")
 CONFIG_MAPS = Kind("ConfigMap", "configmaps", "v1")
 NAMESPACES = Kind("Namespace", "namespaces", "v1", namespaced=False)
 PODS = Kind("Pod", "pods", "v1")
+SERVICES = Kind("Service", "services", "v1")
 SERVICE_ACCOUNTS = Kind("ServiceAccount", "serviceaccounts", "v1")
 DEPLOYMENTS = Kind("Deployment", "deployments", "apps/v1")
 DISRUPTION_BUDGETS = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")
@@ -67,6 +76,24 @@ EVENTS = Kind("Event", "events", "events.k8s.io/v1")
 def sender_name(dispatcher: str) -> str:
     """Of the Deployment of a Dispatcher, and of what belongs to it."""
     return f"hookline-sender-{dispatcher}"
+
+
+def gateway_name(dispatcher: str) -> str:
+    """Of the Deployment and the Service of a Dispatcher's gateway, and of what belongs to them.
+
+    Producers write it into URLs: that of the Dispatcher `default` is the shortest.
+    """
+    return "hookline-gateway" if dispatcher == "default" else f"hookline-gateway-{dispatcher}"
+
+
+def gateway_certificate_name(dispatcher: str) -> str:
+    """Of the Secret of type kubernetes.io/tls with what a gateway shows, where the operator makes it."""
+    return f"hookline-gateway-tls-{dispatcher}"
+
+
+def publishers_name(dispatcher: str) -> str:
+    """Of the Secret with the digests of the tokens that a gateway takes."""
+    return f"hookline-publishers-{dispatcher}"
 
 
 def root_name(dispatcher: str) -> str:

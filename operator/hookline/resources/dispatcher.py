@@ -13,7 +13,17 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from hookline.resources import natsaddress
-from hookline.resources.base import Count, Model, ObjectName, Resource, ScheduleSeconds, SecretKeyRef, Status
+from hookline.resources.base import (
+    Count,
+    Flag,
+    Model,
+    ObjectName,
+    Resource,
+    ScheduleSeconds,
+    SecretKeyRef,
+    SecretRef,
+    Status,
+)
 from hookline.resources.egress_policy import (
     DEFAULT_PORTS,
     PORTS_PATTERN,
@@ -183,12 +193,10 @@ class ImagePullSecret(Model):
 
 
 class Resources(Model):
-    """Requests and limits of each sender container."""
+    """Requests and limits of each container."""
 
-    requests: dict[ResourceName, Quantity] = Field(
-        default={}, max_length=8, description="What a sender needs at least."
-    )
-    limits: dict[ResourceName, Quantity] = Field(default={}, max_length=8, description="What a sender may use at most.")
+    requests: dict[ResourceName, Quantity] = Field(default={}, max_length=8, description="What it needs at least.")
+    limits: dict[ResourceName, Quantity] = Field(default={}, max_length=8, description="What it may use at most.")
 
 
 # A default of the whole and not of the parts: a request beside somebody's smaller limit would make the pods invalid.
@@ -330,6 +338,27 @@ class Retention(Model):
     dead_seconds: Seconds = Field(default=2_592_000, description="Dead letters. 30 days.")
 
 
+class GatewayTls(Model):
+    """What the gateway shows to producers."""
+
+    secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret of type kubernetes.io/tls in the Dispatcher's namespace, such as cert-manager writes; "
+        "without it the operator makes a certificate.",
+    )
+
+
+class Gateway(Model):
+    """The gateway, through which producers publish by HTTPS."""
+
+    enabled: Flag = Field(
+        default=True, description="False ends the gateway: nobody can publish by HTTPS. What is stored is delivered."
+    )
+    replicas: Annotated[Count, Field(ge=1, le=100)] = Field(default=2, description="Gateway pods.")
+    resources: Resources = Field(default=_RESOURCES, description="Requests and limits of each gateway container.")
+    tls: GatewayTls = Field(default=GatewayTls(), description="What the gateway shows to producers.")
+
+
 class DispatcherSpec(Model):
     """The fleet and its policy."""
 
@@ -346,11 +375,14 @@ class DispatcherSpec(Model):
     )
 
     replicas: Annotated[Count, Field(ge=1, le=100)] = Field(default=2, description="Sender pods.")
-    image: Image | None = Field(default=None, description="Image of the senders; without it the operator's own.")
+    image: Image | None = Field(
+        default=None, description="Image of the senders and of the gateway; without it the operator's own."
+    )
     image_pull_secrets: Annotated[tuple[ImagePullSecret, ...], Distinct("name")] = Field(
         default=(), max_length=8, description="Secrets with credentials for the image's registry."
     )
     resources: Resources = Field(default=_RESOURCES, description="Requests and limits of each sender container.")
+    gateway: Gateway = Field(default=Gateway(), description="The gateway, through which producers publish by HTTPS.")
     nats: Nats = Field(default=Nats(), description="The queue.")
     served_namespaces: ServedNamespaces = Field(
         default=ServedNamespaces(), description="Whose Webhooks this Dispatcher sends."

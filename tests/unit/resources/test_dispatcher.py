@@ -100,6 +100,32 @@ def test_a_request_is_never_put_beside_a_limit_that_somebody_wrote() -> None:
     assert DispatcherSpec().resources.requests == {"cpu": "100m", "memory": "128Mi"}
 
 
+def test_a_gateway_is_there_unless_somebody_says_otherwise_and_parts_of_it_can_be_said_alone() -> None:
+    alone = DispatcherSpec().gateway
+    assert (alone.enabled, alone.replicas, alone.tls.secret_ref) == (True, 2, None)
+    said = DispatcherSpec.model_validate(
+        {"gateway": {"replicas": 5, "tls": {"secretRef": {"name": "gateway-certificate"}}}}
+    ).gateway
+    assert (said.enabled, said.replicas, said.resources) == (True, 5, alone.resources)
+    assert said.tls.secret_ref is not None
+    assert said.tls.secret_ref.name == "gateway-certificate"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "field"),
+    [
+        ({"replicas": 0}, "replicas"),
+        ({"enabled": "false"}, "enabled"),
+        ({"resources": {"limits": {"memory": "1GB!"}}}, "resources.limits.memory"),
+        ({"tls": {"secretRef": {"name": "../other"}}}, "tls.secretRef.name"),
+        ({"tls": {"secretRef": {"name": "a", "key": "b"}}}, "tls.secretRef.key"),
+        ({"tls": {"secretName": "a"}}, "tls.secretName"),
+    ],
+)
+def test_what_is_wrong_about_a_gateway_is_told_with_its_place(gateway: dict[str, Any], field: str) -> None:
+    assert refused({"gateway": gateway}) == [f"spec.gateway.{field}"]
+
+
 @pytest.mark.parametrize("quantity", ["1", "0.5", "100m", "128Mi", "1.5Gi", "2k", "1Ei"])
 def test_quantities_of_kubernetes_are_taken(quantity: str) -> None:
     DispatcherSpec.model_validate({"resources": {"limits": {"cpu": quantity}}})
