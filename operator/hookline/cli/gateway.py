@@ -15,6 +15,7 @@ from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.gateway.api_server import ApiServer, NoPod, place_of_pod
 from hookline.gateway.certificate import Certificate
 from hookline.gateway.cluster_callers import ClusterCallers
+from hookline.gateway.limits import Bounds
 from hookline.gateway.process import GatewayProcess
 from hookline.gateway.server import GRACE_SECONDS
 from hookline.gateway.static_tokens import StaticTokens
@@ -24,6 +25,8 @@ from hookline.runtime.probes import Probes
 from hookline.runtime.tuning import collect_seldom, tune_process
 
 log = structlog.get_logger(__name__)
+
+_BOUNDS = Bounds()
 
 
 def gateway(
@@ -47,6 +50,19 @@ def gateway(
     grace_seconds: Annotated[
         float, typer.Option(min=0, max=3600, help="At the end: how long requests under way may take.")
     ] = GRACE_SECONDS,
+    requests_at_once: Annotated[
+        int, typer.Option(min=1, max=_BOUNDS.requests, help="Of one namespace: requests under way.")
+    ] = _BOUNDS.requests_of_one,
+    bytes_at_once: Annotated[
+        int, typer.Option(min=1, max=_BOUNDS.body_bytes, help="Of one namespace: bytes of bodies in memory.")
+    ] = _BOUNDS.body_bytes_of_one,
+    events_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Of one namespace: events in a second.", show_default="no limit")
+    ] = None,
+    bytes_per_second: Annotated[
+        float | None,
+        typer.Option(min=1, help="Of one namespace: bytes of bodies in a second.", show_default="no limit"),
+    ] = None,
 ) -> None:
     """Take events by HTTPS, in a pod, from workloads that show a ServiceAccount's token. Waits for NATS.
 
@@ -66,6 +82,12 @@ def gateway(
         why = error.strerror or type(error).__name__
         raise WrongInput(f"{tls_certificate} and {tls_key} are no certificate and its key: {why}") from None
     address = checked_nats(nats)
+    bounds = Bounds(
+        requests_of_one=requests_at_once,
+        body_bytes_of_one=bytes_at_once,
+        events_per_second=events_per_second,
+        bytes_per_second=bytes_per_second,
+    )
 
     async def work(stop: asyncio.Event) -> None:
         static = StaticTokens(publisher_tokens) if publisher_tokens is not None else None
@@ -79,6 +101,7 @@ def gateway(
                 port=port,
                 credentials=nats_credentials,
                 tls=certificate.context,
+                bounds=bounds,
                 grace_seconds=grace_seconds,
             )
             pod.metrics.watch_log(lost_log_lines)

@@ -348,6 +348,25 @@ class GatewayTls(Model):
     )
 
 
+class GatewayLimits(Model):
+    """How much one namespace may use of each gateway pod, so that it takes nothing from others."""
+
+    requests_at_once: Annotated[Count, Field(ge=1, le=2048)] = Field(
+        default=256, description="Requests under way. A pod has room for 2,048 of all namespaces together."
+    )
+    # A request of 4 MiB takes twice that while it is expanded: with less it would be refused for ever.
+    bytes_at_once: Annotated[Count, Field(ge=8 * 1024 * 1024, le=64 * 1024 * 1024)] = Field(
+        default=16 * 1024 * 1024,
+        description="Bodies in memory, in bytes. A pod has room for 64 MiB of all namespaces together.",
+    )
+    events_per_second: Annotated[Count, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Events in a second. Without it there is no limit.", examples=[200]
+    )
+    bytes_per_second: Annotated[Count, Field(ge=1024, le=1_073_741_824)] | None = Field(
+        default=None, description="Bodies in a second, in bytes. Without it there is no limit.", examples=[1_048_576]
+    )
+
+
 class Gateway(Model):
     """The gateway, through which producers publish by HTTPS."""
 
@@ -357,6 +376,9 @@ class Gateway(Model):
     replicas: Annotated[Count, Field(ge=1, le=100)] = Field(default=2, description="Gateway pods.")
     resources: Resources = Field(default=_RESOURCES, description="Requests and limits of each gateway container.")
     tls: GatewayTls = Field(default=GatewayTls(), description="What the gateway shows to producers.")
+    limits: GatewayLimits = Field(
+        default=GatewayLimits(), description="How much one namespace may use of each gateway pod; beyond it, 429."
+    )
 
 
 class DispatcherSpec(Model):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hookline.gateway import limits
+from hookline.gateway.app import MAX_REQUEST_BYTES
 from hookline.gateway.limits import Bounds, Limits
 from hookline.gateway.problem import Kind, Refused
+from hookline.resources.dispatcher import GatewayLimits
 
 SMALL = Bounds(requests=3, body_bytes=100, requests_of_one=2, body_bytes_of_one=60)
 
@@ -70,3 +72,13 @@ def test_namespaces_without_end_are_forgotten_but_none_that_is_in_use(monkeypatc
         all_.begin(f"n{number}", 0).end()
     assert len(all_._uses) <= 11
     assert refused(lambda: all_.begin("in-use", 0)) is Kind.TOO_MANY_REQUESTS
+
+
+def test_a_dispatcher_has_the_limits_of_a_gateway_and_none_by_which_a_right_request_never_comes_in() -> None:
+    said, bounds = GatewayLimits(), Bounds()
+    assert (said.requests_at_once, said.bytes_at_once) == (bounds.requests_of_one, bounds.body_bytes_of_one)
+    assert (said.events_per_second, said.bytes_per_second) == (bounds.events_per_second, bounds.bytes_per_second)
+    fields = GatewayLimits.model_json_schema()["properties"]
+    assert fields["requestsAtOnce"]["maximum"] == bounds.requests
+    assert fields["bytesAtOnce"]["maximum"] == bounds.body_bytes
+    assert fields["bytesAtOnce"]["minimum"] >= 2 * MAX_REQUEST_BYTES, "of one that is compressed, both forms count"

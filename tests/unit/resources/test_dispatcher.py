@@ -120,6 +120,10 @@ def test_a_gateway_is_there_unless_somebody_says_otherwise_and_parts_of_it_can_b
         ({"tls": {"secretRef": {"name": "../other"}}}, "tls.secretRef.name"),
         ({"tls": {"secretRef": {"name": "a", "key": "b"}}}, "tls.secretRef.key"),
         ({"tls": {"secretName": "a"}}, "tls.secretName"),
+        ({"limits": {"requestsAtOnce": 0}}, "limits.requestsAtOnce"),
+        ({"limits": {"bytesAtOnce": 4 * 1024 * 1024}}, "limits.bytesAtOnce"),
+        ({"limits": {"eventsPerSecond": 0.5}}, "limits.eventsPerSecond"),
+        ({"limits": {"bytesPerSecond": "1Mi"}}, "limits.bytesPerSecond"),
     ],
 )
 def test_what_is_wrong_about_a_gateway_is_told_with_its_place(gateway: dict[str, Any], field: str) -> None:
