@@ -80,10 +80,10 @@ async def signing_keys(hookline: Installation, team: Team) -> set[str]:
     [
         ["secret", "hookline.dev/allow-webhooks=true"],
         ["secret", "hookline.dev/allow-webhooks=true", "hookline.dev/book=other"],
-        ["secret,configmap", "hookline.dev/book-"],
+        ["secret,configmap", "hookline.dev/book-", "app.kubernetes.io/managed-by-"],
         ["secret,configmap", "hookline.dev/book=other", "app.kubernetes.io/component-"],
     ],
-    ids=["allowed", "allowed and of another book", "without the label of a book", "of another book"],
+    ids=["allowed", "allowed and of another book", "without the labels of ours", "of another book"],
 )
 async def test_labels_that_others_set_on_a_book_change_nothing(
     hookline: Installation, operator: OperatorProcess, team: Team, change: list[str]

@@ -117,7 +117,7 @@ async def shipped(hookline: Installation) -> set[Right]:
 
 
 def secrets_are_asked_for_by_label(hookline: Installation, asked: Iterable[Object]) -> None:
-    """No Secret is ever got, and lists and watches are of allowed ones, or of the route book in the own namespace."""
+    """No Secret is ever got, and lists and watches are of allowed ones, or of its own in the own namespace."""
     own = hookline.namespace
     secrets = [each for each in asked if each.get("objectRef", {}).get("resource") == "secrets"]
     assert {each["verb"] for each in secrets} == {"list", "watch", "patch"}
@@ -128,7 +128,7 @@ def secrets_are_asked_for_by_label(hookline: Installation, asked: Iterable[Objec
             assert target["name"].startswith("hookline-keys-"), each["requestURI"]
             continue
         selector = parse_qs(urlsplit(each["requestURI"]).query)["labelSelector"]
-        ours = ["hookline.dev/book"] if target.get("namespace") == own else []
+        ours = ["app.kubernetes.io/managed-by=hookline-operator"] if target.get("namespace") == own else []
         assert selector in (["hookline.dev/allow-webhooks=true"], ours), each["requestURI"]
 
 

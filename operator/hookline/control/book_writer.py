@@ -20,8 +20,8 @@ from hookline.control.context import Context
 from hookline.control.desired_book import files_of, keys_manifest, root_manifest, routes_manifest, shards_of
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import (
-    BOOK_LABEL,
     CONFIG_MAPS,
+    OURS,
     PODS,
     SECRETS,
     TOUCHED_ANNOTATION,
@@ -251,7 +251,7 @@ class BookWriter:
 
     async def _read_again(self, kind: Kind) -> None:
         """Somebody else wrote: what is known of our own objects is old."""
-        found = await self._context.cluster.snapshot(kind, self._context.identity.namespace, labels=BOOK_LABEL)
+        found = await self._context.cluster.snapshot(kind, self._context.identity.namespace, labels=OURS)
         self._context.add(self._context.observed.replace_all(kind, found.objects, found.version, ours=True))
 
     def _live(self, kind: Kind, name: str) -> Any:

@@ -29,7 +29,9 @@ TOUCHED_ANNOTATION = f"{GROUP}/book"
 """On sender pods: changed so that kubelets refresh the mounted book at once instead of within a minute."""
 
 ALLOWED = f"{ALLOW_LABEL}=true"
-"""Selector of the Secrets that the operator asks for. It never asks for others."""
+"""Selector of the Secrets of teams that the operator asks for. It never asks for others."""
+OURS = f"{MANAGED_LABEL}=hookline-operator"
+"""Selector of the ConfigMaps and Secrets that the operator itself makes."""
 
 GATEWAY_ACCOUNT = "hookline-gateway"
 """ServiceAccount of all gateways. The manifests bring it: the operator has no right to give rights."""
@@ -38,6 +40,10 @@ CA_NAME = "hookline-ca"
 NATS_SENDER_NAME = "hookline-nats-sender"
 NATS_GATEWAY_NAME = "hookline-nats-gateway"
 """Of the Secrets with what senders and gateways show to the NATS of the installation."""
+NATS_OPERATOR_NAME = "hookline-nats-operator"
+"""Of the Secret with what the operator shows to it."""
+NATS_USERS_NAME = "hookline-nats-users"
+"""Of the Secret with the users of that NATS, as its servers read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +131,25 @@ def book_part(name: str) -> tuple[str, int | None] | None:
     return (found["root"], None) if found["root"] else (found["book"], int(found["shard"]))
 
 
-def labels_of(dispatcher: str, component: str) -> dict[str, str]:
-    """Labels of an object that belongs to a Dispatcher."""
+_NAMES = {CA_NAME, NATS_SENDER_NAME, NATS_GATEWAY_NAME, NATS_OPERATOR_NAME, NATS_USERS_NAME}
+_NAME_OF_DISPATCHER = re.compile(r"hookline-(?:gateway-tls|publishers)-.+")
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a ConfigMap or Secret of the operator's namespace is one that it makes, whatever it is labelled."""
+    return book_part(name) is not None or name in _NAMES or _NAME_OF_DISPATCHER.fullmatch(name) is not None
+
+
+def labels_of_installation(component: str) -> dict[str, str]:
+    """Labels of an object that belongs to an installation as a whole."""
     return {
         NAME_LABEL: "hookline",
         COMPONENT_LABEL: component,
         PART_LABEL: "hookline",
         MANAGED_LABEL: "hookline-operator",
-        DISPATCHER_LABEL: dispatcher,
     }
+
+
+def labels_of(dispatcher: str, component: str) -> dict[str, str]:
+    """Labels of an object that belongs to a Dispatcher."""
+    return {**labels_of_installation(component), DISPATCHER_LABEL: dispatcher}

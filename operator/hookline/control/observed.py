@@ -30,6 +30,7 @@ from hookline.control.kinds import (
     Object,
     Place,
     book_part,
+    is_own_name,
 )
 from hookline.control.references import References
 from hookline.control.seen import Seen, SenderPod, pod_of, secret_of, seen_of
@@ -148,16 +149,16 @@ class Observed:
     def belongs(self, kind: Kind, metadata: Any, *, ours: bool) -> bool:
         """Whether a list or watch of our own objects, or of all others, is the one that tells of this object.
 
-        Both may name it: whoever sets labels may allow a part of a book, or call a Secret one.
+        Both may name it: whoever sets labels may allow one of ours, or call a Secret one.
         """
         if not is_identity(metadata):
             return False
         return kind not in (SECRETS, CONFIG_MAPS) or self._is_ours(kind, metadata) == ours
 
     def _is_ours(self, kind: Kind, metadata: Object) -> bool:
-        """Whether an object is a part of a route book, whatever it is labelled. Such a Secret is never allowed."""
+        """Whether the operator makes such an object, whatever it is labelled. No Webhook may use such a Secret."""
         own = kind in (SECRETS, CONFIG_MAPS) and metadata.get("namespace") == self._namespace
-        return own and book_part(metadata["name"]) is not None
+        return own and is_own_name(metadata["name"])
 
     def _table_of(self, kind: Kind, metadata: Object) -> _Table[Any]:
         """Allowed Secrets and our own come from different lists and watches."""

@@ -22,7 +22,6 @@ from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnava
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import (
     ALLOWED,
-    BOOK_LABEL,
     COMPONENT_LABEL,
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -31,6 +30,7 @@ from hookline.control.kinds import (
     EVENT_TYPES,
     NAMESPACES,
     NETWORK_POLICIES,
+    OURS,
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
@@ -277,8 +277,8 @@ class Operator:
         own = self._identity.namespace
         return [
             Listed(DISPATCHERS, own),
-            Listed(CONFIG_MAPS, own, BOOK_LABEL, ours=True),
-            Listed(SECRETS, own, BOOK_LABEL, ours=True),
+            Listed(CONFIG_MAPS, own, OURS, ours=True),
+            Listed(SECRETS, own, OURS, ours=True),
             Listed(PODS, own, SENDERS),
             *(Listed(kind, own, SENDERS) for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES)),
             Listed(SERVICE_ACCOUNTS, own, SENDERS),

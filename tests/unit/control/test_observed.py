@@ -24,6 +24,7 @@ from hookline.control.kinds import (
     WEBHOOKS,
     Kind,
     keys_name,
+    publishers_name,
     root_name,
     routes_name,
     sender_name,
@@ -437,14 +438,39 @@ def test_a_part_of_a_book_is_known_by_its_name_and_lent_to_nobody_whatever_it_is
 
 @pytest.mark.parametrize(
     ("name", "namespace"),
-    [("hookline-keys-default-01", "team"), ("hookline-keys-default-1", OWN), ("keys", OWN)],
+    [
+        ("hookline-keys-default-01", "team"),
+        ("hookline-keys-default-1", OWN),
+        ("keys", OWN),
+        ("hookline-nats-sender", "team"),
+        ("hookline-nats", OWN),
+    ],
 )
-def test_a_secret_of_another_name_or_namespace_is_no_part_of_a_book(name: str, namespace: str) -> None:
+def test_a_secret_of_another_name_or_namespace_is_none_of_ours(name: str, namespace: str) -> None:
     observed = Observed(OWN)
     theirs = secret(name, namespace=namespace, labels={ALLOW_LABEL: "true", BOOK_LABEL: "default"})
     assert observed.belongs(SECRETS, theirs["metadata"], ours=False)
     observed.put(SECRETS, theirs)
     assert observed.secrets.keys() == {(namespace, name)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hookline-ca",
+        "hookline-nats-sender",
+        "hookline-nats-users",
+        "hookline-gateway-tls-default",
+        publishers_name("a"),
+    ],
+)
+def test_no_webhook_may_use_a_secret_that_the_operator_makes(name: str) -> None:
+    observed = Observed(OWN)
+    mine = secret(name, {"secret": b"x"}, namespace=OWN, labels={ALLOW_LABEL: "true"})
+    assert not observed.belongs(SECRETS, mine["metadata"], ours=False)
+    observed.put(SECRETS, mine)
+    assert observed.secrets == {}
+    assert observed.own(SECRETS, (OWN, name)) == mine
 
 
 def test_a_lent_secret_that_its_owner_labels_as_a_book_is_lent_until_he_takes_it_back() -> None:
