@@ -34,7 +34,7 @@ from hookline.control.kinds import (
     WEBHOOKS,
     Kind,
 )
-from hookline.control.workload import PORT
+from hookline.control.pods import PORT
 from hookline.events.schemas import Catalogue
 from hookline.local import samples
 from hookline.routing.book_files import digest_of, routes_file

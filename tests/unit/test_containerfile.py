@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hookline import __version__
-from hookline.control import workload
+from hookline.control import pods
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -79,8 +79,8 @@ def test_the_final_stage_only_copies() -> None:
 
 
 def test_the_image_runs_as_the_user_that_pods_name() -> None:
-    assert of("USER") == [f"{workload.USER_ID}:{workload.USER_ID}"]
-    assert of("EXPOSE") == [str(workload.PORT)]
+    assert of("USER") == [f"{pods.USER_ID}:{pods.USER_ID}"]
+    assert of("EXPOSE") == [str(pods.PORT)]
 
 
 def test_the_entrypoint_is_the_command() -> None:

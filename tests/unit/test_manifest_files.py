@@ -19,7 +19,7 @@ from typer.main import get_command
 from controlplane import assets, sessions
 from hookline import __version__
 from hookline.cli.main import app
-from hookline.control import workload
+from hookline.control import pods
 from hookline.control.kinds import labels_of
 from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.local.nats_server import _binary as nats_server_binary
@@ -194,7 +194,7 @@ def test_every_pod_is_restricted(overlay: str) -> None:
     for each in workloads(overlay):
         pod = each["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
-        assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == workload.USER_ID
+        assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == pods.USER_ID
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         assert all({"configMap", "emptyDir"} & volume.keys() for volume in pod["volumes"])

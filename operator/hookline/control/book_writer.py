@@ -30,6 +30,7 @@ from hookline.control.kinds import (
     root_name,
     routes_name,
 )
+from hookline.control.pods import owner
 from hookline.control.seen import SenderPod
 from hookline.control.sender_reports import Report, Senders
 from hookline.control.work_keys import DispatcherKey, RootKey, TouchKey, WebhookKey
@@ -234,7 +235,7 @@ class BookWriter:
         if seen is None or seen.value is None:
             return False
         metadata = manifest["metadata"]
-        metadata["ownerReferences"] = [workload.owner(seen.value)]
+        metadata["ownerReferences"] = [owner(seen.value)]
         live = self._live(kind, metadata["name"])
         if live is not None and _same(live, manifest):
             return False

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import httpx
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from hookline.control.pods import PORT
 from hookline.control.seen import SenderPod
 from hookline.control.status import Failing
-from hookline.control.workload import PORT
 
 ASK_SECONDS = 2.0
 """Bound of one question."""

@@ -1,7 +1,7 @@
 """The sender pods of a Dispatcher: which objects make them, as manifests. Pure.
 
-The pods hold to the `restricted` Pod Security Standard, have no token of the cluster, and get the route book as one
-volume. A change of the book never changes a pod; a change of the Dispatcher's image, resources or NATS does.
+The pods have no token of the cluster, and get the route book as one volume. A change of the book never changes a pod;
+a change of the Dispatcher's image, resources or NATS does.
 """
 
 from __future__ import annotations
@@ -10,24 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from hookline import __version__
 from hookline.control.kinds import (
-    COMPONENT_LABEL,
     DEPLOYMENTS,
-    DISPATCHER_LABEL,
     DISRUPTION_BUDGETS,
-    NAME_LABEL,
     NETWORK_POLICIES,
     SERVICE_ACCOUNTS,
     Kind,
     keys_name,
-    labels_of,
     root_name,
     routes_name,
     sender_name,
 )
-from hookline.resources.base import API_VERSION
-from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, Egress
+from hookline.control.pods import PORT, Pods, from_those_who_look, mount, secret_volume
+from hookline.resources.dispatcher import Dispatcher, Egress
 from hookline.resources.egress_policy import (
     Address,
     Block,
@@ -43,15 +38,9 @@ from hookline.stream.owner import Installation
 
 Object = Mapping[str, Any]
 
-PORT = 8080
-"""Of health, metrics and the report."""
-
 BOOK_FOLDER = "/var/run/hookline/book"
 CREDENTIALS_FOLDER = "/var/run/hookline/nats"
 PROXY_FOLDER = "/var/run/hookline/proxy"
-
-USER_ID = 65532
-"""The image's user."""
 
 DRAIN_MARGIN_SECONDS = 15
 """After the last call has ended: storing what follows, closing. A sender ends in half of it also if NATS hangs."""
@@ -73,40 +62,22 @@ def objects(
     `stopped`: without any pod, since they may not take from the queue. `name_servers`: those that pods of this cluster
     ask, if they are known.
     """
-    deployment = _deployment(dispatcher, image, namespace_uid)
-    if stopped:
-        deployment["replicas"] = 0
+    pods = Pods(dispatcher, "sender", sender_name(dispatcher.metadata.name))
+    grace_seconds = dispatcher.spec.max_timeout_seconds + DRAIN_MARGIN_SECONDS
+    deployment = pods.deployment(
+        _container(pods, image, grace_seconds, installation(dispatcher, namespace_uid)),
+        _volumes(dispatcher),
+        replicas=0 if stopped else dispatcher.spec.replicas,
+        account=pods.name,
+        with_token=False,
+        grace_seconds=grace_seconds + LAST_LOOK_SECONDS,
+    )
     return [
-        (SERVICE_ACCOUNTS, {"metadata": _metadata(dispatcher), "automountServiceAccountToken": False}),
-        (NETWORK_POLICIES, {"metadata": _metadata(dispatcher), "spec": _network_policy(dispatcher, name_servers)}),
-        (DISRUPTION_BUDGETS, {"metadata": _metadata(dispatcher), "spec": _disruption_budget(dispatcher)}),
-        (DEPLOYMENTS, {"metadata": _metadata(dispatcher), "spec": deployment}),
+        (SERVICE_ACCOUNTS, {"metadata": pods.metadata(), "automountServiceAccountToken": False}),
+        (NETWORK_POLICIES, {"metadata": pods.metadata(), "spec": _network_policy(pods, name_servers)}),
+        (DISRUPTION_BUDGETS, {"metadata": pods.metadata(), "spec": pods.disruption_budget()}),
+        (DEPLOYMENTS, {"metadata": pods.metadata(), "spec": deployment}),
     ]
-
-
-def owner(dispatcher: Dispatcher) -> dict[str, Any]:
-    """Reference to the Dispatcher: what it owns is deleted with it."""
-    metadata = dispatcher.metadata
-    return {"apiVersion": API_VERSION, "kind": "Dispatcher", "name": metadata.name, "uid": metadata.uid}
-
-
-def _metadata(dispatcher: Dispatcher) -> dict[str, Any]:
-    name = dispatcher.metadata.name
-    return {
-        "namespace": dispatcher.metadata.namespace,
-        "name": sender_name(name),
-        "labels": labels_of(name, "sender"),
-        "ownerReferences": [owner(dispatcher)],
-    }
-
-
-def _selector(dispatcher: Dispatcher) -> dict[str, Any]:
-    return {"matchLabels": {COMPONENT_LABEL: "sender", DISPATCHER_LABEL: dispatcher.metadata.name}}
-
-
-def _disruption_budget(dispatcher: Dispatcher) -> dict[str, Any]:
-    # Not minAvailable: with one replica that would keep a node from ever being drained.
-    return {"maxUnavailable": 1, "selector": _selector(dispatcher)}
 
 
 def installation(dispatcher: Dispatcher, namespace_uid: str) -> Installation:
@@ -119,52 +90,8 @@ def installation(dispatcher: Dispatcher, namespace_uid: str) -> Installation:
     )
 
 
-def _deployment(dispatcher: Dispatcher, image: str, namespace_uid: str) -> dict[str, Any]:
-    return {
-        "replicas": dispatcher.spec.replicas,
-        "selector": _selector(dispatcher),
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "template": {
-            "metadata": {
-                "labels": {**labels_of(dispatcher.metadata.name, "sender"), "app.kubernetes.io/version": __version__}
-            },
-            "spec": _pod(dispatcher, image, namespace_uid),
-        },
-    }
-
-
-def _pod(dispatcher: Dispatcher, image: str, namespace_uid: str) -> dict[str, Any]:
-    spec = dispatcher.spec
-    grace_seconds = spec.max_timeout_seconds + DRAIN_MARGIN_SECONDS
-    pull_secrets = [{"name": each.name} for each in spec.image_pull_secrets]
-    return {
-        "serviceAccountName": sender_name(dispatcher.metadata.name),
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": grace_seconds + LAST_LOOK_SECONDS,
-        **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "fsGroup": USER_ID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": key,
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": _selector(dispatcher),
-            }
-            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-        ],
-        "containers": [_container(spec, spec.image or image, grace_seconds, installation(dispatcher, namespace_uid))],
-        "volumes": _volumes(dispatcher),
-    }
-
-
-def _container(spec: DispatcherSpec, image: str, grace_seconds: int, mine: Installation) -> dict[str, Any]:
+def _container(pods: Pods, image: str, grace_seconds: int, mine: Installation) -> dict[str, Any]:
+    spec = pods.dispatcher.spec
     credentials = spec.nats.credentials_secret_ref
     arguments = ["sender", "--book", BOOK_FOLDER, "--nats", spec.nats.url, "--listen", f":{PORT}"]
     arguments += ["--grace-seconds", str(grace_seconds - DRAIN_MARGIN_SECONDS // 2)]
@@ -172,46 +99,17 @@ def _container(spec: DispatcherSpec, image: str, grace_seconds: int, mine: Insta
     if mine.take_over_from:
         arguments.append(f"--take-over-from={mine.take_over_from}")
     mounts = [
-        {"name": "book", "mountPath": BOOK_FOLDER, "readOnly": True},
+        mount("book", BOOK_FOLDER),
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # an emptyDir of the pod
     ]
     if credentials is not None:
         arguments += ["--nats-credentials", f"{CREDENTIALS_FOLDER}/{credentials.key}"]
-        mounts.append({"name": "nats-credentials", "mountPath": CREDENTIALS_FOLDER, "readOnly": True})
+        mounts.append(mount("nats-credentials", CREDENTIALS_FOLDER))
     proxy_login = spec.egress.proxy.credentials_secret_ref if spec.egress.proxy else None
     if proxy_login is not None:
         arguments += ["--proxy-credentials", f"{PROXY_FOLDER}/{proxy_login.key}"]
-        mounts.append({"name": "proxy-credentials", "mountPath": PROXY_FOLDER, "readOnly": True})
-    resources = spec.resources
-    return {
-        "name": "sender",
-        "image": image,
-        "args": arguments,
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        "resources": {
-            **({"requests": dict(resources.requests)} if resources.requests else {}),
-            **({"limits": dict(resources.limits)} if resources.limits else {}),
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "livenessProbe": _probe("/livez", period_seconds=10, failures=6),
-        "readinessProbe": _probe("/readyz", period_seconds=5, failures=2),
-        "startupProbe": _probe("/livez", period_seconds=2, failures=30),
-        "lifecycle": {"preStop": {"sleep": {"seconds": LAST_LOOK_SECONDS}}},
-        "volumeMounts": mounts,
-    }
-
-
-def _probe(path: str, *, period_seconds: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "http"},
-        "periodSeconds": period_seconds,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-    }
+        mounts.append(mount("proxy-credentials", PROXY_FOLDER))
+    return pods.container(image, arguments, mounts, resources=spec.resources, last_look_seconds=LAST_LOOK_SECONDS)
 
 
 def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
@@ -225,7 +123,7 @@ def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
         ("proxy-credentials", proxy.credentials_secret_ref if proxy else None),
     ):
         if ref is not None:
-            volumes.append({"name": name, "secret": {"secretName": ref.name, "defaultMode": 0o440}})
+            volumes.append(secret_volume(name, ref.name))
     return volumes
 
 
@@ -238,21 +136,17 @@ def _sources(name: str) -> list[dict[str, Any]]:
     return sources
 
 
-def _network_policy(dispatcher: Dispatcher, name_servers: Sequence[Address]) -> dict[str, Any]:
+def _network_policy(pods: Pods, name_servers: Sequence[Address]) -> dict[str, Any]:
     """The second wall: a sender itself checks every address before it calls it."""
     return {
-        "podSelector": _selector(dispatcher),
+        "podSelector": pods.selector(),
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [
-            {
-                "from": [
-                    {"podSelector": {"matchLabels": {NAME_LABEL: "hookline", COMPONENT_LABEL: "operator"}}},
-                    {"namespaceSelector": {"matchLabels": {"hookline.dev/metrics": "true"}}},
-                ],
-                "ports": [{"protocol": "TCP", "port": PORT}],
-            }
+        "ingress": [from_those_who_look()],
+        "egress": [
+            _to_name_servers(name_servers),
+            *_to_nats(pods.dispatcher),
+            _to_receivers(pods.dispatcher.spec.egress),
         ],
-        "egress": [_to_name_servers(name_servers), *_to_nats(dispatcher), _to_receivers(dispatcher.spec.egress)],
     }
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control import workload
 from hookline.control.kinds import (
     DEPLOYMENTS,
     DISPATCHER_LABEL,
@@ -23,7 +22,8 @@ from hookline.control.kinds import (
     routes_name,
     sender_name,
 )
-from hookline.control.workload import holds, objects, owner
+from hookline.control.pods import PORT, owner
+from hookline.control.workload import holds, objects
 from hookline.delivery.process import LAST_SECONDS
 from hookline.resources.dispatcher import MAX_NAME_LENGTH, Dispatcher
 from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
@@ -179,7 +179,7 @@ def test_a_sender_is_told_its_book_its_nats_and_where_to_listen(dispatcher: Disp
     assert arguments["--book"] == mounts_of(dispatcher)["book"]["mountPath"]
     assert arguments["--nats"] == dispatcher.spec.nats.url
     (port,) = container_of(dispatcher)["ports"]
-    assert arguments["--listen"] == f":{port['containerPort']}" == f":{workload.PORT}"
+    assert arguments["--listen"] == f":{port['containerPort']}" == f":{PORT}"
 
 
 def test_credentials_of_nats_are_mounted_from_their_secret_and_named_by_their_key() -> None:
@@ -431,7 +431,7 @@ def test_only_the_operator_and_who_reads_metrics_may_call_the_pods() -> None:
     policy = made(a_dispatcher(), NETWORK_POLICIES)["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     (rule,) = policy["ingress"]
-    assert rule["ports"] == [{"protocol": "TCP", "port": workload.PORT}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": PORT}]
     assert all(each.keys() <= {"podSelector", "namespaceSelector"} and each for each in rule["from"])
 
 

@@ -1,0 +1,132 @@
+"""The gateway of a Dispatcher: which objects make it, as manifests. Pure.
+
+Its pods have the token of an account that may ask the API server who a caller is and what he may do, and nothing else.
+They read their certificate and the tokens of publishers from volumes: what changes there never changes a pod.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hookline.control.kinds import (
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    GATEWAY_ACCOUNT,
+    NETWORK_POLICIES,
+    SERVICES,
+    Kind,
+    gateway_certificate_name,
+    gateway_name,
+    publishers_name,
+)
+from hookline.control.pods import PORT, Pods, from_those_who_look, mount, secret_volume
+from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, GatewayLimits
+
+HTTPS_PORT = 8443
+"""Of the container. Producers write none: the Service has 443."""
+
+TLS_FOLDER = "/var/run/hookline/tls"
+PUBLISHERS_FOLDER = "/var/run/hookline/publishers"
+CREDENTIALS_FOLDER = "/var/run/hookline/nats"
+
+LAST_LOOK_SECONDS = 5
+"""Between the decision to end a pod and its SIGTERM: meanwhile the nodes hear that the Service has it no more."""
+
+GRACE_SECONDS = 25
+"""For requests under way, from SIGTERM."""
+
+END_SECONDS = 10
+"""From there to the end of the process: what a client still sends, and the connection to NATS."""
+
+
+def objects(dispatcher: Dispatcher, *, image: str, stopped: bool = False) -> list[tuple[Kind, dict[str, Any]]]:
+    """Everything that makes the gateway of a Dispatcher, in the order in which it is applied.
+
+    `stopped`: without any pod. Its Service then refuses connections, and keeps its address for when it comes back.
+    """
+    spec = dispatcher.spec
+    pods = Pods(dispatcher, "gateway", gateway_name(dispatcher.metadata.name))
+    container = pods.container(
+        image,
+        _arguments(spec),
+        _mounts(spec),
+        ports={"https": HTTPS_PORT},
+        resources=spec.gateway.resources,
+        last_look_seconds=LAST_LOOK_SECONDS,
+    )
+    deployment = pods.deployment(
+        container,
+        _volumes(dispatcher),
+        replicas=0 if stopped else spec.gateway.replicas,
+        account=GATEWAY_ACCOUNT,
+        with_token=True,
+        grace_seconds=LAST_LOOK_SECONDS + GRACE_SECONDS + END_SECONDS,
+    )
+    return [
+        (NETWORK_POLICIES, {"metadata": pods.metadata(), "spec": _network_policy(pods)}),
+        (DISRUPTION_BUDGETS, {"metadata": pods.metadata(), "spec": pods.disruption_budget()}),
+        (SERVICES, {"metadata": pods.metadata(), "spec": _service(pods)}),
+        (DEPLOYMENTS, {"metadata": pods.metadata(), "spec": deployment}),
+    ]
+
+
+def _service(pods: Pods) -> dict[str, Any]:
+    """Without a type: who makes it a LoadBalancer keeps that."""
+    return {
+        "selector": pods.match_labels(),
+        "ports": [{"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP", "appProtocol": "https"}],
+    }
+
+
+def _network_policy(pods: Pods) -> dict[str, Any]:
+    """Everybody may publish, if he shows a token.
+
+    Egress is left open: it goes to NATS and to the API server, whose address and port differ from cluster to cluster.
+    Some networks do not even count it as an address that a rule could name.
+    """
+    return {
+        "podSelector": pods.selector(),
+        "policyTypes": ["Ingress"],
+        "ingress": [{"ports": [{"protocol": "TCP", "port": HTTPS_PORT}]}, from_those_who_look()],
+    }
+
+
+def _arguments(spec: DispatcherSpec) -> list[str]:
+    arguments = ["gateway", "--nats", spec.nats.url, "--listen", f":{HTTPS_PORT}", "--health", f":{PORT}"]
+    arguments += ["--tls-certificate", f"{TLS_FOLDER}/tls.crt", "--tls-key", f"{TLS_FOLDER}/tls.key"]
+    arguments += ["--publisher-tokens", f"{PUBLISHERS_FOLDER}/publisher-tokens.json"]
+    arguments += ["--grace-seconds", str(GRACE_SECONDS), *_limits(spec.gateway.limits)]
+    if spec.nats.credentials_secret_ref is not None:
+        arguments += ["--nats-credentials", f"{CREDENTIALS_FOLDER}/{spec.nats.credentials_secret_ref.key}"]
+    return arguments
+
+
+def _limits(limits: GatewayLimits) -> list[str]:
+    arguments = [
+        *("--requests-at-once", str(limits.requests_at_once)),
+        *("--bytes-at-once", str(limits.bytes_at_once)),
+    ]
+    if limits.events_per_second is not None:
+        arguments += ["--events-per-second", str(limits.events_per_second)]
+    if limits.bytes_per_second is not None:
+        arguments += ["--bytes-per-second", str(limits.bytes_per_second)]
+    return arguments
+
+
+def _mounts(spec: DispatcherSpec) -> list[dict[str, Any]]:
+    mounts = [mount("tls", TLS_FOLDER), mount("publishers", PUBLISHERS_FOLDER)]
+    if spec.nats.credentials_secret_ref is not None:
+        mounts.append(mount("nats-credentials", CREDENTIALS_FOLDER))
+    return mounts
+
+
+def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
+    name, spec = dispatcher.metadata.name, dispatcher.spec
+    given = spec.gateway.tls.secret_ref
+    volumes = [
+        secret_volume("tls", given.name if given else gateway_certificate_name(name)),
+        secret_volume("publishers", publishers_name(name), optional=True),
+    ]
+    if spec.nats.credentials_secret_ref is not None:
+        volumes.append(secret_volume("nats-credentials", spec.nats.credentials_secret_ref.name))
+    return volumes

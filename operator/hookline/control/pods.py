@@ -1,0 +1,181 @@
+"""What the pods of senders and of gateways have in common, as manifests. Pure.
+
+They hold to the `restricted` Pod Security Standard, can write nothing but what is mounted for it, are spread over zones
+and nodes, and answer health and metrics at one port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hookline import __version__
+from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, NAME_LABEL, labels_of
+from hookline.resources.base import API_VERSION
+from hookline.resources.dispatcher import Dispatcher, Resources
+
+Object = Mapping[str, Any]
+
+PORT = 8080
+"""Of health, metrics and the report of a sender."""
+
+USER_ID = 65532
+"""The image's user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """The pods of one component of a Dispatcher. `name` is that of every object that makes them."""
+
+    dispatcher: Dispatcher
+    component: str
+    name: str
+
+    def metadata(self) -> dict[str, Any]:
+        """Of an object that makes them."""
+        return {
+            "namespace": self.dispatcher.metadata.namespace,
+            "name": self.name,
+            "labels": self._labels(),
+            "ownerReferences": [owner(self.dispatcher)],
+        }
+
+    def match_labels(self) -> dict[str, str]:
+        """By which they are found."""
+        return {COMPONENT_LABEL: self.component, DISPATCHER_LABEL: self.dispatcher.metadata.name}
+
+    def selector(self) -> dict[str, Any]:
+        return {"matchLabels": self.match_labels()}
+
+    def disruption_budget(self) -> dict[str, Any]:
+        """The spec of their PodDisruptionBudget."""
+        # Not minAvailable: with one replica that would keep a node from ever being drained.
+        return {"maxUnavailable": 1, "selector": self.selector()}
+
+    def deployment(
+        self,
+        container: Object,
+        volumes: Sequence[Object],
+        *,
+        replicas: int,
+        account: str,
+        with_token: bool,
+        grace_seconds: int,
+    ) -> dict[str, Any]:
+        """The spec of their Deployment. `grace_seconds` lie between the decision to end a pod and SIGKILL."""
+        pull_secrets = [{"name": each.name} for each in self.dispatcher.spec.image_pull_secrets]
+        pod = {
+            "serviceAccountName": account,
+            "automountServiceAccountToken": with_token,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": grace_seconds,
+            **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER_ID,
+                "runAsGroup": USER_ID,
+                "fsGroup": USER_ID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": key,
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": self.selector(),
+                }
+                for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+            ],
+            "containers": [container],
+            "volumes": list(volumes),
+        }
+        return {
+            "replicas": replicas,
+            "selector": self.selector(),
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                "metadata": {"labels": {**self._labels(), "app.kubernetes.io/version": __version__}},
+                "spec": pod,
+            },
+        }
+
+    def container(
+        self,
+        image: str,
+        arguments: Sequence[str],
+        mounts: Sequence[Object],
+        *,
+        resources: Resources,
+        last_look_seconds: int,
+        ports: Mapping[str, int] | None = None,
+    ) -> dict[str, Any]:
+        """Their container. `image` is for a Dispatcher that names none; `ports` are those besides PORT.
+
+        `last_look_seconds` pass between the decision to end a pod and its SIGTERM.
+        """
+        return {
+            "name": self.component,
+            "image": self.dispatcher.spec.image or image,
+            "args": list(arguments),
+            "ports": [
+                {"name": name, "containerPort": port, "protocol": "TCP"}
+                for name, port in {**(ports or {}), "http": PORT}.items()
+            ],
+            "resources": {
+                **({"requests": dict(resources.requests)} if resources.requests else {}),
+                **({"limits": dict(resources.limits)} if resources.limits else {}),
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "livenessProbe": _probe("/livez", period_seconds=10, failures=6),
+            "readinessProbe": _probe("/readyz", period_seconds=5, failures=2),
+            "startupProbe": _probe("/livez", period_seconds=2, failures=30),
+            "lifecycle": {"preStop": {"sleep": {"seconds": last_look_seconds}}},
+            "volumeMounts": list(mounts),
+        }
+
+    def _labels(self) -> dict[str, str]:
+        return labels_of(self.dispatcher.metadata.name, self.component)
+
+
+def owner(dispatcher: Dispatcher) -> dict[str, Any]:
+    """Reference to the Dispatcher: what it owns is deleted with it."""
+    metadata = dispatcher.metadata
+    return {"apiVersion": API_VERSION, "kind": "Dispatcher", "name": metadata.name, "uid": metadata.uid}
+
+
+def from_those_who_look() -> dict[str, Any]:
+    """Of a NetworkPolicy: the operator, and whoever reads metrics, reach PORT."""
+    return {
+        "from": [
+            {"podSelector": {"matchLabels": {NAME_LABEL: "hookline", COMPONENT_LABEL: "operator"}}},
+            {"namespaceSelector": {"matchLabels": {"hookline.dev/metrics": "true"}}},
+        ],
+        "ports": [{"protocol": "TCP", "port": PORT}],
+    }
+
+
+def mount(name: str, path: str) -> dict[str, Any]:
+    """A volume in a container, for reading."""
+    return {"name": name, "mountPath": path, "readOnly": True}
+
+
+def secret_volume(name: str, secret: str, *, optional: bool = False) -> dict[str, Any]:
+    """The volume of a Secret. A pod does not start before it is there, unless it is `optional`."""
+    return {
+        "name": name,
+        "secret": {"secretName": secret, "defaultMode": 0o440, **({"optional": True} if optional else {})},
+    }
+
+
+def _probe(path: str, *, period_seconds: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period_seconds,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
