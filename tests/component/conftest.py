@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
 import trustme
 
+from doubles import disk
 from doubles.gateway import gateway_at
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import TlsMaterial
@@ -51,6 +52,15 @@ async def caller() -> AsyncIterator[Caller]:
     caller = Caller(lambda: LOCAL)
     yield caller
     await caller.aclose()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    try:
+        with disk.small_disk(tmp_path / "disk", mebibytes=48) as folder:
+            yield folder
+    except disk.NoDisk as why:
+        pytest.skip(str(why))
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from doubles.command import hookline, running
+from doubles.disk import full
 from doubles.local import SECRET, hook, publish, receiver_of, until, write_book
 from doubles.local import sender as sender_of
 from hookline.local import nats_server as module
@@ -31,33 +31,6 @@ from hookline.stream.names import event_subject
 from hookline.stream.publish import Publisher
 from hookline.stream.queue_problem import QueueReason
 from hookline.stream.streams import Retention, ensure
-
-DISK_MB = 48
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only who may mount a file system has a small disk to fill")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@contextlib.contextmanager
-def full(disk: Path) -> Iterator[None]:
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(65_536))
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 def manifests(receiver: Receiver) -> str:
@@ -271,7 +244,7 @@ async def test_a_sender_says_that_the_queue_takes_no_writes_and_that_it_does_aga
                 await server.start()
                 await until(lambda: sender.pod.unready() is None, what="a queue that is well")
                 assert await session._publisher.store(dead, bytes(200_000))
-                await until(lambda: not session._refuses_writes, what="a look")
+                await until(lambda: not session._publisher._said_refused, what="a look")
     finally:
         await server.stop()
     said = capfd.readouterr().out

@@ -1,23 +1,35 @@
-"""What a gateway confirmed arrives, whatever is killed meanwhile: a real `hookline run`, and clients that try again."""
+"""What a gateway confirmed is kept and arrives, whatever is killed or full meanwhile, and clients try again."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from crash.parties import NatsProcess
+from crash.scenario import connected
+from doubles import own
 from doubles.command import running
+from doubles.disk import full
+from doubles.gateway import gateway_at
 from doubles.local import SECRET, receiver_of, until
 from doubles.nats import free_port
 from hookline.events.builtin_events import event_named, sample_of, to_text
+from hookline.gateway import intake
 from hookline.local.receiver import ReceivedCall
 from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
 from hookline.runtime.tasks import within
+from hookline.stream import writes
+from hookline.stream.connection import Client
+from hookline.stream.stored import read_from
+from hookline.stream.streams import Retention, ensure
 
 EVENT = "IdentityCreated"
 BODY = to_text(sample_of(event_named(EVENT))).encode()
@@ -34,6 +46,7 @@ class Producer:
         self._client = client
         self.confirmed: list[str] = []
         self.statuses: Counter[int | str] = Counter()
+        self.problems: list[httpx.Response] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         number = 0
@@ -52,9 +65,53 @@ class Producer:
             return False
         self.statuses[answer.status_code] += 1
         if answer.status_code not in (200, 202):
+            self.problems.append(answer)
             return False
         self.confirmed.append(answer.json()["id"])
         return True
+
+
+class Producers:
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.each = [Producer(f"p{number}", client) for number in range(CLIENTS)]
+
+    @property
+    def confirmed(self) -> list[str]:
+        return [id_ for each in self.each for id_ in each.confirmed]
+
+    @property
+    def statuses(self) -> Counter[int | str]:
+        return sum((each.statuses for each in self.each), Counter())
+
+    async def more(self, events: int) -> None:
+        wanted = len(self.confirmed) + events
+        await until(lambda: len(self.confirmed) >= wanted, seconds=60)
+
+    async def all_refused(self, times: int) -> None:
+        """Until each was told no so often, from now on."""
+        wanted = {each: each.statuses[503] + times for each in self.each}
+        await until(lambda: all(each.statuses[503] >= so_often for each, so_often in wanted.items()))
+
+
+@contextlib.asynccontextmanager
+async def publishing(client: httpx.AsyncClient) -> AsyncIterator[Producers]:
+    producers, stop = Producers(client), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for each in producers.each:
+            group.create_task(each.run(stop))
+        try:
+            yield producers
+        finally:
+            stop.set()
+
+
+async def ids_in_events(client: Client) -> list[str]:
+    found: list[str] = []
+    seq = 1
+    while some := await read_from(client, own.EVENTS, "hookline.events.>", seq):
+        found += [each.headers["Hookline-Event-Id"] for each in some]
+        seq = some[-1].seq + 1
+    return found
 
 
 @pytest.mark.timeout(180)
@@ -72,30 +129,46 @@ async def test_what_was_confirmed_arrives_though_gateway_sender_and_queue_are_ki
             command.until_says("the gateway listens")
             token = (data / "gateway-token").read_text().strip()
             headers, url = {"Authorization": f"Bearer {token}"}, f"http://127.0.0.1:{port}"
-            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
-                producers = [Producer(f"p{number}", client) for number in range(CLIENTS)]
-                stop = asyncio.Event()
-                tasks = [asyncio.create_task(each.run(stop)) for each in producers]
-
-                def confirmed() -> list[str]:
-                    return [id_ for each in producers for id_ in each.confirmed]
-
-                async def more(events: int) -> None:
-                    wanted = len(confirmed()) + events
-                    await until(lambda: len(confirmed()) >= wanted, seconds=60)
-
+            async with (
+                httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client,
+                publishing(client) as producers,
+            ):
                 for round_ in range(2):
-                    await more(100)
+                    await producers.more(100)
                     os.kill(int((data / "nats.pid").read_text()), signal.SIGKILL)
-                    await more(100)
+                    await producers.more(100)
                     command.kill()
                     command.start()
                     command.until_says("the gateway listens", times=round_ + 2)
-                await more(100)
-                stop.set()
-                await asyncio.gather(*tasks)
-            await until(lambda: set(confirmed()) <= {each.webhook_id for each in calls}, seconds=60)
-    statuses = sum((each.statuses for each in producers), Counter())
+                await producers.more(100)
+            await until(lambda: set(producers.confirmed) <= {each.webhook_id for each in calls}, seconds=60)
+    statuses = producers.statuses
     assert set(statuses) <= {200, 202, 503, "ConnectError", "ReadError", "RemoteProtocolError"}, statuses
     times = Counter(each.webhook_id for each in calls)
     assert sum(times.values()) - len(times) <= 2 * REPEATS_AT_MOST
+
+
+async def test_with_a_full_disk_nobody_is_confirmed_and_nothing_that_was_is_lost(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(intake, "STORE_SECONDS", 1)
+    monkeypatch.setattr(writes, "SURE_SECONDS", 0.5)
+    async with NatsProcess(small_disk / "nats", max_file_store=100_000_000) as server, connected(server.url) as queue:
+        await ensure(queue, Retention())
+        async with gateway_at(server.url) as client, publishing(client) as producers:
+            await producers.more(100)
+            with full(small_disk):
+                await producers.all_refused(2)
+            confirmed = len(producers.confirmed)
+            await producers.all_refused(2)
+            assert len(producers.confirmed) == confirmed, "room alone does not help: nats-server must be started again"
+            await server.stop()
+            await server.start()
+            await producers.more(100)
+        stored = await ids_in_events(queue)
+    assert Counter(producers.confirmed) <= Counter(stored)
+    assert set(producers.statuses) <= {200, 202, 503}
+    for answer in (problem for each in producers.each for problem in each.problems):
+        assert answer.headers["Retry-After"]
+        assert "may be stored or not" in answer.json()["detail"]
+    assert capfd.readouterr().out.count("the queue takes no writes") == 1

@@ -25,6 +25,7 @@ import nats.errors
 
 from doubles import own
 from doubles.command import RunningCommand, running
+from doubles.disk import NoDisk, full, small_disk
 from doubles.frozen import stand_still
 from doubles.local import SECRET, dead_letters, hook, receiver_of, until, write_book
 from doubles.nats_cluster import Cluster, leader_of, nats_cluster, until_ready
@@ -44,6 +45,7 @@ from hookline.stream.streams import find
 SETTLED_SECONDS = 120.0
 """How long all confirmed events may take to arrive once a fault is over."""
 
+_DISK_MIB = 64
 _EVERY_SECONDS = 0.02
 _PATIENCE_SECONDS = 3.0
 
@@ -181,38 +183,13 @@ async def freeze(cluster: Cluster, client: Client, *, leader: bool) -> None:
         victim.thaw()
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, mebibytes: int = 64) -> Iterator[Path]:
-    """A disk of its own that is easily filled. Raises NotHere where nobody may mount one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)], check=False)
-    if done.returncode:
-        raise NotHere("a disk cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-def fill(folder: Path) -> Path:
-    """Take all that is free."""
-    file = folder / "filler"
-    with contextlib.suppress(OSError), file.open("wb") as out:
-        while True:
-            out.write(b"\0" * 65536)
-            out.flush()
-    assert shutil.disk_usage(folder).free < 65536, "the disk is not full"
-    return file
-
-
 async def full_disk_of_one(folder: Path) -> Tally:
     """The store of one server of a cluster; the server is restarted once there is room, as its probe has it done."""
-    with small_disk(folder / "nats" / "n1" / "store") as disk:
+    with small_disk(folder / "nats" / "n1" / "store", _DISK_MIB) as disk:
 
         async def fault(cluster: Cluster, client: Client) -> None:
-            filler = fill(disk)
-            await asyncio.sleep(8)
-            filler.unlink()
+            with full(disk):
+                await asyncio.sleep(8)
             server = cluster.named("n1")
             await server.kill()
             await server.start()
@@ -223,7 +200,7 @@ async def full_disk_of_one(folder: Path) -> Tally:
 async def full_disk_of_run(folder: Path) -> Tally:
     """The data folder of `hookline run`, which restarts its own queue."""
     tally = Tally()
-    with small_disk(folder / "disk") as disk:
+    with small_disk(folder / "disk", _DISK_MIB) as disk:
         data = disk / "data"
         async with receiver_for(tally) as receiver:
             documents = [ca_secret("ca", receiver.ca_pem), allowed_secret("signing", SECRET)]
@@ -238,9 +215,8 @@ async def full_disk_of_run(folder: Path) -> Tally:
                 assert url is not None
                 async with publishing(url, tally):
                     await until(lambda: len(tally.arrived) > 20, seconds=60)
-                    filler = fill(disk)
-                    await asyncio.sleep(5)
-                    filler.unlink()
+                    with full(disk):
+                        await asyncio.sleep(5)
                     count = len(tally.confirmed)
                     await until(lambda: len(tally.confirmed) > count + 20, seconds=120, what="publishing again")
                 await settled(tally)
@@ -457,7 +433,7 @@ async def main(folder: Path) -> list[str]:
         place.mkdir(parents=True)
         try:
             tally = await row.run(place)
-        except NotHere as error:
+        except (NotHere, NoDisk) as error:
             lines.append(f"| {row.name} | | | | | not run: {error} |")
             continue
         row.judge(tally)

@@ -139,7 +139,6 @@ class Session:
         self._outdated = asyncio.Event()
         self._ownership = Ownership(client, installation)
         self._on_waiting = on_waiting
-        self._refuses_writes = False
         self._trouble = ""
         """What was last said of a queue that is not as it should be."""
         self._places: dict[str, FanoutPlace] = {}
@@ -411,21 +410,13 @@ class Session:
                 if self._agreement.may_move(self._prefix, now_s):
                     self._outdated.set()
                 self._say_disagreement(self._prefix)
-            self._say_writes()
+            self._publisher.say_writes()
 
     def _say_disagreement(self, prefix: str) -> None:
         """Once for each prefix: a move that waits for another sender looks like one that was forgotten."""
         if not self._agreement.all_want_the_same and self._waits_for != prefix:
             log.info("the streams are not moved before all senders are of this version and told this prefix")
             self._waits_for = prefix
-
-    def _say_writes(self) -> None:
-        refusing = self._publisher.writes.problem(time.monotonic())
-        if refusing is not None and not self._refuses_writes:
-            log.error("the queue takes no writes", problem=refusing.message)
-        elif refusing is None and self._refuses_writes:
-            log.info("the queue takes writes again")
-        self._refuses_writes = refusing is not None
 
     async def _look_at_queue(self) -> None:
         """Remember how far fan-out has come, and have the metrics say how long the oldest of what waits has waited."""

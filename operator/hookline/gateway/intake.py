@@ -64,14 +64,12 @@ class Intake:
         admission: Admission,
         repeats: Repeats,
         *,
-        store_seconds: float = STORE_SECONDS,
         on_stored: Callable[[float], None] = lambda _: None,
     ) -> None:
         """`on_stored` is told the seconds that each event took to be stored."""
         self._admission = admission
         self._repeats = repeats
-        self._store_seconds = store_seconds
-        self._deadlines = Deadlines(store_seconds)
+        self._deadlines = Deadlines(STORE_SECONDS)
         self._on_stored = on_stored
         self._room = PublishRoom()
 
@@ -128,7 +126,7 @@ class Intake:
                         body,
                         event_id,
                         context=incoming.context,
-                        patience_seconds=self._store_seconds,
+                        patience_seconds=STORE_SECONDS,
                     )
                     self._room.confirmed(sent_s)
                     return stored.new
@@ -145,6 +143,7 @@ class Intake:
         except (StreamUnavailable, TimeoutError):
             if not sent:
                 raise _NotStored(_unavailable("the queue is slow; nothing was stored")) from None
+            self._admission.unconfirmed()
             detail = "the queue did not confirm it, so it may be stored or not; send it again with this id as its key"
             raise Refused(_unavailable(detail, event_id)) from None
 

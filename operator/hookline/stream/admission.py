@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from hookline.events.context import NO_CONTEXT
 from hookline.events.envelope import Event, stamp
 from hookline.events.schemas import BodyProblem, Catalogue
+from hookline.stream import names
 from hookline.stream.connection import QueueUnusable, StreamUnavailable
 from hookline.stream.publish import Publisher, publish_event
 from hookline.stream.types import read_types, types_version
@@ -62,9 +63,13 @@ class Admission:
         return cls(client, await _catalogue(client), version)
 
     async def follow(self) -> None:
-        """Take up changes of event types, for ever. While NATS is away the last known ones count."""
+        """Take up changes of event types, and log when the queue takes no writes, for ever.
+
+        While NATS is away the last known types count.
+        """
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
+            self._publisher.say_writes()
             with contextlib.suppress(StreamUnavailable, QueueUnusable):
                 version = await types_version(self._client)
                 if version != self._version:
@@ -98,6 +103,10 @@ class Admission:
         event_id = event_id or new_event_id()
         event = Event(event_id, tenant, event_type, stamp(time.time()), body, context)
         return Admitted(event_id, await publish_event(self._publisher, event, patience_seconds=patience_seconds))
+
+    def unconfirmed(self) -> None:
+        """An event was not confirmed in the time that its publisher had for it."""
+        self._publisher.unconfirmed(names.EVENTS)
 
 
 def new_event_id() -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 import nats.errors
+import structlog
 from nats.aio.client import Client
 
 from hookline.events.envelope import Event, max_event_bytes, stamp, to_headers
@@ -20,6 +21,8 @@ from hookline.stream.layout import Layout, plain
 from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream.streams import is_known
 from hookline.stream.writes import Writes
+
+log = structlog.get_logger(__name__)
 
 _ROOM_FOR_HEADERS = 64 * 1024
 
@@ -72,6 +75,7 @@ class Publisher:
         self._inbox = Inbox(client, ACK_SECONDS)
         self.writes = Writes()
         """Whether streams take what is to be stored."""
+        self._said_refused = False
         self._ours = set(_OURS)
 
     async def store(
@@ -96,8 +100,7 @@ class Publisher:
             problem = denied(self._client, subject)
             if problem is not None:
                 raise QueueUnusable(problem) from None
-            if self._client.is_connected:
-                self.writes.refused(names.stream_of(subject), "it confirms nothing", time.monotonic())
+            self.unconfirmed(names.stream_of(subject))
             raise StreamUnavailable(
                 f"NATS did not confirm within {ACK_SECONDS:g} s ({type(error).__name__}); nothing is known to be stored"
             ) from None
@@ -109,6 +112,20 @@ class Publisher:
         if stored is not None and (name := stored[1].decode()) not in self._ours:
             await self._ask_whose(name, stream)
         return self._noted(answer, stream)
+
+    def unconfirmed(self, stream: str) -> None:
+        """Something was not confirmed in time, and whoever stored it waits no longer."""
+        if self._client.is_connected:
+            self.writes.refused(stream, "it confirms nothing", time.monotonic())
+
+    def say_writes(self) -> None:
+        """Log that the queue takes no writes, and that it does again, once each."""
+        refusing = self.writes.problem(time.monotonic())
+        if refusing is not None and not self._said_refused:
+            log.error("the queue takes no writes", problem=refusing.message)
+        elif refusing is None and self._said_refused:
+            log.info("the queue takes writes again")
+        self._said_refused = refusing is not None
 
     async def _ask_whose(self, name: str, stream: str) -> None:
         """Find out, once, about a stream with a prefix that any application could have thought of."""

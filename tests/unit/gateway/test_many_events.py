@@ -12,7 +12,7 @@ import pytest
 
 from hookline.events.builtin_events import event_named, sample_of
 from hookline.events.schemas import Catalogue
-from hookline.gateway import app
+from hookline.gateway import app, intake
 from hookline.gateway.app import Pages
 from hookline.gateway.callers import OneToken
 from hookline.gateway.intake import Intake
@@ -38,11 +38,19 @@ class Queue(Admission):
             await asyncio.Event().wait()
         return Admitted("", True)
 
+    def unconfirmed(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "STORE_SECONDS", 0.05)
+
 
 async def send(queue: Queue, lines: list[bytes]) -> httpx.Response:
-    intake = Intake(queue, Repeats(), store_seconds=0.05)
+    taking = Intake(queue, Repeats())
     callers = OneToken("token", namespace="default", name="test")
-    pages = Pages(lambda: intake, lambda: queue.catalogue, callers, Limits())
+    pages = Pages(lambda: taking, lambda: queue.catalogue, callers, Limits())
     transport = httpx.ASGITransport(pages.app())
     headers = {"Authorization": "Bearer token", "Content-Type": "application/x-ndjson"}
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
