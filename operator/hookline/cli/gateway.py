@@ -57,11 +57,10 @@ def gateway(
         int, typer.Option(min=1, max=_BOUNDS.body_bytes, help="Of one namespace: bytes of bodies in memory.")
     ] = _BOUNDS.body_bytes_of_one,
     events_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Of one namespace: events in a second.", show_default="no limit")
+        int | None, typer.Option(min=1, help="Of one namespace: events in a second.", show_default="no limit")
     ] = None,
     bytes_per_second: Annotated[
-        float | None,
-        typer.Option(min=1, help="Of one namespace: bytes of bodies in a second.", show_default="no limit"),
+        int | None, typer.Option(min=1, help="Of one namespace: bytes of bodies in a second.", show_default="no limit")
     ] = None,
 ) -> None:
     """Take events by HTTPS, in a pod, from workloads that show a ServiceAccount's token. Waits for NATS.

@@ -31,7 +31,7 @@ from hookline.control.kinds import (
     routes_name,
 )
 from hookline.control.pods import owner
-from hookline.control.seen import SenderPod
+from hookline.control.seen import Pod
 from hookline.control.sender_reports import Report, Senders
 from hookline.control.work_keys import DispatcherKey, RootKey, TouchKey, WebhookKey
 from hookline.routing.routes import BOOK_SHARDS
@@ -206,7 +206,7 @@ class BookWriter:
                 self._context.queue.add(WebhookKey(route.namespace, route.name))
         self._touch_late(fleet, pods)
 
-    def _touch_late(self, fleet: Fleet, pods: Iterable[SenderPod]) -> None:
+    def _touch_late(self, fleet: Fleet, pods: Iterable[Pod]) -> None:
         """Have pods touched that an operator before this one wrote for and did not live to touch."""
         version = self._version(fleet)
         if any(pod.touched != version and (pod.touched or pod.name in fleet.late) for pod in pods):

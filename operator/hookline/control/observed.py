@@ -20,10 +20,12 @@ from hookline.control.kinds import (
     DISPATCHERS,
     DISRUPTION_BUDGETS,
     EVENT_TYPES,
+    GATEWAY,
     NAMESPACES,
     NETWORK_POLICIES,
     PODS,
     SECRETS,
+    SENDER,
     SERVICE_ACCOUNTS,
     WEBHOOKS,
     Kind,
@@ -33,7 +35,7 @@ from hookline.control.kinds import (
     is_own_name,
 )
 from hookline.control.references import References
-from hookline.control.seen import Seen, SenderPod, pod_of, secret_of, seen_of
+from hookline.control.seen import Pod, Seen, pod_of, secret_of, seen_of
 from hookline.control.work_keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
@@ -180,9 +182,16 @@ class Observed:
         """The Webhooks that name a Dispatcher."""
         return _webhooks(self.references.of_dispatcher(dispatcher))
 
-    def sender_pods(self, dispatcher: str) -> list[SenderPod]:
+    def sender_pods(self, dispatcher: str) -> list[Pod]:
         """The sender pods of a Dispatcher."""
-        return [pod for pod in self.pods.values() if pod.dispatcher == dispatcher]
+        return self._pods_of(dispatcher, SENDER)
+
+    def gateway_pods(self, dispatcher: str) -> list[Pod]:
+        """The gateway pods of a Dispatcher."""
+        return self._pods_of(dispatcher, GATEWAY)
+
+    def _pods_of(self, dispatcher: str, component: str) -> list[Pod]:
+        return [pod for pod in self.pods.values() if (pod.dispatcher, pod.component) == (dispatcher, component)]
 
     def _webhook_changed(self, change: Change[Seen[Webhook]]) -> set[Key]:
         if change.now is None:
@@ -283,9 +292,9 @@ def _is_of_status(change: Change[Seen[Any]]) -> bool:
     return (before.uid, before.generation) == (now.uid, now.generation)
 
 
-def _pod_changed(change: Change[SenderPod]) -> set[Key]:
+def _pod_changed(change: Change[Pod]) -> set[Key]:
     pod = change.now or change.before
-    return {SendersKey(pod.dispatcher)} if pod else set()
+    return {SendersKey(pod.dispatcher)} if pod and pod.component == SENDER else set()
 
 
 def _own_changed(change: Change[Object]) -> set[Key]:

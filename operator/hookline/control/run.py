@@ -22,7 +22,6 @@ from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnava
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import (
     ALLOWED,
-    COMPONENT_LABEL,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISPATCHERS,
@@ -74,7 +73,6 @@ BATCH = 100
 ENDING_SECONDS = 12.0
 """How long it may take to end watches (10 s) and to give the Lease back, before the cancellation counts as lost."""
 
-SENDERS = f"{COMPONENT_LABEL}=sender"
 SLOW_SECONDS = 30.0
 
 
@@ -279,9 +277,8 @@ class Operator:
             Listed(DISPATCHERS, own),
             Listed(CONFIG_MAPS, own, OURS, ours=True),
             Listed(SECRETS, own, OURS, ours=True),
-            Listed(PODS, own, SENDERS),
-            *(Listed(kind, own, SENDERS) for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES)),
-            Listed(SERVICE_ACCOUNTS, own, SENDERS),
+            *(Listed(kind, own, OURS) for kind in (PODS, DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES)),
+            Listed(SERVICE_ACCOUNTS, own, OURS),
         ]
 
     @asynccontextmanager

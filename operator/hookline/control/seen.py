@@ -1,4 +1,4 @@
-"""What is kept of each object that the operator reads: resources with their problems, Secrets, sender pods."""
+"""What is kept of each object that the operator reads: resources with their problems, Secrets, pods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from hookline.control.kinds import DISPATCHER_LABEL, TOUCHED_ANNOTATION, Object
+from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, SENDER, TOUCHED_ANNOTATION, Object
 from hookline.control.reading import MAX_DEPTH, TOO_DEEP
 from hookline.resources.base import Resource, problems_of
 from hookline.routing.secret import Secret, SecretProblem
@@ -33,8 +33,8 @@ class Seen(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class SenderPod:
-    """A sender pod, as far as the operator talks to it."""
+class Pod:
+    """A pod of a Dispatcher, as far as the operator talks to it."""
 
     name: str
     dispatcher: str
@@ -42,6 +42,7 @@ class SenderPod:
     ready: bool
     touched: str
     """Value of the annotation that the operator touches."""
+    component: str = SENDER
     waiting: str = ""
     """What keeps a container of it from running, such as ImagePullBackOff."""
 
@@ -85,13 +86,15 @@ def secret_of(manifest: Object) -> Secret:
         )
 
 
-def pod_of(manifest: Object) -> SenderPod:
-    """A sender pod, with an empty `dispatcher` when its label is missing."""
+def pod_of(manifest: Object) -> Pod:
+    """A pod, with an empty `dispatcher` or `component` when its label is missing."""
     metadata, status = manifest["metadata"], manifest.get("status") or {}
+    labels = metadata.get("labels") or {}
     conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or []}
-    return SenderPod(
+    return Pod(
         name=metadata["name"],
-        dispatcher=(metadata.get("labels") or {}).get(DISPATCHER_LABEL, ""),
+        dispatcher=labels.get(DISPATCHER_LABEL, ""),
+        component=labels.get(COMPONENT_LABEL, ""),
         ip=status.get("podIP") or "",
         ready=conditions.get("Ready") == "True",
         touched=(metadata.get("annotations") or {}).get(TOUCHED_ANNOTATION, ""),

@@ -16,7 +16,7 @@ import httpx
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from hookline.control.pods import PORT
-from hookline.control.seen import SenderPod
+from hookline.control.seen import Pod
 from hookline.control.status import Failing
 
 ASK_SECONDS = 2.0
@@ -90,7 +90,7 @@ class Senders:
             timeout=ASK_SECONDS, trust_env=False, follow_redirects=False, headers={"Accept-Encoding": "identity"}
         )
 
-    async def ask(self, pods: Iterable[SenderPod]) -> dict[str, Report | None]:
+    async def ask(self, pods: Iterable[Pod]) -> dict[str, Report | None]:
         """The report of each pod, by its name; None of one that does not answer in time or not with a report."""
         pods = list(pods)
         reports = await asyncio.gather(*map(self._ask, pods))
@@ -99,7 +99,7 @@ class Senders:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _ask(self, pod: SenderPod) -> Report | None:
+    async def _ask(self, pod: Pod) -> Report | None:
         host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
         try:
             url = f"http://{host}:{self._port}/report"

@@ -6,7 +6,17 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from hookline.control.kinds import BOOK_LABEL, DISPATCHER_LABEL, DISPATCHERS, EVENT_TYPES, PODS, SECRETS, WEBHOOKS, Kind
+from hookline.control.kinds import (
+    BOOK_LABEL,
+    COMPONENT_LABEL,
+    DISPATCHER_LABEL,
+    DISPATCHERS,
+    EVENT_TYPES,
+    PODS,
+    SECRETS,
+    WEBHOOKS,
+    Kind,
+)
 from hookline.control.observed import Observed
 from hookline.control.seen import Seen
 from hookline.resources.base import ALLOW_LABEL
@@ -58,9 +68,16 @@ def dispatcher(name: str = "default", spec: Mapping[str, Any] | None = None, **m
 
 
 def pod(
-    name: str, dispatcher: str = "default", *, ready: bool = True, ip: str = "10.0.0.1", version: int = 1
+    name: str,
+    dispatcher: str = "default",
+    *,
+    component: str = "sender",
+    ready: bool = True,
+    ip: str = "10.0.0.1",
+    version: int = 1,
 ) -> Manifest:
-    found = manifest(PODS, name, namespace=OWN, version=version, labels={DISPATCHER_LABEL: dispatcher})
+    labels = {DISPATCHER_LABEL: dispatcher, COMPONENT_LABEL: component}
+    found = manifest(PODS, name, namespace=OWN, version=version, labels=labels)
     condition = {"type": "Ready", "status": "True" if ready else "False"}
     return {**found, "status": {"podIP": ip, "conditions": [condition]}}
 

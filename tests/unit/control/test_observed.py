@@ -384,6 +384,14 @@ def test_a_sender_pod_is_known_by_its_dispatcher() -> None:
     assert observed.remove(PODS, pod("never")) == set()
 
 
+def test_a_gateway_pod_is_nobody_who_sends() -> None:
+    observed = Observed(OWN)
+    assert observed.put(PODS, pod("one", component="gateway")) == set()
+    assert observed.put(PODS, pod("other", component="")) == set()
+    assert observed.sender_pods("default") == []
+    assert [each.name for each in observed.gateway_pods("default")] == ["one"]
+
+
 def own_objects() -> Iterator[tuple[Kind, Manifest, Key]]:
     for name in ("default", "edge-07"):
         yield CONFIG_MAPS, book_object(CONFIG_MAPS, root_name(name), name), RootKey(name)

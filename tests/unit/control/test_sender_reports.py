@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from hookline.control import sender_reports as senders_module
-from hookline.control.seen import SenderPod
+from hookline.control.seen import Pod
 from hookline.control.sender_reports import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
 from hookline.control.status import Failing
 from hookline.delivery.policy.retry import Reason
@@ -23,8 +23,8 @@ FAILING = {"uid": "u1", "since": "2026-01-01T00:00:00Z", "reason": "HTTPStatus",
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def sender_pod(name: str = "one", ip: str = "127.0.0.1") -> SenderPod:
-    return SenderPod(name, "default", ip, ready=True, touched="")
+def sender_pod(name: str = "one", ip: str = "127.0.0.1") -> Pod:
+    return Pod(name, "default", ip, ready=True, touched="")
 
 
 @asynccontextmanager
