@@ -14,14 +14,12 @@ from typing import Any
 
 import structlog
 
-from hookline.control import workload
-from hookline.control.cluster import ClusterError, Conflict, Denied, Forbidden, Invalid
+from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.desired_book import files_of, keys_manifest, root_manifest, routes_manifest, shards_of
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import (
     CONFIG_MAPS,
-    OURS,
     PODS,
     SECRETS,
     TOUCHED_ANNOTATION,
@@ -234,32 +232,11 @@ class BookWriter:
         seen = self._context.dispatcher(fleet.name)
         if seen is None or seen.value is None:
             return False
-        metadata = manifest["metadata"]
-        metadata["ownerReferences"] = [owner(seen.value)]
-        live = self._live(kind, metadata["name"])
-        if live is not None and _same(live, manifest):
-            return False
-        if live is not None:
-            metadata["resourceVersion"] = live["metadata"]["resourceVersion"]
-        try:
-            answer = await self._context.cluster.apply(kind, manifest)
-        except Conflict:
-            await self._read_again(kind)
-            raise
-        self._context.observed.put(kind, answer)
-        self._context.queue.add_later(TouchKey(fleet.name), GATHER_SECONDS)
-        return True
-
-    async def _read_again(self, kind: Kind) -> None:
-        """Somebody else wrote: what is known of our own objects is old."""
-        found = await self._context.cluster.snapshot(kind, self._context.identity.namespace, labels=OURS)
-        self._context.add(self._context.observed.replace_all(kind, found.objects, found.version, ours=True))
+        manifest["metadata"]["ownerReferences"] = [owner(seen.value)]
+        written = await self._context.write_own(kind, manifest)
+        if written:
+            self._context.queue.add_later(TouchKey(fleet.name), GATHER_SECONDS)
+        return written
 
     def _live(self, kind: Kind, name: str) -> Any:
         return self._context.observed.own(kind, (self._context.identity.namespace, name))
-
-
-def _same(live: Any, manifest: dict[str, Any]) -> bool:
-    """Whether an object holds just the wanted data: nothing more may lie in a book."""
-    wanted = {key: value for key, value in manifest["metadata"].items() if key in ("labels", "ownerReferences")}
-    return (live.get("data") or {}) == manifest["data"] and workload.holds(live["metadata"], wanted)

@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 
-from hookline.control import dispatchers, types
+from hookline.control import dispatchers, types, workload
 from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
 from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import CONFIG_MAPS, EVENTS, Kind, Place, root_name
+from hookline.control.kinds import CONFIG_MAPS, EVENTS, OURS, Kind, Object, Place, root_name
 from hookline.control.observed import Observed
 from hookline.control.seen import Seen
 from hookline.control.status import as_before, events_of, manifest_of, says_the_same
@@ -94,6 +94,27 @@ class Context:
     def add(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self.queue.add(key)
+
+    async def write_own(self, kind: Kind, manifest: dict[str, Any]) -> bool:
+        """Apply a ConfigMap or Secret that the operator makes if it differs; whether it did. Raises ClusterError.
+
+        It holds the wanted data then, and nothing more. The write names the version that it replaces: what a former
+        leader decided long ago must not arrive after its successor's.
+        """
+        metadata = manifest["metadata"]
+        live = self.observed.own(kind, (metadata["namespace"], metadata["name"]))
+        if live is not None and _same(live, manifest):
+            return False
+        version = {"resourceVersion": live["metadata"]["resourceVersion"]} if live is not None else {}
+        try:
+            answer = await self.cluster.apply(kind, {**manifest, "metadata": {**metadata, **version}})
+        except Conflict:
+            # Somebody else wrote: what is known of our own objects is old.
+            found = await self.cluster.snapshot(kind, self.identity.namespace, labels=OURS)
+            self.add(self.observed.replace_all(kind, found.objects, found.version, ours=True))
+            raise
+        self.observed.put(kind, answer)
+        return True
 
     async def write_status(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
         """Write a status that says something new, and an Event for each transition. Raises ClusterError."""
@@ -176,3 +197,9 @@ class Context:
     def _size_before(self, uid: str) -> int:
         found = (fleet.book.keys(uid) for fleet in self.fleets.values())
         return max((keys.size_bytes for keys in found if keys is not None), default=0)
+
+
+def _same(live: Object, manifest: Object) -> bool:
+    """Whether an object holds just the wanted data."""
+    wanted = {key: value for key, value in manifest["metadata"].items() if key in ("labels", "ownerReferences")}
+    return (live.get("data") or {}) == manifest["data"] and workload.holds(live["metadata"], wanted)
