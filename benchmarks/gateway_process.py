@@ -90,7 +90,7 @@ class _Played(Admission):
         context: Mapping[str, str] = NO_CONTEXT,  # noqa: ARG002
         patience_seconds: float,  # noqa: ARG002
     ) -> Admitted:
-        return Admitted(event_id, new=True)
+        return Admitted(event_id)
 
 
 def _work(pipe: Any, kind: str, tls: tuple[str, str] | None) -> None:

@@ -243,7 +243,7 @@ async def test_a_sender_says_that_the_queue_takes_no_writes_and_that_it_does_aga
                 await server.stop()
                 await server.start()
                 await until(lambda: sender.pod.unready() is None, what="a queue that is well")
-                assert await session._publisher.store(dead, bytes(200_000))
+                assert (await session._publisher.store(dead, bytes(200_000))).new
                 await until(lambda: not session._publisher._said_refused, what="a look")
     finally:
         await server.stop()

@@ -49,8 +49,8 @@ async def test_streams_are_made_once_and_changed_in_place(client: Client) -> Non
 async def test_a_message_stored_twice_under_one_name_is_there_once(queue: Client) -> None:
     publisher = Publisher(queue)
     subject = names.event_subject("default", "IdentityCreated")
-    assert await publisher.store(subject, b"{}", once="default.evt_1")
-    assert not await publisher.store(subject, b"{}", once="default.evt_1")
+    assert (await publisher.store(subject, b"{}", once="default.evt_1")).new
+    assert not (await publisher.store(subject, b"{}", once="default.evt_1")).new
     assert await count(queue, names.EVENTS) == 1
 
 
@@ -84,7 +84,7 @@ async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_said(
             await publisher.store(subject, b"{}")
     finally:
         os.kill(nats_server.pid, signal.SIGCONT)
-    assert await publisher.store(subject, b"{}")
+    assert (await publisher.store(subject, b"{}")).new
 
 
 async def test_no_nats_is_a_clear_error_after_a_bounded_wait() -> None:

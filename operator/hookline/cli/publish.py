@@ -142,6 +142,8 @@ class _Job:
             several = "; for one event for each line, add --lines" if _is_lines(body) else ""
             raise WrongInput("; ".join(f"{each.place}: {each.message}" for each in problems) + several)
         stored = await self._store(self._id or "", body)
+        if stored is None:
+            raise WrongInput(_ANOTHER)
         audience = await self._ask_audience()
         if self._as_json:
             self._say_json(stored, {"webhooks": asdict(audience) if audience else None})
@@ -195,15 +197,21 @@ class _Job:
                 self._warn(f"line {number}: {each.place}: {each.message}")
             return
         stored = await self._store(f"{self._id}-{number}" if self._id else "", line)
-        if self._as_json:
+        if stored is None:
+            self._tally.refused += 1
+            self._warn(f"line {number}: {_ANOTHER}")
+        elif self._as_json:
             self._say_json(stored, {})
 
-    async def _store(self, event_id: str, body: bytes) -> Admitted:
+    async def _store(self, event_id: str, body: bytes) -> Admitted | None:
+        """None when another event has this id."""
         sent_s = time.monotonic()
         stored = await self._admission.store(
             self._tenant, self._type, body, event_id, patience_seconds=self._wait_seconds
         )
         self._room.confirmed(sent_s)
+        if await self._admission.is_another(stored, self._type, body):
+            return None
         self._tally.published += stored.new
         self._tally.repeated += not stored.new
         return stored
@@ -253,6 +261,8 @@ class _Job:
             lines = "1 line was" if tally.refused == 1 else f"{tally.refused} lines were"
             raise WrongInput(f"{lines} refused; the others are published")
 
+
+_ANOTHER = "another event was published with this id a short while ago; nothing was stored, so take another --id"
 
 _SEVERAL_LINES = (
     "line {number} only begins a JSON document, and nothing was published: --lines takes one on each line; leave it "

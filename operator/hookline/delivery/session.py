@@ -53,6 +53,7 @@ from hookline.stream.peers import Presence
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import Origin, PullLoop, Taken
 from hookline.stream.queue_problem import QueueProblem, QueueReason
+from hookline.stream.same_event import answer_same
 from hookline.stream.streams import (
     FanoutPlace,
     Retention,
@@ -182,6 +183,7 @@ class Session:
             on_attempt=on_attempt,
         )
         self._room = EventRoom()
+        self._reader = EventReader(client, lambda: self._layout)
         aside = SetAside(publisher, settlement, self._pull, metrics)
         self._fanout = Fanout(
             self._pull,
@@ -200,7 +202,7 @@ class Session:
             self._pull,
             settlement,
             aside,
-            EventReader(client, lambda: self._layout).find,
+            self._reader.find,
             self._fanout.take,
             self._fanout.has_room,
             term=lambda: self._term,
@@ -269,6 +271,7 @@ class Session:
             await self._presence.start()
             await self._presence.announce()
             await answer_audience(self._client, self._audience)
+            await answer_same(self._client, self._reader.read, self._handle)
             await self._pull.start()
             self._is_set_up = True
             self._take_everything()

@@ -19,12 +19,13 @@ from hookline.gateway.catalogue_pages import unknown
 from hookline.gateway.cloudevents import known_type
 from hookline.gateway.incoming import Incoming
 from hookline.gateway.problem import AGAIN_SECONDS, Fault, Kind, Problem, Refused, refuse
-from hookline.gateway.repeats import Repeats, digest_of
+from hookline.gateway.repeats import Repeats
 from hookline.runtime.tasks import Deadlines
-from hookline.stream.admission import Admission, new_event_id
+from hookline.stream.admission import Admission, Admitted, new_event_id
 from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.publish import OutOfRoom, TooLarge
 from hookline.stream.publish_room import PublishRoom
+from hookline.stream.same_event import digest_of
 
 STORE_SECONDS = 5.0
 """How long an event may take to be stored, its turn among others included. Then its producer is told to come again."""
@@ -87,18 +88,28 @@ class Intake:
         # Nobody can repeat an id that nobody knows yet.
         digest = digest_of(event_type, incoming.body) if incoming.id else b""
         if digest and self._repeats.is_another(namespace, event_id, digest, began_s):
-            raise refuse(
-                Kind.KEY_USED,
-                "this key was sent with another event; a key stands for one type and one body",
-                event_id=event_id,
-            )
+            raise _key_used(event_id)
         try:
-            new = await self._store(caller, namespace, event_type, event_id, incoming)
+            stored = await self._store(caller, namespace, event_type, event_id, incoming)
         except _NotStored as error:
             self._repeats.forget(namespace, event_id, digest)
             raise Refused(error.problem) from None
         self._on_stored(time.monotonic() - began_s)
-        return Taken(event_id, event_type, namespace, not new, warnings)
+        if digest:
+            await self._check_same(namespace, event_type, incoming.body, digest, stored)
+        return Taken(event_id, event_type, namespace, not stored.new, warnings)
+
+    async def _check_same(self, namespace: str, event_type: str, body: bytes, digest: bytes, stored: Admitted) -> None:
+        """Raises Refused: KEY_USED when another gateway, or this one before it was started anew, stored another event
+        under the key."""
+        if self._repeats.is_stored(namespace, stored.id):
+            return
+        is_another = await self._admission.is_another(stored, event_type, body)
+        if is_another:
+            self._repeats.forget(namespace, stored.id, digest)
+            raise _key_used(stored.id)
+        if is_another is False:
+            self._repeats.stored(namespace, stored.id, digest)
 
     def _judged(self, event_type: str, body: bytes) -> tuple[Fault, ...]:
         """What is only warned of. Raises Refused."""
@@ -112,8 +123,10 @@ class Intake:
             raise Refused(_refusal(judged.refusals))
         return tuple(map(_fault, judged.warnings))
 
-    async def _store(self, caller: Caller, namespace: str, event_type: str, event_id: str, incoming: Incoming) -> bool:
-        """Whether it is new. Raises _NotStored, and Refused while it is not known whether it is stored."""
+    async def _store(
+        self, caller: Caller, namespace: str, event_type: str, event_id: str, incoming: Incoming
+    ) -> Admitted:
+        """Raises _NotStored, and Refused while it is not known whether it is stored."""
         body, sent = incoming.body, False
         try:
             with self._deadlines.next():
@@ -129,7 +142,7 @@ class Intake:
                         patience_seconds=STORE_SECONDS,
                     )
                     self._room.confirmed(sent_s)
-                    return stored.new
+                    return stored
                 finally:
                     self._room.leave(len(body))
         except QueueUnusable:
@@ -146,6 +159,12 @@ class Intake:
             self._admission.unconfirmed()
             detail = "the queue did not confirm it, so it may be stored or not; send it again with this id as its key"
             raise Refused(_unavailable(detail, event_id)) from None
+
+
+def _key_used(event_id: str) -> Refused:
+    return refuse(
+        Kind.KEY_USED, "this key was sent with another event; a key stands for one type and one body", event_id=event_id
+    )
 
 
 class _NotStored(Exception):

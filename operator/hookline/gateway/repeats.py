@@ -1,12 +1,12 @@
 """Which keys were used lately, and for what: the same event again is a repeat, another one is a mistake.
 
 NATS knows the keys of the last two minutes and stores none twice; what it does not know is whether the body was the
-same. Pure: times come from the caller, of the monotonic clock.
+same. A sender is asked for what another gateway took (stream/same_event). Pure: times come from the caller, of the
+monotonic clock.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -18,17 +18,14 @@ MAX_KEYS = 200_000
 """Some 250 bytes each. With more in the window the oldest are forgotten first."""
 
 
-def digest_of(event_type: str, body: bytes) -> bytes:
-    """Of what makes two events with one key the same."""
-    return hashlib.blake2b(b"%b\0%b" % (event_type.encode(), body), digest_size=16).digest()
-
-
 @dataclass(slots=True)
 class _Use:
     digest: bytes
     last_s: float
     requests: int
     """That used it, less those of which nothing was stored."""
+    is_stored: bool = False
+    """Whether this event is known to be what was stored under the key."""
 
 
 class Repeats:
@@ -62,6 +59,17 @@ class Repeats:
             known.requests -= 1
             if not known.requests:
                 del self._uses[key]
+
+    def is_stored(self, namespace: str, event_id: str) -> bool:
+        """Whether the event that this key stands for is known to be the one that was stored."""
+        known = self._uses.get((namespace, event_id))
+        return known is not None and known.is_stored
+
+    def stored(self, namespace: str, event_id: str, digest: bytes) -> None:
+        """It is known that this event was stored under this key."""
+        known = self._uses.get((namespace, event_id))
+        if known is not None and known.digest == digest:
+            known.is_stored = True
 
     def _forget(self, now_s: float) -> None:
         while self._uses:

@@ -16,7 +16,8 @@ same whichever stream has it. A stream that has none of them has hookline.former
 
 No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks
 (delivery/policy/deleted_webhooks), hookline.here, by which they count one another (delivery/policy/shares), and
-hookline.audience, by which whoever publishes asks a sender for how many Webhooks an event is (stream/audience).
+hookline.audience and hookline.same, by which whoever publishes asks a sender for how many Webhooks an event is
+(stream/audience), and whether a key that was used before stands for the same event (stream/same_event).
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ KNOWN_SUBJECT = "hookline.known"
 HERE_SUBJECT = "hookline.here"
 AUDIENCE_SUBJECT = "hookline.audience"
 """Nobody needs to be permitted to use it: without it a number is not known."""
+SAME_SUBJECT = "hookline.same"
+"""Nor this one: without it another event with a key that was used before is taken for a repeat."""
 
 FANOUT_CONSUMER = "fanout"
 """Of the first owner; see `fanout_consumer`."""

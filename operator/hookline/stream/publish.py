@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 import nats.errors
 import structlog
@@ -29,6 +30,25 @@ _ROOM_FOR_HEADERS = 64 * 1024
 ACK_SECONDS = 5.0
 """How long a publisher waits for the word that a message is stored."""
 
+
+class Former(NamedTuple):
+    """Where the first message of a name lies."""
+
+    stream: str
+    seq: int
+
+
+class Outcome(NamedTuple):
+    """What became of a message: stored now, or stored before, at `former`."""
+
+    former: Former | None = None
+
+    @property
+    def new(self) -> bool:
+        return self.former is None
+
+
+_NEW = Outcome()
 
 _STORED = re.compile(rb'\{"stream":"([A-Za-z0-9_-]+)", ?"seq":[0-9]+\}')
 """What the server nearly always says: stored, and new."""
@@ -80,11 +100,11 @@ class Publisher:
 
     async def store(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, once: str | None = None
-    ) -> bool:
+    ) -> Outcome:
         """Store one message and wait until it is; says whether it is new.
 
         `once` makes it idempotent: a second message of the same `once` within the deduplication window is not stored
-        again, and the answer is False. Raises StreamUnavailable when it is not known to be stored, StreamRefused when
+        again, and is not new. Raises StreamUnavailable when it is not known to be stored, StreamRefused when
         it is known not to be.
         """
         sent = dict(headers or {})
@@ -132,21 +152,21 @@ class Publisher:
         if names.bears(name, stream) and await is_known(self._client, name):
             self._ours.add(name)
 
-    def _noted(self, answer: Heard, stream: str) -> bool:
+    def _noted(self, answer: Heard, stream: str) -> Outcome:
         try:
-            new = _is_new(answer, stream, self._ours)
+            outcome = _outcome(answer, stream, self._ours)
         except OutOfRoom as error:
             self.writes.refused(stream, str(error), time.monotonic())
             raise
         if self.writes.in_doubt:
             self.writes.stored(stream)
-        return new
+        return outcome
 
     def _is_too_large(self, body: bytes, headers: dict[str, str]) -> bool:
         """The client does not count headers, and the server ends the connection of whoever sends too much."""
         return _bytes_of(headers) + len(body) > self._client.max_payload
 
-    async def store_event(self, event: Event) -> bool:
+    async def store_event(self, event: Event) -> Outcome:
         """As store. Raises StreamRefused also of an event of which a delivery, or its dead letter, would not fit."""
         once, headers = f"{event.tenant}.{event.id}", to_headers(event)
         room = max_event_bytes(self._client.max_payload)
@@ -180,14 +200,14 @@ def _bytes_of(headers: Mapping[str, str]) -> int:
     return len("NATS/1.0\r\n\r\n") + lines
 
 
-def _is_new(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> bool:
-    """What the server said: stored in `stream`, with a prefix or without, stored there before (False), or refused.
+def _outcome(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> Outcome:
+    """What the server said: stored in `stream`, with a prefix or without, stored there before, or refused.
 
     `ours` are the names of our streams. Raises StreamRefused, QueueUnusable when another one took it.
     """
     stored = _STORED.fullmatch(answer.body)
     if stored is not None and _is_in(stored[1].decode(), stream, ours):
-        return True
+        return _NEW
     said = json.loads(answer.body)
     if "error" in said:
         reason = str(said["error"].get("description", "without a reason"))
@@ -195,7 +215,7 @@ def _is_new(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> bool:
     if not _is_in(str(said.get("stream")), stream, ours):
         problem = f"the stream {said.get('stream')} of another application took the message, and {stream} has it not"
         raise QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
-    return not said.get("duplicate", False)
+    return Outcome(Former(said["stream"], int(said.get("seq", 0)))) if said.get("duplicate") else _NEW
 
 
 def _refusal(err_code: object) -> type[StreamRefused]:
@@ -208,7 +228,7 @@ def _is_in(name: str, stream: str, ours: Collection[str]) -> bool:
     return name == stream or (name in ours and names.bears(name, stream))
 
 
-async def publish_event(publisher: Publisher, event: Event, *, patience_seconds: float) -> bool:
+async def publish_event(publisher: Publisher, event: Event, *, patience_seconds: float) -> Outcome:
     """Store an event; whether it is new. Tries again while NATS is away, which its id makes safe.
 
     Raises StreamUnavailable after `patience_seconds`, StreamRefused at once.

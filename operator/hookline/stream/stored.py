@@ -115,14 +115,15 @@ async def store_anew(
     once: str | None = None,
     instead_of_itself: bool = False,
 ) -> bool | None:
-    """Store a message of a stream under its own subject. None when that cannot be: anybody may have written it. Then
-    the log says `otherwise`.
+    """Store a message of a stream under its own subject; whether it is new.
 
+    None when that cannot be: anybody may have written it. Then the log says `otherwise`.
     As Publisher.store besides, and raises Replaced when it was to be stored `instead_of_itself` and is not there.
     """
     expected = {"Nats-Expected-Last-Subject-Sequence": str(message.seq)} if instead_of_itself else {}
+    headers = {**message.kept_headers(), **expected}
     try:
-        return await publisher.store(message.subject, message.body, {**message.kept_headers(), **expected}, once=once)
+        return (await publisher.store(message.subject, message.body, headers, once=once)).new
     except (OutOfRoom, QueueUnusable, Replaced):
         raise
     except (StreamRefused, ValueError) as error:

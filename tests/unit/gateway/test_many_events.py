@@ -36,7 +36,7 @@ class Queue(Admission):
         self.asked += 1
         if self.asked > self._stores:
             await asyncio.Event().wait()
-        return Admitted("", True)
+        return Admitted("")
 
     def unconfirmed(self) -> None:
         pass

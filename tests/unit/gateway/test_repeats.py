@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hookline.gateway.intake import STORE_SECONDS
-from hookline.gateway.repeats import KEPT_SECONDS, Repeats, digest_of
+from hookline.gateway.repeats import KEPT_SECONDS, Repeats
+from hookline.stream.same_event import digest_of
 from hookline.stream.streams import DEDUPLICATION_SECONDS
 
 ONE, OTHER = digest_of("A", b"{}"), digest_of("A", b"[]")
@@ -29,6 +30,18 @@ def test_a_key_is_free_after_its_time_and_when_nothing_was_stored_under_it() -> 
     assert keys.is_another("a", "k", ONE, KEPT_SECONDS + 1), "what another request stored is not forgotten"
     keys.forget("a", "k", OTHER)
     assert not keys.is_another("a", "k", ONE, KEPT_SECONDS + 2)
+
+
+def test_a_key_is_known_to_stand_for_what_was_stored_once_that_is_said_of_the_same_event() -> None:
+    keys = Repeats()
+    keys.is_another("a", "k", ONE, 0)
+    keys.stored("a", "k", OTHER)
+    assert not keys.is_stored("a", "k")
+    keys.stored("a", "k", ONE)
+    assert keys.is_stored("a", "k")
+    assert not keys.is_stored("b", "k")
+    keys.forget("a", "k", ONE)
+    assert not keys.is_stored("a", "k")
 
 
 def test_keys_without_end_take_no_memory_without_end() -> None:

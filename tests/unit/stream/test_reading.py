@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, _Client
-from hookline.stream.publish import _is_new
+from hookline.stream.publish import Former, Outcome, _outcome
 from hookline.stream.pull import _place
 
 _names = st.text("aZ-_9", min_size=1, max_size=12)
@@ -110,21 +110,22 @@ def answer(body: bytes, **headers: str) -> Heard:
 
 
 def test_whether_a_message_is_new_is_read_of_every_spelling_of_the_answer() -> None:
-    assert _is_new(answer(b'{"stream":"EVENTS","seq":12}'), "EVENTS")
-    assert _is_new(answer(b'{"stream":"EVENTS", "seq":12}'), "EVENTS")
-    assert _is_new(answer(b'{"stream":"EVENTS","domain":"hub","seq":12}'), "EVENTS")
-    assert not _is_new(answer(b'{"stream":"EVENTS","seq":12,"duplicate":true}'), "EVENTS")
-    assert _is_new(answer(b'{"stream":"HOOKLINE_EVENTS","seq":12}'), "EVENTS")
-    assert _is_new(answer(b'{"stream":"a-team_EVENTS","seq":12}'), "EVENTS", {"a-team_EVENTS"})
+    assert _outcome(answer(b'{"stream":"EVENTS","seq":12}'), "EVENTS").new
+    assert _outcome(answer(b'{"stream":"EVENTS", "seq":12}'), "EVENTS").new
+    assert _outcome(answer(b'{"stream":"EVENTS","domain":"hub","seq":12}'), "EVENTS").new
+    duplicate = answer(b'{"stream":"EVENTS","seq":12,"duplicate":true}')
+    assert _outcome(duplicate, "EVENTS") == Outcome(Former("EVENTS", 12))
+    assert _outcome(answer(b'{"stream":"HOOKLINE_EVENTS","seq":12}'), "EVENTS").new
+    assert _outcome(answer(b'{"stream":"a-team_EVENTS","seq":12}'), "EVENTS", {"a-team_EVENTS"}).new
 
 
 def test_an_answer_that_stores_nothing_is_an_error() -> None:
     refusal = b'{"error":{"code":503,"description":"maximum bytes exceeded"},"stream":"EVENTS","seq":0}'
     with pytest.raises(StreamRefused, match="maximum bytes"):
-        _is_new(answer(refusal), "EVENTS")
+        _outcome(answer(refusal), "EVENTS")
 
 
 @pytest.mark.parametrize("more", [b"", b',"duplicate":true', b',"domain":"hub"'])
 def test_a_message_that_another_stream_took_is_not_stored(more: bytes) -> None:
     with pytest.raises(QueueUnusable, match="the stream ARCHIVE of another application"):
-        _is_new(answer(b'{"stream":"ARCHIVE","seq":12%b}' % more), "EVENTS")
+        _outcome(answer(b'{"stream":"ARCHIVE","seq":12%b}' % more), "EVENTS")
