@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hookline.resources.base import ALLOW_LABEL, GROUP, VERSION
+from hookline.resources.base import ALLOW_LABEL, CA_LABEL, GROUP, VERSION
 
 Object = Mapping[str, Any]
 """An object as the API server writes it."""
@@ -35,11 +35,15 @@ ALLOWED = f"{ALLOW_LABEL}=true"
 """Selector of the Secrets of teams that the operator asks for. It never asks for others."""
 OURS = f"{MANAGED_LABEL}=hookline-operator"
 """Selector of the ConfigMaps and Secrets that the operator itself makes."""
+ASKS_FOR_CA = f"{CA_LABEL}=true"
+"""Selector of the ConfigMaps of teams that ask for the CA."""
 
 GATEWAY_ACCOUNT = "hookline-gateway"
 """ServiceAccount of all gateways. The manifests bring it: the operator has no right to give rights."""
 CA_NAME = "hookline-ca"
 """Of the Secret with the CA of an installation, and of the ConfigMaps with its public part."""
+CA_CERTIFICATE = "ca.crt"
+"""Key in both."""
 NATS_SENDER_NAME = "hookline-nats-sender"
 NATS_GATEWAY_NAME = "hookline-nats-gateway"
 """Of the Secrets with what senders and gateways show to the NATS of the installation."""
@@ -141,6 +145,11 @@ _NAME_OF_DISPATCHER = re.compile(r"hookline-(?:gateway-tls|publishers)-.+")
 def is_own_name(name: str) -> bool:
     """Whether a ConfigMap or Secret of the operator's namespace is one that it makes, whatever it is labelled."""
     return book_part(name) is not None or name in _NAMES or _NAME_OF_DISPATCHER.fullmatch(name) is not None
+
+
+def is_of_authority(name: str) -> bool:
+    """Whether a Secret of that name in the operator's namespace holds the CA, or a certificate of it."""
+    return name == CA_NAME or name.startswith(gateway_certificate_name(""))
 
 
 def labels_of_installation(component: str) -> dict[str, str]:

@@ -33,6 +33,8 @@ ALLOW_LABEL = "hookline.dev/allow-webhooks"
 """Webhooks may use a Secret only if its owner gave it this label with the value "true"."""
 PUBLISHER_LABEL = "hookline.dev/publisher"
 """A Secret with this label and the value "true" holds a token by which events of its namespace are published."""
+CA_LABEL = "hookline.dev/ca"
+"""A ConfigMap `hookline-ca` with this label and the value "true" is filled with the CA of the gateways."""
 EVENT_TYPES_ANNOTATION = "hookline.dev/event-types"
 """Of such a Secret: the only event types that its token may publish, with commas between them."""
 

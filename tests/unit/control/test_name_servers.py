@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.control.name_servers import name_servers
+from hookline.control.name_servers import cluster_domain, name_servers
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,23 @@ def test_no_file_and_no_text_are_no_name_servers(tmp_path: Path) -> None:
     assert name_servers(tmp_path / "none") == ()
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00nameserver")
     assert name_servers(tmp_path / "binary") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("search hooks.svc.example.internal svc.example.internal example.internal\n", "example.internal"),
+        ("nameserver 10.0.0.10\nsearch hooks.svc.cluster.local svc.cluster.local. cluster.local\n", "cluster.local"),
+        ("search example.com\n", "cluster.local"),
+        ("search svc.-strange-. svc.ok.example\n", "ok.example"),
+        ("", "cluster.local"),
+    ],
+)
+def test_services_end_with_the_domain_in_which_pods_search(tmp_path: Path, text: str, domain: str) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text(text)
+    assert cluster_domain(file) == domain
+
+
+def test_without_a_word_of_the_kubelet_services_end_as_usual(tmp_path: Path) -> None:
+    assert cluster_domain(tmp_path / "none") == "cluster.local"
