@@ -752,6 +752,13 @@ async def test_without_a_host_every_address_is_answered() -> None:
             writer.close()
 
 
+async def test_no_part_of_an_answer_waits_for_the_clients_word_on_whatever_event_loop() -> None:
+    with await module._listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_without_a_free_file_it_goes_on_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_NO_FILES_SECONDS", 0.05)
     accept, left = socket.socket.accept, iter([errno.EMFILE, errno.ENFILE, errno.ENOMEM])

@@ -680,5 +680,8 @@ async def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WAITING_BYTES)
+    # Inherited, as the size is. asyncio sets it for no socket that was accepted by others, and then the body of an
+    # answer waits 40 ms for the client's word that its head came.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setblocking(False)
     return listener
