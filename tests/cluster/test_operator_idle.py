@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,9 @@ async def test_a_second_run_over_an_unchanged_cluster_and_some_idling_write_only
         first = hookline.operator()
         first.start()
         await hookline.until_sends()
-        await team.apply(team.authority(), team.signing("signing", new_secret()))
+        token = team.secret("ci", {"token": secrets.token_hex(16)})
+        token["metadata"]["labels"] = {"hookline.dev/publisher": "true"}
+        await team.apply(team.authority(), team.signing("signing", new_secret()), token)
         await team.apply(*(team.webhook(f"orders-{n}", team.path("orders")) for n in range(8)))
         await team.apply(team.webhook("refused", team.path("refused"), event="Unheard"))
         await team.apply(team.webhook("held", team.path("held"), secret="missing"))

@@ -117,7 +117,7 @@ async def shipped(hookline: Installation) -> set[Right]:
 
 
 def secrets_are_asked_for_by_label(hookline: Installation, asked: Iterable[Object]) -> None:
-    """No Secret is ever got, and lists and watches are of allowed ones, or of its own in the own namespace."""
+    """No Secret is ever got; lists and watches are of those with a label for it, or of its own in its namespace."""
     own = hookline.namespace
     secrets = [each for each in asked if each.get("objectRef", {}).get("resource") == "secrets"]
     assert {each["verb"] for each in secrets} == {"list", "watch", "patch"}
@@ -125,11 +125,12 @@ def secrets_are_asked_for_by_label(hookline: Installation, asked: Iterable[Objec
         target = each["objectRef"]
         if each["verb"] == "patch":
             assert target["namespace"] == own, each["requestURI"]
-            assert target["name"].startswith("hookline-keys-"), each["requestURI"]
+            assert target["name"].startswith(("hookline-keys-", "hookline-publishers-")), each["requestURI"]
             continue
         selector = parse_qs(urlsplit(each["requestURI"]).query)["labelSelector"]
         ours = ["app.kubernetes.io/managed-by=hookline-operator"] if target.get("namespace") == own else []
-        assert selector in (["hookline.dev/allow-webhooks=true"], ours), each["requestURI"]
+        theirs = (["hookline.dev/allow-webhooks=true"], ["hookline.dev/publisher=true"])
+        assert selector in (*theirs, ours), each["requestURI"]
 
 
 def is_elsewhere(event: Object, namespace: str) -> bool:

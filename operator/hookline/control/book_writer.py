@@ -7,22 +7,19 @@ replaces, so that an operator that is no longer the leader cannot overwrite what
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import structlog
 
-from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
+from hookline.control.cluster import Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.desired_book import files_of, keys_manifest, root_manifest, routes_manifest, shards_of
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import (
     CONFIG_MAPS,
-    PODS,
     SECRETS,
-    TOUCHED_ANNOTATION,
     Kind,
     keys_name,
     root_name,
@@ -171,17 +168,7 @@ class BookWriter:
             self._context.queue.add_later(TouchKey(name), wait)
             return
         self._touched_at[name] = time.monotonic()
-        version = self._version(fleet)
-        patch = {"metadata": {"annotations": {TOUCHED_ANNOTATION: version}}}
-        for pod in self._context.observed.sender_pods(name):
-            if pod.touched != version and pod.ip:
-                try:
-                    answer = await self._context.cluster.merge(PODS, self._context.identity.namespace, pod.name, patch)
-                except ClusterError as error:
-                    # A pod that goes meanwhile needs no touch, and one that stays is refreshed within a minute anyway.
-                    log.info("could not touch a sender pod", pod=pod.name, problem=str(error))
-                else:
-                    self._context.observed.put(PODS, answer)
+        await self._context.touch(self._context.observed.sender_pods(name), self._version(fleet))
 
     async def follow(self) -> None:
         """Ask the senders what they serve, as often as needed, for ever."""
@@ -215,9 +202,7 @@ class BookWriter:
         names = [(CONFIG_MAPS, root_name(fleet.name))]
         for number in fleet.book.shards():
             names += [(CONFIG_MAPS, routes_name(fleet.name, number)), (SECRETS, keys_name(fleet.name, number))]
-        live = (self._live(kind, name) for kind, name in names)
-        versions = ",".join(each["metadata"]["resourceVersion"] if each is not None else "" for each in live)
-        return hashlib.sha256(versions.encode()).hexdigest()[:16]
+        return self._context.version_of(names)
 
     async def _nap(self) -> None:
         if any(fleet.book.awaiting for fleet in self._context.fleets.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,11 +15,11 @@ from hookline.control import dispatchers, types, workload
 from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
 from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import CONFIG_MAPS, EVENTS, OURS, Kind, Object, Place, root_name
+from hookline.control.kinds import CONFIG_MAPS, EVENTS, OURS, PODS, TOUCHED_ANNOTATION, Kind, Object, Place, root_name
 from hookline.control.observed import Observed
-from hookline.control.seen import Seen
+from hookline.control.seen import Pod, Publisher, Seen
 from hookline.control.status import as_before, events_of, manifest_of, says_the_same
-from hookline.control.work_keys import Key, WebhookKey
+from hookline.control.work_keys import Key, PublisherKey, WebhookKey
 from hookline.control.work_queue import WorkQueue
 from hookline.events.schemas import Catalogue
 from hookline.resources.dispatcher import Dispatcher
@@ -58,7 +59,7 @@ class Policy:
 
 def _is_of_all(key: Key) -> bool:
     """Run books, senders and types first: they change many Webhook statuses."""
-    return not isinstance(key, WebhookKey)
+    return not isinstance(key, WebhookKey | PublisherKey)
 
 
 @dataclass
@@ -116,6 +117,26 @@ class Context:
         self.observed.put(kind, answer)
         return True
 
+    async def touch(self, pods: Iterable[Pod], version: str) -> None:
+        """Have kubelets refresh at once what pods mount, where they were not touched for this version of it."""
+        patch = {"metadata": {"annotations": {TOUCHED_ANNOTATION: version}}}
+        for pod in pods:
+            if pod.touched != version and pod.ip:
+                try:
+                    answer = await self.cluster.merge(PODS, self.identity.namespace, pod.name, patch)
+                except ClusterError as error:
+                    # A pod that goes meanwhile needs no touch, and one that stays is refreshed within a minute anyway.
+                    log.info("could not touch a pod", pod=pod.name, problem=str(error))
+                else:
+                    self.observed.put(PODS, answer)
+
+    def version_of(self, objects: Iterable[tuple[Kind, str]]) -> str:
+        """Of ConfigMaps and Secrets of our own as they are in the cluster: the same for every operator that has read
+        them."""
+        live = (self.observed.own(kind, (self.identity.namespace, name)) for kind, name in objects)
+        versions = ",".join(each["metadata"]["resourceVersion"] if each is not None else "" for each in live)
+        return hashlib.sha256(versions.encode()).hexdigest()[:16]
+
     async def write_status(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
         """Write a status that says something new, and an Event for each transition. Raises ClusterError."""
         if says_the_same(status, seen.status):
@@ -129,7 +150,7 @@ class Context:
         for event in events_of(kind, seen, seen.status, status, reporter=self.identity.name, now=self.now()):
             await self.tell(seen, event)
 
-    async def tell(self, seen: Seen[Any], event: dict[str, Any]) -> None:
+    async def tell(self, seen: Seen[Any] | Publisher, event: dict[str, Any]) -> None:
         """Post an Event."""
         try:
             await self.cluster.create(EVENTS, event)

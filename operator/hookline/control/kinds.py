@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hookline.resources.base import ALLOW_LABEL, CA_LABEL, GROUP, VERSION
+from hookline.resources.base import ALLOW_LABEL, CA_LABEL, GROUP, PUBLISHER_LABEL, VERSION
 
 Object = Mapping[str, Any]
 """An object as the API server writes it."""
@@ -29,10 +29,12 @@ DISPATCHER_LABEL = f"{GROUP}/dispatcher"
 BOOK_LABEL = f"{GROUP}/book"
 """On the ConfigMaps and Secrets of a route book; its value is the Dispatcher's name."""
 TOUCHED_ANNOTATION = f"{GROUP}/book"
-"""On sender pods: changed so that kubelets refresh the mounted book at once instead of within a minute."""
+"""On pods: changed so that kubelets refresh at once, and not within a minute, what they mount."""
 
 ALLOWED = f"{ALLOW_LABEL}=true"
-"""Selector of the Secrets of teams that the operator asks for. It never asks for others."""
+"""Selector of the Secrets of teams that Webhooks may use."""
+PUBLISHING = f"{PUBLISHER_LABEL}=true"
+"""Selector of the Secrets of teams that give a token to publish with. The operator asks for no others of theirs."""
 OURS = f"{MANAGED_LABEL}=hookline-operator"
 """Selector of the ConfigMaps and Secrets that the operator itself makes."""
 ASKS_FOR_CA = f"{CA_LABEL}=true"
@@ -61,6 +63,8 @@ class Kind:
     plural: str
     api_version: str
     namespaced: bool = True
+    part: str = ""
+    """Which of its objects, where some are read by a list and a watch of their own."""
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """Path of a list, of one object, or of a part of it."""
@@ -74,6 +78,7 @@ WEBHOOKS = Kind("Webhook", "webhooks", f"{GROUP}/{VERSION}")
 EVENT_TYPES = Kind("EventType", "eventtypes", f"{GROUP}/{VERSION}", namespaced=False)
 DISPATCHERS = Kind("Dispatcher", "dispatchers", f"{GROUP}/{VERSION}")
 SECRETS = Kind("Secret", "secrets", "v1")
+PUBLISHERS = Kind("Secret", "secrets", "v1", part="publishers")
 CONFIG_MAPS = Kind("ConfigMap", "configmaps", "v1")
 NAMESPACES = Kind("Namespace", "namespaces", "v1", namespaced=False)
 PODS = Kind("Pod", "pods", "v1")

@@ -24,6 +24,7 @@ from hookline.control.kinds import (
     NAMESPACES,
     NETWORK_POLICIES,
     PODS,
+    PUBLISHERS,
     SECRETS,
     SENDER,
     SERVICE_ACCOUNTS,
@@ -33,10 +34,20 @@ from hookline.control.kinds import (
     Place,
     book_part,
     is_own_name,
+    publishers_name,
 )
 from hookline.control.references import References
-from hookline.control.seen import Pod, Seen, pod_of, secret_of, seen_of
-from hookline.control.work_keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
+from hookline.control.seen import Pod, Publisher, Seen, pod_of, publisher_of, secret_of, seen_of
+from hookline.control.work_keys import (
+    DispatcherKey,
+    EventTypeKey,
+    Key,
+    PublishersKey,
+    RootKey,
+    SendersKey,
+    ShardKey,
+    WebhookKey,
+)
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.webhook import Webhook
@@ -71,17 +82,20 @@ class Observed:
         event_types = _Table(partial(seen_of, EventType), self._event_type_changed)
         dispatchers = _Table(partial(seen_of, Dispatcher), self._dispatcher_changed)
         secrets = _Table(secret_of, self._secret_changed)
+        publishers = _Table(publisher_of, _publisher_changed)
         pods = _Table(pod_of, _pod_changed)
         self.webhooks = webhooks.cache.values
         self.event_types = event_types.cache.values
         self.dispatchers = dispatchers.cache.values
         self.secrets = secrets.cache.values
+        self.publishers = publishers.cache.values
         self.pods = pods.cache.values
         self._tables: dict[str, _Table[Any]] = {
             WEBHOOKS.name: webhooks,
             EVENT_TYPES.name: event_types,
             DISPATCHERS.name: dispatchers,
             SECRETS.name: secrets,
+            _slot_of(PUBLISHERS, ours=False): publishers,
             PODS.name: pods,
             NAMESPACES.name: _Table(_labels_of, self._namespace_changed),
             **{slot: _Table(_whole, _own_changed) for slot in _OWN},
@@ -155,6 +169,8 @@ class Observed:
         """
         if not is_identity(metadata):
             return False
+        if kind is PUBLISHERS:
+            return not self._is_ours(SECRETS, metadata)
         return kind not in (SECRETS, CONFIG_MAPS) or self._is_ours(kind, metadata) == ours
 
     def _is_ours(self, kind: Kind, metadata: Object) -> bool:
@@ -176,6 +192,7 @@ class Observed:
             *(WebhookKey(*place) for place in self.webhooks),
             *(EventTypeKey(name) for _, name in self.event_types),
             *(DispatcherKey(*place) for place in self.dispatchers),
+            PublishersKey(),
         }
 
     def webhooks_of(self, dispatcher: str) -> set[Key]:
@@ -217,7 +234,7 @@ class Observed:
         if _is_of_status(change):
             return {DispatcherKey(*change.place)}
         self.policy_changes += 1
-        keys: set[Key] = {RootKey(change.place[1])}
+        keys: set[Key] = {RootKey(change.place[1]), PublishersKey()}
         # Whether another one works may hang on this one: two may not use one NATS.
         for place in {change.place, *self.dispatchers}:
             keys |= {DispatcherKey(*place), *self.webhooks_of(place[1])}
@@ -232,14 +249,19 @@ class Observed:
             self.namespace_labels[name] = change.now
             if change.now == change.before:
                 return set()
-        return _webhooks(self.references.of_namespace(name))
+        keys = _webhooks(self.references.of_namespace(name))
+        return keys | {PublishersKey()} if any(namespace == name for namespace, _ in self.publishers) else keys
 
     def _secret_changed(self, change: Change[Any]) -> set[Key]:
         return _webhooks(self.references.of_secret(change.place))
 
 
+def _publisher_changed(_: Change[Publisher]) -> set[Key]:
+    return {PublishersKey()}
+
+
 def _slot_of(kind: Kind, *, ours: bool) -> str:
-    return f"own {kind.name}" if ours else kind.name
+    return f"own {kind.name}" if ours else f"{kind.name} {kind.part}".strip()
 
 
 _OWN = (
@@ -308,5 +330,7 @@ def _owner_of(metadata: Object) -> set[Key]:
     if part is not None:
         dispatcher, shard = part
         return {RootKey(dispatcher) if shard is None else ShardKey(dispatcher, shard)}
+    if metadata["name"].startswith(publishers_name("")):
+        return {PublishersKey()}
     found = (metadata.get("labels") or {}).get(DISPATCHER_LABEL)
     return {DispatcherKey(metadata.get("namespace") or "", found)} if found else set()

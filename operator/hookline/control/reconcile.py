@@ -14,13 +14,17 @@ from hookline.control.context import Context
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, Place, sender_name
 from hookline.control.name_servers import name_servers
+from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.seen import Seen
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.control.work_keys import (
     DispatcherKey,
     EventTypeKey,
+    GatewayTouchKey,
     Key,
+    PublisherKey,
+    PublishersKey,
     RoomKey,
     RootKey,
     SendersKey,
@@ -38,10 +42,13 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """Turns keys into what they ask for. Each method may be called any number of times with the same outcome."""
 
-    def __init__(self, context: Context, webhooks: Webhooks, book_writer: BookWriter) -> None:
+    def __init__(
+        self, context: Context, webhooks: Webhooks, book_writer: BookWriter, publisher_writer: PublisherWriter
+    ) -> None:
         self._context = context
         self._webhooks = webhooks
         self._book_writer = book_writer
+        self._publisher_writer = publisher_writer
         self._settled: dict[tuple[str, Place], tuple[Any, Any]] = {}
 
     async def reconcile(self, key: Key) -> None:
@@ -64,6 +71,12 @@ class Reconciler:
                 await self._event_type(name)
             case DispatcherKey(name=name):
                 await self._dispatcher(name)
+            case PublishersKey():
+                await self._publisher_writer.reconcile()
+            case PublisherKey(namespace, name):
+                await self._publisher_writer.tell((namespace, name))
+            case GatewayTouchKey(dispatcher):
+                await self._publisher_writer.touch(dispatcher)
             case _:
                 assert_never(key)
 

@@ -31,12 +31,15 @@ from hookline.control.kinds import (
     NETWORK_POLICIES,
     OURS,
     PODS,
+    PUBLISHERS,
+    PUBLISHING,
     SECRETS,
     SERVICE_ACCOUNTS,
     WEBHOOKS,
     Kind,
 )
 from hookline.control.leader import Election, LeaseLost
+from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.reconcile import Reconciler
 from hookline.control.sender_reports import Senders
 from hookline.control.watch import News, Watch, Watched
@@ -114,7 +117,7 @@ class Operator:
         self.context = Context(cluster, identity)
         self._webhooks = Webhooks(self.context)
         self._book_writer = BookWriter(self.context, self._senders, read_again=self._read_again)
-        self._reconciler = Reconciler(self.context, self._webhooks, self._book_writer)
+        self._reconciler = Reconciler(self.context, self._webhooks, self._book_writer, PublisherWriter(self.context))
         self._resync = asyncio.Event()
         self._ticked_at = time.monotonic()
         self._synced_at: float | None = None
@@ -269,6 +272,7 @@ class Operator:
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
         kinds = [Listed(WEBHOOKS, watched), Listed(EVENT_TYPES, None), Listed(SECRETS, watched, ALLOWED)]
+        kinds.append(Listed(PUBLISHERS, watched, PUBLISHING))
         return kinds if watched else [*kinds, Listed(NAMESPACES, None)]
 
     def _own_lists(self) -> list[Listed]:
@@ -384,9 +388,10 @@ async def _unhurried(items: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _apart(lists: Sequence[Listed], namespace: str | None) -> list[tuple[list[Listed], str | None]]:
-    """What is watched together: a kind whose CRD may be deleted stands alone."""
-    custom = [each for each in lists if each.kind.api_version.startswith(GROUP)]
-    return [([each], namespace) for each in custom] + [([each for each in lists if each not in custom], namespace)]
+    """What is watched together: a kind whose CRD may be deleted stands alone, and of one kind only one selector can
+    be watched."""
+    alone = [each for each in lists if each.kind.api_version.startswith(GROUP) or each.kind.part]
+    return [([each], namespace) for each in alone] + [([each for each in lists if each not in alone], namespace)]
 
 
 def _watched(lists: Sequence[Listed]) -> list[Watched]:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, SENDER, TOUCHED_ANNOTATION, Object
 from hookline.control.reading import MAX_DEPTH, TOO_DEEP
-from hookline.resources.base import Resource, problems_of
+from hookline.resources.base import Problem, Resource, problems_of
+from hookline.routing.publisher_tokens import PublisherToken, publisher_token
 from hookline.routing.secret import Secret, SecretProblem
 
 R = TypeVar("R", bound=Resource)
@@ -30,6 +31,20 @@ class Seen(Generic[R]):
     problem: str = ""
     version: str = ""
     """The resourceVersion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """A Secret that is to give a token to publish with. Of what it holds no more than a digest is kept."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    """The resourceVersion."""
+    created: str
+    token: PublisherToken | Problem | None
+    """Or what is wrong with it; None without the label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,20 @@ def secret_of(manifest: Object) -> Secret:
         return Secret(
             metadata.get("namespace", ""), metadata["name"], labels if isinstance(labels, Mapping) else {}, {}
         )
+
+
+def publisher_of(manifest: Object) -> Publisher:
+    """A Secret of a publisher, whether or not it gives a token."""
+    metadata = manifest["metadata"]
+    annotations = metadata.get("annotations")
+    return Publisher(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=metadata.get("resourceVersion", ""),
+        created=str(metadata.get("creationTimestamp") or ""),
+        token=publisher_token(secret_of(manifest), annotations if isinstance(annotations, Mapping) else {}),
+    )
 
 
 def pod_of(manifest: Object) -> Pod:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from hookline.control.kinds import Kind
-from hookline.control.seen import Seen
-from hookline.resources.base import API_VERSION, GROUP
+from hookline.control.kinds import PUBLISHERS, Kind
+from hookline.control.publishers import Word
+from hookline.control.seen import Publisher, Seen
+from hookline.resources.base import GROUP
 from hookline.resources.reasons import WebhookReason
 from hookline.routing.routes import Keys, PublicKey
 from hookline.routing.verdict import Condition
@@ -200,7 +201,8 @@ def events_of(
     for condition in status["conditions"]:
         was, is_now = (word_in(each, condition["type"]) for each in (before, status))
         if was != is_now and _is_told(condition["type"], was, is_now):
-            found.append(_event(kind, seen, was, condition, reporter=reporter, now=now))
+            told = (*was, condition["type"], *is_now, condition["lastTransitionTime"], str(seen.generation))
+            found.append(_event(kind, seen, told, condition, reporter=reporter, now=now))
     return found
 
 
@@ -219,25 +221,35 @@ def _is_told(condition: str, was: tuple[str, str], is_now: tuple[str, str]) -> b
 
 def put_back_event(kind: Kind, seen: Seen[Any], what: str, *, reporter: str, now: datetime) -> dict[str, Any]:
     """Tells that something of a Dispatcher was taken away or changed by others, and is as it was again."""
-    condition = {
-        "type": f"PutBack {what}",
+    words = {
         "status": "False",
         "reason": "PutBack",
         "message": f"{what} was taken away or changed, and is put back; it belongs to this Dispatcher",
-        "lastTransitionTime": _stamp(now, "microseconds"),
     }
-    return _event(kind, seen, ("", ""), condition, reporter=reporter, now=now)
+    return _event(kind, seen, (what, _stamp(now, "microseconds")), words, reporter=reporter, now=now)
+
+
+def publisher_event(publisher: Publisher, word: Word, *, reporter: str, now: datetime) -> dict[str, Any]:
+    """Tells the team of a Secret whether its token counts: of one version of it once, whoever has told it."""
+    reason = "PublisherAccepted" if word.accepted else "PublisherRefused"
+    words = {"status": "True" if word.accepted else "False", "reason": reason, "message": word.text}
+    return _event(PUBLISHERS, publisher, (publisher.version, word.text), words, reporter=reporter, now=now)
 
 
 def _event(
-    kind: Kind, seen: Seen[Any], was: tuple[str, str], condition: Object, *, reporter: str, now: datetime
+    kind: Kind,
+    seen: Seen[Any] | Publisher,
+    told: tuple[str, ...],
+    condition: Object,
+    *,
+    reporter: str,
+    now: datetime,
 ) -> dict[str, Any]:
-    """Its name follows from what it tells, so that it is made once, however often it is tried."""
-    is_now = (condition["type"], condition["status"], condition["reason"])
-    told = "\0".join((seen.uid, *was, *is_now, condition["lastTransitionTime"], str(seen.generation)))
+    """Its name follows from what is `told`, so that it is made once, however often it is tried."""
+    digest = hashlib.sha256("\0".join((seen.uid, *told)).encode()).hexdigest()
     return {
         "metadata": {
-            "name": f"{seen.name[:200].rstrip('-.')}.{hashlib.sha256(told.encode()).hexdigest()[:16]}",
+            "name": f"{seen.name[:200].rstrip('-.')}.{digest[:16]}",
             "namespace": seen.namespace or "default",
         },
         "eventTime": _stamp(now, "microseconds"),
@@ -248,7 +260,7 @@ def _event(
         "type": "Normal" if condition["status"] == "True" else "Warning",
         "note": condition["message"].encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
-            "apiVersion": API_VERSION,
+            "apiVersion": kind.api_version,
             "kind": kind.name,
             "name": seen.name,
             "uid": seen.uid,

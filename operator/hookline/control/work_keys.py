@@ -69,16 +69,52 @@ class SendersKey:
     dispatcher: str
 
 
-Key: TypeAlias = WebhookKey | EventTypeKey | DispatcherKey | ShardKey | RootKey | RoomKey | TouchKey | SendersKey
+@dataclass(frozen=True, slots=True)
+class PublishersKey:
+    """The Secrets with the digests of publishers' tokens, of all Dispatchers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherKey:
+    """A Secret of a publisher, whose team is to be told what becomes of it."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTouchKey:
+    """The annotation of the gateway pods of a Dispatcher that has kubelets refresh what they mount."""
+
+    dispatcher: str
+
+
+Key: TypeAlias = (
+    WebhookKey
+    | EventTypeKey
+    | DispatcherKey
+    | ShardKey
+    | RootKey
+    | RoomKey
+    | TouchKey
+    | SendersKey
+    | PublishersKey
+    | PublisherKey
+    | GatewayTouchKey
+)
 
 
 def words_of(key: Key) -> tuple[str, str, str]:
     """A key as logs show it: the kind of work, the namespace (the book for a shard; else empty), and the name."""
     work = type(key).__name__.removesuffix("Key")
     match key:
-        case WebhookKey(namespace, name) | DispatcherKey(namespace, name):
+        case WebhookKey(namespace, name) | DispatcherKey(namespace, name) | PublisherKey(namespace, name):
             return (work, namespace, name)
         case ShardKey(dispatcher, shard):
             return (work, dispatcher, f"{shard:02}")
         case EventTypeKey(name) | RootKey(name) | RoomKey(name) | TouchKey(name) | SendersKey(name):
             return (work, "", name)
+        case GatewayTouchKey(name):
+            return (work, "", name)
+        case PublishersKey():
+            return (work, "", "")

@@ -1,7 +1,7 @@
 """Tokens that teams make for producers outside of the cluster: which Secret gives one, and the file with all of them.
 
-The file is for the gateway, which may read no Secret: it holds no token, only digests. Nothing writes it yet; the
-operator will. Decides what a token must be; never keeps one.
+The file is for the gateway, which may read no Secret: it holds no token, only digests. Decides what a token must be;
+never keeps one.
 
 Why plain SHA-256, without salt and without a slow hash: those protect what people choose, which can be guessed. 128
 random bits cannot, no two of them are alike, and a slow hash would be work that whoever sends rubbish makes us do. So
@@ -46,6 +46,8 @@ BEARER_PATTERN = r"[A-Za-z0-9._~+/-]+=*"
 """What may follow `Bearer` (RFC 6750, section 2.1)."""
 
 _TOKEN = re.compile(BEARER_PATTERN.encode())
+_WEB_TOKEN = re.compile(rb"eyJ[^.]*\.[^.]*\.[^.]*")
+"""A JSON Web Token (RFC 7519): its header begins with `{"`, which is `eyJ` in base64."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HOW_TO = "make one with: openssl rand -hex 32"
 
@@ -93,7 +95,8 @@ def publisher_token(secret: Secret, annotations: Mapping[str, str]) -> Publisher
 
 
 def tokens_file(tokens: Iterable[PublisherToken]) -> tuple[bytes, dict[SecretId, Problem]]:
-    """The file, the same for the same tokens in any order, and why some of them are not in it.
+    """The file, and why some of the tokens are not in it. `tokens` come in the order in which they have room: a new one
+    puts out none that was there.
 
     A token that two namespaces have says nothing about whose an event is, so that it counts for neither. Where there is
     no room for all, each namespace has its first before any has its second.
@@ -132,6 +135,9 @@ def _unfit(token: bytes) -> str:
     """What is wrong with a token; empty if nothing is."""
     if not _TOKEN.fullmatch(token):
         return f"must be letters, digits and - . _ ~ + / with = at its end only, as a header can carry them; {_HOW_TO}"
+    if _WEB_TOKEN.fullmatch(token):
+        # With that of somebody else's ServiceAccount in a Secret, his events would be those of the Secret's namespace.
+        return f"must not be a JSON Web Token: that of a ServiceAccount is sent as it is; {_HOW_TO}"
     if len(token) > MAX_CHARACTERS:
         return f"must have at most {MAX_CHARACTERS} characters; {_HOW_TO}"
     if len(token) < MIN_CHARACTERS or len(set(token)) < MIN_DIFFERENT_CHARACTERS:
@@ -158,7 +164,7 @@ def _types(annotation: str | None) -> frozenset[str] | str | None:
 
 def _unambiguous(tokens: Iterable[PublisherToken], problems: dict[SecretId, Problem]) -> Iterator[PublisherToken]:
     same: dict[bytes, list[PublisherToken]] = defaultdict(list)
-    for token in sorted(tokens, key=lambda each: each.id):
+    for token in tokens:
         same[token.digest].append(token)
     for first, *more in same.values():
         if any(each.namespace != first.namespace for each in more):
@@ -176,7 +182,7 @@ def _unambiguous(tokens: Iterable[PublisherToken], problems: dict[SecretId, Prob
 
 def _in_turn(tokens: Iterable[PublisherToken], problems: dict[SecretId, Problem]) -> Iterator[PublisherToken]:
     """The first of each namespace, then the second of each, and so on."""
-    turns: list[tuple[int, SecretId, PublisherToken]] = []
+    turns: list[tuple[int, PublisherToken]] = []
     count: dict[str, int] = defaultdict(int)
     for token in tokens:
         count[token.namespace] += 1
@@ -185,8 +191,8 @@ def _in_turn(tokens: Iterable[PublisherToken], problems: dict[SecretId, Problem]
                 ("data", KEY), f"is one too many: a namespace has at most {MAX_TOKENS_PER_NAMESPACE} tokens"
             )
             continue
-        turns.append((count[token.namespace], token.id, token))
-    return (token for *_, token in sorted(turns, key=lambda each: each[:2]))
+        turns.append((count[token.namespace], token))
+    return (token for _, token in sorted(turns, key=lambda each: each[0]))
 
 
 def _line(token: PublisherToken) -> str:

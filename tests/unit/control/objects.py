@@ -19,7 +19,7 @@ from hookline.control.kinds import (
 )
 from hookline.control.observed import Observed
 from hookline.control.seen import Seen
-from hookline.resources.base import ALLOW_LABEL
+from hookline.resources.base import ALLOW_LABEL, PUBLISHER_LABEL
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.webhook import Webhook
@@ -55,6 +55,11 @@ def secret(name: str = "keys", data: Mapping[str, bytes] | None = None, **metada
     """A Secret that its owner allowed."""
     found = manifest(SECRETS, name, **{"labels": {ALLOW_LABEL: "true"}, **metadata})
     return {**found, "data": {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}}
+
+
+def publisher(name: str, token: str, **more: Any) -> Manifest:
+    """A Secret that gives a token to publish with."""
+    return secret(name, **{"data": {"token": token.encode()}, "labels": {PUBLISHER_LABEL: "true"}, **more})
 
 
 def event_type(event: str, schema: Any = None, **metadata: Any) -> Manifest:

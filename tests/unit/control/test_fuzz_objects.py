@@ -20,6 +20,7 @@ from hookline.control.kinds import (
     EVENT_TYPES,
     NAMESPACES,
     PODS,
+    PUBLISHERS,
     SECRETS,
     WEBHOOKS,
     Kind,
@@ -28,7 +29,7 @@ from hookline.control.reading import read_json
 from unit.control.objects import OWN, dispatcher, secret, webhook
 from unit.control.test_webhooks import Stage
 
-KINDS = (WEBHOOKS, EVENT_TYPES, DISPATCHERS, SECRETS, CONFIG_MAPS, NAMESPACES, PODS, DEPLOYMENTS)
+KINDS = (WEBHOOKS, EVENT_TYPES, DISPATCHERS, SECRETS, PUBLISHERS, CONFIG_MAPS, NAMESPACES, PODS, DEPLOYMENTS)
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 
 FIELDS = [

@@ -19,6 +19,7 @@ from hookline.control.kinds import (
     NAMESPACES,
     NETWORK_POLICIES,
     PODS,
+    PUBLISHERS,
     SECRETS,
     SERVICE_ACCOUNTS,
     WEBHOOKS,
@@ -30,8 +31,18 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.control.observed import Observed
-from hookline.control.work_keys import DispatcherKey, EventTypeKey, Key, RootKey, SendersKey, ShardKey, WebhookKey
-from hookline.resources.base import ALLOW_LABEL
+from hookline.control.work_keys import (
+    DispatcherKey,
+    EventTypeKey,
+    Key,
+    PublishersKey,
+    RootKey,
+    SendersKey,
+    ShardKey,
+    WebhookKey,
+)
+from hookline.resources.base import ALLOW_LABEL, PUBLISHER_LABEL, Problem
+from hookline.routing.publisher_tokens import PublisherToken
 from unit.control.objects import (
     OWN,
     Manifest,
@@ -40,6 +51,7 @@ from unit.control.objects import (
     event_type,
     manifest,
     pod,
+    publisher,
     secret,
     webhook,
 )
@@ -357,6 +369,7 @@ def test_a_dispatcher_concerns_its_webhooks_and_every_other_dispatcher_with_thei
         WebhookKey("team", "mine"),
         DispatcherKey(OWN, "edge"),
         WebhookKey("team", "theirs"),
+        PublishersKey(),
     }
     assert observed.put(DISPATCHERS, dispatcher("default", {"replicas": 3}, version=2, generation=2)) == all_of_them
     assert observed.put(DISPATCHERS, dispatcher("default", version=3, generation=2)) == {DispatcherKey(OWN, "default")}
@@ -397,6 +410,7 @@ def own_objects() -> Iterator[tuple[Kind, Manifest, Key]]:
         yield CONFIG_MAPS, book_object(CONFIG_MAPS, root_name(name), name), RootKey(name)
         yield CONFIG_MAPS, book_object(CONFIG_MAPS, routes_name(name, 7), name), ShardKey(name, 7)
         yield SECRETS, book_object(SECRETS, keys_name(name, 63), name), ShardKey(name, 63)
+        yield SECRETS, manifest(SECRETS, publishers_name(name), namespace=OWN), PublishersKey()
         for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS):
             theirs = manifest(kind, sender_name(name), namespace=OWN, labels={DISPATCHER_LABEL: name})
             yield kind, theirs, DispatcherKey(OWN, name)
@@ -492,6 +506,46 @@ def test_a_lent_secret_that_its_owner_labels_as_a_book_is_lent_until_he_takes_it
     assert observed.own(SECRETS, ("team", "keys")) is None
 
 
+def test_of_a_publisher_no_more_than_a_digest_is_kept() -> None:
+    observed = Observed(OWN)
+    token = f"{CANARY}-0123456789abcdefghijk"
+    assert observed.put(PUBLISHERS, publisher("ci", token)) == {PublishersKey()}
+    assert isinstance(observed.publishers["team", "ci"].token, PublisherToken)
+    observed.put(PUBLISHERS, publisher("two", token, data={"token": token.encode(), CANARY: b"x"}))
+    assert isinstance(observed.publishers["team", "two"].token, Problem)
+    assert CANARY not in repr(vars(observed))
+    assert CANARY not in repr(observed.publishers)
+    assert observed.remove(PUBLISHERS, publisher("ci", token, version=2)) == {PublishersKey()}
+    assert observed.publishers.keys() == {("team", "two")}
+
+
+def test_a_secret_may_give_a_token_and_be_lent_and_each_ends_alone() -> None:
+    observed = Observed(OWN)
+    both = publisher("ci", "x" * 40, labels={ALLOW_LABEL: "true", PUBLISHER_LABEL: "true"})
+    observed.put(SECRETS, both)
+    observed.put(PUBLISHERS, both)
+    observed.remove(PUBLISHERS, publisher("ci", "x" * 40, version=2))
+    assert observed.secrets.keys() == {("team", "ci")}
+    assert observed.publishers == {}
+
+
+def test_what_the_operator_makes_gives_no_token_whatever_it_is_labelled() -> None:
+    observed = Observed(OWN)
+    for name in (keys_name("default", 1), publishers_name("default")):
+        mine = publisher(name, "x" * 40, namespace=OWN)
+        assert not observed.belongs(PUBLISHERS, mine["metadata"], ours=False)
+        assert not observed.differs(PUBLISHERS, [mine], 5)
+        assert observed.replace_all(PUBLISHERS, [mine], 5) == set()
+
+
+def test_labels_of_a_namespace_concern_its_publishers() -> None:
+    observed = Observed(OWN)
+    observed.put(PUBLISHERS, publisher("ci", "x" * 40))
+    assert observed.put(NAMESPACES, manifest(NAMESPACES, "other", labels={"a": "b"})) == set()
+    assert observed.put(NAMESPACES, manifest(NAMESPACES, "team", labels={"a": "b"})) == {PublishersKey()}
+    assert observed.put(NAMESPACES, manifest(NAMESPACES, "team", version=2, labels={"a": "b"})) == set()
+
+
 def test_a_spec_that_is_not_valid_is_kept_with_its_problem_and_without_its_value() -> None:
     observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook(spec={"url": f"http://{CANARY}/", "timeoutSeconds": 99}))
@@ -520,6 +574,7 @@ def test_everything_is_looked_at_by_all_keys() -> None:
         WebhookKey("team", "hook"),
         EventTypeKey("order"),
         DispatcherKey(OWN, "default"),
+        PublishersKey(),
     }
 
 

@@ -7,7 +7,10 @@ import pytest
 from hookline.control.work_keys import (
     DispatcherKey,
     EventTypeKey,
+    GatewayTouchKey,
     Key,
+    PublisherKey,
+    PublishersKey,
     RoomKey,
     RootKey,
     SendersKey,
@@ -26,6 +29,9 @@ NAMED = {
     RoomKey("a"): ("Room", "", "a"),
     TouchKey("a"): ("Touch", "", "a"),
     SendersKey("a"): ("Senders", "", "a"),
+    PublishersKey(): ("Publishers", "", ""),
+    PublisherKey("team", "a"): ("Publisher", "team", "a"),
+    GatewayTouchKey("a"): ("GatewayTouch", "", "a"),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doubles import account_tokens
 from hookline.resources.base import EVENT_TYPES_ANNOTATION, PUBLISHER_LABEL, Problem
 from hookline.routing import publisher_tokens
 from hookline.routing.publisher_tokens import (
@@ -83,6 +84,11 @@ def test_what_no_header_can_carry_is_refused(value: bytes) -> None:
     assert "as a header can carry them" in problem({"token": value}).message
 
 
+def test_the_token_of_a_service_account_is_refused_since_its_events_would_be_those_of_the_secret() -> None:
+    theirs = account_tokens.unsigned(account_tokens.claims("team-b"))
+    assert "JSON Web Token" in problem({"token": theirs.encode()}).message
+
+
 def test_a_very_long_one_is_refused() -> None:
     assert "at most 4096" in problem({"token": TOKEN * 129}).message
 
@@ -126,7 +132,7 @@ def test_no_problem_repeats_what_is_in_the_secret(value: bytes, annotation: str)
         assert value.decode(errors="replace").strip() not in found.message
 
 
-def test_the_file_is_the_same_in_any_order_and_holds_digests_only() -> None:
+def test_the_file_is_the_same_in_any_order_if_there_is_room_and_holds_digests_only() -> None:
     tokens = [token(b"%d" % each, f"team-{each}", types=frozenset("BA")) for each in range(5)]
     content, problems = tokens_file(tokens)
     assert (content, problems) == tokens_file(reversed(tokens))
@@ -148,13 +154,14 @@ def test_a_token_of_two_namespaces_counts_for_neither() -> None:
 
 def test_of_two_secrets_of_a_namespace_with_one_token_the_first_counts() -> None:
     first, second = token(b"x", secret="a", types=frozenset({"T"})), token(b"x", secret="b")
-    content, problems = tokens_file([second, first])
+    content, problems = tokens_file([first, second])
     assert list(read_tokens_file(content).values()) == [first]
     assert set(problems) == {second.id}
 
 
 def test_a_namespace_has_a_bounded_number() -> None:
-    many = [token(b"%d" % each, secret=f"s{each:03}") for each in range(MAX_TOKENS_PER_NAMESPACE + 3)]
+    # The names of those that came last would be first.
+    many = [token(b"%d" % each, secret=f"s{100 - each:03}") for each in range(MAX_TOKENS_PER_NAMESPACE + 3)]
     content, problems = tokens_file(many)
     assert len(read_tokens_file(content)) == MAX_TOKENS_PER_NAMESPACE
     assert set(problems) == {each.id for each in many[-3:]}

@@ -1,0 +1,118 @@
+"""Tokens of publishers: which Dispatcher's gateway takes which of them, and what their teams are told. Pure.
+
+What a token must be, and what the file of them holds, is said in routing/publisher_tokens. Never sees a token, only
+its digest.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hookline.control.kinds import GATEWAY, Object, Place, labels_of, publishers_name
+from hookline.control.pods import owner
+from hookline.control.seen import Publisher
+from hookline.resources.base import Problem
+from hookline.resources.dispatcher import Dispatcher
+from hookline.routing.publisher_tokens import (
+    FILE,
+    PublisherToken,
+    SecretId,
+    TokensFileError,
+    read_tokens_file,
+    tokens_file,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is told of a Secret."""
+
+    accepted: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The file of each Dispatcher, by its name, and a word for each Secret."""
+
+    files: Mapping[str, bytes]
+    words: Mapping[Place, Word]
+
+
+def decided(
+    publishers: Iterable[Publisher],
+    dispatchers: Iterable[Dispatcher],
+    namespace_labels: Mapping[str, Mapping[str, str]],
+) -> Decided:
+    """What becomes of every Secret of a publisher. The oldest have room first: a new one puts out none that counts."""
+    words: dict[Place, Word] = {}
+    tokens: list[PublisherToken] = []
+    for each in sorted(publishers, key=lambda each: (each.created, each.namespace, each.name)):
+        if isinstance(each.token, PublisherToken):
+            tokens.append(each.token)
+            words[each.token.id] = _unserved(each.token)
+        elif each.token is not None:
+            words[each.namespace, each.name] = Word(accepted=False, text=str(each.token))
+    files: dict[str, bytes] = {}
+    for dispatcher in dispatchers:
+        served = [
+            each for each in tokens if dispatcher.serves(each.namespace, namespace_labels.get(each.namespace, {}))
+        ]
+        files[dispatcher.metadata.name], problems = tokens_file(served)
+        words |= _words(served, problems, words)
+    return Decided(files, words)
+
+
+def manifest(dispatcher: Dispatcher, file: bytes) -> dict[str, Any]:
+    """The Secret that the gateway pods of a Dispatcher mount."""
+    metadata = dispatcher.metadata
+    return {
+        "metadata": {
+            "namespace": metadata.namespace,
+            "name": publishers_name(metadata.name),
+            "labels": labels_of(metadata.name, GATEWAY),
+            "ownerReferences": [owner(dispatcher)],
+        },
+        "type": "Opaque",
+        "data": {FILE: base64.b64encode(file).decode("ascii")},
+    }
+
+
+def tokens_in(secret: Object | None) -> frozenset[PublisherToken]:
+    """The tokens in such a Secret as it is in the cluster; none of one that is not understood."""
+    try:
+        content = base64.b64decode((secret or {})["data"][FILE], validate=True)
+        return frozenset(read_tokens_file(content).values())
+    except (KeyError, TypeError, binascii.Error, TokensFileError):
+        return frozenset()
+
+
+def _words(
+    served: Iterable[PublisherToken], problems: Mapping[SecretId, Problem], before: Mapping[Place, Word]
+) -> dict[Place, Word]:
+    """What one more Dispatcher makes of the tokens that it serves: who counts in one of them is told what is wrong in
+    another."""
+    found: dict[Place, Word] = {}
+    for token in served:
+        problem = problems.get(token.id)
+        if problem is not None:
+            found[token.id] = Word(accepted=False, text=str(problem))
+        elif before[token.id] == _unserved(token):
+            found[token.id] = _accepted(token)
+    return found
+
+
+def _unserved(token: PublisherToken) -> Word:
+    return Word(
+        accepted=False, text=f"no Dispatcher serves the namespace {token.namespace}: no gateway takes the token"
+    )
+
+
+def _accepted(token: PublisherToken) -> Word:
+    # Who may see Events may not see the annotation of a Secret.
+    types = "any type" if token.types is None else f"{len(token.types)} types"
+    return Word(accepted=True, text=f"with this token events of {types} are published for {token.namespace}")
