@@ -17,7 +17,7 @@ from hookline.runtime.background import background
 from hookline.stream import admission
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.connection import Client
-from hookline.stream.publish import Former
+from hookline.stream.publish import Former, Outcome
 from hookline.stream.types import write_types
 
 ORDER = TypeRecord(name="order.created", description="", validation="Enforce", schema_={"type": "object"})
@@ -28,7 +28,7 @@ async def test_an_event_is_stored_once_under_its_id_and_one_without_is_given_one
     door = await Admission.at(queue)
     assert await door.store("default", EVENTS[0].name, SAMPLE, "one", patience_seconds=5) == Admitted("one")
     again = await door.store("default", EVENTS[0].name, SAMPLE, "one", patience_seconds=5)
-    assert (again, again.new) == (Admitted("one", Former(own.EVENTS, 1)), False)
+    assert (again, again.new) == (Admitted("one", Outcome(Former(own.EVENTS, 1))), False)
     first, second = [await door.store("default", EVENTS[0].name, SAMPLE, patience_seconds=5) for _ in range(2)]
     assert first.id != second.id
     assert await count(queue, own.EVENTS) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -18,11 +19,12 @@ from doubles.nats import free_port, nats
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import TypeRecord
 from hookline.runtime.tasks import cancel
-from hookline.stream import names, publish, streams
+from hookline.stream import connection, event_reader, names, publish, streams
 from hookline.stream import pull as pulling
 from hookline.stream.api import ask
 from hookline.stream.clock import ClockReading, ServerClock
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable, connect
+from hookline.stream.event_reader import EventReader
 from hookline.stream.peers import Peers
 from hookline.stream.publish import Publisher
 from hookline.stream.pull import PULL_BYTES, Origin, PullLoop, Taken
@@ -239,6 +241,43 @@ async def test_taking_goes_on_after_nats_server_was_killed(nats_server: NatsServ
         assert time.monotonic() - before < 10
     supervising.cancel()
     await loops[0].stop()
+    await client.close()
+
+
+async def test_what_a_lost_connection_took_with_it_is_stored_over_the_next_one_and_once(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever only waits for it waits for longer than this test does.
+    monkeypatch.setattr(publish, "ACK_SECONDS", 300.0)
+    monkeypatch.setattr(event_reader, "_READ_SECONDS", 300.0)
+    client = await connect(nats_server.url, name="test")
+    await ensure(client, Retention(), prefix="")
+    publisher, reader, numbers = Publisher(client), EventReader(client), itertools.count()
+
+    async def store(how_many: int) -> None:
+        named = (f"event-{next(numbers)}" for _ in range(how_many))
+        subject = names.event_subject("default", "A")
+        outcomes = await asyncio.gather(*(publisher.store(subject, b"{}", once=each) for each in named))
+        assert all(each.new for each in outcomes)
+
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            storing = asyncio.create_task(store(200))
+            await asyncio.sleep(0.005)
+            connection.cut(client)
+            await storing
+        pid = nats_server.pid
+        assert pid is not None
+        stand_still(pid)
+        storing = asyncio.create_task(store(200))
+        reading = asyncio.create_task(reader.read(names.EVENTS, 1))
+        await asyncio.sleep(0.1)
+        supervising = asyncio.create_task(nats_server.supervise())
+        os.kill(pid, signal.SIGKILL)
+        await storing
+        assert await reading is not None
+    assert await count(client, names.EVENTS) == 800
+    await cancel([supervising])
     await client.close()
 
 

@@ -21,7 +21,7 @@ from hookline.events.envelope import Event, stamp
 from hookline.events.schemas import BodyProblem, Catalogue
 from hookline.stream import names
 from hookline.stream.connection import QueueUnusable, StreamUnavailable
-from hookline.stream.publish import Former, Publisher, publish_event
+from hookline.stream.publish import NEW, Outcome, Publisher, publish_event
 from hookline.stream.same_event import digest_of, is_another
 from hookline.stream.types import read_types, types_version
 
@@ -42,14 +42,15 @@ _FINE = Judged((), ())
 
 @dataclass(slots=True)  # not frozen, though nothing changes it, as Event
 class Admitted:
-    """An event that is stored. `former`: where one with its id lies that was there already."""
+    """An event that is stored."""
 
     id: str
-    former: Former | None = None
+    outcome: Outcome = NEW
 
     @property
     def new(self) -> bool:
-        return self.former is None
+        """Or may be."""
+        return self.outcome.new
 
 
 class Admission:
@@ -108,13 +109,14 @@ class Admission:
         event_id = event_id or new_event_id()
         event = Event(event_id, tenant, event_type, stamp(time.time()), body, context)
         outcome = await publish_event(self._publisher, event, patience_seconds=patience_seconds)
-        return Admitted(event_id, outcome.former)
+        return Admitted(event_id, outcome)
 
     async def is_another(self, admitted: Admitted, event_type: str, body: bytes) -> bool | None:
         """Whether what was there already is another event than this one; None when nobody knows."""
-        if admitted.former is None:
+        former = admitted.outcome.former
+        if former is None:
             return False
-        return await is_another(self._client, admitted.former, admitted.id, digest_of(event_type, body))
+        return await is_another(self._client, former, admitted.id, digest_of(event_type, body))
 
     def unconfirmed(self) -> None:
         """An event was not confirmed in the time that its publisher had for it."""

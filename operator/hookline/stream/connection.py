@@ -134,6 +134,8 @@ class _Client(Client):
         self.refused = ""
         """What to do about the login, as long as the server refuses it."""
         self._listeners: dict[int, Callable[[Heard], None]] = {}
+        self.when_back: list[Callable[[], None]] = []
+        """What is to be done each time that the connection was made anew."""
         self.denied: dict[str, str] = {}
         """What the server did not permit since the connection was made: subject, and publish or subscribe."""
 
@@ -277,6 +279,13 @@ async def listen(client: Client, subject: str, listener: Callable[[Heard], None]
     if isinstance(client, _Client):
         client.hand_to(subscription, listener)
     return subscription
+
+
+def when_back(client: Client, do: Callable[[], None]) -> None:
+    """Have something done each time that the connection was made anew, before its owner hears of it. For as long as
+    there is the client; it must only begin things."""
+    if isinstance(client, _Client):
+        client.when_back.append(do)
 
 
 async def say(client: Client, subject: str, word: bytes) -> None:
@@ -443,6 +452,8 @@ class _Told:
         self._client.denied.clear()
         self._client.refused = ""
         log.info("connected to NATS again", nats=self._where)
+        for each in self._client.when_back:
+            each()
         if self._on_reconnect is not None:
             await self._on_reconnect()
 

@@ -78,7 +78,7 @@ class EventReader:
     async def read(self, stream: str, seq: int) -> StoredEvent | None:
         """None when a stream does not hold it any more. Raises StreamUnavailable, QueueUnusable."""
         try:
-            answer = await self._inbox.ask(f"$JS.API.DIRECT.GET.{stream}", b'{"seq":%d}' % seq)
+            answer, _ = await self._inbox.ask(f"$JS.API.DIRECT.GET.{stream}", b'{"seq":%d}' % seq, again=True)
         except (TimeoutError, nats.errors.Error, OSError) as error:
             raise StreamUnavailable(f"JetStream does not answer ({type(error).__name__})") from None
         # The server writes its own behind those of the event, and the last of a name counts.

@@ -17,7 +17,7 @@ from hookline.events.envelope import Event, max_event_bytes, stamp, to_headers
 from hookline.stream import names
 from hookline.stream.api import api
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied
-from hookline.stream.inbox import Inbox
+from hookline.stream.inbox import Inbox, is_unheard
 from hookline.stream.layout import Layout, plain
 from hookline.stream.queue_problem import FOREIGN_ADVICE, QueueProblem, QueueReason
 from hookline.stream.streams import is_known
@@ -39,16 +39,19 @@ class Former(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a message: stored now, or stored before, at `former`."""
+    """What became of a message: stored now, or stored before, at `former`. `again`: it was sent more than once, so that
+    what was stored before may be itself."""
 
     former: Former | None = None
+    again: bool = False
 
     @property
     def new(self) -> bool:
-        return self.former is None
+        """Or may be."""
+        return self.former is None or self.again
 
 
-_NEW = Outcome()
+NEW = Outcome()
 
 _STORED = re.compile(rb'\{"stream":"([A-Za-z0-9_-]+)", ?"seq":[0-9]+\}')
 """What the server nearly always says: stored, and new."""
@@ -104,8 +107,8 @@ class Publisher:
         """Store one message and wait until it is; says whether it is new.
 
         `once` makes it idempotent: a second message of the same `once` within the deduplication window is not stored
-        again, and is not new. Raises StreamUnavailable when it is not known to be stored, StreamRefused when
-        it is known not to be.
+        again, and is not new. What may be stored twice is sent again when the connection was lost meanwhile, within the
+        same time. Raises StreamUnavailable when it is not known to be stored, StreamRefused when it is known not to be.
         """
         sent = dict(headers or {})
         if once is not None:
@@ -113,7 +116,7 @@ class Publisher:
         if len(body) > self._client.max_payload - _ROOM_FOR_HEADERS and self._is_too_large(body, sent):
             raise TooLarge(f"a message of {len(body)} bytes and its headers is larger than NATS takes")
         try:
-            answer = await self._inbox.ask(subject, body, sent)
+            answer, asked_again = await self._inbox.ask(subject, body, sent, again=is_idempotent(sent))
         except nats.errors.BadHeaderError:
             raise StreamRefused("a header has a name that NATS does not take") from None
         except (TimeoutError, nats.errors.Error, OSError) as error:
@@ -124,14 +127,15 @@ class Publisher:
             raise StreamUnavailable(
                 f"NATS did not confirm within {ACK_SECONDS:g} s ({type(error).__name__}); nothing is known to be stored"
             ) from None
-        if answer.headers.get("Status") == "503":
+        if is_unheard(answer):
             self._on_missing()
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
         stream = names.stream_of(subject)
         stored = _STORED.match(answer.body)
         if stored is not None and (name := stored[1].decode()) not in self._ours:
             await self._ask_whose(name, stream)
-        return self._noted(answer, stream)
+        outcome = self._noted(answer, stream)
+        return outcome._replace(again=True) if asked_again else outcome
 
     def unconfirmed(self, stream: str) -> None:
         """Something was not confirmed in time, and whoever stored it waits no longer."""
@@ -194,6 +198,18 @@ class Publisher:
             await api(self._client, f"STREAM.PURGE.{stream}", filter=names.later_subject(uid, once))
 
 
+def is_idempotent(headers: Mapping[str, str]) -> bool:
+    """Whether a message with these headers may be stored again when it is not known to be stored.
+
+    NATS knows it by its name for two minutes, and one that is scheduled replaces itself. If that comes meanwhile, it
+    comes twice; otherwise what it follows from would be done again. What replaces another message is refused when it
+    has done so (Nats-Expected-…).
+    """
+    if any(name.lower().startswith("nats-expected-") for name in headers):
+        return False
+    return "Nats-Msg-Id" in headers or "Nats-Schedule" in headers
+
+
 def _bytes_of(headers: Mapping[str, str]) -> int:
     """Of the headers in a message."""
     lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
@@ -207,7 +223,7 @@ def _outcome(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> Outco
     """
     stored = _STORED.fullmatch(answer.body)
     if stored is not None and _is_in(stored[1].decode(), stream, ours):
-        return _NEW
+        return NEW
     said = json.loads(answer.body)
     if "error" in said:
         reason = str(said["error"].get("description", "without a reason"))
@@ -215,7 +231,7 @@ def _outcome(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> Outco
     if not _is_in(str(said.get("stream")), stream, ours):
         problem = f"the stream {said.get('stream')} of another application took the message, and {stream} has it not"
         raise QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, f"{problem}; {FOREIGN_ADVICE}"))
-    return Outcome(Former(said["stream"], int(said.get("seq", 0)))) if said.get("duplicate") else _NEW
+    return Outcome(Former(said["stream"], int(said.get("seq", 0)))) if said.get("duplicate") else NEW
 
 
 def _refusal(err_code: object) -> type[StreamRefused]:
@@ -235,10 +251,13 @@ async def publish_event(publisher: Publisher, event: Event, *, patience_seconds:
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_seconds
+    tried = False
     while True:
         try:
-            return await publisher.store_event(event)
+            outcome = await publisher.store_event(event)
+            return outcome._replace(again=True) if tried else outcome
         except StreamUnavailable:
             if loop.time() >= deadline:
                 raise
+            tried = True
             await asyncio.sleep(0.2)

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from hookline.events.envelope import Event
 from hookline.stream import publish
 from hookline.stream.connection import StreamRefused, StreamUnavailable
-from hookline.stream.publish import Publisher
+from hookline.stream.publish import Former, Outcome, Publisher
 
 
 class Silent:
@@ -82,3 +82,36 @@ async def test_what_an_event_may_have_as_a_body_is_less_by_the_lines_of_its_cont
         return int(str(refused.value).split("may have ")[1].split(":", maxsplit=1)[0])
 
     assert await room({}) - await room({"subject": "Zürich"}) == len(line)
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_so"),
+    [
+        ({"Nats-Msg-Id": "evt_1"}, True),
+        ({"Nats-Schedule": "@at 2026-11-30T12:00:00Z"}, True),
+        ({}, False),
+        ({"Nats-Msg-Id": "evt_1", "Nats-Expected-Last-Subject-Sequence": "7"}, False),
+        ({"Nats-Schedule": "@at 2026-11-30T12:00:00Z", "nats-expected-last-sequence": "7"}, False),
+    ],
+)
+def test_sent_again_is_what_nats_knows_or_what_replaces_itself_and_nothing_that_replaces_another(
+    headers: dict[str, str], is_so: bool
+) -> None:
+    assert publish.is_idempotent(headers) is is_so
+
+
+async def test_an_event_that_is_there_after_a_try_that_was_not_confirmed_counts_as_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Forgetful:
+        tries = 0
+
+        async def store_event(self, _: Event) -> Outcome:
+            self.tries += 1
+            if self.tries == 1:
+                raise StreamUnavailable
+            return Outcome(Former("EVENTS", 1))
+
+    publisher, event = cast(Publisher, Forgetful()), Event("evt_1", "default", "IdentityCreated", "t", b"{}")
+    assert (await publish.publish_event(publisher, event, patience_seconds=5)).new
+    assert not (await publish.publish_event(publisher, event, patience_seconds=5)).new
