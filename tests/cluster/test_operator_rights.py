@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +18,7 @@ from doubles.installation import ACCOUNT, Installation, installed
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from doubles.waiting import eventually
+from hookline.control.kinds import CA_NAME, CONFIG_MAPS
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -29,6 +31,11 @@ EVENT_TYPE: Object = {
     "kind": "EventType",
     "metadata": {"name": "badgelost"},
     "spec": {"event": "BadgeLost", "schema": {"type": "object"}},
+}
+ASKING: Object = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": CA_NAME, "labels": {"hookline.dev/ca": "true"}},
 }
 
 
@@ -58,7 +65,7 @@ async def test_every_right_that_is_shipped_is_used_and_none_is_missing(
         asked = hookline.audited()
         assert [each for each in asked if each["responseStatus"]["code"] == 403] == []
         assert used(asked) == rights
-        secrets_are_asked_for_by_label(hookline, asked)
+        objects_are_asked_for_by_label(hookline, asked)
         if namespaced:
             elsewhere = [each["requestURI"] for each in asked if is_elsewhere(each, hookline.namespace)]
             assert elsewhere == []
@@ -78,9 +85,15 @@ async def journey(hookline: Installation, team: Team) -> None:
         # The second refusal of a Webhook that was well is worth an Event.
         await team.apply(team.webhook("orders", team.path("orders"), event="BadgeLost", secret="not-allowed"))
         await team.until("orders", "SecretNotAllowed")
+        await team.apply(ASKING)
+        await eventually(partial(has_the_ca, hookline, team.namespace))
         await hookline.settled()
     finally:
         await hookline.kube("delete", "eventtype", "badgelost")
+
+
+async def has_the_ca(hookline: Installation, namespace: str) -> bool:
+    return "ca.crt" in ((await hookline.admin.get(CONFIG_MAPS, namespace, CA_NAME) or {}).get("data") or {})
 
 
 def used(asked: Iterable[Object]) -> set[Right]:
@@ -116,21 +129,28 @@ async def shipped(hookline: Installation) -> set[Right]:
     }
 
 
-def secrets_are_asked_for_by_label(hookline: Installation, asked: Iterable[Object]) -> None:
-    """No Secret is ever got; lists and watches are of those with a label for it, or of its own in its namespace."""
+def objects_are_asked_for_by_label(hookline: Installation, asked: Iterable[Object]) -> None:
+    """No Secret is ever got, and lists and watches are of allowed ones, or of its own in the own namespace.
+
+    Nor is a ConfigMap: of teams those are looked at that ask for the CA.
+    """
     own = hookline.namespace
-    secrets = [each for each in asked if each.get("objectRef", {}).get("resource") == "secrets"]
-    assert {each["verb"] for each in secrets} == {"list", "watch", "patch"}
-    for each in secrets:
+    labels = {
+        "secrets": (["hookline.dev/allow-webhooks=true"], ["hookline.dev/publisher=true"]),
+        "configmaps": (["hookline.dev/ca=true"],),
+    }
+    objects = [each for each in asked if each.get("objectRef", {}).get("resource") in labels]
+    assert {each["verb"] for each in objects} == {"list", "watch", "patch", "create"}
+    for each in objects:
         target = each["objectRef"]
-        if each["verb"] == "patch":
-            assert target["namespace"] == own, each["requestURI"]
-            assert target["name"].startswith(("hookline-keys-", "hookline-publishers-")), each["requestURI"]
-            continue
-        selector = parse_qs(urlsplit(each["requestURI"]).query)["labelSelector"]
-        ours = ["app.kubernetes.io/managed-by=hookline-operator"] if target.get("namespace") == own else []
-        theirs = (["hookline.dev/allow-webhooks=true"], ["hookline.dev/publisher=true"])
-        assert selector in (*theirs, ours), each["requestURI"]
+        if each["verb"] in ("list", "watch"):
+            selector = parse_qs(urlsplit(each["requestURI"]).query)["labelSelector"]
+            ours = ["app.kubernetes.io/managed-by=hookline-operator"] if target.get("namespace") == own else []
+            assert selector in (*labels[target["resource"]], ours), each["requestURI"]
+        elif target["namespace"] == own:
+            assert target.get("name", CA_NAME).startswith("hookline-"), each["requestURI"]
+        else:
+            assert (target["resource"], target["name"], each["verb"]) == ("configmaps", CA_NAME, "patch")
 
 
 def is_elsewhere(event: Object, namespace: str) -> bool:

@@ -140,6 +140,8 @@ EVERYWHERE = table("""
     hookline.dev eventtypes/status: patch
     . secrets: list watch
     . namespaces: list watch
+    . configmaps: list watch
+    . configmaps hookline-ca: patch
     events.k8s.io events: create
 """)
 WEBHOOKS = table("""

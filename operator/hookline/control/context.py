@@ -110,9 +110,7 @@ class Context:
         try:
             answer = await self.cluster.apply(kind, {**manifest, "metadata": {**metadata, **version}})
         except Conflict:
-            # Somebody else wrote: what is known of our own objects is old.
-            found = await self.cluster.snapshot(kind, self.identity.namespace, labels=OURS)
-            self.add(self.observed.replace_all(kind, found.objects, found.version, ours=True))
+            await self.read_own(kind)
             raise
         self.observed.put(kind, answer)
         return True
@@ -136,6 +134,11 @@ class Context:
         live = (self.observed.own(kind, (self.identity.namespace, name)) for kind, name in objects)
         versions = ",".join(each["metadata"]["resourceVersion"] if each is not None else "" for each in live)
         return hashlib.sha256(versions.encode()).hexdigest()[:16]
+
+    async def read_own(self, kind: Kind) -> None:
+        """Somebody else wrote: what is known of the ConfigMaps or Secrets that the operator makes is old."""
+        found = await self.cluster.snapshot(kind, self.identity.namespace, labels=OURS)
+        self.add(self.observed.replace_all(kind, found.objects, found.version, ours=True))
 
     async def write_status(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
         """Write a status that says something new, and an Event for each transition. Raises ClusterError."""

@@ -14,6 +14,7 @@ import structlog
 
 from hookline.control.cache import Cache, Change, Stamp
 from hookline.control.kinds import (
+    CA_NAME,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISPATCHER_LABEL,
@@ -33,12 +34,15 @@ from hookline.control.kinds import (
     Object,
     Place,
     book_part,
+    is_of_authority,
     is_own_name,
     publishers_name,
 )
 from hookline.control.references import References
-from hookline.control.seen import Pod, Publisher, Seen, pod_of, publisher_of, secret_of, seen_of
+from hookline.control.seen import Asking, Pod, Publisher, Seen, asking_of, pod_of, publisher_of, secret_of, seen_of
 from hookline.control.work_keys import (
+    AuthorityKey,
+    BundlesKey,
     DispatcherKey,
     EventTypeKey,
     Key,
@@ -84,12 +88,15 @@ class Observed:
         secrets = _Table(secret_of, self._secret_changed)
         publishers = _Table(publisher_of, _publisher_changed)
         pods = _Table(pod_of, _pod_changed)
+        asking = _Table(asking_of, _asking_changed)
         self.webhooks = webhooks.cache.values
         self.event_types = event_types.cache.values
         self.dispatchers = dispatchers.cache.values
         self.secrets = secrets.cache.values
         self.publishers = publishers.cache.values
         self.pods = pods.cache.values
+        self.asking = asking.cache.values
+        """ConfigMaps that ask for the CA."""
         self._tables: dict[str, _Table[Any]] = {
             WEBHOOKS.name: webhooks,
             EVENT_TYPES.name: event_types,
@@ -97,6 +104,7 @@ class Observed:
             SECRETS.name: secrets,
             _slot_of(PUBLISHERS, ours=False): publishers,
             PODS.name: pods,
+            CONFIG_MAPS.name: asking,
             NAMESPACES.name: _Table(_labels_of, self._namespace_changed),
             **{slot: _Table(_whole, _own_changed) for slot in _OWN},
         }
@@ -193,6 +201,8 @@ class Observed:
             *(EventTypeKey(name) for _, name in self.event_types),
             *(DispatcherKey(*place) for place in self.dispatchers),
             PublishersKey(),
+            AuthorityKey(),
+            BundlesKey(),
         }
 
     def webhooks_of(self, dispatcher: str) -> set[Key]:
@@ -234,14 +244,14 @@ class Observed:
         if _is_of_status(change):
             return {DispatcherKey(*change.place)}
         self.policy_changes += 1
-        keys: set[Key] = {RootKey(change.place[1]), PublishersKey()}
+        keys: set[Key] = {RootKey(change.place[1]), PublishersKey(), AuthorityKey()}
         # Whether another one works may hang on this one: two may not use one NATS.
         for place in {change.place, *self.dispatchers}:
             keys |= {DispatcherKey(*place), *self.webhooks_of(place[1])}
         return keys
 
     def _namespace_changed(self, change: Change[Mapping[str, str]]) -> set[Key]:
-        """The Webhooks of a namespace, unless its labels are as before."""
+        """The Webhooks of a namespace and whether it gets the CA, unless its labels are as before."""
         name = change.place[1]
         if change.now is None:
             self.namespace_labels.pop(name, None)
@@ -250,7 +260,11 @@ class Observed:
             if change.now == change.before:
                 return set()
         keys = _webhooks(self.references.of_namespace(name))
-        return keys | {PublishersKey()} if any(namespace == name for namespace, _ in self.publishers) else keys
+        if any(namespace == name for namespace, _ in self.publishers):
+            keys.add(PublishersKey())
+        if (name, CA_NAME) in self.asking:
+            keys.add(BundlesKey())
+        return keys
 
     def _secret_changed(self, change: Change[Any]) -> set[Key]:
         return _webhooks(self.references.of_secret(change.place))
@@ -267,8 +281,6 @@ def _slot_of(kind: Kind, *, ours: bool) -> str:
 _OWN = (
     _slot_of(CONFIG_MAPS, ours=True),
     _slot_of(SECRETS, ours=True),
-    # No list has these, and nobody asks for them: every object that `put` may meet needs a table.
-    CONFIG_MAPS.name,
     *(kind.name for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS)),
 )
 
@@ -319,6 +331,10 @@ def _pod_changed(change: Change[Pod]) -> set[Key]:
     return {SendersKey(pod.dispatcher)} if pod and pod.component == SENDER else set()
 
 
+def _asking_changed(change: Change[Asking]) -> set[Key]:
+    return {BundlesKey()} if change.place[1] == CA_NAME else set()
+
+
 def _own_changed(change: Change[Object]) -> set[Key]:
     """What is to be looked at when one of our own objects changed: only its owner knows whether we did it."""
     manifest = change.before if change.now is None else change.now
@@ -332,5 +348,7 @@ def _owner_of(metadata: Object) -> set[Key]:
         return {RootKey(dispatcher) if shard is None else ShardKey(dispatcher, shard)}
     if metadata["name"].startswith(publishers_name("")):
         return {PublishersKey()}
+    if is_of_authority(metadata["name"]):
+        return {AuthorityKey()}
     found = (metadata.get("labels") or {}).get(DISPATCHER_LABEL)
     return {DispatcherKey(metadata.get("namespace") or "", found)} if found else set()

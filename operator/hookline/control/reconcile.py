@@ -8,6 +8,7 @@ from typing import Any, assert_never
 import structlog
 
 from hookline.control import dispatchers, workload
+from hookline.control.authority_writer import AuthorityWriter
 from hookline.control.book_writer import BookWriter
 from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
@@ -19,6 +20,8 @@ from hookline.control.seen import Seen
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.control.work_keys import (
+    AuthorityKey,
+    BundlesKey,
     DispatcherKey,
     EventTypeKey,
     GatewayTouchKey,
@@ -49,6 +52,7 @@ class Reconciler:
         self._webhooks = webhooks
         self._book_writer = book_writer
         self._publisher_writer = publisher_writer
+        self._authority = AuthorityWriter(context)
         self._settled: dict[tuple[str, Place], tuple[Any, Any]] = {}
 
     async def reconcile(self, key: Key) -> None:
@@ -69,6 +73,10 @@ class Reconciler:
                 self._context.wake.set()
             case EventTypeKey(name):
                 await self._event_type(name)
+            case AuthorityKey():
+                await self._authority.reconcile()
+            case BundlesKey():
+                await self._authority.reconcile_bundles()
             case DispatcherKey(name=name):
                 await self._dispatcher(name)
             case PublishersKey():
@@ -126,8 +134,9 @@ class Reconciler:
         waiting = next((pod.waiting for pod in self._context.observed.sender_pods(name) if pod.waiting), "")
         rolled = dispatchers.rolled_out(deployment, wanted, refusal=str(refusal or ""), waiting=waiting)
         queue = as_before(seen, fleet.queue) if fleet.queue_unheard else fleet.queue
-        ready = dispatchers.ready(accepted, queue, written, rolled, available)
-        conditions = [accepted, available, rolled, queue, written, ready]
+        certificate = self._authority.conditions(seen)
+        ready = dispatchers.ready(accepted, queue, written, *certificate, rolled, available)
+        conditions = [accepted, available, *certificate, rolled, queue, written, ready]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
         if refusal is not None:

@@ -22,6 +22,7 @@ from hookline.control.cluster import Access, Cluster, ClusterError, ClusterUnava
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import (
     ALLOWED,
+    ASKS_FOR_CA,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISPATCHERS,
@@ -271,8 +272,13 @@ class Operator:
 
     def _watched_lists(self) -> list[Listed]:
         watched = self._identity.watched
-        kinds = [Listed(WEBHOOKS, watched), Listed(EVENT_TYPES, None), Listed(SECRETS, watched, ALLOWED)]
-        kinds.append(Listed(PUBLISHERS, watched, PUBLISHING))
+        kinds = [
+            Listed(WEBHOOKS, watched),
+            Listed(EVENT_TYPES, None),
+            Listed(SECRETS, watched, ALLOWED),
+            Listed(PUBLISHERS, watched, PUBLISHING),
+            Listed(CONFIG_MAPS, watched, ASKS_FOR_CA),
+        ]
         return kinds if watched else [*kinds, Listed(NAMESPACES, None)]
 
     def _own_lists(self) -> list[Listed]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, SENDER, TOUCHED_ANNOTATION, Object
+from hookline.control.kinds import CA_CERTIFICATE, COMPONENT_LABEL, DISPATCHER_LABEL, SENDER, TOUCHED_ANNOTATION, Object
 from hookline.control.reading import MAX_DEPTH, TOO_DEEP
 from hookline.resources.base import Problem, Resource, problems_of
 from hookline.routing.publisher_tokens import PublisherToken, publisher_token
@@ -60,6 +61,30 @@ class Pod:
     component: str = SENDER
     waiting: str = ""
     """What keeps a container of it from running, such as ImagePullBackOff."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A ConfigMap that asks for the CA, and what it has: a digest, since it may hold anything of any size."""
+
+    uid: str
+    version: str
+    """The resourceVersion."""
+    digest: bytes
+
+
+def digest_of(bundle: str) -> bytes:
+    """Of the text of a bundle of CA certificates."""
+    return hashlib.sha256(bundle.encode()).digest()
+
+
+def asking_of(manifest: Object) -> Asking:
+    """A ConfigMap that asks for the CA."""
+    metadata, data = manifest["metadata"], manifest.get("data")
+    held = data.get(CA_CERTIFICATE) if isinstance(data, Mapping) else None
+    return Asking(
+        str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")), digest_of(held) if held else b""
+    )
 
 
 def seen_of(model: type[R], manifest: Object) -> Seen[R]:

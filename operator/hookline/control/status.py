@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from hookline.control.kinds import PUBLISHERS, Kind
+from hookline.control.kinds import CONFIG_MAPS, PUBLISHERS, Kind
 from hookline.control.publishers import Word
 from hookline.control.seen import Publisher, Seen
 from hookline.resources.base import GROUP
@@ -36,7 +36,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)
 
 OURS = frozenset(
     {"Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering", "Stalled"}
-    | {"Available", "QueueReady", "BookWritten", "RolledOut", "Compatible"}
+    | {"Available", "QueueReady", "BookWritten", "RolledOut", "CertificateReady", "Compatible"}
 )
 """Every condition that the operator writes. Others in a status are somebody else's."""
 
@@ -227,6 +227,12 @@ def put_back_event(kind: Kind, seen: Seen[Any], what: str, *, reporter: str, now
         "message": f"{what} was taken away or changed, and is put back; it belongs to this Dispatcher",
     }
     return _event(kind, seen, (what, _stamp(now, "microseconds")), words, reporter=reporter, now=now)
+
+
+def asking_event(seen: Seen[Any], reason: str, message: str, *, reporter: str, now: datetime) -> dict[str, Any]:
+    """Tells the team of a ConfigMap with the CA of what it should know."""
+    words = {"status": "False", "reason": reason, "message": message}
+    return _event(CONFIG_MAPS, seen, (reason, _stamp(now, "microseconds")), words, reporter=reporter, now=now)
 
 
 def publisher_event(publisher: Publisher, word: Word, *, reporter: str, now: datetime) -> dict[str, Any]:

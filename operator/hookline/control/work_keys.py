@@ -89,6 +89,16 @@ class GatewayTouchKey:
     dispatcher: str
 
 
+@dataclass(frozen=True, slots=True)
+class AuthorityKey:
+    """The CA of the installation, and the certificates of its gateways."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundlesKey:
+    """The ConfigMaps with the public part of the CA."""
+
+
 Key: TypeAlias = (
     WebhookKey
     | EventTypeKey
@@ -101,6 +111,8 @@ Key: TypeAlias = (
     | PublishersKey
     | PublisherKey
     | GatewayTouchKey
+    | AuthorityKey
+    | BundlesKey
 )
 
 
@@ -116,5 +128,5 @@ def words_of(key: Key) -> tuple[str, str, str]:
             return (work, "", name)
         case GatewayTouchKey(name):
             return (work, "", name)
-        case PublishersKey():
+        case PublishersKey() | AuthorityKey() | BundlesKey():
             return (work, "", "")

@@ -242,6 +242,16 @@ class DispatcherReason(ConditionReason):
     ROLLED_OUT = "RolledOut", "RolledOut", "the sender pods are those of this generation"
     QUEUE_READY = "QueueReady", "QueueReady", "at least one sender takes from the queue and stores in it"
     WRITTEN = "Written", "BookWritten", "the route book holds what the Webhooks say"
+    ISSUED = (
+        "Issued",
+        "CertificateReady",
+        "the gateway shows a certificate of the installation's CA, which is renewed by itself",
+    )
+    OWN_CERTIFICATE = (
+        "OwnCertificate",
+        "CertificateReady",
+        "the gateway shows what the Secret in `spec.gateway.tls.secretRef` holds; nobody else renews it",
+    )
     READY = "Ready", "Ready", "all of the above: the new generation is what runs"
     INVALID_SPEC = (
         "InvalidSpec",
@@ -299,6 +309,16 @@ class DispatcherReason(ConditionReason):
         "RolledOut",
         "the API server does not take the pods' objects",
         "correct `spec.resources`, the quota or the policy that the message names; what ran before runs on",
+    )
+    NOT_ISSUED = (
+        "NotIssued",
+        "CertificateReady",
+        (
+            "there is no certificate yet, or no new one can be made: the Secret `hookline-ca` is not the operator's, "
+            "or a quota, an admission policy or a frozen object (`immutable: true`) keeps a Secret from being written. "
+            "A certificate from before is shown on"
+        ),
+        "do what the message says; a Secret that is in the way is deleted by hand, and made anew",
     )
     LOSES_MOST = (
         "LosesMost",

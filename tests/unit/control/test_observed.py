@@ -32,6 +32,8 @@ from hookline.control.kinds import (
 )
 from hookline.control.observed import Observed
 from hookline.control.work_keys import (
+    AuthorityKey,
+    BundlesKey,
     DispatcherKey,
     EventTypeKey,
     Key,
@@ -366,6 +368,7 @@ def test_a_dispatcher_concerns_its_webhooks_and_every_other_dispatcher_with_thei
     all_of_them = {
         DispatcherKey(OWN, "default"),
         RootKey("default"),
+        AuthorityKey(),
         WebhookKey("team", "mine"),
         DispatcherKey(OWN, "edge"),
         WebhookKey("team", "theirs"),
@@ -575,6 +578,8 @@ def test_everything_is_looked_at_by_all_keys() -> None:
         EventTypeKey("order"),
         DispatcherKey(OWN, "default"),
         PublishersKey(),
+        AuthorityKey(),
+        BundlesKey(),
     }
 
 

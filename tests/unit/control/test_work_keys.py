@@ -5,6 +5,8 @@ from typing import get_args
 import pytest
 
 from hookline.control.work_keys import (
+    AuthorityKey,
+    BundlesKey,
     DispatcherKey,
     EventTypeKey,
     GatewayTouchKey,
@@ -32,6 +34,8 @@ NAMED = {
     PublishersKey(): ("Publishers", "", ""),
     PublisherKey("team", "a"): ("Publisher", "team", "a"),
     GatewayTouchKey("a"): ("GatewayTouch", "", "a"),
+    AuthorityKey(): ("Authority", "", ""),
+    BundlesKey(): ("Bundles", "", ""),
 }
 
 

@@ -1,0 +1,301 @@
+"""Writes the CA of the installation, the certificates of its gateways, and the ConfigMaps by which teams get the CA.
+
+The Secret with the CA is created where there is none, and else replaced in exactly the version that was read: no former
+leader puts an older CA over a newer one, and none is taken that somebody else brought. Nothing is signed by a CA, and
+nobody is told to trust it, before the cluster has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from hookline.control import authority as decided
+from hookline.control import pods
+from hookline.control.authority import Authority, Place
+from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Missing
+from hookline.control.context import Context
+from hookline.control.issuing import Pair, new_authority, new_certificate
+from hookline.control.kinds import (
+    CA_CERTIFICATE,
+    CA_NAME,
+    CONFIG_MAPS,
+    GATEWAY,
+    SECRETS,
+    gateway_certificate_name,
+    labels_of,
+    labels_of_installation,
+)
+from hookline.control.name_servers import cluster_domain
+from hookline.control.seen import Asking, Seen, digest_of
+from hookline.control.status import asking_event
+from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey, GatewayTouchKey
+from hookline.resources.base import CA_LABEL
+from hookline.resources.dispatcher import Dispatcher
+from hookline.resources.reasons import DispatcherReason
+from hookline.routing.verdict import Condition
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 3600.0
+"""Between two looks at what may have become old. Everything is renewed with weeks to spare."""
+
+BUNDLE_SECONDS = 0.05
+"""Between two writes of ConfigMaps: a new CA reaches a thousand namespaces within a minute, and nobody else notices."""
+
+AGAIN_SECONDS = 60.0
+LONGEST_AGAIN_SECONDS = 3600.0
+"""Before a ConfigMap that was changed again, or refused, is written again: doubles up to an hour, so that whoever else
+insists on it, such as what applies a Git repository, is not fought."""
+
+_TLS = "kubernetes.io/tls"
+_NOT_OURS = (
+    f"there is a Secret {CA_NAME} that this operator did not make, or that lost its labels; delete it, or name a "
+    "certificate of your own in spec.gateway.tls.secretRef"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was written into a ConfigMap, or refused, how often in a row, and from when on it may be again."""
+
+    digest: bytes
+    times: int
+    due_s: float
+    refused: bool = False
+
+
+class AuthorityWriter:
+    """The CA, and whatever is made with it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known_place: Place | None = None
+        self._problem = ""
+        """Why there is no CA."""
+        self._problems: dict[str, str] = {}
+        """Why there is no certificate, or no new one, by Dispatcher."""
+        self._written: dict[tuple[str, str], _Written] = {}
+
+    def conditions(self, seen: Seen[Dispatcher]) -> list[Condition]:
+        """The condition CertificateReady of a Dispatcher; none without a gateway."""
+        if seen.value is None or not seen.value.spec.gateway.enabled:
+            return []
+        if seen.value.spec.gateway.tls.secret_ref is not None:
+            words = "the gateway shows what the Secret in spec.gateway.tls.secretRef holds"
+            return [Condition("CertificateReady", "True", DispatcherReason.OWN_CERTIFICATE, words)]
+        problem = self._problem or self._problems.get(seen.name, "")
+        if not problem and self._live(gateway_certificate_name(seen.name)) is not None:
+            words = "the gateway shows a certificate of the installation's CA"
+            return [Condition("CertificateReady", "True", DispatcherReason.ISSUED, words)]
+        words = f"the gateway gets no certificate: {problem}" if problem else "the gateway has no certificate yet"
+        return [Condition("CertificateReady", "False", DispatcherReason.NOT_ISSUED, words)]
+
+    async def reconcile(self) -> None:
+        """Have the cluster hold the CA and the certificate of each gateway that needs one. Raises ClusterError."""
+        self._context.queue.add_later(AuthorityKey(), LOOK_SECONDS)
+        in_need = self._in_need()
+        if not in_need:
+            return
+        try:
+            authority = await self._keep_authority()
+        except ClusterError as error:
+            self._tell_problem(str(error))
+            raise
+        self._tell_problem("")
+        self._context.queue.add(BundlesKey())
+        failures = [each for dispatcher in in_need if (each := await self._try_certificate(authority, dispatcher))]
+        if failures:
+            raise failures[0]
+
+    def _in_need(self) -> list[Dispatcher]:
+        """The Dispatchers whose gateway shows a certificate of ours."""
+        there = self._context.observed.dispatchers
+        own = [each.value for (namespace, _), each in sorted(there.items()) if namespace == self._namespace]
+        gateways = [each for each in own if each is not None and each.spec.gateway.enabled]
+        return [each for each in gateways if each.spec.gateway.tls.secret_ref is None]
+
+    async def _keep_authority(self) -> Authority:
+        """The CA as it should be, once the cluster has it so. Raises ClusterError."""
+        place, now = await self._place(), self._context.now().replace(microsecond=0)
+        begin, end = now - decided.CLOCKS_APART, now + decided.AUTHORITY_LIFE
+        live = self._live(CA_NAME)
+        held = decided.read(_data(live), place)
+        wanted = decided.turned(held, now, lambda: new_authority(self._namespace, place.names(), begin, end))
+        if live is not None and _data(live) == _bytes(wanted.data()):
+            return wanted
+        await self._write_authority(live, wanted)
+        if live is not None and held.current is None:
+            log.warning("the CA of the gateways could not be used any more; it is replaced at once")
+        else:
+            log.info("the CA of the gateways changes", serial=f"{wanted.current.certificate.serial_number:x}")
+        return wanted
+
+    async def _write_authority(self, live: Any, wanted: Authority) -> None:
+        metadata = {"namespace": self._namespace, "name": CA_NAME, "labels": labels_of_installation("authority")}
+        kind = live.get("type", "Opaque") if live is not None else "Opaque"
+        manifest = {"metadata": metadata, "type": kind, "data": _encoded(wanted.data())}
+        if live is not None:
+            await self._context.write_own(SECRETS, manifest)
+            return
+        try:
+            answer = await self._context.cluster.create(SECRETS, manifest)
+        except Conflict:
+            await self._context.read_own(SECRETS)
+            if self._live(CA_NAME) is None:
+                raise Conflict(_NOT_OURS) from None
+            raise
+        self._context.observed.put(SECRETS, answer)
+
+    async def _try_certificate(self, authority: Authority, dispatcher: Dispatcher) -> ClusterError | None:
+        """Have a gateway's certificate right; what failed, so that others get theirs. Raises ClusterUnavailable."""
+        failure: ClusterError | None = None
+        try:
+            await self._keep_certificate(authority.current, dispatcher)
+        except ClusterUnavailable:
+            raise
+        except ClusterError as error:
+            failure = error
+        self._tell_problem_of(dispatcher.metadata.name, "" if failure is None else str(failure))
+        return failure
+
+    async def _keep_certificate(self, authority: Pair, dispatcher: Dispatcher) -> None:
+        name = dispatcher.metadata.name
+        names = decided.allowed_names(authority, (await self._place()).names_of(name))
+        now, live = self._context.now().replace(microsecond=0), self._live(gateway_certificate_name(name))
+        if live is not None and decided.is_well(_data(live), authority, names, now):
+            return
+        begin, end = now - decided.CLOCKS_APART, now + decided.CERTIFICATE_LIFE
+        pair = new_certificate(authority, names, self._namespace, begin, end)
+        metadata = {
+            "namespace": self._namespace,
+            "name": gateway_certificate_name(name),
+            "labels": labels_of(name, GATEWAY),
+            "ownerReferences": [pods.owner(dispatcher)],
+        }
+        # The type of a Secret cannot be changed, and the pods look at its keys alone.
+        kind = live.get("type", _TLS) if live is not None else _TLS
+        data = _encoded({decided.CERTIFICATE: pair.certificate_pem(), decided.KEY: pair.key_pem()})
+        await self._context.write_own(SECRETS, {"metadata": metadata, "type": kind, "data": data})
+        self._context.add([DispatcherKey(self._namespace, name), GatewayTouchKey(name)])
+        log.info("the gateway gets another certificate", dispatcher=name, until=pair.certificate.not_valid_after_utc)
+
+    async def reconcile_bundles(self) -> None:
+        """Have every ConfigMap that asks hold the CA certificates that are to be trusted. Raises ClusterError."""
+        held = decided.read(_data(self._live(CA_NAME)), await self._place())
+        bundle = decided.trusted(held, self._context.now())
+        if not bundle:
+            return  # the authority's own key puts it right
+        metadata = {"namespace": self._namespace, "name": CA_NAME, "labels": labels_of_installation("authority")}
+        await self._context.write_own(CONFIG_MAPS, {"metadata": metadata, "data": {CA_CERTIFICATE: bundle}})
+        places = sorted(filter(self._is_served, self._context.observed.asking))
+        self._written = {place: self._written[place] for place in places if place in self._written}
+        for place in places:
+            if await self._fill(place, bundle):
+                await asyncio.sleep(BUNDLE_SECONDS)
+        waits = [each.due_s - time.monotonic() for each in self._written.values() if each.due_s > time.monotonic()]
+        if waits:
+            self._context.queue.add_later(BundlesKey(), min(waits))
+
+    def _is_served(self, place: tuple[str, str]) -> bool:
+        namespace, name = place
+        labels = self._context.observed.namespace_labels.get(namespace, {})
+        return name == CA_NAME and any(each.serves(namespace, labels) for each in self._in_need())
+
+    async def _fill(self, place: tuple[str, str], bundle: str) -> bool:
+        """Have one ConfigMap right; whether the API server was asked for it. Raises ClusterUnavailable."""
+        asking, digest, now_s = self._context.observed.asking.get(place), digest_of(bundle), time.monotonic()
+        before = self._written.get(place)
+        if before is not None and before.digest != digest:
+            before = None
+        if asking is None or asking.digest == digest or (before is not None and now_s < before.due_s):
+            return False
+        # It is written at once the first time, and the first time that it is put back.
+        times = before.times + 1 if before is not None else 0
+        manifest = {
+            "metadata": {"namespace": place[0], "name": place[1], "resourceVersion": asking.version},
+            "data": {CA_CERTIFICATE: bundle},
+        }
+        try:
+            answer = await self._context.cluster.apply(CONFIG_MAPS, manifest)
+        except ClusterUnavailable:
+            raise
+        except (Conflict, Missing):
+            return True  # it has changed or gone meanwhile, which its watch tells
+        except ClusterError as error:
+            self._written[place] = _Written(digest, times, now_s + again_seconds(times + 1), refused=True)
+            await self._tell(place, asking, "Refused", f"the CA cannot be written here: {error}")
+            return True
+        self._context.observed.put(CONFIG_MAPS, answer)
+        self._written[place] = _Written(digest, times, now_s + again_seconds(times))
+        if before is not None and not before.refused:
+            await self._tell(place, asking, "PutBack", _PUT_BACK)
+        return True
+
+    async def _tell(self, place: tuple[str, str], asking: Asking, reason: str, message: str) -> None:
+        """Have the team see it, at its ConfigMap."""
+        log.warning("a ConfigMap with the CA of the gateways", namespace=place[0], reason=reason, problem=message)
+        seen: Seen[Any] = Seen(*place, asking.uid, 0, "", {}, None)
+        reporter, now = self._context.identity.name, self._context.now()
+        await self._context.tell(seen, asking_event(seen, reason, message, reporter=reporter, now=now))
+
+    def _tell_problem(self, problem: str) -> None:
+        if self._problem != problem:
+            self._problem = problem
+            self._context.add(DispatcherKey(self._namespace, each.metadata.name) for each in self._in_need())
+
+    def _tell_problem_of(self, dispatcher: str, problem: str) -> None:
+        if self._problems.get(dispatcher, "") != problem:
+            self._problems[dispatcher] = problem
+            self._context.queue.add(DispatcherKey(self._namespace, dispatcher))
+
+    async def _place(self) -> Place:
+        if self._known_place is None:
+            self._known_place = Place(self._namespace, await asyncio.to_thread(cluster_domain))
+        return self._known_place
+
+    def _live(self, name: str) -> Any:
+        return self._context.observed.own(SECRETS, (self._namespace, name))
+
+    @property
+    def _namespace(self) -> str:
+        return self._context.identity.namespace
+
+
+_PUT_BACK = (
+    f"{CA_CERTIFICATE} was changed here, and is put back: Hookline keeps it as long as the label {CA_LABEL} is there; "
+    "leave it out of what is applied, such as from Git"
+)
+
+
+def again_seconds(times: int) -> float:
+    """How long a ConfigMap is left alone that was written so often in a row."""
+    return min(AGAIN_SECONDS * 2.0 ** min(times - 1, 30), LONGEST_AGAIN_SECONDS) if times else 0.0
+
+
+def _data(live: Any) -> dict[str, bytes]:
+    """The data of a Secret; empty where it cannot be read."""
+    found = live.get("data") if isinstance(live, Mapping) else None
+    return {key: _decoded(value) for key, value in found.items()} if isinstance(found, Mapping) else {}
+
+
+def _decoded(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        return b""
+
+
+def _bytes(data: Mapping[str, str]) -> dict[str, bytes]:
+    return {key: value.encode() for key, value in data.items()}
+
+
+def _encoded(data: Mapping[str, str]) -> dict[str, str]:
+    return {key: base64.b64encode(value.encode()).decode("ascii") for key, value in data.items()}
