@@ -20,6 +20,10 @@ from hookline.runtime.private_parts import require
 Accepts = Callable[[Any], bool]
 """Takes a value as strictjson.py reads it. What is not accepted may still be right."""
 
+_Check = tuple[frozenset[type], Accepts | None]
+"""A schema: of which classes a value may be, and what else is asked of it. That is mostly nothing, and then a member of
+an object costs no call."""
+
 # Left to jsonschema: a number such as 1.0, which is an integer from draft-06 on.
 _CLASSES: dict[str, tuple[type, ...]] = {
     "array": (list,),
@@ -30,6 +34,7 @@ _CLASSES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "string": (str,),
 }
+_ALL = frozenset(each for classes in _CLASSES.values() for each in classes)
 
 
 def acceptor(validator: Validator, draft_uri: str) -> Accepts:
@@ -37,7 +42,7 @@ def acceptor(validator: Validator, draft_uri: str) -> Accepts:
     require(type(validator), "_resolver", "_validators")
     require(type(validator._resolver), "_base_uri")  # type: ignore[attr-defined]  # noqa: SLF001
     compiler = _Compiler(specification_with(draft_uri).create_resource)
-    accepts = compiler.compiled(validator)
+    accepts = _call(*compiler.compiled(validator))
     compiler.follow_references()
     return accepts
 
@@ -53,28 +58,31 @@ class _Compiler:
     def follow_references(self) -> None:
         while self._todo:
             place, validator = self._todo.popitem()
-            self._referred[place] = self.compiled(validator)
+            self._referred[place] = _call(*self.compiled(validator))
 
-    def compiled(self, validator: Any) -> Accepts:
-        checks = [self._check(validator, *each) for each in validator._validators]  # noqa: SLF001  # as jsonschema does
-        if len(checks) == 1:
-            return checks[0]
+    def compiled(self, validator: Any) -> _Check:
+        rules = {keyword: (rule, argument) for rule, keyword, argument in validator._validators}  # noqa: SLF001  # as jsonschema does
+        classes = _classes(rules.pop("type")[1]) if "type" in rules else _ALL
+        checks: list[Accepts | None] = []
+        if "properties" in rules or "required" in rules:
+            checks.append(self._members(validator, rules))
+        checks += [self._check(validator, rule, keyword, argument) for keyword, (rule, argument) in rules.items()]
+        return classes, _all_of([check for check in checks if check is not None])
 
-        def accepts(value: Any) -> bool:
-            for check in checks:  # noqa: SIM110  # all() takes twice the time, and a frame of the stack at each level
-                if not check(value):
-                    return False
-            return True
+    def _members(self, validator: Any, rules: dict[str, Any]) -> Accepts:
+        """Of an object; takes the rules that it decides out of them."""
+        _, inner = rules.pop("properties", (None, {}))
+        _, required = rules.pop("required", (None, ()))
+        closed = rules.get("additionalProperties", (None, True))[1] is False and "patternProperties" not in rules
+        if closed:
+            del rules["additionalProperties"]
+        members = {name: self._inner(validator, schema) for name, schema in inner.items()}
+        return _members(members, frozenset(required), closed=closed)
 
-        return accepts
-
-    def _check(self, validator: Any, rule: Callable[..., Any], keyword: str, argument: Any) -> Accepts:
+    def _check(self, validator: Any, rule: Callable[..., Any], keyword: str, argument: Any) -> Accepts | None:
+        """None where a keyword asks for nothing."""
         schema = validator.schema
         match keyword:
-            case "type":
-                names = [argument] if isinstance(argument, str) else argument
-                classes = frozenset(each for name in names for each in _CLASSES[name])
-                return lambda value: type(value) in classes
             case "enum":
                 plain = frozenset(each for each in argument if each is None or isinstance(each, str))
                 return lambda value: (value is None or type(value) is str) and value in plain
@@ -82,25 +90,17 @@ class _Compiler:
                 return lambda value: type(value) is not str or len(value) >= argument
             case "maxLength":
                 return lambda value: type(value) is not str or len(value) <= argument
-            case "required":
-                required = frozenset(argument)
-                return lambda value: type(value) is not dict or required <= value.keys()
-            case "additionalProperties" if argument is False and "patternProperties" not in schema:
-                known = frozenset(schema.get("properties", ()))
-                return lambda value: type(value) is not dict or value.keys() <= known
-            case "properties":
-                return _members({name: self._inner(validator, inner) for name, inner in argument.items()})
             case "items" if isinstance(argument, dict) and "prefixItems" not in schema:
-                return _items(self._inner(validator, argument))
+                return _items(*self._inner(validator, argument))
             case "format":
                 return _format(argument)
             case "$ref":
                 return self._reference(validator, argument)
         return lambda value: next(iter(rule(validator, argument, value, schema) or ()), None) is None
 
-    def _inner(self, validator: Any, schema: Any) -> Accepts:
+    def _inner(self, validator: Any, schema: Any) -> _Check:
         if isinstance(schema, bool):
-            return lambda _: schema
+            return (_ALL if schema else frozenset()), None
         resolver = validator._resolver.in_subresource(self._resource(schema))  # noqa: SLF001  # as jsonschema descends
         return self.compiled(validator.evolve(schema=schema, _resolver=resolver))
 
@@ -114,27 +114,56 @@ class _Compiler:
         return lambda value: referred[place](value)
 
 
-def _format(name: str) -> Accepts:
-    check, raises = FORMATS.checkers.get(name, (lambda _: True, ()))
-    return (lambda value: FORMATS.conforms(value, name)) if raises else check
+def _classes(names: str | list[str]) -> frozenset[type]:
+    return frozenset(each for name in ([names] if isinstance(names, str) else names) for each in _CLASSES[name])
 
 
-def _members(checks: dict[str, Accepts]) -> Accepts:
+def _all_of(checks: list[Accepts]) -> Accepts | None:
+    if len(checks) < 2:
+        return checks[0] if checks else None
+
     def accepts(value: Any) -> bool:
-        if type(value) is dict:
-            for name, member in value.items():
-                if name in checks and not checks[name](member):
-                    return False
+        for check in checks:  # noqa: SIM110  # all() takes twice the time, and a frame of the stack at each level
+            if not check(value):
+                return False
         return True
 
     return accepts
 
 
-def _items(check: Accepts) -> Accepts:
+def _call(classes: frozenset[type], rest: Accepts | None) -> Accepts:
+    return lambda value: type(value) in classes and (rest is None or rest(value))
+
+
+def _format(name: str) -> Accepts | None:
+    if name not in FORMATS.checkers:
+        return None
+    check, raises = FORMATS.checkers[name]
+    return (lambda value: FORMATS.conforms(value, name)) if raises else check
+
+
+def _members(members: dict[str, _Check], required: frozenset[str], *, closed: bool) -> Accepts:
+    others: _Check = (frozenset(), None) if closed else (_ALL, None)
+
+    def accepts(value: Any) -> bool:
+        if type(value) is not dict:
+            return True
+        if not required <= value.keys():
+            return False
+        for name, member in value.items():
+            classes, rest = members.get(name, others)
+            if type(member) not in classes or (rest is not None and not rest(member)):
+                return False
+        return True
+
+    return accepts
+
+
+def _items(classes: frozenset[type], rest: Accepts | None) -> Accepts:
     def accepts(value: Any) -> bool:
         if type(value) is list:
             for item in value:
-                if not check(item):
+                if type(item) not in classes or (rest is not None and not rest(item)):
                     return False
         return True
 
