@@ -21,7 +21,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from hookline import __version__
-from hookline.control.kinds import FIELD_MANAGER, Kind
+from hookline.control.kinds import FIELD_MANAGER, SECRETS, Kind
 from hookline.control.reading import read_json
 
 Object = dict[str, Any]
@@ -31,7 +31,8 @@ REQUEST_SECONDS = 20.0
 """Bound of one request. A server that hangs must not hold a worker for the client's five minutes."""
 
 CHUNK = 500
-"""Objects in one answer to a list: bounds memory on both sides."""
+CHUNK_OF_SECRETS = 50
+"""Objects in one answer to a list: bounds memory on both sides. A team may fill each of its Secrets with 1 MiB."""
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -110,6 +111,15 @@ Heard = Callable[[str, str, str], None]
 """Hears of each request: verb, kind, and `ok` or the name of its failure."""
 
 
+def chunk_of(kind: Kind) -> int:
+    """How many objects of a kind are asked for at once."""
+    return CHUNK_OF_SECRETS if kind.plural == SECRETS.plural else CHUNK
+
+
+def _whole(manifest: Object) -> Object:
+    return manifest
+
+
 def _unheard(verb: str, kind: str, outcome: str) -> None:
     """Nobody listens."""
 
@@ -136,26 +146,41 @@ class Cluster:
         return (await self.snapshot(kind, namespace, labels=labels, metadata_only=metadata_only)).objects
 
     async def snapshot(
-        self, kind: Kind, namespace: str | None = None, *, labels: str = "", metadata_only: bool = False
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        metadata_only: bool = False,
+        keep: Callable[[Object], Object] = _whole,
     ) -> Snapshot:
-        """All objects of a kind, as they were at one time. Raises ClusterError, as list_all."""
+        """All objects of a kind, as they were at one time: of each what `keep` makes of it. Raises ClusterError, as
+        list_all."""
         for _ in range(3):
             try:
-                return await self._list(kind, namespace, labels, metadata_only=metadata_only)
+                return await self._list(kind, namespace, labels, keep, metadata_only=metadata_only)
             except Expired:
                 continue
         raise ClusterUnavailable(f"listing {kind.plural} takes so long that the API server forgets where it was")
 
-    async def _list(self, kind: Kind, namespace: str | None, labels: str, *, metadata_only: bool) -> Snapshot:
+    async def _list(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        labels: str,
+        keep: Callable[[Object], Object],
+        *,
+        metadata_only: bool,
+    ) -> Snapshot:
         found: list[Object] = []
-        query = {"limit": str(CHUNK), **({"labelSelector": labels} if labels else {})}
+        query = {"limit": str(chunk_of(kind)), **({"labelSelector": labels} if labels else {})}
         accept = _METADATA_ONLY if metadata_only else "application/json"
         while True:
             answer = await self._request("GET", "list", kind, kind.path(namespace), query=query, accept=accept)
             metadata = answer.get("metadata") or {}
             if "items" not in answer or "resourceVersion" not in metadata:
                 raise ClusterUnavailable(f"listing {kind.plural}: what answers is no list")
-            found += [each for each in answer["items"] or [] if isinstance(each, dict)]
+            found += [keep(each) for each in answer["items"] or [] if isinstance(each, dict)]
             if not metadata.get("continue"):
                 return Snapshot(found, int(metadata["resourceVersion"]))
             query["continue"] = metadata["continue"]

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from kopf._cogs.clients import api, errors
 
+from hookline.control.kinds import PUBLISHING
 from hookline.control.reading import read_json
+from hookline.control.seen import lean_publisher
 
 _GONE = {"type": "ERROR", "object": {"code": 410}}
 """What has Kopf list anew."""
@@ -51,6 +54,10 @@ def _is_object(event: dict[str, Any]) -> bool:
     return event["type"] == "BOOKMARK" or all(isinstance(metadata.get(name), str) for name in ("name", "uid"))
 
 
+def _whole(manifest: Any) -> Any:
+    return manifest
+
+
 async def _get(url: str, **options: Any) -> Any:
     """A list, or what Kopf asks for at its start. Raises ValueError when it is no object."""
     response = await api.request("get", url, **options)
@@ -59,7 +66,8 @@ async def _get(url: str, **options: Any) -> Any:
     if not isinstance(found, dict):
         raise ValueError("what answers is no API server")
     if isinstance(found.get("items"), list):
-        found["items"] = [each for each in found["items"] if _is_object({"type": "ADDED", "object": each})]
+        keep = lean_publisher if PUBLISHING in unquote(url) else _whole
+        found["items"] = [keep(each) for each in found["items"] if _is_object({"type": "ADDED", "object": each})]
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,9 @@ from hookline.routing.publisher_tokens import (
     tokens_file,
 )
 
+MAX_REFUSALS_TOLD = 64
+"""Of a namespace: those of the oldest Secrets. To tell of thousands would keep others waiting."""
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -37,7 +41,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The file of each Dispatcher, by its name, and a word for each Secret."""
+    """The file of each Dispatcher, by its name, and a word for each Secret, those of the oldest first."""
 
     files: Mapping[str, bytes]
     words: Mapping[Place, Word]
@@ -64,7 +68,7 @@ def decided(
         ]
         files[dispatcher.metadata.name], problems = tokens_file(served)
         words |= _words(served, problems, words)
-    return Decided(files, words)
+    return Decided(files, _without_many_refusals(words))
 
 
 def manifest(dispatcher: Dispatcher, file: bytes) -> dict[str, Any]:
@@ -103,6 +107,16 @@ def _words(
             found[token.id] = Word(accepted=False, text=str(problem))
         elif before[token.id] == _unserved(token):
             found[token.id] = _accepted(token)
+    return found
+
+
+def _without_many_refusals(words: Mapping[Place, Word]) -> dict[Place, Word]:
+    refused: dict[str, int] = defaultdict(int)
+    found: dict[Place, Word] = {}
+    for place, word in words.items():
+        refused[place[0]] += not word.accepted
+        if word.accepted or refused[place[0]] <= MAX_REFUSALS_TOLD:
+            found[place] = word
     return found
 
 

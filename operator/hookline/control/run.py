@@ -42,6 +42,7 @@ from hookline.control.kinds import (
 from hookline.control.leader import Election, LeaseLost
 from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.reconcile import Reconciler
+from hookline.control.seen import lean_publisher
 from hookline.control.sender_reports import Senders
 from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
@@ -88,6 +89,8 @@ class Listed:
     namespace: str | None
     labels: str = ""
     ours: bool = False
+    keep: Callable[[Any], Any] = lambda manifest: manifest
+    """What is kept of each object from the moment that it was read."""
 
 
 class WatchEnded(Exception):
@@ -237,13 +240,18 @@ class Operator:
     async def _read_everything(self) -> None:
         """Every list there is. Nothing of it counts unless all of it could be read."""
         lists = [*self._watched_lists(), *self._own_lists()]
-        answers = [await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels) for each in lists]
+        answers = [await self._listed(each) for each in lists]
         observed = self.context.observed
         for each, found in zip(lists, answers, strict=True):
             async for manifest in _unhurried(found.objects):
                 if observed.belongs(each.kind, manifest.get("metadata"), ours=each.ours):
                     observed.put(each.kind, manifest)
             observed.confirm(each.kind, found.version, ours=each.ours)
+
+    async def _listed(self, each: Listed, *, metadata_only: bool = False) -> Snapshot:
+        return await self._cluster.snapshot(
+            each.kind, each.namespace, labels=each.labels, metadata_only=metadata_only, keep=each.keep
+        )
 
     async def _place_everything(self) -> None:
         """Decide every Webhook and compare the books with the cluster; nothing is written yet."""
@@ -258,7 +266,7 @@ class Operator:
     async def _read_again(self) -> None:
         """Every list afresh, and every Webhook decided by it."""
         for each in (*self._watched_lists(), *self._own_lists()):
-            found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels)
+            found = await self._listed(each)
             self.context.add(self.context.observed.replace_all(each.kind, found.objects, found.version, ours=each.ours))
         await self._place_webhooks()
 
@@ -276,7 +284,7 @@ class Operator:
             Listed(WEBHOOKS, watched),
             Listed(EVENT_TYPES, None),
             Listed(SECRETS, watched, ALLOWED),
-            Listed(PUBLISHERS, watched, PUBLISHING),
+            Listed(PUBLISHERS, watched, PUBLISHING, keep=lean_publisher),
             Listed(CONFIG_MAPS, watched, ASKS_FOR_CA),
         ]
         return kinds if watched else [*kinds, Listed(NAMESPACES, None)]
@@ -341,11 +349,11 @@ class Operator:
         """Set difference with the cluster, by metadata; only kinds that differ are read in full."""
         observed = self.context.observed
         for each in (*self._watched_lists(), *self._own_lists()):
-            found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels, metadata_only=True)
+            found = await self._listed(each, metadata_only=True)
             if await self._agrees(each, found):
                 observed.confirm(each.kind, found.version, ours=each.ours)
                 continue
-            found = await self._cluster.snapshot(each.kind, each.namespace, labels=each.labels)
+            found = await self._listed(each)
             self.context.add(observed.replace_all(each.kind, found.objects, found.version, ours=each.ours))
 
     async def _agrees(self, each: Listed, found: Snapshot) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from hookline.control.kinds import CA_CERTIFICATE, COMPONENT_LABEL, DISPATCHER_LABEL, SENDER, TOUCHED_ANNOTATION, Object
 from hookline.control.reading import MAX_DEPTH, TOO_DEEP
-from hookline.resources.base import Problem, Resource, problems_of
+from hookline.resources.base import EVENT_TYPES_ANNOTATION, PUBLISHER_LABEL, Problem, Resource, problems_of
 from hookline.routing.publisher_tokens import PublisherToken, publisher_token
 from hookline.routing.secret import Secret, SecretProblem
 
@@ -124,6 +125,35 @@ def secret_of(manifest: Object) -> Secret:
         return Secret(
             metadata.get("namespace", ""), metadata["name"], labels if isinstance(labels, Mapping) else {}, {}
         )
+
+
+_IDENTITY = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+
+_LONGEST = 16_384
+"""Characters of what may be a token, in base64, or a list of event types: each has fewer. Divisible by four."""
+
+
+def lean_publisher(manifest: Object) -> Object:
+    """Of the Secret of a publisher what `publisher_of` needs, in 50 KiB at most: a team may have thousands of 1 MiB.
+
+    What is too long to be right stays wrong.
+    """
+    metadata = _mapping(manifest.get("metadata"))
+    labels, annotations = _mapping(metadata.get("labels")), _mapping(metadata.get("annotations"))
+    types = annotations.get(EVENT_TYPES_ANNOTATION)
+    fits = isinstance(types, str) and len(types) < _LONGEST
+    return {
+        "metadata": {
+            **{key: metadata[key] for key in _IDENTITY if key in metadata},
+            "labels": {key: labels[key] for key in labels.keys() & {PUBLISHER_LABEL}},
+            "annotations": dict.fromkeys(annotations.keys() & {EVENT_TYPES_ANNOTATION}, types if fits else "*"),
+        },
+        "data": {key: str(value)[:_LONGEST] for key, value in islice(_mapping(manifest.get("data")).items(), 2)},
+    }
+
+
+def _mapping(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
 
 
 def publisher_of(manifest: Object) -> Publisher:

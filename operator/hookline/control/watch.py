@@ -22,7 +22,7 @@ from typing import Any
 import kopf
 import structlog
 
-from hookline.control.cluster import Access
+from hookline.control.cluster import Access, chunk_of
 from hookline.control.kinds import Kind
 from hookline.control.kopf_reading import guard
 from hookline.resources.base import GROUP
@@ -223,7 +223,7 @@ class Watch:
         settings.watching.client_timeout = SERVER_SECONDS + 30
         settings.watching.connect_timeout = 15
         settings.watching.reconnect_backoff = 1.0
-        settings.watching.chunk_size = 500
+        settings.watching.chunk_size = min(chunk_of(each.kind) for each in self._watched)
         settings.networking.request_timeout = 30
         settings.networking.error_backoffs = _Forever()
         settings.queueing.idle_timeout = 1.0

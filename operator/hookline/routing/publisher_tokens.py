@@ -83,7 +83,7 @@ def publisher_token(secret: Secret, annotations: Mapping[str, str]) -> Publisher
     if secret.labels.get(PUBLISHER_LABEL) != "true":
         return None
     if set(secret.data) != {KEY}:
-        return Problem(("data",), f"must have the one key {KEY}, and has {len(secret.data)} keys; {_HOW_TO}")
+        return Problem(("data",), f"must have the one key {KEY} and no other; {_HOW_TO}")
     # `kubectl create secret --from-file` keeps the newline at the end of a file.
     token = secret.data[KEY].strip()
     if problem := _unfit(token):

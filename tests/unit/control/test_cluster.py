@@ -15,6 +15,7 @@ from kubernetes.aio.config import incluster_config
 from hookline.control import cluster as cluster_module
 from hookline.control.cluster import (
     CHUNK,
+    CHUNK_OF_SECRETS,
     Access,
     Cluster,
     ClusterError,
@@ -30,7 +31,7 @@ from hookline.control.cluster import (
     fresh,
     in_pod,
 )
-from hookline.control.kinds import ALLOWED, EVENT_TYPES, LEASES, NAMESPACES, SECRETS, WEBHOOKS
+from hookline.control.kinds import ALLOWED, EVENT_TYPES, LEASES, NAMESPACES, PUBLISHERS, SECRETS, WEBHOOKS
 from unit.control.objects import manifest, secret, webhook
 
 CANARY = "canary-3f9e"
@@ -175,6 +176,15 @@ async def test_secrets_are_asked_for_by_the_label_of_the_lent_ones(api: Api, clu
     (request,) = api.requests
     assert request.path == "/api/v1/namespaces/team/secrets"
     assert request.query["labelSelector"] == "hookline.dev/allow-webhooks=true"
+
+
+async def test_secrets_are_asked_for_few_at_a_time_and_each_is_cut_before_the_next_are_read(
+    api: Api, cluster: Cluster
+) -> None:
+    api.gives(listed(secret("a"), version="4", more="one"), listed(secret("b"), version="4"))
+    found = await cluster.snapshot(PUBLISHERS, keep=lambda manifest: {"name": manifest["metadata"]["name"]})
+    assert found.objects == [{"name": "a"}, {"name": "b"}]
+    assert {each.query["limit"] for each in api.requests} == {str(CHUNK_OF_SECRETS)}
 
 
 async def test_what_has_no_namespace_is_listed_without_one(api: Api, cluster: Cluster) -> None:

@@ -11,6 +11,7 @@ from kopf._cogs.clients import api, errors
 
 from hookline.control.kopf_reading import event_in
 from hookline.control.watch import Watch
+from unit.control.objects import publisher
 
 GOOD = {"type": "MODIFIED", "object": {"metadata": {"name": "a", "uid": "u"}, "spec": {}}}
 ANEW = {"type": "ERROR", "object": {"code": 410}}
@@ -73,3 +74,33 @@ async def test_kopf_waits_for_no_longer_than_a_number_of_seconds_says(after: str
     with pytest.raises(errors.APITooManyRequestsError) as refused:
         await errors.check_response(Response(after))  # type: ignore[arg-type]
     assert refused.value.headers.get("Retry-After") == kept
+
+
+class Answer:
+    """A list of one Secret, as an API server gives it."""
+
+    def __init__(self) -> None:
+        self._manifest = publisher("ci", "", data={"token": b"x" * 100_000})
+
+    async def __aenter__(self) -> Answer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    async def read(self) -> bytes:
+        return json.dumps({"items": [self._manifest]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("selector", "lean"), [("hookline.dev%2Fpublisher%3Dtrue", True), ("hookline.dev%2Fallow-webhooks%3Dtrue", False)]
+)
+async def test_of_secrets_of_publishers_kopf_keeps_little_and_others_as_they_are(
+    selector: str, lean: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def request(*_: object, **__: object) -> Answer:
+        return Answer()
+
+    monkeypatch.setattr(api, "request", request)
+    found: Any = await api.get(f"/api/v1/secrets?labelSelector={selector}", settings=None, logger=None)  # type: ignore[arg-type]
+    assert (len(json.dumps(found)) < 50_000) == lean

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hookline.control.publishers import Decided, decided, manifest, tokens_in
+from hookline.control.publishers import MAX_REFUSALS_TOLD, Decided, decided, manifest, tokens_in
 from hookline.control.seen import Publisher, publisher_of
 from hookline.resources.base import EVENT_TYPES_ANNOTATION
 from hookline.routing.publisher_tokens import FILE, MAX_TOKENS_PER_NAMESPACE, digest_of, read_tokens_file
@@ -74,6 +74,16 @@ def test_a_new_secret_puts_out_none_that_was_there_whatever_it_is_called() -> No
     found = decided([new, *old], [a_dispatcher()], {})
     assert held(found) == {(each.namespace, each.name) for each in old}
     assert "one too many" in found.words["team-a", "a-first-by-name"].text
+
+
+def test_a_namespace_with_very_many_bad_secrets_is_told_of_the_oldest_and_of_what_is_right() -> None:
+    bad = [seen(f"bad-{n:03}", "x" * 40, creationTimestamp=f"2026-01-01T00:00:{n:03}") for n in range(100)]
+    good = seen(creationTimestamp="2026-01-02")
+    theirs = seen("bad", "x" * 40, namespace="team-b", creationTimestamp="2026-01-03")
+    words = decided([theirs, good, *reversed(bad)], [a_dispatcher()], {}).words
+    told = [name for namespace, name in words if namespace == "team-a"]
+    assert told == [*(each.name for each in bad[:MAX_REFUSALS_TOLD]), "ci"]
+    assert not words["team-b", "bad"].accepted
 
 
 @pytest.mark.parametrize(

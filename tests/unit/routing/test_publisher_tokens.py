@@ -63,7 +63,7 @@ def test_a_secret_without_the_label_gives_none(labels: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("data", [{}, {"secret": TOKEN}, {"token": TOKEN, "old": TOKEN}])
 def test_a_secret_has_one_key(data: dict[str, bytes]) -> None:
-    assert "the one key token" in problem(data).message
+    assert "the one key token and no other" in problem(data).message
 
 
 @pytest.mark.parametrize(
