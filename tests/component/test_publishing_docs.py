@@ -16,13 +16,16 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from cloudevents.core.v1.event import CloudEvent
 
 from doubles import own
 from doubles.gateway import TOKEN
 from doubles.local import count
 from hookline.events.builtin_events import event_named, sample_of, to_text
+from hookline.routing.routes import TypeRecord
 from hookline.stream.connection import Client
+from hookline.stream.types import write_types
 
 PAGE = Path(__file__).parents[2] / "docs/publishing-recipes.md"
 EVENT = "IdentityUpdated"
@@ -150,6 +153,81 @@ def recipe(number: int, **names: Any) -> dict[str, Any]:
     defined = dict(names)
     exec(samples("python")[number], defined)  # of this repository
     return defined
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    """The one of this kind; that of a workflow has none."""
+    found = [each for text in samples("yaml") for each in yaml.safe_load_all(text) if each.get("kind", "") == kind]
+    (only,) = found
+    return dict(only)
+
+
+async def ran(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, **environment}
+    return await asyncio.to_thread(
+        subprocess.run, command, cwd=folder, env=environ, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+async def bodies(queue: Client) -> list[Any]:
+    there = range(1, 1 + await count(queue, own.EVENTS))
+    return [json.loads((await queue.jetstream().get_msg(own.EVENTS, seq)).data or b"") for seq in there]
+
+
+@pytest.fixture
+async def types_of_recipes(queue: Client) -> None:
+    records = (
+        TypeRecord(name=name, description="", validation="Enforce", schema_={"type": "object"})
+        for name in ("report.finished", "release.published")
+    )
+    await write_types(queue, tuple(records))
+
+
+@pytest.mark.usefixtures("types_of_recipes")  # before the gateway reads them
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not at hand")
+async def test_a_cron_job_publishes_once_for_each_of_its_runs(
+    environment: dict[str, str], queue: Client, tmp_path: Path
+) -> None:
+    (container,) = manifest("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    named = {each["name"] for each in container["env"]}
+    assert named == {*environment, "KEY", "CURL_CA_BUNDLE"}
+    program = tmp_path / "nightly-report"
+    program.write_text("#!/bin/sh\necho '{\"rows\": 7}'\n")
+    program.chmod(0o755)
+    command = [each.replace("/tmp/", f"{tmp_path}/") for each in container["command"]]
+    for run in ("nightly-report-1", "nightly-report-1", "nightly-report-2"):
+        done = await ran(command, tmp_path, KEY=run, PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert done.returncode == 0, done.stderr
+    assert await bodies(queue) == [{"rows": 7}] * 2
+    program.write_text("#!/bin/sh\nexit 3\n")
+    done = await ran(command, tmp_path, KEY="nightly-report-3", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.returncode, await count(queue, own.EVENTS)) == (3, 2), "a report that failed is no event"
+
+
+@pytest.mark.usefixtures("types_of_recipes")  # before the gateway reads them
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not at hand")
+async def test_a_pipeline_publishes_once_whatever_a_tag_is_called(
+    environment: dict[str, str], queue: Client, tmp_path: Path
+) -> None:
+    known = {"secrets.HOOKLINE_TOKEN": TOKEN, "vars.HOOKLINE_URL": environment["HOOKLINE_URL"], "github.sha": "4f2a"}
+    known["github.ref_name"] = """v1"$(touch x)'`"""
+
+    def filled(text: str) -> str:
+        """As GitHub writes its expressions out."""
+        return re.sub(
+            r"\$\{\{ (?:toJSON\((?P<quoted>.+?)\)|(?P<plain>.+?)) \}\}",
+            lambda found: json.dumps(known[found["quoted"]]) if found["quoted"] else known[found["plain"]],
+            text,
+        )
+
+    (step,) = manifest("")["jobs"]["publish-event"]["steps"]
+    assert "${{" not in step["run"], "what is written out there would be a command"
+    for _ in range(2):
+        given = {name: filled(value) for name, value in step["env"].items()}
+        done = await ran(["bash", "-e", "-c", step["run"]], tmp_path, **given)
+        assert done.returncode == 0, done.stderr
+    assert await bodies(queue) == [{"version": known["github.ref_name"], "commit": "4f2a"}]
+    assert not (tmp_path / "x").exists()
 
 
 async def test_the_sdk_of_cloudevents_publishes_once_for_each_source_and_id(
