@@ -37,20 +37,8 @@ from hookline.stream.streams import Retention, ensure
 
 QUICK = Times(refresh_seconds=0.1, fresh_seconds=0.2, refused_seconds=0.1, ask_seconds=3, failed_seconds=0.5)
 
-ROLES = """
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: test-gateway}
-rules:
-- {apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}
-- {apiGroups: [authorization.k8s.io], resources: [subjectaccessreviews], verbs: [create]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: test-publisher}
-rules:
-- {apiGroups: [hookline.dev], resources: [events], verbs: [create]}
-"""
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+ROLES = [MANIFESTS / "gateway" / "cluster-role.yaml", MANIFESTS / "roles" / "publish.yaml"]
 
 
 @dataclass(frozen=True)
@@ -81,10 +69,10 @@ class Cluster:
 
 @pytest.fixture
 def cluster(control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path) -> Iterator[Cluster]:
-    kubectl.ok("apply", "-f", "-", stdin=ROLES)
+    kubectl.ok("apply", *(word for role in ROLES for word in ("-f", role)))
     kubectl.ok("-n", namespace, "create", "serviceaccount", "gateway")
     kubectl.ok(
-        *("create", "clusterrolebinding", f"gateway-{namespace}", "--clusterrole=test-gateway"),
+        *("create", "clusterrolebinding", f"gateway-{namespace}", "--clusterrole=hookline-gateway"),
         f"--serviceaccount={namespace}:gateway",
     )
     its = Place(control_plane.url, tmp_path / "token", control_plane.ca_file)
@@ -120,14 +108,14 @@ async def test_a_token_publishes_for_its_namespace_and_for_others_once_a_role_le
         assert not await callers.may_publish_for(caller, "kube-public")
 
         cluster.kubectl.ok(
-            *("-n", "kube-public", "create", "rolebinding", cluster.namespace, "--clusterrole=test-publisher"),
+            *("-n", "kube-public", "create", "rolebinding", cluster.namespace, "--clusterrole=hookline-publish"),
             f"--serviceaccount={cluster.namespace}:default",
         )
         await eventually(lambda: callers.may_publish_for(caller, "kube-public"), seconds=15)
         assert not await callers.may_publish_for(caller, "kube-system")
         # By the group of all ServiceAccounts of the namespace, which the review must be told of.
         cluster.kubectl.ok(
-            *("-n", "default", "create", "rolebinding", cluster.namespace, "--clusterrole=test-publisher"),
+            *("-n", "default", "create", "rolebinding", cluster.namespace, "--clusterrole=hookline-publish"),
             f"--group=system:serviceaccounts:{cluster.namespace}",
         )
         await eventually(lambda: callers.may_publish_for(caller, "default"), seconds=15)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from controlplane import assets
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane, User
-from hookline.control import workload
+from hookline.control import gateway_workload, workload
 from hookline.control.kinds import DEPLOYMENTS
 from hookline.resources.dispatcher import Dispatcher
 
@@ -25,6 +26,8 @@ SAMPLE = CHECKOUT / "manifests" / "samples" / "standard.yaml"
 RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
 
 OPERATOR = "system:serviceaccount:hookline-system:hookline-operator"
+GATEWAY = "system:serviceaccount:hookline-system:hookline-gateway"
+NAMESPACED_GATEWAY = "system:serviceaccount:hookline:hookline-gateway"
 NAMESPACED_OPERATOR = "system:serviceaccount:hookline:hookline-operator"
 
 Object = dict[str, Any]
@@ -114,7 +117,7 @@ def test_every_overlay_passes_a_dry_run(installed: Kubectl, overlay: str, how: l
 def test_every_pod_is_let_into_a_restricted_namespace(installed: Kubectl, overlay: str) -> None:
     """The level is enforced on pods only: a Deployment whose pods are refused is itself taken."""
     workloads = [each for each in built(installed, overlay) if each["kind"] in ("Deployment", "StatefulSet")]
-    for name, pod in [*map(pod_of, workloads), *senders(installed, overlay)]:
+    for name, pod in [*map(pod_of, workloads), *of_the_first_dispatcher(installed, overlay)]:
         done = create_pod(installed, name, pod)
         assert done == "", done
 
@@ -135,14 +138,14 @@ def pod_of(workload_object: Object) -> tuple[str, Object]:
     return workload_object["metadata"]["name"], spec
 
 
-def senders(kubectl: Kubectl, overlay: str) -> Iterator[tuple[str, Object]]:
+def of_the_first_dispatcher(kubectl: Kubectl, overlay: str) -> Iterator[tuple[str, Object]]:
     """The pods that the operator makes of the first Dispatcher of an overlay."""
     (bootstrap,) = (each for each in built(kubectl, overlay) if each["metadata"]["name"] == "hookline-bootstrap")
     manifest = yaml.safe_load(bootstrap["data"]["dispatcher.yaml"])
     manifest["metadata"] |= {"namespace": "hookline-system", "uid": "u"}
-    for kind, made in workload.objects(Dispatcher.model_validate(manifest), image="hookline:1"):
-        if kind is DEPLOYMENTS:
-            yield pod_of(made)
+    dispatcher = Dispatcher.model_validate(manifest)
+    objects = [part.objects(dispatcher, image="hookline:1") for part in (workload, gateway_workload)]
+    yield from (pod_of(made) for kind, made in chain(*objects) if kind is DEPLOYMENTS)
 
 
 def create_pod(kubectl: Kubectl, name: str, spec: Object) -> str:
@@ -226,3 +229,12 @@ def test_the_operator_of_a_namespace_sees_nothing_else(may: May) -> None:
     for verb, what in (("list", "webhooks.hookline.dev"), ("list", "secrets"), ("create", "events.events.k8s.io")):
         assert not may(NAMESPACED_OPERATOR, verb, what, "-n", "team-a"), (verb, what)
     assert not may(NAMESPACED_OPERATOR, "patch", "eventtypes.hookline.dev", "--subresource=status")
+
+
+@pytest.mark.parametrize("gateway", [GATEWAY, NAMESPACED_GATEWAY])
+def test_a_gateway_may_ask_about_callers_and_reads_nothing(may: May, gateway: str) -> None:
+    for what in ("tokenreviews.authentication.k8s.io", "subjectaccessreviews.authorization.k8s.io"):
+        assert may(gateway, "create", what)
+    namespace = gateway.split(":")[2]
+    for verb, what in (("get", "secrets"), ("list", "secrets"), ("get", "configmaps"), ("create", "pods")):
+        assert not may(gateway, verb, what, "-n", namespace), (verb, what)

@@ -20,8 +20,9 @@ from controlplane import assets, sessions
 from hookline import __version__
 from hookline.cli.main import app
 from hookline.control import pods
-from hookline.control.kinds import labels_of
+from hookline.control.kinds import DISPATCHER_LABEL, GATEWAY_ACCOUNT, labels_of
 from hookline.events.envelope import MAX_BODY_BYTES
+from hookline.gateway.api_server import User, access_review
 from hookline.local.nats_server import _binary as nats_server_binary
 from hookline.resources.dispatcher import Dispatcher
 
@@ -127,6 +128,7 @@ OWN = table("""
     . namespaces: get
     . pods: get list watch patch
     . serviceaccounts: list watch create patch
+    . services: list watch create patch
     apps deployments: list watch create patch
     policy poddisruptionbudgets: list watch create patch
     networking.k8s.io networkpolicies: list watch create patch
@@ -273,6 +275,31 @@ def test_the_operator_of_a_namespace_reads_nothing_outside_but_event_types() -> 
     assert "--namespace=$(POD_NAMESPACE)" in container["args"]
 
 
+@each_overlay
+def test_a_gateway_may_ask_about_callers_and_do_nothing_else(overlay: str) -> None:
+    assert granted(overlay, GATEWAY_ACCOUNT) == (
+        table("""
+            authentication.k8s.io tokenreviews: create
+            authorization.k8s.io subjectaccessreviews: create
+        """),
+        {},
+    )
+    account = named(overlay, "ServiceAccount", GATEWAY_ACCOUNT)
+    assert account["automountServiceAccountToken"] is False
+    # The operator takes what has this label and its own one for an object of a Dispatcher.
+    assert DISPATCHER_LABEL not in account["metadata"]["labels"]
+
+
+@each_overlay
+def test_who_publishes_for_another_namespace_is_let_by_a_role_that_nobody_has(overlay: str) -> None:
+    role = named(overlay, "ClusterRole", "hookline-publish")
+    assert rights(role["rules"]) == table("hookline.dev events: create")
+    asked_for = access_review(User("somebody"), "team")["spec"]["resourceAttributes"]
+    assert (asked_for["group"], asked_for["resource"], "", asked_for["verb"]) in rights(role["rules"])
+    bound = [each["roleRef"]["name"] for each in objects(overlay, "RoleBinding", "ClusterRoleBinding")]
+    assert "hookline-publish" not in bound
+
+
 def test_several_namespaces_can_have_a_hookline_each(tmp_path: Path) -> None:
     names = set()
     for namespace in ("team-a", "team-b"):
@@ -280,10 +307,11 @@ def test_several_namespaces_can_have_a_hookline_each(tmp_path: Path) -> None:
         shutil.copytree(ROOT / "crds", tmp_path / namespace / "crds")
         file = tmp_path / namespace / OVERLAYS["namespaced"].relative_to(ROOT) / "kustomization.yaml"
         file.write_text(file.read_text().replace("namespace: hookline\n", f"namespace: {namespace}\n"))
-        (binding,) = (each for each in built(file.parent) if each["kind"] == "ClusterRoleBinding")
-        assert [subject["namespace"] for subject in binding["subjects"]] == [namespace]
-        names.add(binding["metadata"]["name"])
-    assert names == {"hookline-operator-event-types.team-a", "hookline-operator-event-types.team-b"}
+        for binding in (each for each in built(file.parent) if each["kind"] == "ClusterRoleBinding"):
+            assert [subject["namespace"] for subject in binding["subjects"]] == [namespace]
+            names.add(binding["metadata"]["name"])
+    shared = ("hookline-operator-event-types", "hookline-gateway")
+    assert names == {f"{name}.{team}" for name in shared for team in ("team-a", "team-b")}
 
 
 @each_overlay
@@ -308,7 +336,7 @@ def aggregated(role: Object) -> set[str]:
 @each_overlay
 def test_every_selector_finds_its_pods(overlay: str) -> None:
     pods = [each["spec"]["template"]["metadata"]["labels"] for each in workloads(overlay)]
-    pods.append(labels_of("default", "sender"))
+    pods += [labels_of("default", component) for component in ("sender", "gateway")]
     for each in workloads(overlay):
         assert matches(each["spec"]["selector"], each["spec"]["template"]["metadata"]["labels"])
     selectors = [each["spec"]["selector"] for each in objects(overlay, "PodDisruptionBudget")]
