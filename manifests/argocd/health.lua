@@ -12,7 +12,8 @@ for _, condition in ipairs(status.conditions or {}) do
       return { status = "Healthy", message = condition.message }
     end
     -- Senders start, or load what was written for them. A sync that waits must not fail over that.
-    local waits = { Pending = true, NoSenders = true, RollingOut = true, NATSUnreachable = true, LosesMost = true }
+    local waits = { Pending = true, NoSenders = true, NoGateway = true, RollingOut = true, NATSUnreachable = true,
+      LosesMost = true }
     if condition.status == "Unknown" or waits[condition.reason] then
       return { status = "Progressing", message = condition.message }
     end

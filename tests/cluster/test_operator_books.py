@@ -17,7 +17,7 @@ from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from doubles.waiting import eventually
-from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, sender_name
+from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, gateway_name, sender_name
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
@@ -158,7 +158,7 @@ async def test_webhooks_that_are_really_deleted_at_once_leave_the_book_and_it_is
     await eventually(is_well)
 
 
-async def test_the_senders_of_a_dispatcher_that_is_pointed_at_the_nats_of_another_end_and_its_webhooks_wait(
+async def test_the_pods_of_a_dispatcher_that_is_pointed_at_the_nats_of_another_end_and_its_webhooks_wait(
     hookline: Installation, operator: OperatorProcess, team: Team
 ) -> None:
     second = {
@@ -179,9 +179,12 @@ async def test_the_senders_of_a_dispatcher_that_is_pointed_at_the_nats_of_anothe
     try:
 
         async def has_ended() -> bool:
-            senders = await hookline.admin.get(DEPLOYMENTS, hookline.namespace, sender_name("default"))
+            found = [
+                await hookline.admin.get(DEPLOYMENTS, hookline.namespace, name)
+                for name in (sender_name("default"), gateway_name("default"))
+            ]
             refused = condition_of(await dispatcher(hookline), "Accepted").get("reason") == "NATSInUse"
-            return refused and (senders or {}).get("spec", {}).get("replicas") == 0
+            return refused and [(each or {}).get("spec", {}).get("replicas") for each in found] == [0, 0]
 
         await eventually(has_ended, what=lambda: hookline.logs()[-3000:])
         assert await accepted()

@@ -40,6 +40,8 @@ from hookline.control.kinds import (
     NAMESPACES,
     NETWORK_POLICIES,
     SERVICE_ACCOUNTS,
+    SERVICES,
+    gateway_name,
     root_name,
     sender_name,
 )
@@ -233,8 +235,10 @@ async def test_an_installation_that_is_killed_at_each_of_its_writes_is_whole_in_
 async def is_whole(fresh: Installation) -> bool:
     """Whether all that a Dispatcher consists of is there, and its status says the last of it."""
     dispatcher = await fresh.admin.get(DISPATCHERS, fresh.namespace, "default")
-    kinds = (SERVICE_ACCOUNTS, NETWORK_POLICIES, DISRUPTION_BUDGETS, DEPLOYMENTS)
-    parts = [await fresh.admin.get(kind, fresh.namespace, sender_name("default")) for kind in kinds]
+    both = (NETWORK_POLICIES, DISRUPTION_BUDGETS, DEPLOYMENTS)
+    wanted = [(kind, sender_name("default")) for kind in (SERVICE_ACCOUNTS, *both)]
+    wanted += [(kind, gateway_name("default")) for kind in (SERVICES, *both)]
+    parts = [await fresh.admin.get(kind, fresh.namespace, name) for kind, name in wanted]
     root = await fresh.admin.get(CONFIG_MAPS, fresh.namespace, root_name("default"))
     told = condition_of(dispatcher or {}, "Ready").get("reason") == "NoSenders"
     return told and root is not None and all(parts)

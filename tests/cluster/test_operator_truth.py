@@ -18,7 +18,19 @@ from doubles.operator_process import OperatorProcess
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from doubles.waiting import eventually
-from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, NETWORK_POLICIES, sender_name
+from hookline.control.kinds import (
+    DEPLOYMENTS,
+    DISPATCHERS,
+    DISRUPTION_BUDGETS,
+    EVENTS,
+    NETWORK_POLICIES,
+    PODS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Kind,
+    gateway_name,
+    sender_name,
+)
 
 DOCS = Path(__file__).parents[2] / "docs" / "kubernetes.md"
 
@@ -194,19 +206,121 @@ async def test_a_paused_deployment_is_not_ready_for_a_new_generation(
     assert deployment is not None
 
 
-async def test_what_others_take_away_from_senders_comes_back_at_once_and_is_told(
+async def test_a_gateway_that_the_api_server_refuses_is_said_and_keeps_no_webhook_from_its_events(
     hookline: Installation, operator: OperatorProcess, team: Team
 ) -> None:
-    name = sender_name("default")
-    await hookline.kube("delete", "networkpolicy", name, "-n", hookline.namespace)
+    await patch_dispatcher(hookline, {"gateway": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}})
+    try:
+        said = await until_dispatcher(hookline, "RolledOut", "Refused")
+        assert "gateway pods cannot be set up" in said["message"]
+        await team.apply(team.webhook("hook", team.path("meanwhile")))
+        await team.until("hook", "Ready")
+        (event,) = await team.publish()
+        assert await team.call(team.path("meanwhile"), event)
+    finally:
+        await patch_dispatcher(hookline, {"gateway": {"resources": None}})
+    await until_dispatcher(hookline, "Ready", "Ready", seconds=90)
+
+
+async def test_a_gateway_that_nobody_wants_has_no_pod_and_the_dispatcher_is_ready(
+    hookline: Installation, operator: OperatorProcess, team: Team
+) -> None:
+    assert len(await gateway_pods(hookline)) == 1
+    await patch_dispatcher(hookline, {"gateway": {"enabled": False}})
+    try:
+        said = await until_dispatcher(hookline, "GatewayAvailable", "GatewayDisabled")
+        assert said["status"] == "False"
+        await until_dispatcher(hookline, "Ready", "Ready")
+
+        async def is_gone() -> bool:
+            return await gateway_pods(hookline) == []
+
+        await eventually(is_gone)
+    finally:
+        await patch_dispatcher(hookline, {"gateway": {"enabled": True}})
+    await until_dispatcher(hookline, "GatewayAvailable", "AllGateways", seconds=90)
+
+
+async def gateway_pods(hookline: Installation) -> list[Object]:
+    """Those that are not going: there is no kubelet to end them."""
+    pods = await hookline.admin.list_all(PODS, hookline.namespace, labels="app.kubernetes.io/component=gateway")
+    return [each for each in pods if not each["metadata"].get("deletionTimestamp")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (NETWORK_POLICIES, sender_name("default")),
+        (NETWORK_POLICIES, gateway_name("default")),
+        (SERVICES, gateway_name("default")),
+        (DISRUPTION_BUDGETS, gateway_name("default")),
+        (DEPLOYMENTS, gateway_name("default")),
+    ],
+    ids=lambda each: each.name if isinstance(each, Kind) else each,
+)
+async def test_what_others_take_away_comes_back_at_once_and_is_told(
+    hookline: Installation, operator: OperatorProcess, kind: Kind, name: str
+) -> None:
+    await hookline.kube("delete", kind.plural, name, "-n", hookline.namespace)
 
     async def is_back() -> bool:
-        return await hookline.admin.get(NETWORK_POLICIES, hookline.namespace, name) is not None
+        return await hookline.admin.get(kind, hookline.namespace, name) is not None
 
     await eventually(is_back, seconds=30)
+    what = f"{kind.name} {name}"
 
     async def is_told() -> bool:
-        return "PutBack" in await hookline.kube("get", "events", "-n", hookline.namespace)
+        events = await hookline.admin.list_all(EVENTS, hookline.namespace)
+        return any(each["reason"] == "PutBack" and what in each["note"] for each in events)
 
     await eventually(is_told, what=lambda: operator.said[-2000:])
     assert "put back what others took away" in operator.said
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "theirs"),
+    [
+        (SERVICES, gateway_name("default"), {"spec": {"selector": {"app.kubernetes.io/component": "theirs"}}}),
+        (SERVICE_ACCOUNTS, sender_name("default"), {"automountServiceAccountToken": True}),
+    ],
+    ids=lambda each: each.name if isinstance(each, Kind) else "",
+)
+async def test_what_others_change_of_an_object_without_a_generation_is_put_back(
+    hookline: Installation, operator: OperatorProcess, kind: Kind, name: str, theirs: Object
+) -> None:
+    before = await hookline.admin.get(kind, hookline.namespace, name)
+    assert before is not None
+    assert "generation" not in before["metadata"]
+    words = ("patch", kind.plural, name, "-n", hookline.namespace, "--type=merge", "-p")
+    await hookline.kube(*words, json.dumps(theirs))
+
+    async def is_put_back() -> bool:
+        found = await hookline.admin.get(kind, hookline.namespace, name)
+        return found is not None and all(found[part] == before[part] for part in theirs)
+
+    await eventually(is_put_back, what=lambda: operator.said[-2000:])
+
+
+async def test_who_makes_the_service_a_load_balancer_keeps_that(
+    hookline: Installation, operator: OperatorProcess
+) -> None:
+    name = gateway_name("default")
+    patch = {"metadata": {"annotations": {"example.com/network": "internal"}}, "spec": {"type": "LoadBalancer"}}
+    await hookline.kube("patch", "service", name, "-n", hookline.namespace, "--type=merge", "-p", json.dumps(patch))
+    # The operator looks at the Service again: it puts back its selector, and nothing else.
+    await hookline.kube(
+        *("patch", "service", name, "-n", hookline.namespace, "--type=merge", "-p"),
+        json.dumps({"spec": {"selector": {"hookline.dev/dispatcher": "other"}}}),
+    )
+
+    async def is_put_back() -> bool:
+        found = await hookline.admin.get(SERVICES, hookline.namespace, name)
+        return found is not None and found["spec"]["selector"]["hookline.dev/dispatcher"] == "default"
+
+    await eventually(is_put_back)
+    service = await hookline.admin.get(SERVICES, hookline.namespace, name)
+    assert service is not None
+    assert (service["spec"]["type"], service["metadata"]["annotations"]) == (
+        "LoadBalancer",
+        {"example.com/network": "internal"},
+    )

@@ -29,6 +29,8 @@ USER = "65532:65532"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PYTHON = "/opt/python"
 _PACKAGES = "/opt/hookline"
+INTERPRETER = f"{_PYTHON}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+"""Python, in Hookline's image."""
 _NOT_NEEDED = (
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip"),
     *("__pycache__", "site-packages", "dist-packages"),
@@ -116,8 +118,8 @@ def _fill_pause(root: Path) -> None:
 
 def _fill_hookline(root: Path) -> None:
     _install_packages(root / _PACKAGES.strip("/"))
-    interpreter = _copy_python(root / _PYTHON.strip("/"))
-    _write_script(root / "usr/bin/hookline", interpreter)
+    _copy_python(root / _PYTHON.strip("/"))
+    _write_script(root / "usr/bin/hookline", INTERPRETER)
     _write_etc(root / "etc")
     _copy_libraries(root)
 
@@ -138,15 +140,14 @@ def _install_packages(target: Path) -> None:
     shutil.rmtree(wheels)
 
 
-def _copy_python(target: Path) -> str:
-    """The interpreter and its library; its path in the image."""
-    program = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+def _copy_python(target: Path) -> None:
+    """The interpreter and its library."""
+    program = Path(sys.base_prefix) / "bin" / Path(INTERPRETER).name
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
     _copy(program.resolve(), target / "bin" / program.name)
     shutil.copytree(
         library, target / "lib" / library.name, ignore=shutil.ignore_patterns(*_NOT_NEEDED, "config-*"), symlinks=False
     )
-    return f"{_PYTHON}/bin/{program.name}"
 
 
 def _write_script(path: Path, interpreter: str) -> None:

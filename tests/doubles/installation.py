@@ -44,9 +44,9 @@ DISPATCHER: Object = {
     "apiVersion": "hookline.dev/v1alpha1",
     "kind": "Dispatcher",
     "metadata": {"name": "default"},
-    "spec": {"replicas": 1, "nats": {"url": "nats://nats:4222"}},
+    "spec": {"replicas": 1, "gateway": {"replicas": 1}, "nats": {"url": "nats://nats:4222"}},
 }
-"""The first Dispatcher, with a single sender: tests have two cores."""
+"""The first Dispatcher, with a single sender and gateway: tests have two cores."""
 
 
 class LoopbackKubelet(StandInKubelet):

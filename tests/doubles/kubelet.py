@@ -3,6 +3,8 @@
 It does what a kubelet does for them, and no more: each pod gets an address, its projected volume as a folder that is
 swapped as a whole, the process that its container names, and a Ready condition that follows /readyz. A change of a
 ConfigMap or Secret reaches the folder when the pod is touched, or after `sync_seconds`.
+
+Of gateway pods it only says that they are ready: without a node they have no token of their own.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import httpx
 
 from hookline.control.cluster import Cluster, ClusterError
-from hookline.control.kinds import CONFIG_MAPS, PODS, SECRETS, Kind
+from hookline.control.kinds import COMPONENT_LABEL, CONFIG_MAPS, PODS, SECRETS, Kind
 
 Object = dict[str, Any]
 
@@ -66,7 +68,9 @@ class StandInKubelet:
         self._environment = {**os.environ, **(environment or {})}
         self._objects: dict[tuple[str, str], tuple[str, Object]] = {}
         self.pods: dict[str, RunningPod] = {}
-        """By name."""
+        """Of senders, by name."""
+        self._gateways: set[str] = set()
+        """Of those that were said to be ready, the uids."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[StandInKubelet]:
@@ -92,12 +96,15 @@ class StandInKubelet:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
-        selector = "app.kubernetes.io/component=sender"
-        manifests = {
-            each["metadata"]["name"]: each
-            for each in await self._cluster.list_all(PODS, self._namespace, labels=selector)
-            if not each["metadata"].get("deletionTimestamp")
-        }
+        selector = f"{COMPONENT_LABEL} in (sender,gateway)"
+        found = await self._cluster.list_all(PODS, self._namespace, labels=selector)
+        there = [each["metadata"] for each in found if not each["metadata"].get("deletionTimestamp")]
+        of_senders = {each["uid"] for each in there if each["labels"][COMPONENT_LABEL] == "sender"}
+        manifests = {each["metadata"]["name"]: each for each in found if each["metadata"]["uid"] in of_senders}
+        for each in there:
+            if each["uid"] not in of_senders | self._gateways:
+                self._gateways.add(each["uid"])
+                await self._patch_status(each["name"], _status("127.0.0.1", ready=True))
         for name in self.pods.keys() - manifests.keys():
             await self._end(self.pods.pop(name))
         for name, manifest in manifests.items():
@@ -155,9 +162,7 @@ class StandInKubelet:
             return False
 
     async def _tell(self, pod: RunningPod) -> None:
-        conditions = [{"type": "Ready", "status": "True" if pod.ready else "False"}]
-        status = {"phase": "Running", "podIP": pod.ip, "podIPs": [{"ip": pod.ip}], "conditions": conditions}
-        await self._patch_status(pod.name, status)
+        await self._patch_status(pod.name, _status(pod.ip, ready=pod.ready))
 
     async def _patch_status(self, name: str, status: Object) -> None:
         path = f"{name}/status"
@@ -200,6 +205,11 @@ class StandInKubelet:
             except TimeoutError:
                 pod.process.kill()
                 await pod.process.wait()
+
+
+def _status(ip: str, *, ready: bool) -> Object:
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    return {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": conditions}
 
 
 def atomic_write(folder: Path, files: Mapping[str, bytes]) -> None:

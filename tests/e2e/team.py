@@ -113,7 +113,7 @@ class Team:
 
 
 def allow_receiver(kubectl: Kubectl, system: str) -> None:
-    """What an administrator says of a private network that receivers are in; and wait for the senders."""
+    """What an administrator says of a private network that receivers are in; and wait for the pods."""
     patch = json.dumps({"spec": {"egress": {"allowCidrs": [f"{sandbox.HOST_ADDRESS}/32"]}}})
     kubectl.ok("patch", "dispatcher", "default", "-n", system, "--type=merge", f"--patch={patch}")
     kubectl.ok("wait", "dispatcher/default", "-n", system, "--for=condition=Ready", "--timeout=90s", seconds=100)

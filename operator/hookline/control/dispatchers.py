@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from hookline.control.seen import Seen
 from hookline.control.status import says_of_this, word_in
@@ -35,8 +35,7 @@ def _read(seen: Seen[Dispatcher]) -> Dispatcher | Rejected:
 
 def available(deployment: Object | None, wanted: int) -> Condition:
     """The condition Available: whether sender pods are ready."""
-    status = (deployment or {}).get("status") or {}
-    ready = int(status.get("readyReplicas") or 0)
+    ready = _ready_in(deployment)
     if ready == 0:
         return Condition(
             "Available",
@@ -51,16 +50,58 @@ def available(deployment: Object | None, wanted: int) -> Condition:
     return Condition("Available", "True", DispatcherReason.ALL_SENDERS, f"all {wanted} sender pods are ready")
 
 
-def rolled_out(deployment: Object | None, wanted: int, *, refusal: str = "", waiting: str = "") -> Condition:
-    """The condition RolledOut: whether the sender pods are those of this generation, as kstatus reads a Deployment.
+def gateway_available(deployment: Object | None, dispatcher: Dispatcher | None) -> Condition:
+    """The condition GatewayAvailable: whether events can be published by HTTPS."""
+    gateway, ready = dispatcher.spec.gateway if dispatcher else None, _ready_in(deployment)
+    if gateway is not None and not gateway.enabled:
+        return _of_gateway("False", DispatcherReason.GATEWAY_DISABLED, "spec.gateway.enabled is false")
+    if ready == 0:
+        return _of_gateway(
+            "False",
+            DispatcherReason.NO_GATEWAY,
+            "no gateway pod is ready; look at: kubectl describe pods -l app.kubernetes.io/component=gateway, and at "
+            "their logs",
+        )
+    wanted = gateway.replicas if gateway else ready
+    if ready < wanted:
+        return _of_gateway("True", DispatcherReason.SOME_GATEWAYS, f"{ready} of {wanted} gateway pods are ready")
+    return _of_gateway("True", DispatcherReason.ALL_GATEWAYS, f"all {wanted} gateway pods are ready")
+
+
+def asked_for(gateway: Condition) -> tuple[Condition, ...]:
+    """What of the condition GatewayAvailable Ready counts: nothing where nobody wants a gateway."""
+    return () if gateway.reason == DispatcherReason.GATEWAY_DISABLED else (gateway,)
+
+
+def _of_gateway(status: Literal["True", "False"], reason: DispatcherReason, message: str) -> Condition:
+    return Condition("GatewayAvailable", status, reason, message)
+
+
+def _ready_in(deployment: Object | None) -> int:
+    return int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
+
+
+def both(senders: Condition, gateway: Condition) -> Condition:
+    """The condition RolledOut of a Dispatcher. Senders come first: without them nothing is delivered."""
+    return next((each for each in (senders, gateway) if each.status != "True"), _ROLLED_OUT)
+
+
+_ROLLED_OUT = Condition("RolledOut", "True", DispatcherReason.ROLLED_OUT, "the pods are those of this generation")
+
+
+def rolled_out(
+    component: str, deployment: Object | None, wanted: int, *, refusal: str = "", waiting: str = ""
+) -> Condition:
+    """The condition RolledOut of one component: whether its pods are of this generation, as kstatus reads a Deployment.
 
     `refusal` is why the API server does not take the Deployment or what belongs to it, `waiting` what a pod waits for.
     """
     if refusal:
-        message = f"the sender pods cannot be set up, and those from before stay: {refusal}"
-        return Condition("RolledOut", "False", DispatcherReason.REFUSED, message)
+        message = f"the {component} pods cannot be set up, and those from before stay: {refusal}"
+        return _behind(DispatcherReason.REFUSED, message)
     if deployment is None:
-        return Condition("RolledOut", "False", DispatcherReason.ROLLING_OUT, "there is no Deployment of senders yet")
+        missing = _behind(DispatcherReason.ROLLING_OUT, f"there is no Deployment of {component} pods yet")
+        return missing if wanted else _ROLLED_OUT
     status = deployment.get("status") or {}
     found = {each.get("type"): each for each in status.get("conditions") or [] if isinstance(each, Mapping)}
     progressing, failure = found.get("Progressing", {}), found.get("ReplicaFailure", {})
@@ -68,30 +109,22 @@ def rolled_out(deployment: Object | None, wanted: int, *, refusal: str = "", wai
     observed = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
     current = observed and updated >= wanted and there <= updated
     if failure.get("status") == "True":
-        return Condition(
-            "RolledOut",
-            "False",
-            DispatcherReason.ROLLOUT_STUCK,
-            f"pods cannot be made: {failure.get('message', '')}"[:500],
-        )
+        message = f"{component} pods cannot be made: {failure.get('message', '')}"[:500]
+        return _behind(DispatcherReason.ROLLOUT_STUCK, message)
     if current:
-        return Condition(
-            "RolledOut", "True", DispatcherReason.ROLLED_OUT, "the sender pods are those of this generation"
-        )
-    of_this = f"{updated if observed else 0} of {wanted} sender pods are of this generation"
+        return _ROLLED_OUT
+    of_this = f"{updated if observed else 0} of {wanted} {component} pods are of this generation"
     says = f"; a pod waits: {waiting}" if waiting else ""
     if (deployment.get("spec") or {}).get("paused"):
-        return Condition(
-            "RolledOut",
-            "False",
-            DispatcherReason.ROLLOUT_PAUSED,
-            f"{of_this}: the Deployment is paused; resume its rollout",
-        )
+        message = f"{of_this}: the Deployment is paused; resume its rollout"
+        return _behind(DispatcherReason.ROLLOUT_PAUSED, message)
     if progressing.get("reason") == "ProgressDeadlineExceeded":
-        return Condition(
-            "RolledOut", "False", DispatcherReason.ROLLOUT_STUCK, f"{of_this}, and it does not go on{says}"
-        )
-    return Condition("RolledOut", "False", DispatcherReason.ROLLING_OUT, f"{of_this}{says}")
+        return _behind(DispatcherReason.ROLLOUT_STUCK, f"{of_this}, and it does not go on{says}")
+    return _behind(DispatcherReason.ROLLING_OUT, f"{of_this}{says}")
+
+
+def _behind(reason: DispatcherReason, message: str) -> Condition:
+    return Condition("RolledOut", "False", reason, message)
 
 
 def ready(*parts: Condition) -> Condition:

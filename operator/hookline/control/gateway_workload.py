@@ -11,6 +11,7 @@ from typing import Any
 from hookline.control.kinds import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
+    GATEWAY,
     GATEWAY_ACCOUNT,
     NETWORK_POLICIES,
     SERVICES,
@@ -45,7 +46,7 @@ def objects(dispatcher: Dispatcher, *, image: str, stopped: bool = False) -> lis
     `stopped`: without any pod. Its Service then refuses connections, and keeps its address for when it comes back.
     """
     spec = dispatcher.spec
-    pods = Pods(dispatcher, "gateway", gateway_name(dispatcher.metadata.name))
+    pods = Pods(dispatcher, GATEWAY, gateway_name(dispatcher.metadata.name))
     container = pods.container(
         image,
         _arguments(spec),

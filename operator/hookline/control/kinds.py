@@ -36,7 +36,7 @@ ALLOWED = f"{ALLOW_LABEL}=true"
 PUBLISHING = f"{PUBLISHER_LABEL}=true"
 """Selector of the Secrets of teams that give a token to publish with. The operator asks for no others of theirs."""
 OURS = f"{MANAGED_LABEL}=hookline-operator"
-"""Selector of the ConfigMaps and Secrets that the operator itself makes."""
+"""Selector of what the operator itself makes."""
 ASKS_FOR_CA = f"{CA_LABEL}=true"
 """Selector of the ConfigMaps of teams that ask for the CA."""
 

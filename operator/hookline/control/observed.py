@@ -29,6 +29,7 @@ from hookline.control.kinds import (
     SECRETS,
     SENDER,
     SERVICE_ACCOUNTS,
+    SERVICES,
     WEBHOOKS,
     Kind,
     Object,
@@ -281,7 +282,7 @@ def _slot_of(kind: Kind, *, ours: bool) -> str:
 _OWN = (
     _slot_of(CONFIG_MAPS, ours=True),
     _slot_of(SECRETS, ours=True),
-    *(kind.name for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS)),
+    *(kind.name for kind in (DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICE_ACCOUNTS, SERVICES)),
 )
 
 
@@ -327,8 +328,11 @@ def _is_of_status(change: Change[Seen[Any]]) -> bool:
 
 
 def _pod_changed(change: Change[Pod]) -> set[Key]:
+    """Senders are asked what they serve. Of a gateway the Dispatcher says what its pods wait for."""
     pod = change.now or change.before
-    return {SendersKey(pod.dispatcher)} if pod and pod.component == SENDER else set()
+    if pod is not None and pod.component == GATEWAY:
+        return {DispatcherKey(change.place[0], pod.dispatcher)}
+    return {SendersKey(pod.dispatcher)} if pod is not None and pod.component == SENDER else set()
 
 
 def _asking_changed(change: Change[Asking]) -> set[Key]:

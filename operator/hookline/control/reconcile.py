@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, assert_never
 
 import structlog
 
-from hookline.control import dispatchers, workload
+from hookline.control import dispatchers, gateway_workload, workload
 from hookline.control.authority_writer import AuthorityWriter
 from hookline.control.book_writer import BookWriter
 from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import DEPLOYMENTS, DISPATCHERS, EVENT_TYPES, Kind, Place, sender_name
+from hookline.control.kinds import (
+    DEPLOYMENTS,
+    DISPATCHERS,
+    EVENT_TYPES,
+    GATEWAY,
+    SENDER,
+    Kind,
+    Object,
+    Place,
+    gateway_name,
+    sender_name,
+)
 from hookline.control.name_servers import name_servers
 from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.seen import Seen
@@ -127,44 +139,70 @@ class Reconciler:
         if seen is None or fleet is None:
             return
         accepted = self._context.policy().dispatchers[name]
-        refusal = await self._set_up(seen, accepted)
-        deployment = self._context.observed.own(DEPLOYMENTS, (self._namespace, sender_name(name)))
-        wanted = seen.value.spec.replicas if seen.value else 0
-        available, written = dispatchers.available(deployment, wanted), fleet.written()
-        waiting = next((pod.waiting for pod in self._context.observed.sender_pods(name) if pod.waiting), "")
-        rolled = dispatchers.rolled_out(deployment, wanted, refusal=str(refusal or ""), waiting=waiting)
+        observed, works, value = self._context.observed, accepted.status == "True", seen.value
+        refusals = [await self._set_up_senders(seen, works=works), await self._set_up_gateway(seen, works=works)]
+        wanted = value.spec.replicas if value else 0
+        wanted_gateways = value.spec.gateway.replicas if value and works and value.spec.gateway.enabled else 0
+        senders, gateways = self._deployment(sender_name(name)), self._deployment(gateway_name(name))
+        available, written = dispatchers.available(senders, wanted), fleet.written()
+        gateway = dispatchers.gateway_available(gateways, value)
+        hindered = [
+            {"refusal": str(refusal or ""), "waiting": next((pod.waiting for pod in pods if pod.waiting), "")}
+            for refusal, pods in zip(refusals, (observed.sender_pods(name), observed.gateway_pods(name)), strict=True)
+        ]
+        rolled = dispatchers.both(
+            dispatchers.rolled_out(SENDER, senders, wanted, **hindered[0]),
+            dispatchers.rolled_out(GATEWAY, gateways, wanted_gateways, **hindered[1]),
+        )
         queue = as_before(seen, fleet.queue) if fleet.queue_unheard else fleet.queue
         certificate = self._authority.conditions(seen)
-        ready = dispatchers.ready(accepted, queue, written, *certificate, rolled, available)
-        conditions = [accepted, available, *certificate, rolled, queue, written, ready]
+        published = dispatchers.asked_for(gateway)
+        ready = dispatchers.ready(accepted, queue, written, *certificate, rolled, *published, available)
+        conditions = [accepted, available, gateway, *certificate, rolled, queue, written, ready]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
-        if refusal is not None:
+        for refusal in filter(None, refusals):
             # Now that it is said: tried again, since quotas and policies change.
             raise refusal
 
-    async def _set_up(self, seen: Seen[Dispatcher], accepted: Condition) -> ClusterError | None:
+    def _deployment(self, name: str) -> Object | None:
+        return self._context.observed.own(DEPLOYMENTS, (self._namespace, name))
+
+    async def _set_up_senders(self, seen: Seen[Dispatcher], *, works: bool) -> ClusterError | None:
         """Have the senders as they should be; what the API server refuses of it. Raises other ClusterErrors."""
-        works = accepted.status == "True"
-        deployment = self._context.observed.own(DEPLOYMENTS, (self._namespace, sender_name(seen.name)))
         # Events of one that may not take from its NATS wait there, and are nobody else's.
-        if seen.value is None or not (works or deployment is not None):
+        if seen.value is None or not (works or self._deployment(sender_name(seen.name))):
             return None
+        identity = self._context.identity
+        objects = workload.objects(
+            seen.value,
+            image=identity.image,
+            namespace_uid=identity.uid,
+            stopped=not works,
+            name_servers=await asyncio.to_thread(name_servers),
+        )
+        return await self._apply_workload(seen, objects)
+
+    async def _set_up_gateway(self, seen: Seen[Dispatcher], *, works: bool) -> ClusterError | None:
+        """As with the senders. What it stores of a Dispatcher that may not use its NATS would be somebody else's."""
+        if seen.value is None:
+            return None
+        runs = works and seen.value.spec.gateway.enabled
+        if not (runs or self._deployment(gateway_name(seen.name))):
+            return None
+        objects = gateway_workload.objects(seen.value, image=self._context.identity.image, stopped=not runs)
+        return await self._apply_workload(seen, objects)
+
+    async def _apply_workload(
+        self, seen: Seen[Dispatcher], objects: Iterable[tuple[Kind, dict[str, Any]]]
+    ) -> ClusterError | None:
         try:
-            await self._apply_workload(seen, seen.value, stopped=not works)
+            await self._apply_all(seen, objects)
         except (Denied, Forbidden, Invalid) as error:
             return error
         return None
 
-    async def _apply_workload(self, seen: Seen[Dispatcher], dispatcher: Dispatcher, *, stopped: bool) -> None:
-        identity = self._context.identity
-        objects = workload.objects(
-            dispatcher,
-            image=identity.image,
-            namespace_uid=identity.uid,
-            stopped=stopped,
-            name_servers=await asyncio.to_thread(name_servers),
-        )
+    async def _apply_all(self, seen: Seen[Dispatcher], objects: Iterable[tuple[Kind, dict[str, Any]]]) -> None:
         for kind, manifest in objects:
             place = (self._namespace, manifest["metadata"]["name"])
             live = self._context.observed.own(kind, place)
@@ -174,7 +212,7 @@ class Reconciler:
             self._context.observed.put(kind, answer)
             if (self._settled.get((kind.name, place)) or ({}, 0))[0] == manifest:
                 await self._say_put_back(seen, kind, place)
-            self._settled[kind.name, place] = (manifest, answer["metadata"].get("generation"))
+            self._settled[kind.name, place] = (manifest, _content_version(answer))
 
     async def _say_put_back(self, seen: Seen[Dispatcher], kind: Kind, place: Place) -> None:
         """It was as it should be, and nobody but somebody else changed it since."""
@@ -186,7 +224,7 @@ class Reconciler:
 
     def _is_settled(self, kind: Kind, place: Place, manifest: Any, live: Any) -> bool:
         """Whether this was applied already, and only the API server's spelling differs (a quantity of 1000m)."""
-        return self._settled.get((kind.name, place)) == (manifest, live["metadata"].get("generation"))
+        return self._settled.get((kind.name, place)) == (manifest, _content_version(live))
 
     async def _write(
         self, kind: Kind, seen: Seen[Any], conditions: list[Condition], accepted: Condition, **more: Any
@@ -197,6 +235,12 @@ class Reconciler:
     @property
     def _namespace(self) -> str:
         return self._context.identity.namespace
+
+
+def _content_version(live: Any) -> Any:
+    """Changes whenever somebody changes what was applied. Services and ServiceAccounts have no generation."""
+    metadata = live["metadata"]
+    return metadata.get("generation", metadata.get("resourceVersion"))
 
 
 def _replacing(live: Any, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:

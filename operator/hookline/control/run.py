@@ -36,6 +36,7 @@ from hookline.control.kinds import (
     PUBLISHING,
     SECRETS,
     SERVICE_ACCOUNTS,
+    SERVICES,
     WEBHOOKS,
     Kind,
 )
@@ -296,7 +297,7 @@ class Operator:
             Listed(CONFIG_MAPS, own, OURS, ours=True),
             Listed(SECRETS, own, OURS, ours=True),
             *(Listed(kind, own, OURS) for kind in (PODS, DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES)),
-            Listed(SERVICE_ACCOUNTS, own, OURS),
+            *(Listed(kind, own, OURS) for kind in (SERVICE_ACCOUNTS, SERVICES)),
         ]
 
     @asynccontextmanager

@@ -14,6 +14,7 @@ from hookline.control.kinds import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
     NETWORK_POLICIES,
+    SENDER,
     SERVICE_ACCOUNTS,
     Kind,
     keys_name,
@@ -62,7 +63,7 @@ def objects(
     `stopped`: without any pod, since they may not take from the queue. `name_servers`: those that pods of this cluster
     ask, if they are known.
     """
-    pods = Pods(dispatcher, "sender", sender_name(dispatcher.metadata.name))
+    pods = Pods(dispatcher, SENDER, sender_name(dispatcher.metadata.name))
     grace_seconds = dispatcher.spec.max_timeout_seconds + DRAIN_MARGIN_SECONDS
     deployment = pods.deployment(
         _container(pods, image, grace_seconds, installation(dispatcher, namespace_uid)),

@@ -239,7 +239,8 @@ class DispatcherReason(ConditionReason):
 
     ACCEPTED = "Accepted", "Accepted", "the spec is valid"
     ALL_SENDERS = "AllSenders", "Available", "all sender pods are ready"
-    ROLLED_OUT = "RolledOut", "RolledOut", "the sender pods are those of this generation"
+    ALL_GATEWAYS = "AllGateways", "GatewayAvailable", "all gateway pods are ready"
+    ROLLED_OUT = "RolledOut", "RolledOut", "the pods of senders and gateway are those of this generation"
     QUEUE_READY = "QueueReady", "QueueReady", "at least one sender takes from the queue and stores in it"
     WRITTEN = "Written", "BookWritten", "the route book holds what the Webhooks say"
     ISSUED = (
@@ -281,6 +282,27 @@ class DispatcherReason(ConditionReason):
         (
             "`kubectl get pods -l hookline.dev/dispatcher=NAME` and their logs: mostly NATS cannot be reached, or the "
             "image cannot be pulled"
+        ),
+    )
+    GATEWAY_DISABLED = (
+        "GatewayDisabled",
+        "GatewayAvailable",
+        "`spec.gateway.enabled` is false: nobody can publish by HTTPS. `Ready` does not count it",
+        "set it to true",
+    )
+    SOME_GATEWAYS = (
+        "SomeGateways",
+        "GatewayAvailable",
+        "(True) some gateway pods are ready, and not all",
+        "look at the others, as with NoGateway",
+    )
+    NO_GATEWAY = (
+        "NoGateway",
+        "GatewayAvailable",
+        "no gateway pod is ready, so that nobody can publish by HTTPS. What is stored is delivered all the same",
+        (
+            "`kubectl describe pods -l app.kubernetes.io/component=gateway` and their logs: mostly the Secret with the "
+            "certificate is missing, NATS cannot be reached, or the image cannot be pulled ([gateway](gateway.md))"
         ),
     )
     ROLLING_OUT = (

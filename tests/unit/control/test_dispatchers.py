@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control.dispatchers import available, judged, ready, rolled_out
+from hookline.control.dispatchers import asked_for, available, both, gateway_available, judged, ready, rolled_out
 from hookline.control.seen import Seen
 from hookline.resources.dispatcher import Dispatcher
 from hookline.routing.verdict import Condition, record_of
@@ -177,16 +177,56 @@ def a_condition(kind: str, status: str, reason: str = "", message: str = "") -> 
     ],
 )
 def test_a_generation_is_rolled_out_once_its_pods_are_all_there_is(status: dict[str, Any], reason: str) -> None:
-    found = rolled_out(a_deployment(**status), 3)
+    found = rolled_out("sender", a_deployment(**status), 3)
     assert found.reason == reason
     assert (found.status == "True") is (reason == "RolledOut")
 
 
 def test_what_keeps_a_rollout_is_said() -> None:
     old = {**WELL, "replicas": 4, "updatedReplicas": 1}
-    assert "ImagePullBackOff" in rolled_out(a_deployment(**old), 3, waiting="ImagePullBackOff").message
-    assert rolled_out(a_deployment(spec={"paused": True}, **old), 3).reason == "RolloutPaused"
-    refused = rolled_out(a_deployment(**WELL), 3, refusal="exceeded quota: q")
+    assert "ImagePullBackOff" in rolled_out("sender", a_deployment(**old), 3, waiting="ImagePullBackOff").message
+    assert rolled_out("sender", a_deployment(spec={"paused": True}, **old), 3).reason == "RolloutPaused"
+    refused = rolled_out("sender", a_deployment(**WELL), 3, refusal="exceeded quota: q")
     assert (refused.status, refused.reason) == ("False", "Refused")
     assert "exceeded quota: q" in refused.message
-    assert rolled_out(None, 1).status == "False"
+    assert rolled_out("sender", None, 1).status == "False"
+
+
+def test_one_stuck_gateway_pod_is_named_as_such_and_senders_come_first() -> None:
+    well, stuck = rolled_out("sender", a_deployment(**WELL), 3), rolled_out("gateway", a_deployment(), 2)
+    assert both(well, well).status == "True"
+    assert both(well, stuck).message == "0 of 2 gateway pods are of this generation"
+    refused = rolled_out("sender", a_deployment(**WELL), 3, refusal="exceeded quota: q")
+    assert both(refused, stuck) == refused
+
+
+def test_where_no_gateway_is_wanted_none_is_missed() -> None:
+    assert rolled_out("gateway", None, 0).status == "True"
+    assert rolled_out("gateway", None, 2).reason == "RollingOut"
+
+
+@pytest.mark.parametrize(
+    ("spec", "live", "status", "reason"),
+    [
+        ({}, None, "False", "NoGateway"),
+        ({}, deployment(0), "False", "NoGateway"),
+        ({}, deployment(1), "True", "SomeGateways"),
+        ({}, deployment(2), "True", "AllGateways"),
+        ({"gateway": {"replicas": 1}}, deployment(2), "True", "AllGateways"),
+        ({"gateway": {"enabled": False}}, deployment(2), "False", "GatewayDisabled"),
+        ({"gateway": {"enabled": False}}, None, "False", "GatewayDisabled"),
+        ({"gateway": {"replicas": "two"}}, deployment(2), "True", "AllGateways"),
+    ],
+)
+def test_a_gateway_is_available_as_soon_as_one_pod_is_ready(
+    spec: dict[str, Any], live: dict[str, Any] | None, status: str, reason: str
+) -> None:
+    found = gateway_available(live, seen_dispatcher("a", spec).value)
+    assert (found.type, found.status, found.reason) == ("GatewayAvailable", status, reason)
+
+
+def test_a_gateway_that_nobody_wants_keeps_no_dispatcher_from_being_ready_and_a_missing_one_does() -> None:
+    available_ = Condition("Available", "True", "AllSenders", "all senders")
+    disabled = gateway_available(None, a_dispatcher("a", {"gateway": {"enabled": False}}))
+    assert ready(*asked_for(disabled), available_) == Condition("Ready", "True", "Ready", "all senders")
+    assert ready(*asked_for(gateway_available(None, a_dispatcher())), available_).reason == "NoGateway"

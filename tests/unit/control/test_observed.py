@@ -400,9 +400,9 @@ def test_a_sender_pod_is_known_by_its_dispatcher() -> None:
     assert observed.remove(PODS, pod("never")) == set()
 
 
-def test_a_gateway_pod_is_nobody_who_sends() -> None:
+def test_a_gateway_pod_is_nobody_who_sends_and_its_dispatcher_says_what_it_waits_for() -> None:
     observed = Observed(OWN)
-    assert observed.put(PODS, pod("one", component="gateway")) == set()
+    assert observed.put(PODS, pod("one", component="gateway")) == {DispatcherKey(OWN, "default")}
     assert observed.put(PODS, pod("other", component="")) == set()
     assert observed.sender_pods("default") == []
     assert [each.name for each in observed.gateway_pods("default")] == ["one"]

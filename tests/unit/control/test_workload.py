@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from hookline.control.kinds import (
     DEPLOYMENTS,
-    DISPATCHER_LABEL,
     DISRUPTION_BUDGETS,
     NETWORK_POLICIES,
     SERVICE_ACCOUNTS,
@@ -22,7 +21,7 @@ from hookline.control.kinds import (
     routes_name,
     sender_name,
 )
-from hookline.control.pods import PORT, owner
+from hookline.control.pods import PORT
 from hookline.control.workload import holds, objects
 from hookline.delivery.process import LAST_SECONDS
 from hookline.resources.dispatcher import MAX_NAME_LENGTH, Dispatcher
@@ -70,65 +69,16 @@ def test_a_dispatcher_makes_one_object_of_each_kind_and_its_deployment_last() ->
 
 
 @dispatchers
-def test_everything_belongs_to_the_dispatcher_and_goes_with_it(dispatcher: Dispatcher) -> None:
-    for _, manifest in objects(dispatcher, image=IMAGE):
-        metadata = manifest["metadata"]
-        assert (metadata["namespace"], metadata["name"]) == (OWN, sender_name("default"))
-        assert metadata["labels"][DISPATCHER_LABEL] == "default"
-        (reference,) = metadata["ownerReferences"]
-        assert (reference["kind"], reference["name"], reference["uid"]) == ("Dispatcher", "default", "uid-of-default")
-        # The operator has no right to block an owner's deletion.
-        assert reference == owner(dispatcher)
-        assert reference.keys() == {"apiVersion", "kind", "name", "uid"}
-
-
-# The restricted Pod Security Standard, control by control.
-
-
-@dispatchers
-def test_the_pods_hold_to_the_restricted_standard(dispatcher: Dispatcher) -> None:
-    pod, container = pod_of(dispatcher), container_of(dispatcher)
-    assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"}
-    assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= {
-        "projected",
-        "emptyDir",
-        "secret",
-        "configMap",
-    }
-    assert all("hostPort" not in port for port in container["ports"])
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert "sysctls" not in pod["securityContext"]
-    security = container["securityContext"]
-    assert security["allowPrivilegeEscalation"] is False
-    assert security["capabilities"] == {"drop": ["ALL"]}
-    assert not security.keys() & {"privileged", "procMount", "seLinuxOptions", "runAsUser"}
-
-
-@dispatchers
-def test_the_pods_have_no_token_no_writable_root_and_nothing_of_the_cluster_in_their_environment(
-    dispatcher: Dispatcher,
-) -> None:
-    pod, container = pod_of(dispatcher), container_of(dispatcher)
+def test_senders_have_no_token_of_the_cluster(dispatcher: Dispatcher) -> None:
+    pod = pod_of(dispatcher)
     assert pod["automountServiceAccountToken"] is False
     assert made(dispatcher, SERVICE_ACCOUNTS)["automountServiceAccountToken"] is False
     assert pod["serviceAccountName"] == made(dispatcher, SERVICE_ACCOUNTS)["metadata"]["name"]
-    assert pod["enableServiceLinks"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert not container.keys() & {"env", "envFrom"}
     assert "serviceAccountToken" not in json.dumps(pod)
 
 
 def mounts_of(dispatcher: Dispatcher) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in container_of(dispatcher)["volumeMounts"]}
-
-
-@dispatchers
-def test_every_volume_is_mounted_and_only_the_temporary_one_can_be_written(dispatcher: Dispatcher) -> None:
-    mounts = mounts_of(dispatcher)
-    assert mounts.keys() == {each["name"] for each in pod_of(dispatcher)["volumes"]}
-    assert {name for name, mount in mounts.items() if not mount.get("readOnly")} == {"tmp"}
 
 
 def sources_of(dispatcher: Dispatcher) -> list[dict[str, Any]]:
@@ -200,46 +150,6 @@ def test_a_pod_has_the_time_to_end_its_longest_call_before_it_is_killed(longest:
     # As long as a sender may take beyond its grace when NATS hangs.
     ending_seconds = LAST_SECONDS + CLOSE_SECONDS + 1
     assert sleep_seconds + grace_seconds + ending_seconds < pod_of(dispatcher)["terminationGracePeriodSeconds"]
-
-
-@dispatchers
-def test_probes_ask_what_a_restart_or_waiting_can_mend(dispatcher: Dispatcher) -> None:
-    container = container_of(dispatcher)
-    paths = {
-        probe: container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe", "startupProbe")
-    }
-    assert paths == {"livenessProbe": "/livez", "readinessProbe": "/readyz", "startupProbe": "/livez"}
-    (port,) = container["ports"]
-    assert {container[probe]["httpGet"]["port"] for probe in paths} == {port["name"]}
-
-
-def test_image_pull_secrets_replicas_and_resources_are_those_of_the_dispatcher() -> None:
-    dispatcher = a_dispatcher(spec=SPECS[1])
-    assert container_of(dispatcher)["image"] == "registry.example.com/hookline@sha256:0"
-    assert pod_of(dispatcher)["imagePullSecrets"] == [{"name": "registry"}]
-    assert made(dispatcher, DEPLOYMENTS)["spec"]["replicas"] == 5
-    assert container_of(dispatcher)["resources"] == {"limits": {"cpu": "1"}}
-    assert container_of(a_dispatcher())["image"] == IMAGE
-    assert "imagePullSecrets" not in pod_of(a_dispatcher())
-
-
-@dispatchers
-def test_selectors_find_the_pods_and_those_of_no_other_dispatcher(dispatcher: Dispatcher) -> None:
-    deployment = made(dispatcher, DEPLOYMENTS)["spec"]
-    labels = deployment["template"]["metadata"]["labels"]
-    selectors = [
-        deployment["selector"]["matchLabels"],
-        made(dispatcher, DISRUPTION_BUDGETS)["spec"]["selector"]["matchLabels"],
-        made(dispatcher, NETWORK_POLICIES)["spec"]["podSelector"]["matchLabels"],
-        *(each["labelSelector"]["matchLabels"] for each in pod_of(dispatcher)["topologySpreadConstraints"]),
-    ]
-    for selector in selectors:
-        assert selector.items() <= labels.items()
-        assert selector[DISPATCHER_LABEL] == "default"
-
-
-def test_one_replica_does_not_keep_a_node_from_being_drained() -> None:
-    assert made(a_dispatcher(spec={"replicas": 1}), DISRUPTION_BUDGETS)["spec"]["maxUnavailable"] == 1
 
 
 def test_a_change_of_the_book_changes_no_pod_and_one_of_the_spec_does() -> None:

@@ -19,7 +19,7 @@ LISTS = {each.__name__: each for each in CONDITION_REASONS}
 ALL = [reason for each in CONDITION_REASONS for reason in each]
 WELL = {
     *("Accepted", "Resolved", "Programmed", "Ready", "Delivering", "AllSenders", "RolledOut", "QueueReady", "Written"),
-    "Compatible",
+    *("Compatible", "AllGateways", "Issued", "OwnCertificate"),
 }
 PAGE = Path(__file__).parents[3] / "docs" / "conditions.md"
 

@@ -1,0 +1,110 @@
+"""A workload publishes with nothing but its own ServiceAccount, and a receiver verifies the call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from controlplane import images
+from controlplane.kubectl import Kubectl
+from doubles.receiver import TlsReceiver
+from e2e.cluster import SYSTEM, queue_url
+from e2e.team import EVENT, Team, allow_receiver, new_secret, until
+from hookline.events.builtin_events import event_named, sample_of
+from hookline.stream.connection import connect
+from hookline.stream.publish import Publisher
+
+pytestmark = pytest.mark.timeout(400)
+
+PRODUCER = """
+import http.client, json, ssl, sys
+token = open("/var/run/secrets/hookline/token").read()
+trust = ssl.create_default_context(cafile="/etc/hookline/ca.crt")
+for namespace in ("", "kube-public"):
+    line = http.client.HTTPSConnection(sys.argv[1], context=trust, timeout=20)
+    headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json", "Idempotency-Key": "order-4711"}
+    headers.update({"Hookline-Namespace": namespace} if namespace else {})
+    line.request("POST", "/v1/events/" + sys.argv[2], sys.argv[3], headers)
+    answer = line.getresponse()
+    print(json.dumps([answer.status, json.load(answer)]))
+"""
+"""With Python's standard library alone: once for its own namespace, once for another one."""
+
+CA: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "hookline-ca", "labels": {"hookline.dev/ca": "true"}},
+}
+"""As it stands in a team's Git: the operator fills it in, and the pod waits for that."""
+
+
+@pytest.fixture
+async def publisher(installed: Kubectl) -> AsyncIterator[Publisher]:
+    client = await connect(queue_url(installed), name="test", connect_seconds=30)
+    yield Publisher(client)
+    await client.close()
+
+
+async def test_a_pod_publishes_with_its_own_account_and_the_receiver_verifies_the_call(
+    installed: Kubectl, namespace: str, receiver: TlsReceiver, publisher: Publisher
+) -> None:
+    allow_receiver(installed, SYSTEM)
+    team, secret = Team(installed, namespace, receiver, publisher), new_secret()
+    team.apply(
+        team.secret("receiver-ca", {"ca.crt": receiver.ca_pem}),
+        team.secret("signing", {"secret": secret}),
+        team.webhook("orders", "/orders", secret="signing"),
+        CA,
+    )
+    team.ready("orders")
+    installed.ok("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    team.apply(producer(sample_of(event_named(EVENT))))
+
+    def ended() -> bool:
+        return installed.json("get", "pod", "producer", "-n", namespace)["status"]["phase"] in ("Succeeded", "Failed")
+
+    await until(ended, what="the end of the producer")
+    said = installed.ok("logs", "producer", "-n", namespace)
+    (status, stored), (other_status, problem) = map(json.loads, said.splitlines())
+    assert (status, stored["id"], stored["namespace"]) == (202, "order-4711", namespace), said
+    assert other_status == 403, problem
+    call = await team.arrives("/orders", "order-4711")
+    assert call.verified_by(secret)
+    assert call.headers["hookline-tenant"] == namespace
+
+
+def producer(body: Any) -> dict[str, Any]:
+    """As restricted as can be, and without the token that pods have by default."""
+    container = {
+        "name": "main",
+        "image": "hookline:0.1.0",
+        "command": [images.INTERPRETER, "-c", PRODUCER],
+        "args": [f"hookline-gateway.{SYSTEM}", EVENT, json.dumps(body)],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "hookline-token", "mountPath": "/var/run/secrets/hookline"},
+            {"name": "hookline-ca", "mountPath": "/etc/hookline"},
+        ],
+    }
+    token = {"serviceAccountToken": {"path": "token", "audience": "hookline"}}
+    spec = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [
+            {"name": "hookline-token", "projected": {"sources": [token]}},
+            {
+                "name": "hookline-ca",
+                "configMap": {"name": "hookline-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]},
+            },
+        ],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "producer"}, "spec": spec}
