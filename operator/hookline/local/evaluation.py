@@ -25,6 +25,7 @@ from hookline.resources.problems import Path as FieldPath
 from hookline.resources.problems import Problem
 from hookline.resources.webhook import Webhook
 from hookline.routing.acceptance import accept_dispatchers, accept_types, record_of_type, type_problems
+from hookline.routing.publisher_tokens import publisher_token
 from hookline.routing.routes import Book, DispatcherRecord, Keys, Route, RouteState, TypeRecord, book_of, rotated
 from hookline.routing.secret import Secret, SecretProblem
 from hookline.routing.type_changes import compatible
@@ -286,7 +287,7 @@ def evaluate(
                 title = verdict.route.title
                 entries[title] = before.waiting(title) if in_doubt and title in before.routes else (verdict.route, keys)
         elif isinstance(known.value, Secret):
-            findings.append(_said(known.document, Level.OK, _summary(known.value)))
+            findings.append(_secret_finding(known.document, known.value))
     unknown = {
         f"{namespace}/{name}" for kind, namespace, name in refused if kind == "Webhook" and _names(namespace, name)
     }
@@ -501,8 +502,15 @@ def _secrets(objects: Mapping[Key, Known]) -> list[Secret]:
     return [each.value for each in objects.values() if isinstance(each.value, Secret)]
 
 
-def _summary(secret: Secret) -> str:
-    return "allowed for Webhooks" if secret.allowed else "not allowed for Webhooks (it has no such label): not used"
+def _secret_finding(document: Document, secret: Secret) -> Finding:
+    token = publisher_token(secret, document.data["metadata"].get("annotations") or {})
+    if isinstance(token, Problem):
+        return _said(document, Level.WAITING, f"no gateway takes its token: {token.message}", token.path)
+    uses = [
+        *(["allowed for Webhooks"] if secret.allowed else []),
+        *([f"a token to publish with for {token.namespace}, in a cluster"] if token is not None else []),
+    ]
+    return _said(document, Level.OK, "; ".join(uses) or "not allowed for Webhooks (it has no such label): not used")
 
 
 def _default_dispatcher() -> Dispatcher:

@@ -54,6 +54,34 @@ spec: {{url: "https://example.com/", event: IdentityCreated, secretRef: {{name: 
 """
 
 
+def publisher(token: str, labels: str = "", annotations: str = "") -> str:
+    return f"""
+apiVersion: v1
+kind: Secret
+metadata: {{name: ci, labels: {{hookline.dev/publisher: "true"{labels}}}, annotations: {{{annotations}}}}}
+stringData: {{token: "{token}"}}
+"""
+
+
+def test_a_token_to_publish_with_is_told_from_a_secret_that_nobody_uses(tmp_path: Path) -> None:
+    token = "4f1c77aa90be23d5618f0c4e7a9b3d26"
+    (found,) = judged(tmp_path, publisher(token)).findings
+    assert (found.level, found.message) == (Level.OK, "a token to publish with for default, in a cluster")
+    (found,) = judged(tmp_path, publisher(token, ', hookline.dev/allow-webhooks: "true"')).findings
+    assert found.message.startswith("allowed for Webhooks; a token")
+
+
+def test_a_token_that_no_gateway_would_take_is_told_with_its_place_and_not_shown(tmp_path: Path) -> None:
+    (found,) = judged(tmp_path, publisher("guessable-canary")).findings
+    assert (found.level, found.field) == (Level.WAITING, "data.token")
+    assert "can be guessed" in found.message
+    assert "canary" not in str(found)
+    (found,) = judged(
+        tmp_path, publisher("4f1c77aa90be23d5618f0c4e7a9b3d26", "", "hookline.dev/event-types: x y")
+    ).findings
+    assert found.field == "metadata.annotations.hookline.dev/event-types"
+
+
 def test_kinds_of_others_are_left_alone(tmp_path: Path) -> None:
     found = judged(tmp_path, "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n---\n" + hook())
     assert [each.level for each in found.findings] == [Level.NOTE, Level.OK]
