@@ -26,7 +26,7 @@ from doubles.receiver import TlsReceiver
 from e2e import cluster
 from e2e.team import Team, allow_receiver, new_secret, until
 from hookline.control.kinds import WEBHOOKS
-from hookline.stream.connection import connect
+from hookline.stream.permissions import Role
 from hookline.stream.publish import Publisher
 
 NAMESPACE = "bench"
@@ -41,7 +41,7 @@ async def measure(changes: int) -> list[float]:
         await asyncio.to_thread(cluster.install, node, kubectl)
         await asyncio.to_thread(allow_receiver, kubectl, cluster.SYSTEM)
         kubectl.ok("create", "namespace", NAMESPACE)
-        client = await connect(cluster.queue_url(kubectl), name="bench", connect_seconds=30)
+        client = await cluster.queue(kubectl, Role.GATEWAY)
         try:
             async with TlsReceiver(sandbox.HOST_ADDRESS) as receiver:
                 team = Team(kubectl, NAMESPACE, receiver, Publisher(client))

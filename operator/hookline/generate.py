@@ -15,10 +15,12 @@ from hookline.local import samples
 from hookline.resources import crds, fieldreference
 from hookline.resources.reasons import DispatcherReason, EventTypeReason, WebhookReason, table
 from hookline.routing import book_files
+from hookline.stream import permissions
 from hookline.stream.queue_problem import QueueReason
 
 ROOT = Path(__file__).parents[2]
 OUTCOMES, CONDITIONS = Path("docs/outcomes.md"), Path("docs/conditions.md")
+NATS_USER = Path("docs/nats-user.conf")
 CONDITION_REASONS = (WebhookReason, DispatcherReason, QueueReason, EventTypeReason)
 """The tables of docs/conditions.md, in their order."""
 
@@ -34,6 +36,7 @@ def generated() -> dict[Path, str]:
         **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
         Path("docs/fields.md"): fieldreference.page(crds.crd(kind) for kind in crds.KINDS),
         OUTCOMES: _with_tables(OUTCOMES, [retry.table()]),
+        NATS_USER: permissions.example(),
         CONDITIONS: _with_tables(CONDITIONS, map(table, CONDITION_REASONS)),
     }
 

@@ -21,8 +21,9 @@ from doubles.local import until
 from doubles.nats import Accounts, KeyPair, NKey, free_port, nats, tls_settings
 from hookline.runtime.tasks import cancel
 from hookline.stream import connection
-from hookline.stream.connection import StreamUnavailable, connect
-from hookline.stream.credentials import Credentials, CredentialsError
+from hookline.stream.connection import LoginRefused, StreamUnavailable, connect
+from hookline.stream.credentials import CredentialsError, by_file
+from hookline.stream.nkeys import public_of, seed_of
 
 # The library drops connections of tries that failed without closing them.
 pytestmark = [
@@ -291,11 +292,15 @@ async def test_a_file_that_holds_no_credentials_is_named_and_freezes_nothing(tmp
 
 def test_a_credentials_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match=r"none\.creds cannot be read \(FileNotFoundError\)"):
-        Credentials(tmp_path / "none.creds").token()
+        by_file(tmp_path / "none.creds")()
 
 
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 """The example of NATS' documentation, made by its own tool together with the public form below."""
+CREDENTIALS = (
+    "-----BEGIN NATS USER JWT-----\ne30.e30.e30\n------END NATS USER JWT------\n"
+    "-----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n"
+)
 PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 
 
@@ -312,28 +317,42 @@ PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
         "SUAAAAAA",
     ],
 )
-def test_what_is_no_seed_of_a_user_is_refused_without_showing_it(tmp_path: Path, seed: str) -> None:
+@pytest.mark.parametrize("text", ["{}\n", CREDENTIALS], ids=["alone", "with a token"])
+def test_what_is_no_seed_of_a_user_is_refused_without_showing_it(tmp_path: Path, seed: str, text: str) -> None:
     file = tmp_path / "user.creds"
-    file.write_text(f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n")
+    file.write_text(text.format(seed))
     with pytest.raises(CredentialsError, match=r"user\.creds is no NATS credentials file") as error:
-        Credentials(file).sign("nonce")
+        by_file(file)()
     assert seed not in str(error.value)
     assert error.value.__suppress_context__
 
 
-def test_a_seed_is_read_as_the_tools_of_nats_read_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "token"), [("{}", None), ("\n {}\n", None), (CREDENTIALS, "e30.e30.e30")])
+def test_a_seed_is_read_as_the_tools_of_nats_read_it(tmp_path: Path, text: str, token: str | None) -> None:
     file = tmp_path / "user.creds"
-    file.write_text(f"-----BEGIN USER NKEY SEED-----\n{SEED}\n------END USER NKEY SEED------\n")
+    file.write_text(text.format(SEED))
+    proof = by_file(file)()
+    assert (proof.token, proof.public) == (token, PUBLIC)
     public = Ed25519PublicKey.from_public_bytes(base64.b32decode(PUBLIC)[1:33])
-    public.verify(base64.b64decode(Credentials(file).sign("nonce")), b"nonce")
+    public.verify(base64.b64decode(proof.sign("nonce")), b"nonce")
+    assert SEED not in repr(proof)
 
 
-def test_a_signature_is_of_the_seed_in_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "user.creds"
-    file.write_text(Accounts().credentials())
-    credentials = Credentials(file)
-    assert credentials.sign("nonce") == credentials.sign("nonce") != credentials.sign("other")
-    assert credentials.token().count(b".") == 2
+async def test_a_seed_alone_opens_the_door_and_nothing_is_asked_of_it_where_there_is_none(tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "user.nk"
+    file.write_text(f"{seed_of(b'a' * 32)}\n")
+    user = {"nkey": public_of(seed_of(b"a" * 32))}
+    async with nats(tmp_path / "nats", port):
+        client = await connect(f"nats://127.0.0.1:{port}", name="test", credentials=file)
+    await until(lambda: not client.is_connected)
+    async with nats(tmp_path / "nats-2", port, authorization={"users": [user]}):
+        await until(lambda: client.is_connected)
+        await client.close()
+        with pytest.raises(StreamUnavailable, match="rejected the credentials"):
+            await connect(f"nats://127.0.0.1:{port}", name="test", connect_seconds=1)
+        file.write_text(f"{seed_of(b'b' * 32)}\n")
+        with pytest.raises(LoginRefused):
+            await connect(f"nats://127.0.0.1:{port}", name="test", credentials=file, connect_seconds=1)
 
 
 class Forgetful:

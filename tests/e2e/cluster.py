@@ -5,6 +5,7 @@ Decides which images are on the node and how it is installed; for the tests of t
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import tempfile
@@ -17,6 +18,10 @@ from controlplane.kubectl import Kubectl
 from controlplane.node import Node, install_missing, unfit
 from controlplane.servers import User
 from doubles.receiver import NAME
+from hookline.control.nats_users import SECRET_NAMES, SEED_FILE
+from hookline.stream.connection import Client, connect
+from hookline.stream.credentials import by_seed
+from hookline.stream.permissions import Role
 
 CHECKOUT = Path(__file__).parents[2]
 SYSTEM = "hookline-system"
@@ -82,7 +87,10 @@ def install(node: Node, kubectl: Kubectl) -> None:
     kubectl.ok("rollout", "status", "statefulset/nats", "-n", SYSTEM, "--timeout=90s", seconds=100)
 
 
-def queue_url(kubectl: Kubectl) -> str:
-    """Where this machine reaches the installed NATS."""
-    address = kubectl.json("get", "service", "nats", "-n", SYSTEM)["spec"]["clusterIP"]
-    return f"nats://{address}:4222"
+async def queue(kubectl: Kubectl, role: Role, system: str = SYSTEM, seed: str = "") -> Client:
+    """The installed NATS, as a role that it knows, or by a seed that it was told of."""
+    address = kubectl.json("get", "service", "nats", "-n", system)["spec"]["clusterIP"]
+    if not seed:
+        keys = kubectl.json("get", "secret", SECRET_NAMES[role], "-n", system)["data"]
+        seed = base64.b64decode(keys[SEED_FILE]).decode()
+    return await connect(f"nats://{address}:4222", name=role, credentials=by_seed(seed), connect_seconds=60)

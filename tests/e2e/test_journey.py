@@ -14,10 +14,10 @@ import pytest
 
 from controlplane.kubectl import Kubectl
 from doubles.receiver import TlsReceiver
-from e2e.cluster import SYSTEM, queue_url
+from e2e.cluster import SYSTEM, queue
 from e2e.team import Team, allow_receiver, new_secret, until
 from hookline.routing.book_files import digest_of
-from hookline.stream.connection import connect
+from hookline.stream.permissions import Role
 from hookline.stream.publish import Publisher
 
 pytestmark = pytest.mark.timeout(600)
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 async def publisher(installed: Kubectl) -> AsyncIterator[Publisher]:
-    client = await connect(queue_url(installed), name="test", connect_seconds=30)
+    client = await queue(installed, Role.GATEWAY)
     yield Publisher(client)
     await client.close()
 

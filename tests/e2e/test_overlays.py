@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,11 +14,14 @@ from controlplane.kubectl import Kubectl
 from controlplane.node import Node
 from doubles import own
 from doubles.receiver import TlsReceiver
+from e2e.cluster import queue
 from e2e.team import Team, allow_receiver, new_secret
-from hookline.stream.connection import connect
+from hookline.stream.nkeys import public_of, seed_of
+from hookline.stream.permissions import EXAMPLE_KEY, Role
 from hookline.stream.publish import Publisher
 
 CHECKOUT = Path(__file__).parents[2]
+MY_SEED = seed_of(secrets.token_bytes(32))
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -34,8 +38,8 @@ def install(kubectl: Kubectl, overlay: Path, system: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def publisher(address: str) -> AsyncIterator[Publisher]:
-    client = await connect(f"nats://{address}:4222", name="test", connect_seconds=60)
+async def publisher(kubectl: Kubectl, system: str, seed: str = "") -> AsyncIterator[Publisher]:
+    client = await queue(kubectl, Role.GATEWAY, system, seed)
     try:
         yield Publisher(client)
     finally:
@@ -55,10 +59,6 @@ async def a_call_arrives(
     )
     team.ready("orders")
     assert (await team.arrives("/orders", await team.publish())).verified_by(secret)
-
-
-def service(kubectl: Kubectl, system: str) -> str:
-    return str(kubectl.json("get", "service", "nats", "-n", system)["spec"]["clusterIP"])
 
 
 @pytest.fixture
@@ -88,12 +88,13 @@ async def test_three_nats_servers_hold_every_stream_three_times(
         node.make_volume(f"ha-{number}")
     with install(vacated, on_one_node(tmp_path), "hookline-system"):
         vacated.ok("rollout", "status", "statefulset/nats", "-n", "hookline-system", "--timeout=120s", seconds=130)
-        async with publisher(service(vacated, "hookline-system")) as publishing:
+        async with publisher(vacated, "hookline-system") as publishing:
             await a_call_arrives(vacated, "hookline-system", namespace, receiver, publishing)
-        client = await connect(f"nats://{service(vacated, 'hookline-system')}:4222", name="test")
-        replicas = {each.config.name: each.config.num_replicas for each in await client.jetstream().streams_info()}
+        client = await queue(vacated, Role.SENDER)
+        streams = (own.EVENTS, own.DELIVERIES, own.PARKED, own.DEAD)
+        infos = [await client.jetstream().stream_info(each) for each in streams]
         await client.close()
-    assert {replicas[name] for name in (own.EVENTS, own.DELIVERIES, own.PARKED, own.DEAD)} == {3}, replicas
+    assert {each.config.num_replicas for each in infos} == {3}, infos
 
 
 async def test_one_namespace_for_everything_serves_that_namespace_only(
@@ -103,7 +104,7 @@ async def test_one_namespace_for_everything_serves_that_namespace_only(
     vacated.ok("create", "namespace", "hookline")
     with install(vacated, CHECKOUT / "manifests/overlays/namespaced", "hookline"):
         vacated.ok("rollout", "status", "statefulset/nats", "-n", "hookline", "--timeout=90s", seconds=100)
-        async with publisher(service(vacated, "hookline")) as publishing:
+        async with publisher(vacated, "hookline") as publishing:
             await a_call_arrives(vacated, "hookline", "hookline", receiver, publishing)
             outside = Team(vacated, namespace, receiver, publishing)
             outside.apply(outside.webhook("unseen", "/unseen", secret="signing"))
@@ -119,8 +120,7 @@ async def test_a_nats_that_is_there_already(
     overlay = tmp_path / "manifests/overlays/existing-nats"
     dispatcher = (overlay / "dispatcher.yaml").read_text()
     address = "nats.elsewhere.svc:4222"
-    told = dispatcher.replace("nats.example.com:4222", address).split("    credentialsSecretRef")[0]
-    (overlay / "dispatcher.yaml").write_text(told)
+    (overlay / "dispatcher.yaml").write_text(dispatcher.replace("nats.example.com:4222", address))
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/kustomization.yaml").write_text(
         "namespace: elsewhere\nresources: [../manifests/nats]\n"
@@ -129,8 +129,19 @@ async def test_a_nats_that_is_there_already(
     )
     node.make_volume("elsewhere")
     vacated.ok("create", "namespace", "elsewhere")
+    # As the documentation says to whoever runs a NATS of his own.
+    (tmp_path / "users.conf").write_text(
+        (CHECKOUT / "docs/nats-user.conf").read_text().replace(EXAMPLE_KEY, public_of(MY_SEED))
+    )
+    (tmp_path / "nats.creds").write_text(MY_SEED)
+    vacated.ok("create", "namespace", "hookline-system")
+    for system, name, file in (
+        ("elsewhere", "hookline-nats-users", "users.conf"),
+        ("hookline-system", "nats-credentials", "nats.creds"),
+    ):
+        vacated.ok("create", "secret", "generic", name, "-n", system, f"--from-file={tmp_path / file}")
     vacated.ok("apply", "-k", tmp_path / "elsewhere")
     with install(vacated, overlay, "hookline-system"):
-        async with publisher(service(vacated, "elsewhere")) as publishing:
+        async with publisher(vacated, "elsewhere", MY_SEED) as publishing:
             await a_call_arrives(vacated, "hookline-system", namespace, receiver, publishing)
     vacated.ok("delete", "namespace", "elsewhere", "--wait=false")

@@ -20,11 +20,14 @@ from controlplane import assets, sessions
 from hookline import __version__
 from hookline.cli.main import app
 from hookline.control import pods
-from hookline.control.kinds import DISPATCHER_LABEL, GATEWAY_ACCOUNT, labels_of
+from hookline.control.kinds import DISPATCHER_LABEL, GATEWAY_ACCOUNT, NATS_USERS_NAME, labels_of
+from hookline.control.nats_users import USERS_FILE
 from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.gateway.api_server import User, access_review
 from hookline.local.nats_server import _binary as nats_server_binary
 from hookline.resources.dispatcher import Dispatcher
+from hookline.stream.nkeys import public_of, seed_of
+from hookline.stream.permissions import Role, users_file
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -201,7 +204,7 @@ def test_every_pod_is_restricted(overlay: str) -> None:
         assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == pods.USER_ID
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-        assert all({"configMap", "emptyDir"} & volume.keys() for volume in pod["volumes"])
+        assert all({"configMap", "emptyDir", "projected"} & volume.keys() for volume in pod["volumes"])
     for container in containers(overlay):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -385,14 +388,33 @@ def test_an_existing_nats_is_named_in_one_file() -> None:
     assert not objects("existing-nats", "StatefulSet")
     (dispatcher,) = dispatchers("existing-nats")
     assert dispatcher.spec.nats.credentials_secret_ref is not None
+    (operator,) = objects("existing-nats", "Deployment")
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert not any("shipped-nats" in each for each in container["args"]), "its users are somebody else's"
     text = (OVERLAYS["existing-nats"] / "dispatcher.yaml").read_text()
     assert f"create secret generic {dispatcher.spec.nats.credentials_secret_ref.name}" in text
 
 
+def nats_files(overlay: str) -> tuple[str, Any]:
+    """Of the NATS servers: the ConfigMap with their configuration, and where their users come from."""
+    (volume,) = named(overlay, "StatefulSet", "nats")["spec"]["template"]["spec"]["volumes"]
+    config_map, secret = volume["projected"]["sources"]
+    return config_map["configMap"]["name"], secret["secret"]
+
+
+@pytest.mark.parametrize("overlay", ["default", "ha", "namespaced"])
+def test_the_operator_makes_the_users_of_the_nats_that_comes_with_it(overlay: str) -> None:
+    (container,) = named(overlay, "Deployment", "hookline-operator")["spec"]["template"]["spec"]["containers"]
+    (dispatcher,) = dispatchers(overlay)
+    assert f"--shipped-nats={dispatcher.spec.nats.url}" in container["args"]
+
+
 @pytest.mark.parametrize("overlay", ["default", "ha"])
 def test_nats_takes_its_configuration_and_loses_nothing_it_acknowledged(overlay: str, tmp_path: Path) -> None:
-    volume = named(overlay, "StatefulSet", "nats")["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
-    for name, text in named(overlay, "ConfigMap", volume)["data"].items():
+    config_map, secret = nats_files(overlay)
+    assert secret == {"name": NATS_USERS_NAME, "items": [{"key": USERS_FILE, "path": USERS_FILE}]}
+    users = users_file({role: [public_of(seed_of(role.value[-1].encode() * 32))] for role in Role})
+    for name, text in {**named(overlay, "ConfigMap", config_map)["data"], USERS_FILE: users}.items():
         (tmp_path / name).write_text(text)
     command = [nats_server_binary(), "-t", f"--config={tmp_path / 'nats.conf'}"]
     checked = subprocess.run(command, env={"POD_NAME": "nats-0"}, capture_output=True, text=True, check=False)
@@ -407,8 +429,8 @@ def test_nats_takes_its_configuration_and_loses_nothing_it_acknowledged(overlay:
 def test_three_nats_servers_know_each_other_and_are_kept_apart() -> None:
     stateful = named("ha", "StatefulSet", "nats")["spec"]
     assert stateful["podManagementPolicy"] == "Parallel"
-    volume = stateful["template"]["spec"]["volumes"][0]["configMap"]["name"]
-    routes = re.findall(r"nats://(\S+):6222", named("ha", "ConfigMap", volume)["data"]["cluster.conf"])
+    config_map, _ = nats_files("ha")
+    routes = re.findall(r"nats://(\S+):6222", named("ha", "ConfigMap", config_map)["data"]["cluster.conf"])
     assert routes == [f"nats-{number}.{stateful['serviceName']}" for number in range(stateful["replicas"])]
     anti = stateful["template"]["spec"]["affinity"]["podAntiAffinity"]
     (rule,) = anti["requiredDuringSchedulingIgnoredDuringExecution"]

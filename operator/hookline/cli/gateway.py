@@ -37,7 +37,10 @@ def gateway(
     tls_key: Annotated[Path, typer.Option(help="File with its private key, PEM.")],
     nats_credentials: Annotated[
         Path | None,
-        typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file; read for each connection."),
+        typer.Option(
+            envvar="HOOKLINE_NATS_CREDENTIALS",
+            help="NATS credentials file, or a seed; read for each connection.",
+        ),
     ] = None,
     publisher_tokens: Annotated[
         Path | None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hookline.cli.common import listen_address, run_until_signal
+from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.runtime.logs import set_up_logs
 
@@ -33,6 +33,10 @@ def operator(
     bootstrap: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="YAML of Dispatchers to create if they are missing."),
+    ] = None,
+    shipped_nats: Annotated[
+        str | None,
+        typer.Option(help="Address of the NATS that came with it, whose users it makes. Default: none."),
     ] = None,
     kubeconfig: Annotated[
         Path | None,
@@ -61,7 +65,16 @@ def operator(
     set_up_logs()
     host, port = listen_address(listen)
     options = process.Options(
-        host, port, lease, namespace, own_namespace, name, image, bootstrap=bootstrap, kubeconfig=kubeconfig
+        host,
+        port,
+        lease,
+        namespace,
+        own_namespace,
+        name,
+        image,
+        bootstrap=bootstrap,
+        kubeconfig=kubeconfig,
+        shipped_nats=checked_nats(shipped_nats) if shipped_nats else "",
     )
     try:
         run_until_signal(lambda stop: process.serve(options, stop))

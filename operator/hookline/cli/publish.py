@@ -34,6 +34,7 @@ from hookline.runtime.tuning import collect_seldom
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.audience import ask_audience
 from hookline.stream.connection import StreamRefused, StreamUnavailable, close, connect
+from hookline.stream.permissions import PUBLISH_NAME
 from hookline.stream.publish_room import PublishRoom
 
 READ_AHEAD = 64
@@ -68,6 +69,10 @@ def publish(
         str | None,
         typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS.", show_default="that of `hookline run`"),
     ] = None,
+    nats_credentials: Annotated[
+        Path | None,
+        typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file, or a seed."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help=DATA_HELP, show_default="~/.local/state/hookline")] = None,
     wait_seconds: Annotated[float, typer.Option(min=0, max=3600, help="How long to wait for NATS.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each event.")] = False,
@@ -80,7 +85,7 @@ def publish(
     if not valid_tenant(tenant):
         raise WrongInput("--tenant must be a namespace: lower-case letters, digits and -, at most 63 characters")
     _check_id(event_id, lines=lines)
-    job = _Job(event, tenant, event_id, wait_seconds, as_json)
+    job = _Job(event, tenant, event_id, nats_credentials, wait_seconds, as_json)
     with _opened(file) as source:
         run_loop(job.run(source, nats_address(nats, data or default_data()), lines=lines))
 
@@ -97,10 +102,19 @@ def _check_id(event_id: str | None, *, lines: bool) -> None:
 class _Job:
     """What one call of the command does."""
 
-    def __init__(self, event: str, tenant: str, event_id: str | None, wait_seconds: float, as_json: bool) -> None:
+    def __init__(
+        self,
+        event: str,
+        tenant: str,
+        event_id: str | None,
+        credentials: Path | None,
+        wait_seconds: float,
+        as_json: bool,
+    ) -> None:
         self._type = event
         self._tenant = tenant
         self._id = event_id
+        self._credentials = credentials
         self._wait_seconds = wait_seconds
         self._as_json = as_json
         self._tally = _Tally()
@@ -110,7 +124,9 @@ class _Job:
         self._console = Console(stderr=True)
 
     async def run(self, source: BinaryIO, url: str, *, lines: bool) -> None:
-        client = await connect(url, name="hookline-publish", connect_seconds=self._wait_seconds)
+        client = await connect(
+            url, name=PUBLISH_NAME, credentials=self._credentials, connect_seconds=self._wait_seconds
+        )
         try:
             self._client, self._admission = client, await Admission.at(client)
             self._known_type()

@@ -29,7 +29,10 @@ def sender(
     nats: Annotated[str, typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS: nats:// or tls://.")],
     nats_credentials: Annotated[
         Path | None,
-        typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file; read for each connection."),
+        typer.Option(
+            envvar="HOOKLINE_NATS_CREDENTIALS",
+            help="NATS credentials file, or a seed; read for each connection.",
+        ),
     ] = None,
     installation: Annotated[str, typer.Option(help="Id of the owner of the streams; the operator gives it.")] = "",
     installation_name: Annotated[str, typer.Option(help="Its name, for people.")] = "",

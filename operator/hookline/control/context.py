@@ -45,6 +45,8 @@ class Identity:
     """The only namespace whose Webhooks it looks at; None for all."""
     uid: str = ""
     """Of its namespace: tells its Dispatchers from those of another cluster that uses the same NATS."""
+    shipped_nats: str = ""
+    """Address of the NATS that came with it, whose users it makes; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,20 @@ class Context:
         """Somebody else wrote: what is known of the ConfigMaps or Secrets that the operator makes is old."""
         found = await self.cluster.snapshot(kind, self.identity.namespace, labels=OURS)
         self.add(self.observed.replace_all(kind, found.objects, found.version, ours=True))
+
+    async def create_own(self, kind: Kind, manifest: dict[str, Any]) -> None:
+        """Make a ConfigMap or Secret that is not seen. Raises ClusterError.
+
+        One that is there, and only lost its labels, is seen again then, as it is: what it holds may be in use, and made
+        anew it would be another one.
+        """
+        metadata = manifest["metadata"]
+        try:
+            answer = await self.cluster.create(kind, manifest)
+        except Conflict:
+            labels = {"metadata": {"labels": metadata["labels"]}}
+            answer = await self.cluster.merge(kind, metadata["namespace"], metadata["name"], labels)
+        self.observed.put(kind, answer)
 
     async def write_status(self, kind: Kind, seen: Seen[Any], status: dict[str, Any]) -> None:
         """Write a status that says something new, and an Event for each transition. Raises ClusterError."""

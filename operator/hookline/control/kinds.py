@@ -143,7 +143,8 @@ def book_part(name: str) -> tuple[str, int | None] | None:
     return (found["root"], None) if found["root"] else (found["book"], int(found["shard"]))
 
 
-_NAMES = {CA_NAME, NATS_SENDER_NAME, NATS_GATEWAY_NAME, NATS_OPERATOR_NAME, NATS_USERS_NAME}
+NATS_NAMES = frozenset({NATS_SENDER_NAME, NATS_GATEWAY_NAME, NATS_OPERATOR_NAME, NATS_USERS_NAME})
+_NAMES = {CA_NAME, *NATS_NAMES}
 _NAME_OF_DISPATCHER = re.compile(r"hookline-(?:gateway-tls|publishers)-.+")
 
 

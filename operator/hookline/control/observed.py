@@ -23,6 +23,7 @@ from hookline.control.kinds import (
     EVENT_TYPES,
     GATEWAY,
     NAMESPACES,
+    NATS_NAMES,
     NETWORK_POLICIES,
     PODS,
     PUBLISHERS,
@@ -47,6 +48,7 @@ from hookline.control.work_keys import (
     DispatcherKey,
     EventTypeKey,
     Key,
+    NatsUsersKey,
     PublishersKey,
     RootKey,
     SendersKey,
@@ -346,6 +348,8 @@ def _own_changed(change: Change[Object]) -> set[Key]:
 
 
 def _owner_of(metadata: Object) -> set[Key]:
+    if metadata["name"] in NATS_NAMES:
+        return {NatsUsersKey()}
     part = book_part(metadata["name"])
     if part is not None:
         dispatcher, shard = part

@@ -40,6 +40,7 @@ class Options:
     image: str | None = None
     bootstrap: Path | None = None
     kubeconfig: Path | None = None
+    shipped_nats: str = ""
 
 
 async def serve(options: Options, stop: asyncio.Event) -> None:
@@ -66,7 +67,8 @@ async def _identity(cluster: Cluster, access: Access, options: Options) -> Ident
     name = options.name or socket.gethostname()
     image = options.image or await _own_image(cluster, namespace, name)
     found = await _insist(lambda: cluster.get(NAMESPACES, None, namespace))
-    return Identity(name, namespace, image, options.watched, str(found["metadata"]["uid"]) if found else "")
+    uid = str(found["metadata"]["uid"]) if found else ""
+    return Identity(name, namespace, image, options.watched, uid, options.shipped_nats)
 
 
 async def _insist(ask: Callable[[], Awaitable[T]]) -> T:

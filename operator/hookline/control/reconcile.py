@@ -27,6 +27,8 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.control.name_servers import name_servers
+from hookline.control.nats_keeper import NatsKeeper
+from hookline.control.nats_users import with_login
 from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.seen import Seen
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
@@ -38,6 +40,7 @@ from hookline.control.work_keys import (
     EventTypeKey,
     GatewayTouchKey,
     Key,
+    NatsUsersKey,
     PublisherKey,
     PublishersKey,
     RoomKey,
@@ -50,6 +53,7 @@ from hookline.control.work_keys import (
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.reasons import EventTypeReason
 from hookline.routing.verdict import Condition
+from hookline.stream.permissions import Role
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +69,7 @@ class Reconciler:
         self._book_writer = book_writer
         self._publisher_writer = publisher_writer
         self._authority = AuthorityWriter(context)
+        self._nats_keeper = NatsKeeper(context)
         self._settled: dict[tuple[str, Place], tuple[Any, Any]] = {}
 
     async def reconcile(self, key: Key) -> None:
@@ -89,6 +94,8 @@ class Reconciler:
                 await self._authority.reconcile()
             case BundlesKey():
                 await self._authority.reconcile_bundles()
+            case NatsUsersKey():
+                await self._nats_keeper.reconcile()
             case DispatcherKey(name=name):
                 await self._dispatcher(name)
             case PublishersKey():
@@ -175,7 +182,7 @@ class Reconciler:
             return None
         identity = self._context.identity
         objects = workload.objects(
-            seen.value,
+            with_login(seen.value, identity.shipped_nats, Role.SENDER),
             image=identity.image,
             namespace_uid=identity.uid,
             stopped=not works,
@@ -190,7 +197,9 @@ class Reconciler:
         runs = works and seen.value.spec.gateway.enabled
         if not (runs or self._deployment(gateway_name(seen.name))):
             return None
-        objects = gateway_workload.objects(seen.value, image=self._context.identity.image, stopped=not runs)
+        identity = self._context.identity
+        dispatcher = with_login(seen.value, identity.shipped_nats, Role.GATEWAY)
+        objects = gateway_workload.objects(dispatcher, image=identity.image, stopped=not runs)
         return await self._apply_workload(seen, objects)
 
     async def _apply_workload(

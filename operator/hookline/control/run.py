@@ -47,7 +47,7 @@ from hookline.control.seen import lean_publisher
 from hookline.control.sender_reports import Senders
 from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
-from hookline.control.work_keys import RootKey, WebhookKey, words_of
+from hookline.control.work_keys import NatsUsersKey, RootKey, WebhookKey, words_of
 from hookline.control.work_queue import retry_seconds
 from hookline.resources.base import GROUP
 from hookline.runtime.logs import frames_of
@@ -256,6 +256,8 @@ class Operator:
 
     async def _place_everything(self) -> None:
         """Decide every Webhook and compare the books with the cluster; nothing is written yet."""
+        # Pods wait for what they show to NATS.
+        self.context.queue.add(NatsUsersKey())
         self._reconciler.sync_fleets()
         await self._place_webhooks()
         self._webhooks.forget_strangers()

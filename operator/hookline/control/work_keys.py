@@ -99,6 +99,11 @@ class BundlesKey:
     """The ConfigMaps with the public part of the CA."""
 
 
+@dataclass(frozen=True, slots=True)
+class NatsUsersKey:
+    """The users of the NATS that is shipped."""
+
+
 Key: TypeAlias = (
     WebhookKey
     | EventTypeKey
@@ -113,6 +118,7 @@ Key: TypeAlias = (
     | GatewayTouchKey
     | AuthorityKey
     | BundlesKey
+    | NatsUsersKey
 )
 
 
@@ -128,5 +134,5 @@ def words_of(key: Key) -> tuple[str, str, str]:
             return (work, "", name)
         case GatewayTouchKey(name):
             return (work, "", name)
-        case PublishersKey() | AuthorityKey() | BundlesKey():
+        case PublishersKey() | AuthorityKey() | BundlesKey() | NatsUsersKey():
             return (work, "", "")

@@ -23,8 +23,8 @@ from nats.aio.transport import TcpTransport
 from hookline.resources.natsaddress import Login, parse_nats
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline
-from hookline.stream.credentials import Credentials, CredentialsError
-from hookline.stream.names import AUDIENCE_SUBJECT, is_header
+from hookline.stream.credentials import CredentialsError, Prove, by_file
+from hookline.stream.names import AUDIENCE_SUBJECT, inbox_of, is_header
 from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 log = structlog.get_logger(__name__)
@@ -124,9 +124,10 @@ class _Client(Client):
     subscription: 2.9 us less for each of the three messages of a delivery.
     """
 
-    def __init__(self, *, encrypted: bool = False) -> None:
+    def __init__(self, *, encrypted: bool = False, prove: Prove | None = None) -> None:
         super().__init__()
         self._encrypted = encrypted
+        self._prove = prove
         self._over = False
         """Whether it was closed for good: the library calls itself closed between two tries as well."""
         self.limit: Deadline | None = None
@@ -244,6 +245,13 @@ class _Client(Client):
         if self._encrypted and not self._server_info.get("tls_required"):
             raise NotEncrypted
         self._complete_tls()
+        if self._prove is not None and self._server_info.get("nonce"):
+            # Read once for a connection: a file that is replaced in between would be proved by the key of another.
+            proof = self._prove()
+            token = proof.token
+            self._public_nkey = proof.public
+            self._user_jwt_cb = None if token is None else token.encode
+            self._signature_cb = proof.sign
         return super()._connect_command()
 
     def _complete_tls(self) -> None:
@@ -339,7 +347,7 @@ async def connect(
     url: str,
     *,
     name: str,
-    credentials: Path | None = None,
+    credentials: Path | Prove | None = None,
     connect_seconds: float = CONNECT_SECONDS,
     on_reconnect: Happened | None = None,
     on_closed: Happened | None = None,
@@ -350,7 +358,8 @@ async def connect(
     server names: the library would decode nothing of it, and say nothing to the others.
 
     `on_closed` is called when the server ended it for good, as it does when credentials expire: connect anew then.
-    `credentials` is read for each connection.
+    `credentials` is read for each connection; to a server that asks for none nothing of it is shown. Answers come to
+    `_INBOX.<name>.>`: a user may be permitted to hear its own and nobody else's.
 
     ping_interval is 5 s and not 120 s, so that a server that is frozen or gone is noticed, and its connection replaced
     after 15 s, whatever waits to be sent; max_reconnect_attempts is -1, since the client's default gives up for good
@@ -358,10 +367,10 @@ async def connect(
     the ping waits as well, and nothing is noticed.
     """
     address = parse_nats(url)
-    client = _Client(encrypted=address.encrypted)
+    prove = by_file(credentials) if isinstance(credentials, Path) else credentials
+    client = _Client(encrypted=address.encrypted, prove=prove)
     told = _Told(client, address.shown(), on_reconnect)
     login = address.login or Login()
-    user = Credentials(credentials) if credentials is not None else None
     client.limit = Deadline(connect_seconds)
     try:
         with client.limit:
@@ -382,8 +391,7 @@ async def connect(
                 disconnected_cb=told.disconnected,
                 reconnected_cb=told.reconnected,
                 closed_cb=on_closed,
-                user_jwt_cb=user.token if user else None,
-                signature_cb=user.sign if user else None,
+                inbox_prefix=inbox_of(name).encode(),
             )
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
         with contextlib.suppress(Exception), Deadline(2):

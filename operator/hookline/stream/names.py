@@ -84,6 +84,11 @@ _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
 _BEARS = re.compile(rf"({STREAM_PREFIX})({'|'.join(BASES)})")
 
 
+def inbox_of(name: str) -> str:
+    """What the subjects of answers to a connection of this name begin with."""
+    return f"_INBOX.{name}"
+
+
 def parts_of(stream: str) -> tuple[str, str] | None:
     """The prefix of a stream and what is behind it; None of a name that no stream of ours has."""
     found = _BEARS.fullmatch(stream)

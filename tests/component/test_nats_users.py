@@ -1,0 +1,336 @@
+"""The shipped NATS with users: what each may do, and that keys are replaced while events flow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubles.nats import free_port
+from doubles.waiting import eventually
+from hookline.control.nats_users import OVERLAP_SECONDS, AskServers, Keys, Rest, WriteKeys, WriteUsers, next_step
+from hookline.stream import names
+from hookline.stream.admission import Admission
+from hookline.stream.connection import Client, LoginRefused, StreamUnavailable, close, connect
+from hookline.stream.credentials import by_seed
+from hookline.stream.nkeys import public_of, seed_of
+from hookline.stream.permissions import Role, tag_of, users_file
+from hookline.stream.server_users import have_read
+from hookline.stream.streams import Retention, ensure
+from hookline.stream.types import write_types
+
+CHECKOUT = Path(__file__).parents[2]
+SEEDS = {role: seed_of(bytes([number]) * 32) for number, role in enumerate(Role, 1)}
+USERS = users_file({role: [public_of(seed)] for role, seed in SEEDS.items()})
+PREFIX = names.OWN_PREFIX
+UID = "0d6ad1a3-0000-4000-8000-000000000001"
+
+
+@dataclass
+class ShippedNats:
+    """nats-server with the shipped configuration, at a port of its own."""
+
+    folder: Path
+    url: str
+    process: asyncio.subprocess.Process | None = None
+
+    def users(self, text: str | None) -> None:
+        """What lies where the Secret is mounted; None as it was shipped before there were users."""
+        (self.folder / "users.conf").write_text(text or "")
+
+    async def start(self) -> None:
+        binary = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
+        with (self.folder / "log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                binary, "--config", str(self.folder / "nats.conf"), env={"POD_NAME": "nats-0"}, stdout=log, stderr=log
+            )
+
+    async def end(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            await asyncio.wait_for(self.process.wait(), 15)
+
+
+@asynccontextmanager
+async def shipped(folder: Path, users: str | None = USERS) -> AsyncIterator[ShippedNats]:
+    port = free_port()
+    conf = (CHECKOUT / "manifests/nats/nats.conf").read_text()
+    for theirs, ours in (
+        ("port: 4222", f"listen: 127.0.0.1:{port}"),
+        ("http_port: 8222", ""),
+        ("/data", str(folder / "data")),
+        ("9GB", "200MB"),
+        ("sync_interval: always", "sync_interval: 10s"),
+    ):
+        assert theirs in conf
+        conf = conf.replace(theirs, ours)
+    assert "include users.conf" in conf
+    (folder / "nats.conf").write_text(conf)
+    (folder / "cluster.conf").write_text((CHECKOUT / "manifests/nats/cluster.conf").read_text())
+    found = ShippedNats(folder, f"nats://127.0.0.1:{port}")
+    found.users(users)
+    await found.start()
+    try:
+        yield found
+    finally:
+        await found.end()
+
+
+async def connected(server: ShippedNats, role: Role | None, name: str = "") -> Client:
+    prove = by_seed(SEEDS[role]) if role else None
+    return await connect(server.url, name=name or role or "nobody", credentials=prove, connect_seconds=15)
+
+
+SENDER, GATEWAY, OPERATOR = {Role.SENDER}, {Role.GATEWAY}, {Role.OPERATOR}
+NOBODY: set[Role] = set()
+DELIVERY = names.delivery_subject(UID)
+EVENTS, DELIVERIES = f"{PREFIX}EVENTS", f"{PREFIX}DELIVERIES"
+STORES: list[tuple[str, str, set[Role]]] = [
+    ("publish an event", names.event_subject("team", "IdentityCreated"), GATEWAY),
+    ("store a delivery", DELIVERY, SENDER),
+    ("store a retry", names.later_subject(UID, "1"), SENDER),
+    ("park a delivery", names.parked_subject(UID), SENDER),
+    ("store a dead letter", names.dead_subject("team", UID), SENDER),
+    ("set events aside", names.backlog_subject("team"), SENDER),
+    ("define an event type", f"$KV.{names.TYPES_BUCKET}.A", SENDER),
+    ("say that an endpoint fails", f"$KV.{names.ENDPOINTS_BUCKET}.a", SENDER),
+    ("take the streams over", f"$KV.{names.INSTALLATION_BUCKET}.owner", SENDER),
+]
+ASKS: list[tuple[str, str, dict[str, Any], set[Role]]] = [
+    ("see a stream's settings", f"STREAM.INFO.{EVENTS}", {}, SENDER | GATEWAY),
+    ("read event types", f"STREAM.MSG.GET.KV_{names.TYPES_BUCKET}", {"last_by_subj": "$KV.x.y"}, SENDER | GATEWAY),
+    ("read an event", f"STREAM.MSG.GET.{EVENTS}", {"seq": 1}, SENDER),
+    ("read an event directly", f"DIRECT.GET.{EVENTS}", {"seq": 1}, SENDER),
+    ("read a delivery", f"STREAM.MSG.GET.{DELIVERIES}", {"seq": 1}, SENDER),
+    ("read a delivery directly", f"DIRECT.GET.{DELIVERIES}.{DELIVERY}", {}, SENDER),
+    ("read a dead letter", f"STREAM.MSG.GET.{PREFIX}DEAD", {"seq": 1}, SENDER),
+    ("read whose the streams are", f"STREAM.MSG.GET.KV_{names.INSTALLATION_BUCKET}", {"seq": 1}, SENDER),
+    ("take events", f"CONSUMER.MSG.NEXT.{EVENTS}.{PREFIX}fanout", {"batch": 1, "no_wait": True}, SENDER),
+    ("make a consumer", f"CONSUMER.CREATE.{EVENTS}.spy", {"stream_name": EVENTS, "config": {"name": "spy"}}, SENDER),
+    ("make a lasting consumer", f"CONSUMER.DURABLE.CREATE.{EVENTS}.spy2", {}, SENDER),
+    ("delete a consumer", f"CONSUMER.DELETE.{EVENTS}.none", {}, SENDER),
+    ("list consumers", f"CONSUMER.NAMES.{EVENTS}", {}, SENDER),
+    ("remove one message", f"STREAM.MSG.DELETE.{EVENTS}", {"seq": 99}, SENDER),
+    ("make a stream", "STREAM.CREATE.MINE", {}, SENDER),
+    ("change a stream", f"STREAM.UPDATE.{EVENTS}", {}, SENDER),
+    ("empty a stream", f"STREAM.PURGE.{EVENTS}", {"filter": "hookline.events.none.x"}, SENDER),
+    ("delete a stream", "STREAM.DELETE.NONE", {}, SENDER),
+    ("take a copy of a stream", f"STREAM.SNAPSHOT.{EVENTS}", {"deliver_subject": "_INBOX.x"}, NOBODY),
+    ("restore a stream", f"STREAM.RESTORE.{EVENTS}", {}, NOBODY),
+    ("see the whole account", "INFO", {}, NOBODY),
+]
+HEARS: list[tuple[str, str, set[Role]]] = [
+    ("hear events as they come", "hookline.events.>", NOBODY),
+    ("hear deliveries as they come", "hookline.deliveries.>", NOBODY),
+    ("hear dead letters as they come", "hookline.dead.>", NOBODY),
+    ("hear everything", ">", NOBODY),
+    ("hear answers to a sender", f"{names.inbox_of(Role.SENDER)}.>", SENDER),
+    ("hear answers to a gateway", f"{names.inbox_of(Role.GATEWAY)}.>", GATEWAY),
+    ("hear all answers", "_INBOX.>", NOBODY),
+    ("hear acknowledgements", "$JS.ACK.>", NOBODY),
+    ("be asked as a sender", names.AUDIENCE_SUBJECT, SENDER),
+    ("hear of other senders", names.HERE_SUBJECT, SENDER),
+]
+SYSTEM: list[tuple[str, str, set[Role]]] = [
+    ("see what servers read", "$SYS.REQ.SERVER.PING.VARZ", OPERATOR),
+    ("have a server read again", "$SYS.REQ.SERVER.x.RELOAD", OPERATOR),
+    ("see connections", "$SYS.REQ.SERVER.PING.CONNZ", NOBODY),
+    ("end a connection", "$SYS.REQ.SERVER.x.KICK", NOBODY),
+]
+_LAST = "nobody.may.hear.this"
+
+
+async def test_what_each_user_can_and_cannot_do(tmp_path: Path) -> None:
+    """Every row of the table is asked by every role; a role that may not is told so, and the others are not."""
+    async with shipped(tmp_path) as server:
+        sender = await connected(server, Role.SENDER)
+        await ensure(sender, Retention())
+        await close(sender)
+        subjects = [
+            *((what, "publish", subject, b"{}", may) for what, subject, may in STORES),
+            *((what, "publish", f"$JS.API.{to}", json.dumps(body).encode(), may) for what, to, body, may in ASKS),
+            *((what, "publish", subject, b"", may) for what, subject, may in SYSTEM),
+            ("ask for how many Webhooks an event is", "publish", names.AUDIENCE_SUBJECT, b"a.B", GATEWAY),
+            ("ask whether an event is the same", "publish", names.SAME_SUBJECT, b"{}", GATEWAY),
+            ("acknowledge", "publish", "$JS.ACK.x.y.1.1.1.1.1", b"+ACK", SENDER),
+            ("say that a Webhook is known", "publish", names.KNOWN_SUBJECT, b"", SENDER),
+            *((what, "subscribe", subject, b"", may) for what, subject, may in HEARS),
+        ]
+        can: dict[str, set[Role]] = {what: set() for what, *_ in subjects}
+        for role in Role:
+            denied = await denied_to(server, role, [(how, subject, body) for _, how, subject, body, _ in subjects])
+            for what, how, subject, *_ in subjects:
+                if (how, subject.lower()) not in denied:
+                    can[what].add(role)
+        with pytest.raises(LoginRefused):
+            await connect(server.url, name="nobody", connect_seconds=1)
+    assert can == {what: may for what, *_, may in subjects}
+
+
+async def denied_to(server: ShippedNats, role: Role, actions: list[tuple[str, str, bytes]]) -> set[tuple[str, str]]:
+    """What of it the server says that this user may not do."""
+    client = await connected(server, role)
+    denied: set[tuple[str, str]] = set()
+
+    async def heard(error: Exception) -> None:
+        words = str(error).split('"')
+        if "permissions violation" in words[0].lower():
+            denied.add(("publish" if "publish" in words[0].lower() else "subscribe", words[1].lower()))
+
+    client._error_cb = heard
+    for how, subject, body in actions:
+        if how == "publish":
+            await client.publish(subject, body, reply=client.new_inbox())
+        else:
+            await client.subscribe(subject)
+    # The server says it in order.
+    await client.subscribe(_LAST)
+
+    async def all_is_said() -> bool:
+        return ("subscribe", _LAST) in denied
+
+    await eventually(all_is_said)
+    await close(client)
+    return denied
+
+
+async def test_the_servers_take_other_users_without_a_restart_and_say_so(tmp_path: Path) -> None:
+    async with shipped(tmp_path) as server:
+        gateway, operator = await connected(server, Role.GATEWAY), SEEDS[Role.OPERATOR]
+        await have_read(server.url, operator, tag_of(USERS))
+        keys = {role: {public_of(seed)} for role, seed in SEEDS.items()}
+        more = users_file({**keys, Role.SENDER: {*keys[Role.SENDER], public_of(seed_of(b"x" * 32))}})
+        with pytest.raises(StreamUnavailable, match="nats-0 of NATS has not read its users yet"):
+            await have_read(server.url, operator, tag_of(more))
+        server.users("authorization {")
+        with pytest.raises(StreamUnavailable, match="nats-0 of NATS cannot read its configuration"):
+            await have_read(server.url, operator, tag_of(more))
+        server.users(more)
+        await have_read(server.url, operator, tag_of(more))
+        await close(await connect(server.url, name=Role.SENDER, credentials=by_seed(seed_of(b"x" * 32))))
+        assert gateway.is_connected, "who may stay is not disturbed"
+        await close(gateway)
+
+
+async def test_a_nats_that_asks_nobody_who_he_is_is_said_to_be_so(tmp_path: Path) -> None:
+    """An overlay of the version before, with its NATS, beside an operator of this one."""
+    async with shipped(tmp_path, None) as server:
+        with pytest.raises(StreamUnavailable, match="apply its manifests"):
+            await have_read(server.url, SEEDS[Role.OPERATOR], tag_of(USERS))
+
+
+class World:
+    """What lies in the cluster, and what kubelets made of it. An operator is made anew for each step."""
+
+    def __init__(self, server: ShippedNats, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.secrets: dict[Role, Keys | None] = dict.fromkeys(Role)
+        self.file = ""
+        self.heard = ""
+        self.now = datetime.now(UTC)
+        self._raw = 0
+
+    def new_seed(self) -> str:
+        self._raw += 1
+        return seed_of(self._raw.to_bytes(32, "big"))
+
+    def mounted(self, role: Role) -> Path:
+        return self.folder / f"{role}.nk"
+
+    async def step(self) -> Rest | None:
+        step = next_step(self.secrets, self.file, self.heard, self.now, self.new_seed)
+        self.heard = ""
+        match step:
+            case WriteKeys(role, keys):
+                self.secrets[role] = keys
+                self.mounted(role).write_text(keys.seed)
+            case WriteUsers(file):
+                self.file = file
+                self.server.users(file)
+            case AskServers(tag):
+                operator = self.secrets[Role.OPERATOR]
+                assert operator is not None
+                await have_read(self.server.url, operator.seed, tag)
+                self.heard = tag
+            case Rest():
+                return step
+        return None
+
+    async def settle(self) -> None:
+        rest = None
+        while rest is None:
+            rest = await self.step()
+
+
+async def test_keys_are_replaced_under_load_and_no_event_is_lost(tmp_path: Path) -> None:
+    """Upgraded from a NATS without users first: streams are found, and a client without credentials is shut out."""
+    async with shipped(tmp_path, None) as server:
+        old = await connect(server.url, name=Role.SENDER)
+        await ensure(old, Retention())
+        await write_types(old, ())
+        world = World(server, tmp_path)
+        for _ in range(len(Role) + 1):
+            assert await world.step() is None
+        gateway = await connect(server.url, name=Role.GATEWAY, credentials=world.mounted(Role.GATEWAY))
+        admission = await Admission.at(gateway)
+        stored: list[str] = []
+        stop = asyncio.Event()
+
+        async def publish() -> None:
+            while not stop.is_set():
+                await asyncio.sleep(0.001)
+                stored.append((await admission.store("team", "IdentityCreated", b"{}", patience_seconds=30)).id)
+
+        async def more(count: int = 20) -> None:
+            enough = len(stored) + count
+
+            async def are_stored() -> bool:
+                return len(stored) >= enough
+
+            await eventually(are_stored)
+
+        publishing = asyncio.create_task(publish())
+        await more()
+        await server.end()
+        await server.start()
+        await more()
+        assert not old.is_connected
+        await close(old)
+        await world.settle()
+        first = {role: keys.seed for role, keys in world.secrets.items() if keys is not None}
+        for role, keys in list(world.secrets.items()):
+            assert keys is not None
+            world.secrets[role] = Keys(keys.seed, keys.since, asked="1")
+        await world.settle()
+        await more()
+        world.now += timedelta(seconds=OVERLAP_SECONDS)
+        await world.settle()
+        await more()
+        stop.set()
+        await publishing
+        with pytest.raises(LoginRefused):
+            await connect(server.url, name=Role.GATEWAY, credentials=by_seed(first[Role.GATEWAY]), connect_seconds=1)
+        sender = await connect(server.url, name=Role.SENDER, credentials=world.mounted(Role.SENDER))
+        info = await sender.jetstream().stream_info(EVENTS)
+        assert info.state.messages == len(stored)
+        # And back to the version before: what asks for nothing is shown nothing.
+        server.users(None)
+        await server.end()
+        await server.start()
+
+        async def is_back() -> bool:
+            return gateway.is_connected and sender.is_connected
+
+        await eventually(is_back)
+        assert (await sender.jetstream().stream_info(EVENTS)).state.messages == len(stored)
+        await close(gateway)
+        await close(sender)
