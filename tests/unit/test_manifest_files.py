@@ -413,7 +413,7 @@ def test_the_operator_makes_the_users_of_the_nats_that_comes_with_it(overlay: st
 def test_nats_takes_its_configuration_and_loses_nothing_it_acknowledged(overlay: str, tmp_path: Path) -> None:
     config_map, secret = nats_files(overlay)
     assert secret == {"name": NATS_USERS_NAME, "items": [{"key": USERS_FILE, "path": USERS_FILE}]}
-    users = users_file({role: [public_of(seed_of(role.value[-1].encode() * 32))] for role in Role})
+    users = users_file({role: [public_of(seed_of(bytes([number]) * 32))] for number, role in enumerate(Role)})
     for name, text in {**named(overlay, "ConfigMap", config_map)["data"], USERS_FILE: users}.items():
         (tmp_path / name).write_text(text)
     command = [nats_server_binary(), "-t", f"--config={tmp_path / 'nats.conf'}"]

@@ -11,6 +11,7 @@ from hookline.control.work_keys import (
     EventTypeKey,
     GatewayTouchKey,
     Key,
+    NatsUsersKey,
     PublisherKey,
     PublishersKey,
     RoomKey,
@@ -36,6 +37,7 @@ NAMED = {
     GatewayTouchKey("a"): ("GatewayTouch", "", "a"),
     AuthorityKey(): ("Authority", "", ""),
     BundlesKey(): ("Bundles", "", ""),
+    NatsUsersKey(): ("NatsUsers", "", ""),
 }
 
 
