@@ -11,10 +11,10 @@ import pytest
 from controlplane import images
 from controlplane.kubectl import Kubectl
 from doubles.receiver import TlsReceiver
-from e2e.cluster import SYSTEM, queue_url
+from e2e.cluster import SYSTEM, queue
 from e2e.team import EVENT, Team, allow_receiver, new_secret, until
 from hookline.events.builtin_events import event_named, sample_of
-from hookline.stream.connection import connect
+from hookline.stream.permissions import Role
 from hookline.stream.publish import Publisher
 
 pytestmark = pytest.mark.timeout(400)
@@ -43,7 +43,7 @@ CA: dict[str, Any] = {
 
 @pytest.fixture
 async def publisher(installed: Kubectl) -> AsyncIterator[Publisher]:
-    client = await connect(queue_url(installed), name="test", connect_seconds=30)
+    client = await queue(installed, Role.GATEWAY)
     yield Publisher(client)
     await client.close()
 
