@@ -13,11 +13,13 @@ from doubles import own
 from doubles.command import hookline
 from doubles.gateway import gateway_at
 from doubles.local import count, sender, write_book
+from doubles.nats import free_port, nats
 from hookline.events.builtin_events import event_named, sample_of, to_text
 from hookline.local.nats_server import NatsServer
 from hookline.stream import names
 from hookline.stream.admission import Admission
-from hookline.stream.connection import Client
+from hookline.stream.connection import Client, connect
+from hookline.stream.streams import Retention, ensure
 
 EVENT, OTHER_EVENT = "IdentityCreated", "IdentityDeleted"
 BODY = to_text(sample_of(event_named(EVENT))).encode()
@@ -60,6 +62,22 @@ async def test_without_a_sender_nobody_knows_and_it_is_asked_again_when_there_is
         assert await sent(other, "k1", OTHER_BODY) == 200
         async with sender(tmp_path / "book", nats_server.url):
             assert await sent(other, "k1", OTHER_BODY) == 409
+
+
+async def test_a_gateway_that_may_not_ask_takes_it_for_a_repeat_without_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    permissions = {"publish": {"deny": [names.SAME_SUBJECT]}}
+    users = [{"user": "all", "password": "a"}, {"user": "some", "password": "b", "permissions": permissions}]
+    async with nats(tmp_path / "nats", port, authorization={"users": users}):
+        client = await connect(f"nats://all:a@127.0.0.1:{port}", name="test")
+        await ensure(client, Retention())
+        await (await Admission.at(client)).store("default", EVENT, BODY, "k1", patience_seconds=5)
+        await client.close()
+        async with gateway_at(f"nats://some:b@127.0.0.1:{port}") as gateway:
+            assert await sent(gateway, "k1", OTHER_BODY) == 200
+    assert "does not permit" not in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("senders")

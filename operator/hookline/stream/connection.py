@@ -24,7 +24,7 @@ from hookline.resources.natsaddress import Login, parse_nats
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline
 from hookline.stream.credentials import CredentialsError, Prove, by_file
-from hookline.stream.names import AUDIENCE_SUBJECT, inbox_of, is_header
+from hookline.stream.names import NOT_NEEDED_SUBJECTS, inbox_of, is_header
 from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 log = structlog.get_logger(__name__)
@@ -445,7 +445,7 @@ class _Told:
             log.error("a message was not handled: this is a bug", error=type(error).__name__)
 
     def _deny(self, subject: str, what: str) -> None:
-        if subject == AUDIENCE_SUBJECT:
+        if subject in NOT_NEEDED_SUBJECTS:
             return
         if subject not in self._client.denied and len(self._client.denied) < _DENIED_KEPT:
             log.error("NATS does not permit something that is needed", subject=subject, needed=what)

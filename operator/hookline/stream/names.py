@@ -62,9 +62,10 @@ UNKNOWN_SUBJECT = "hookline.unknown"
 KNOWN_SUBJECT = "hookline.known"
 HERE_SUBJECT = "hookline.here"
 AUDIENCE_SUBJECT = "hookline.audience"
-"""Nobody needs to be permitted to use it: without it a number is not known."""
 SAME_SUBJECT = "hookline.same"
-"""Nor this one: without it another event with a key that was used before is taken for a repeat."""
+NOT_NEEDED_SUBJECTS = (AUDIENCE_SUBJECT, SAME_SUBJECT)
+"""Nobody needs to be permitted to use them: without them it is not known for how many Webhooks an event is, and another
+event with a key that was used before is taken for a repeat."""
 
 FANOUT_CONSUMER = "fanout"
 """Of the first owner; see `fanout_consumer`."""
