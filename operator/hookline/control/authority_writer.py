@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +35,7 @@ from hookline.control.kinds import (
 from hookline.control.name_servers import cluster_domain
 from hookline.control.seen import Asking, Seen, digest_of
 from hookline.control.status import asking_event
-from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey, GatewayTouchKey
+from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey
 from hookline.resources.base import CA_LABEL
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.reasons import DispatcherReason
@@ -77,7 +76,7 @@ class AuthorityWriter:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._known_place: Place | None = None
+        self._place = Place(context.identity.namespace, cluster_domain())
         self._problem = ""
         """Why there is no CA."""
         self._problems: dict[str, str] = {}
@@ -124,7 +123,7 @@ class AuthorityWriter:
 
     async def _keep_authority(self) -> Authority:
         """The CA as it should be, once the cluster has it so. Raises ClusterError."""
-        place, now = await self._place(), self._context.now().replace(microsecond=0)
+        place, now = self._place, self._context.now().replace(microsecond=0)
         begin, end = now - decided.CLOCKS_APART, now + decided.AUTHORITY_LIFE
         live = self._live(CA_NAME)
         held = decided.read(_data(live), place)
@@ -143,7 +142,10 @@ class AuthorityWriter:
         kind = live.get("type", "Opaque") if live is not None else "Opaque"
         manifest = {"metadata": metadata, "type": kind, "data": _encoded(wanted.data())}
         if live is not None:
-            await self._context.write_own(SECRETS, manifest)
+            # One that was deleted, as after its key leaked, must not come back.
+            await self._context.write_own(
+                SECRETS, {**manifest, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
+            )
             return
         try:
             answer = await self._context.cluster.create(SECRETS, manifest)
@@ -168,7 +170,7 @@ class AuthorityWriter:
 
     async def _keep_certificate(self, authority: Pair, dispatcher: Dispatcher) -> None:
         name = dispatcher.metadata.name
-        names = decided.allowed_names(authority, (await self._place()).names_of(name))
+        names = decided.allowed_names(authority, self._place.names_of(name))
         now, live = self._context.now().replace(microsecond=0), self._live(gateway_certificate_name(name))
         if live is not None and decided.is_well(_data(live), authority, names, now):
             return
@@ -184,12 +186,12 @@ class AuthorityWriter:
         kind = live.get("type", _TLS) if live is not None else _TLS
         data = _encoded({decided.CERTIFICATE: pair.certificate_pem(), decided.KEY: pair.key_pem()})
         await self._context.write_own(SECRETS, {"metadata": metadata, "type": kind, "data": data})
-        self._context.add([DispatcherKey(self._namespace, name), GatewayTouchKey(name)])
+        self._context.queue.add(DispatcherKey(self._namespace, name))
         log.info("the gateway gets another certificate", dispatcher=name, until=pair.certificate.not_valid_after_utc)
 
     async def reconcile_bundles(self) -> None:
         """Have every ConfigMap that asks hold the CA certificates that are to be trusted. Raises ClusterError."""
-        held = decided.read(_data(self._live(CA_NAME)), await self._place())
+        held = decided.read(_data(self._live(CA_NAME)), self._place)
         bundle = decided.trusted(held, self._context.now())
         if not bundle:
             return  # the authority's own key puts it right
@@ -200,9 +202,9 @@ class AuthorityWriter:
         for place in places:
             if await self._fill(place, bundle):
                 await asyncio.sleep(BUNDLE_SECONDS)
-        waits = [each.due_s - time.monotonic() for each in self._written.values() if each.due_s > time.monotonic()]
-        if waits:
-            self._context.queue.add_later(BundlesKey(), min(waits))
+        due_s = min((each.due_s for each in self._written.values() if each.due_s > _now_s()), default=None)
+        if due_s is not None:
+            self._context.queue.add_later(BundlesKey(), due_s - _now_s())
 
     def _is_served(self, place: tuple[str, str]) -> bool:
         namespace, name = place
@@ -211,7 +213,7 @@ class AuthorityWriter:
 
     async def _fill(self, place: tuple[str, str], bundle: str) -> bool:
         """Have one ConfigMap right; whether the API server was asked for it. Raises ClusterUnavailable."""
-        asking, digest, now_s = self._context.observed.asking.get(place), digest_of(bundle), time.monotonic()
+        asking, digest, now_s = self._context.observed.asking.get(place), digest_of(bundle), _now_s()
         before = self._written.get(place)
         if before is not None and before.digest != digest:
             before = None
@@ -219,10 +221,9 @@ class AuthorityWriter:
             return False
         # It is written at once the first time, and the first time that it is put back.
         times = before.times + 1 if before is not None else 0
-        manifest = {
-            "metadata": {"namespace": place[0], "name": place[1], "resourceVersion": asking.version},
-            "data": {CA_CERTIFICATE: bundle},
-        }
+        # With its uid, one that is gone is not made anew: a version alone does not keep an apply from that.
+        metadata = {"namespace": place[0], "name": place[1], "uid": asking.uid, "resourceVersion": asking.version}
+        manifest = {"metadata": metadata, "data": {CA_CERTIFICATE: bundle}}
         try:
             answer = await self._context.cluster.apply(CONFIG_MAPS, manifest)
         except ClusterUnavailable:
@@ -256,11 +257,6 @@ class AuthorityWriter:
             self._problems[dispatcher] = problem
             self._context.queue.add(DispatcherKey(self._namespace, dispatcher))
 
-    async def _place(self) -> Place:
-        if self._known_place is None:
-            self._known_place = Place(self._namespace, await asyncio.to_thread(cluster_domain))
-        return self._known_place
-
     def _live(self, name: str) -> Any:
         return self._context.observed.own(SECRETS, (self._namespace, name))
 
@@ -273,6 +269,10 @@ _PUT_BACK = (
     f"{CA_CERTIFICATE} was changed here, and is put back: Hookline keeps it as long as the label {CA_LABEL} is there; "
     "leave it out of what is applied, such as from Git"
 )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def again_seconds(times: int) -> float:
