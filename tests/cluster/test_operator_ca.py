@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +17,6 @@ from controlplane.servers import ControlPlane
 from doubles.installation import Installation, condition_of, installed
 from doubles.waiting import eventually
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, EVENTS, SECRETS
-from hookline.gateway.certificate import Certificate
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -192,7 +190,9 @@ async def test_whoever_insists_on_another_ca_is_told_and_not_fought(hookline: In
     await until_held(hookline, namespace, before="mine")
 
 
-async def test_a_namespace_that_is_not_served_gets_nothing_until_it_is(hookline: Installation, namespace: str) -> None:
+async def test_a_ca_that_somebody_else_brought_is_left_alone_and_whom_nobody_serves_gets_none(
+    hookline: Installation, namespace: str, tmp_path: Path
+) -> None:
     dispatcher = {
         "apiVersion": "hookline.dev/v1alpha1",
         "kind": "Dispatcher",
@@ -200,71 +200,14 @@ async def test_a_namespace_that_is_not_served_gets_nothing_until_it_is(hookline:
         "spec": {"servedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"hooks": "yes"}}}},
     }
     await apply(hookline, dispatcher, config_map(namespace))
-    hookline.operator().start()
-    await until_held(hookline, hookline.namespace)
-    assert await held(hookline, namespace) == ""
-    await hookline.kube("label", "namespace", namespace, "hooks=yes")
-    await until_held(hookline, namespace)
-
-
-async def test_a_ca_that_somebody_else_brought_is_neither_used_nor_replaced(
-    hookline: Installation, namespace: str, tmp_path: Path
-) -> None:
     words = ("create", "secret", "generic", CA, "-n", hookline.namespace, "--from-literal=ca.crt=theirs")
     await hookline.kube(*words)
-    await apply(hookline, config_map(namespace))
     hookline.operator().start()
     assert "delete it" in await until_reason(hookline, "NotIssued")
     assert await secret(hookline, CA) == {"ca.crt": b"theirs"}
-    assert await held(hookline, namespace) == ""
     await hookline.kube("delete", "secret", CA, "-n", hookline.namespace)
-    await until_shown(hookline, tmp_path, await until_held(hookline, namespace))
+    await until_shown(hookline, tmp_path, await until_held(hookline, hookline.namespace))
     await until_reason(hookline, "Issued")
-
-
-async def test_a_gateway_takes_up_a_renewed_certificate_and_a_strict_client_takes_it(
-    hookline: Installation, tmp_path: Path
-) -> None:
-    hookline.operator().start()
-    bundle = await until_held(hookline, hookline.namespace)
-    await until_shown(hookline, tmp_path, bundle)
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-
-    async def mount() -> dict[str, bytes]:
-        shown = await secret(hookline, TLS)
-        for key, value in shown.items():
-            (folder / key).write_bytes(value)
-        return shown
-
-    first = await mount()
-    certificate = Certificate(folder / "tls.crt", folder / "tls.key")
-    await hookline.kube("delete", "secret", TLS, "-n", hookline.namespace)
-
-    async def is_another() -> bool:
-        return (await secret(hookline, TLS)).get("tls.crt", b"") not in (b"", first["tls.crt"])
-
-    await eventually(is_another)
-    await mount()
-    certificate.reload()
-    client = ssl.create_default_context(cadata=bundle)
-    client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
-    assert handshake(certificate.context, client, f"hookline-gateway.{hookline.namespace}") not in (
-        None,
-        ssl.PEM_cert_to_DER_cert(first["tls.crt"].decode()),
-    )
-    with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(certificate.context, client, "example.com")
-
-
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> bytes | None:
-    """The certificate that a client sees."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = client.wrap_bio(to_client, to_server, server_hostname=name), server.wrap_bio(to_server, to_client, True)
-    for _ in range(4):
-        for side in ends:
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    return ends[0].getpeercert(binary_form=True)
+    assert await held(hookline, namespace) == ""
+    await hookline.kube("label", "namespace", namespace, "hooks=yes")
+    await until_held(hookline, namespace)
