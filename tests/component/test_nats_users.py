@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from doubles.nats import free_port
+from doubles.shipped_nats import ShippedNats, shipped
 from doubles.waiting import eventually
 from hookline.control.nats_users import OVERLAP_SECONDS, AskServers, Keys, Rest, WriteKeys, WriteUsers, next_step
 from hookline.stream import names
@@ -28,61 +23,10 @@ from hookline.stream.server_users import have_read
 from hookline.stream.streams import Retention, ensure
 from hookline.stream.types import write_types
 
-CHECKOUT = Path(__file__).parents[2]
 SEEDS = {role: seed_of(bytes([number]) * 32) for number, role in enumerate(Role, 1)}
 USERS = users_file({role: [public_of(seed)] for role, seed in SEEDS.items()})
 PREFIX = names.OWN_PREFIX
 UID = "0d6ad1a3-0000-4000-8000-000000000001"
-
-
-@dataclass
-class ShippedNats:
-    """nats-server with the shipped configuration, at a port of its own."""
-
-    folder: Path
-    url: str
-    process: asyncio.subprocess.Process | None = None
-
-    def users(self, text: str | None) -> None:
-        """What lies where the Secret is mounted; None as it was shipped before there were users."""
-        (self.folder / "users.conf").write_text(text or "")
-
-    async def start(self) -> None:
-        binary = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
-        with (self.folder / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                binary, "--config", str(self.folder / "nats.conf"), env={"POD_NAME": "nats-0"}, stdout=log, stderr=log
-            )
-
-    async def end(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            await asyncio.wait_for(self.process.wait(), 15)
-
-
-@asynccontextmanager
-async def shipped(folder: Path, users: str | None = USERS) -> AsyncIterator[ShippedNats]:
-    port = free_port()
-    conf = (CHECKOUT / "manifests/nats/nats.conf").read_text()
-    for theirs, ours in (
-        ("port: 4222", f"listen: 127.0.0.1:{port}"),
-        ("http_port: 8222", ""),
-        ("/data", str(folder / "data")),
-        ("9GB", "200MB"),
-        ("sync_interval: always", "sync_interval: 10s"),
-    ):
-        assert theirs in conf
-        conf = conf.replace(theirs, ours)
-    assert "include users.conf" in conf
-    (folder / "nats.conf").write_text(conf)
-    (folder / "cluster.conf").write_text((CHECKOUT / "manifests/nats/cluster.conf").read_text())
-    found = ShippedNats(folder, f"nats://127.0.0.1:{port}")
-    found.users(users)
-    await found.start()
-    try:
-        yield found
-    finally:
-        await found.end()
 
 
 async def connected(server: ShippedNats, role: Role | None, name: str = "") -> Client:
@@ -151,7 +95,7 @@ _LAST = "nobody.may.hear.this"
 
 async def test_what_each_user_can_and_cannot_do(tmp_path: Path) -> None:
     """Every row of the table is asked by every role; a role that may not is told so, and the others are not."""
-    async with shipped(tmp_path) as server:
+    async with shipped(tmp_path, USERS) as server:
         sender = await connected(server, Role.SENDER)
         await ensure(sender, Retention())
         await close(sender)
@@ -204,7 +148,7 @@ async def denied_to(server: ShippedNats, role: Role, actions: list[tuple[str, st
 
 
 async def test_the_servers_take_other_users_without_a_restart_and_say_so(tmp_path: Path) -> None:
-    async with shipped(tmp_path) as server:
+    async with shipped(tmp_path, USERS) as server:
         gateway, operator = await connected(server, Role.GATEWAY), SEEDS[Role.OPERATOR]
         await have_read(server.url, operator, tag_of(USERS))
         keys = {role: {public_of(seed)} for role, seed in SEEDS.items()}

@@ -103,10 +103,11 @@ class Installation:
         """The user that the operator is to the API server."""
         return f"system:serviceaccount:{self.namespace}:{ACCOUNT}"
 
-    def operator(self, name: str = "operator-0", **environment: str) -> OperatorProcess:
+    def operator(self, name: str = "operator-0", *, shipped_nats: str = "", **environment: str) -> OperatorProcess:
         """An operator of this installation, not started."""
         words = ["--kubeconfig", str(self.kubeconfig(name)), "--own-namespace", self.namespace]
         words += ["--bootstrap", str(self.bootstrap), *(["--namespace", self.watched] if self.watched else [])]
+        words += ["--shipped-nats", shipped_nats] if shipped_nats else []
         process = OperatorProcess(self.plane.folder, f"{self.namespace}-{name}", words, environment)
         self.operators.append(process)
         return process
