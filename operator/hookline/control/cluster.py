@@ -21,7 +21,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from hookline import __version__
-from hookline.control.kinds import FIELD_MANAGER, SECRETS, Kind
+from hookline.control.kinds import CONFIG_MAPS, FIELD_MANAGER, SECRETS, Kind
 from hookline.control.reading import read_json
 
 Object = dict[str, Any]
@@ -31,8 +31,8 @@ REQUEST_SECONDS = 20.0
 """Bound of one request. A server that hangs must not hold a worker for the client's five minutes."""
 
 CHUNK = 500
-CHUNK_OF_SECRETS = 50
-"""Objects in one answer to a list: bounds memory on both sides. A team may fill each of its Secrets with 1 MiB."""
+CHUNK_OF_LARGE = 50
+"""Objects in one answer to a list: bounds memory on both sides. Teams may fill a Secret or ConfigMap with 1 MiB."""
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -113,7 +113,7 @@ Heard = Callable[[str, str, str], None]
 
 def chunk_of(kind: Kind) -> int:
     """How many objects of a kind are asked for at once."""
-    return CHUNK_OF_SECRETS if kind.plural == SECRETS.plural else CHUNK
+    return CHUNK_OF_LARGE if kind.plural in (SECRETS.plural, CONFIG_MAPS.plural) else CHUNK
 
 
 def _whole(manifest: Object) -> Object:

@@ -43,7 +43,7 @@ from hookline.control.kinds import (
 from hookline.control.leader import Election, LeaseLost
 from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.reconcile import Reconciler
-from hookline.control.seen import lean_publisher
+from hookline.control.seen import lean_asking, lean_publisher
 from hookline.control.sender_reports import Senders
 from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
@@ -288,7 +288,7 @@ class Operator:
             Listed(EVENT_TYPES, None),
             Listed(SECRETS, watched, ALLOWED),
             Listed(PUBLISHERS, watched, PUBLISHING, keep=lean_publisher),
-            Listed(CONFIG_MAPS, watched, ASKS_FOR_CA),
+            Listed(CONFIG_MAPS, watched, ASKS_FOR_CA, keep=lean_asking),
         ]
         return kinds if watched else [*kinds, Listed(NAMESPACES, None)]
 

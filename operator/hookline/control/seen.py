@@ -88,6 +88,13 @@ def asking_of(manifest: Object) -> Asking:
     )
 
 
+def lean_asking(manifest: Object) -> Object:
+    """Of a ConfigMap that asks for the CA what `asking_of` needs, in 70 KiB at most."""
+    held = _mapping(manifest.get("data")).get(CA_CERTIFICATE)
+    data = {CA_CERTIFICATE: held[:_LONGEST_BUNDLE]} if isinstance(held, str) else {}
+    return {"metadata": _identity(_mapping(manifest.get("metadata"))), "data": data}
+
+
 def seen_of(model: type[R], manifest: Object) -> Seen[R]:
     """A resource, whether or not its spec is valid."""
     metadata = manifest["metadata"]
@@ -133,6 +140,10 @@ _LONGEST = 16_384
 """Characters of what may be a token, in base64, or a list of event types: each has fewer. Divisible by four."""
 
 
+_LONGEST_BUNDLE = 65_536
+"""Characters, of more than a bundle has: what is cut is another one than should be there, as the whole was."""
+
+
 def lean_publisher(manifest: Object) -> Object:
     """Of the Secret of a publisher what `publisher_of` needs, in 50 KiB at most: a team may have thousands of 1 MiB.
 
@@ -144,12 +155,16 @@ def lean_publisher(manifest: Object) -> Object:
     fits = isinstance(types, str) and len(types) < _LONGEST
     return {
         "metadata": {
-            **{key: metadata[key] for key in _IDENTITY if key in metadata},
+            **_identity(metadata),
             "labels": {key: labels[key] for key in labels.keys() & {PUBLISHER_LABEL}},
             "annotations": dict.fromkeys(annotations.keys() & {EVENT_TYPES_ANNOTATION}, types if fits else "*"),
         },
         "data": {key: str(value)[:_LONGEST] for key, value in islice(_mapping(manifest.get("data")).items(), 2)},
     }
+
+
+def _identity(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: metadata[key] for key in _IDENTITY if key in metadata}
 
 
 def _mapping(found: Any) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from kubernetes.aio.config import incluster_config
 from hookline.control import cluster as cluster_module
 from hookline.control.cluster import (
     CHUNK,
-    CHUNK_OF_SECRETS,
+    CHUNK_OF_LARGE,
     Access,
     Cluster,
     ClusterError,
@@ -184,7 +184,7 @@ async def test_secrets_are_asked_for_few_at_a_time_and_each_is_cut_before_the_ne
     api.gives(listed(secret("a"), version="4", more="one"), listed(secret("b"), version="4"))
     found = await cluster.snapshot(PUBLISHERS, keep=lambda manifest: {"name": manifest["metadata"]["name"]})
     assert found.objects == [{"name": "a"}, {"name": "b"}]
-    assert {each.query["limit"] for each in api.requests} == {str(CHUNK_OF_SECRETS)}
+    assert {each.query["limit"] for each in api.requests} == {str(CHUNK_OF_LARGE)}
 
 
 async def test_what_has_no_namespace_is_listed_without_one(api: Api, cluster: Cluster) -> None:

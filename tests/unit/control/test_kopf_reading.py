@@ -93,9 +93,14 @@ class Answer:
 
 
 @pytest.mark.parametrize(
-    ("selector", "lean"), [("hookline.dev%2Fpublisher%3Dtrue", True), ("hookline.dev%2Fallow-webhooks%3Dtrue", False)]
+    ("selector", "lean"),
+    [
+        ("hookline.dev%2Fpublisher%3Dtrue", True),
+        ("hookline.dev%2Fca%3Dtrue", True),
+        ("hookline.dev%2Fallow-webhooks%3Dtrue", False),
+    ],
 )
-async def test_of_secrets_of_publishers_kopf_keeps_little_and_others_as_they_are(
+async def test_of_what_may_be_large_kopf_keeps_little_and_others_as_they_are(
     selector: str, lean: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def request(*_: object, **__: object) -> Answer:

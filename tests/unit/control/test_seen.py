@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control.seen import lean_publisher, publisher_of
+from hookline.control.kinds import CONFIG_MAPS
+from hookline.control.seen import asking_of, digest_of, lean_asking, lean_publisher, publisher_of
 from hookline.resources.base import EVENT_TYPES_ANNOTATION, PUBLISHER_LABEL, Problem
-from unit.control.objects import Manifest, publisher
+from unit.control.objects import Manifest, manifest, publisher
 
 TOKEN = secrets.token_hex(16)
 ANY = st.recursive(
@@ -27,7 +28,7 @@ def with_types(types: str, **more: Any) -> Manifest:
 
 
 @pytest.mark.parametrize(
-    "manifest",
+    "theirs",
     [
         publisher("ci", TOKEN),
         publisher(
@@ -45,19 +46,43 @@ def with_types(types: str, **more: Any) -> Manifest:
         with_types("A" + " " * 100_000 + ",B"),
     ],
 )
-def test_of_a_publisher_little_is_kept_that_says_the_same_or_is_refused_as_well(manifest: Manifest) -> None:
-    lean = lean_publisher(manifest)
+def test_of_a_publisher_little_is_kept_that_says_the_same_or_is_refused_as_well(theirs: Manifest) -> None:
+    lean = lean_publisher(theirs)
     assert len(json.dumps(lean)) < 50_000
-    full, kept = publisher_of(manifest), publisher_of(lean)
-    if len(manifest["metadata"].get("annotations", {}).get(EVENT_TYPES_ANNOTATION, "")) > 10_000:
+    full, kept = publisher_of(theirs), publisher_of(lean)
+    if len(theirs["metadata"].get("annotations", {}).get(EVENT_TYPES_ANNOTATION, "")) > 10_000:
         assert isinstance(kept.token, Problem)
     else:
         assert kept == full
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"ca.crt": "a bundle"},
+        {"ca.crt": "a bundle", "other": "x" * 900_000},
+        {f"key-{n}": "x" * 100 for n in range(9000)},
+        {},
+        None,
+    ],
+)
+def test_of_a_configmap_that_asks_for_the_ca_little_is_kept_that_says_the_same(data: Any) -> None:
+    asking = manifest(CONFIG_MAPS, "hookline-ca", labels={"a": "b" * 100_000}, annotations={"a": "b" * 100_000})
+    lean = lean_asking({**asking, "data": data})
+    assert len(json.dumps(lean)) < 70_000
+    assert asking_of(lean) == asking_of({**asking, "data": data})
+
+
+def test_a_bundle_that_is_much_too_long_is_another_one_also_when_it_is_cut() -> None:
+    asking = {**manifest(CONFIG_MAPS, "hookline-ca"), "data": {"ca.crt": "a bundle" * 50_000}}
+    assert len(json.dumps(lean_asking(asking))) < 70_000
+    assert asking_of(lean_asking(asking)).digest not in (b"", digest_of("a bundle"))
 
 
 @given(ANY, ANY, ANY, ANY)
 def test_no_shape_of_an_object_keeps_a_list_from_being_read(
     metadata: Any, labels: Any, annotations: Any, data: Any
 ) -> None:
-    lean_publisher({"metadata": metadata, "data": data})
-    lean_publisher({"metadata": {"labels": labels, "annotations": annotations}})
+    for lean in (lean_publisher, lean_asking):
+        lean({"metadata": metadata, "data": data})
+        lean({"metadata": {"labels": labels, "annotations": annotations}})
