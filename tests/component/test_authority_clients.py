@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hookline.control.authority import AHEAD, AUTHORITY_LIFE, CLOCKS_APART, Authority, Place, read, turned
+from hookline.control.authority import AHEAD, AUTHORITY_LIFE, CLOCKS_APART, Authority, Home, read, turned
 from hookline.control.issuing import new_authority, new_certificate
 from hookline.gateway.certificate import Certificate
 
-PLACE = Place("hookline-system")
+HOME = Home("hookline-system")
 NAME = "hookline-gateway.hookline-system"
 
 
@@ -25,7 +25,7 @@ def authorities() -> Iterator[Authority]:
     now = datetime.now(UTC).replace(microsecond=0)
     for time in (now - AUTHORITY_LIFE * 2 / 3 - AHEAD - timedelta(days=1), now - AHEAD - timedelta(hours=1), now):
         begin, end = time - CLOCKS_APART, time + AUTHORITY_LIFE
-        authority = turned(read(secret, PLACE), time, lambda: new_authority(PLACE.namespace, PLACE.names(), begin, end))  # noqa: B023
+        authority = turned(read(secret, HOME), time, lambda: new_authority(HOME.namespace, HOME.names(), begin, end))  # noqa: B023
         secret = {key: value.encode() for key, value in authority.data().items()}
         if authority.following is not None or authority.former:
             yield authority
@@ -33,8 +33,8 @@ def authorities() -> Iterator[Authority]:
 
 def mount(folder: Path, authority: Authority) -> None:
     now = datetime.now(UTC)
-    names = PLACE.names_of("default")
-    pair = new_certificate(authority.current, names, PLACE.namespace, now - CLOCKS_APART, now + timedelta(days=90))
+    names = HOME.names_of("default")
+    pair = new_certificate(authority.current, names, HOME.namespace, now - CLOCKS_APART, now + timedelta(days=90))
     (folder / "tls.crt").write_text(pair.certificate_pem())
     (folder / "tls.key").write_text(pair.key_pem())
 
@@ -78,7 +78,7 @@ async def test_clients_take_what_is_shown_before_and_after_another_ca_signs(tmp_
     for number, authority in enumerate((before, after)):
         (tmp_path / f"{number}.crt").write_text(authority.bundle())
     stranger = new_authority(
-        PLACE.namespace, PLACE.names(), datetime.now(UTC) - CLOCKS_APART, datetime(2100, 1, 1, tzinfo=UTC)
+        HOME.namespace, HOME.names(), datetime.now(UTC) - CLOCKS_APART, datetime(2100, 1, 1, tzinfo=UTC)
     )
     (tmp_path / "stranger.crt").write_text(stranger.certificate_pem())
     async with shown(certificate) as port:

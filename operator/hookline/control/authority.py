@@ -83,7 +83,7 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Home:
     """Where an installation is, as far as names of servers tell: they hang on it, and on nothing else."""
 
     namespace: str
@@ -106,20 +106,20 @@ class Place:
         return [self.namespace, service, f"{service}.{self.cluster_domain}"]
 
 
-def read(data: Data, place: Place) -> Held:
+def read(data: Data, home: Home) -> Held:
     """The CA in a Secret. One that may not vouch for our names, such as that of another namespace, cannot sign."""
-    current = _signing(read_pair(data.get(CA_CERTIFICATE, b""), data.get(CA_KEY, b"")), place)
-    following = _signing(read_pair(data.get(NEXT_CERTIFICATE, b""), data.get(NEXT_KEY, b"")), place)
+    current = _signing(read_pair(data.get(CA_CERTIFICATE, b""), data.get(CA_KEY, b"")), home)
+    following = _signing(read_pair(data.get(NEXT_CERTIFICATE, b""), data.get(NEXT_KEY, b"")), home)
     if current is not None and following is not None and current.certificate == following.certificate:
         following = None
     found = read_certificates(data.get(CA_CERTIFICATE, b"")) + read_certificates(data.get(FORMER, b""))
     return Held(current, following, tuple(each for each in found if may_sign(each)))
 
 
-def _signing(pair: Pair | None, place: Place) -> Pair | None:
+def _signing(pair: Pair | None, home: Home) -> Pair | None:
     if pair is None or not may_sign(pair.certificate):
         return None
-    return pair if may_vouch_for(pair.certificate, place.names_of("default")[0]) else None
+    return pair if may_vouch_for(pair.certificate, home.names_of("default")[0]) else None
 
 
 def turned(held: Held, now: datetime, make: Callable[[], Pair]) -> Authority:

@@ -18,7 +18,7 @@ import structlog
 
 from hookline.control import authority as decided
 from hookline.control import pods
-from hookline.control.authority import Authority, Place
+from hookline.control.authority import Authority
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Missing
 from hookline.control.context import Context
 from hookline.control.issuing import Pair, new_authority, new_certificate
@@ -28,12 +28,13 @@ from hookline.control.kinds import (
     CONFIG_MAPS,
     GATEWAY,
     SECRETS,
+    Place,
     gateway_certificate_name,
     labels_of,
     labels_of_installation,
 )
 from hookline.control.name_servers import cluster_domain
-from hookline.control.seen import Asking, Seen, digest_of
+from hookline.control.seen import Asking, Seen, asking_of, digest_of
 from hookline.control.status import asking_event
 from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey
 from hookline.resources.base import CA_LABEL
@@ -76,12 +77,12 @@ class AuthorityWriter:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._place = Place(context.identity.namespace, cluster_domain())
+        self._home = decided.Home(context.identity.namespace, cluster_domain())
         self._problem = ""
         """Why there is no CA."""
         self._problems: dict[str, str] = {}
         """Why there is no certificate, or no new one, by Dispatcher."""
-        self._written: dict[tuple[str, str], _Written] = {}
+        self._written: dict[Place, _Written] = {}
 
     def conditions(self, seen: Seen[Dispatcher]) -> list[Condition]:
         """The condition CertificateReady of a Dispatcher; none without a gateway."""
@@ -123,11 +124,11 @@ class AuthorityWriter:
 
     async def _keep_authority(self) -> Authority:
         """The CA as it should be, once the cluster has it so. Raises ClusterError."""
-        place, now = self._place, self._context.now().replace(microsecond=0)
+        home, now = self._home, self._context.now().replace(microsecond=0)
         begin, end = now - decided.CLOCKS_APART, now + decided.AUTHORITY_LIFE
         live = self._live(CA_NAME)
-        held = decided.read(_data(live), place)
-        wanted = decided.turned(held, now, lambda: new_authority(self._namespace, place.names(), begin, end))
+        held = decided.read(_data(live), home)
+        wanted = decided.turned(held, now, lambda: new_authority(self._namespace, home.names(), begin, end))
         if live is not None and _data(live) == _bytes(wanted.data()):
             return wanted
         await self._write_authority(live, wanted)
@@ -170,7 +171,7 @@ class AuthorityWriter:
 
     async def _keep_certificate(self, authority: Pair, dispatcher: Dispatcher) -> None:
         name = dispatcher.metadata.name
-        names = decided.allowed_names(authority, self._place.names_of(name))
+        names = decided.allowed_names(authority, self._home.names_of(name))
         now, live = self._context.now().replace(microsecond=0), self._live(gateway_certificate_name(name))
         if live is not None and decided.is_well(_data(live), authority, names, now):
             return
@@ -191,13 +192,12 @@ class AuthorityWriter:
 
     async def reconcile_bundles(self) -> None:
         """Have every ConfigMap that asks hold the CA certificates that are to be trusted. Raises ClusterError."""
-        held = decided.read(_data(self._live(CA_NAME)), self._place)
+        held = decided.read(_data(self._live(CA_NAME)), self._home)
         bundle = decided.trusted(held, self._context.now())
         if not bundle:
             return  # the authority's own key puts it right
-        metadata = {"namespace": self._namespace, "name": CA_NAME, "labels": labels_of_installation("authority")}
-        await self._context.write_own(CONFIG_MAPS, {"metadata": metadata, "data": {CA_CERTIFICATE: bundle}})
-        places = sorted(filter(self._is_served, self._context.observed.asking))
+        own = (self._namespace, CA_NAME)
+        places = sorted({own, *filter(self._is_served, self._context.observed.asking)})
         self._written = {place: self._written[place] for place in places if place in self._written}
         for place in places:
             if await self._fill(place, bundle):
@@ -206,14 +206,14 @@ class AuthorityWriter:
         if due_s is not None:
             self._context.queue.add_later(BundlesKey(), due_s - _now_s())
 
-    def _is_served(self, place: tuple[str, str]) -> bool:
+    def _is_served(self, place: Place) -> bool:
         namespace, name = place
         labels = self._context.observed.namespace_labels.get(namespace, {})
         return name == CA_NAME and any(each.serves(namespace, labels) for each in self._in_need())
 
-    async def _fill(self, place: tuple[str, str], bundle: str) -> bool:
+    async def _fill(self, place: Place, bundle: str) -> bool:
         """Have one ConfigMap right; whether the API server was asked for it. Raises ClusterUnavailable."""
-        asking, digest, now_s = self._context.observed.asking.get(place), digest_of(bundle), _now_s()
+        asking, digest, now_s = self._asking(place), digest_of(bundle), _now_s()
         before = self._written.get(place)
         if before is not None and before.digest != digest:
             before = None
@@ -221,11 +221,8 @@ class AuthorityWriter:
             return False
         # It is written at once the first time, and the first time that it is put back.
         times = before.times + 1 if before is not None else 0
-        # With its uid, one that is gone is not made anew: a version alone does not keep an apply from that.
-        metadata = {"namespace": place[0], "name": place[1], "uid": asking.uid, "resourceVersion": asking.version}
-        manifest = {"metadata": metadata, "data": {CA_CERTIFICATE: bundle}}
         try:
-            answer = await self._context.cluster.apply(CONFIG_MAPS, manifest)
+            answer = await self._context.cluster.apply(CONFIG_MAPS, self._bundle_manifest(place, asking, bundle))
         except ClusterUnavailable:
             raise
         except (Conflict, Missing):
@@ -240,9 +237,27 @@ class AuthorityWriter:
             await self._tell(place, asking, "PutBack", _PUT_BACK)
         return True
 
-    async def _tell(self, place: tuple[str, str], asking: Asking, reason: str, message: str) -> None:
+    def _asking(self, place: Place) -> Asking | None:
+        """What stands at a place, None if it has gone. In the operator's own namespace nobody needs to ask."""
+        if place[0] != self._namespace:
+            return self._context.observed.asking.get(place)
+        own = self._context.observed.own(CONFIG_MAPS, place)
+        return asking_of(own) if own is not None else Asking("", "", b"")
+
+    def _bundle_manifest(self, place: Place, asking: Asking, bundle: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"namespace": place[0], "name": place[1]}
+        if asking.uid:
+            # With its uid, one that is gone is not made anew: a version alone does not keep an apply from that.
+            metadata |= {"uid": asking.uid, "resourceVersion": asking.version}
+        if place[0] == self._namespace:
+            metadata["labels"] = labels_of_installation("authority")
+        return {"metadata": metadata, "data": {CA_CERTIFICATE: bundle}}
+
+    async def _tell(self, place: Place, asking: Asking, reason: str, message: str) -> None:
         """Have the team see it, at its ConfigMap."""
         log.warning("a ConfigMap with the CA of the gateways", namespace=place[0], reason=reason, problem=message)
+        if not asking.uid:
+            return
         seen: Seen[Any] = Seen(*place, asking.uid, 0, "", {}, None)
         reporter, now = self._context.identity.name, self._context.now()
         await self._context.tell(seen, asking_event(seen, reason, message, reporter=reporter, now=now))

@@ -83,9 +83,8 @@ def asking_of(manifest: Object) -> Asking:
     """A ConfigMap that asks for the CA."""
     metadata, data = manifest["metadata"], manifest.get("data")
     held = data.get(CA_CERTIFICATE) if isinstance(data, Mapping) else None
-    return Asking(
-        str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")), digest_of(held) if held else b""
-    )
+    digest = digest_of(held) if isinstance(held, str) else b""
+    return Asking(str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")), digest)
 
 
 def lean_asking(manifest: Object) -> Object:

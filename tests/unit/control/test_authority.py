@@ -20,7 +20,7 @@ from hookline.control.authority import (
     CERTIFICATE_LIFE,
     CLOCKS_APART,
     MOST_FORMER,
-    Place,
+    Home,
     allowed_names,
     is_well,
     read,
@@ -32,7 +32,7 @@ from hookline.control.issuing import Pair, new_authority, new_certificate, read_
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-PLACE = Place("hookline-system")
+HOME = Home("hookline-system")
 NAME = "hookline-gateway.hookline-system"
 
 
@@ -47,8 +47,8 @@ def verifies(bundle: str, shown: bytes, now: datetime, name: str = NAME) -> bool
     return True
 
 
-def made_at(now: datetime, place: Place = PLACE) -> Pair:
-    return new_authority(place.namespace, place.names(), now - CLOCKS_APART, now + AUTHORITY_LIFE)
+def made_at(now: datetime, home: Home = HOME) -> Pair:
+    return new_authority(home.namespace, home.names(), now - CLOCKS_APART, now + AUTHORITY_LIFE)
 
 
 @dataclass
@@ -63,16 +63,16 @@ class Installation:
     """Every bundle that clients may have, and since when."""
 
     def look(self) -> None:
-        authority = turned(read(self.secret, PLACE), self.now, lambda: made_at(self.now))
+        authority = turned(read(self.secret, HOME), self.now, lambda: made_at(self.now))
         self._write(self.secret, authority.data())
-        bundle = trusted(read(self.secret, PLACE), self.now)
+        bundle = trusted(read(self.secret, HOME), self.now)
         assert bundle == authority.bundle()
         if not self.published or self.published[-1][1] != bundle:
             self.published.append((self.now, bundle))
-        names = allowed_names(authority.current, PLACE.names_of("default"))
+        names = allowed_names(authority.current, HOME.names_of("default"))
         if not is_well(self.certificate, authority.current, names, self.now):
             begin, end = self.now - CLOCKS_APART, self.now + CERTIFICATE_LIFE
-            pair = new_certificate(authority.current, names, PLACE.namespace, begin, end)
+            pair = new_certificate(authority.current, names, HOME.namespace, begin, end)
             self._write(self.certificate, {"tls.crt": pair.certificate_pem(), "tls.key": pair.key_pem()})
 
     def _write(self, secret: dict[str, bytes], wanted: dict[str, str]) -> None:
@@ -248,7 +248,7 @@ def rsa_pair() -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "brought",
     [
-        pair_of(made_at(BEGIN, Place("another"))),
+        pair_of(made_at(BEGIN, Home("another"))),
         pair_of(new_certificate(made_at(BEGIN), ["hookline-gateway"], "", BEGIN - DAY, BEGIN + 90 * DAY)),
         pair_of(made_at(BEGIN - 400 * DAY)),
         pair_of(made_at(BEGIN + 400 * DAY)),
@@ -291,9 +291,9 @@ def test_a_damaged_certificate_is_made_anew(change: dict[str, bytes]) -> None:
 
 def test_a_certificate_for_other_names_or_of_another_ca_is_not_well() -> None:
     found = of_age(DAY)
-    held = read(found.secret, PLACE)
+    held = read(found.secret, HOME)
     assert held.current is not None
-    names = PLACE.names_of("default")
+    names = HOME.names_of("default")
     assert is_well(found.certificate, held.current, names, found.now)
     assert not is_well(found.certificate, held.current, [*names, "more"], found.now)
     assert not is_well(found.certificate, held.current, names[1:], found.now)
@@ -321,15 +321,15 @@ def test_a_clock_that_is_slow_by_less_than_a_day_takes_what_was_just_made() -> N
 
 
 def test_gateways_have_their_names_in_the_cluster_and_the_short_one_where_the_ca_can_vouch_for_it() -> None:
-    place = Place("hooks", "example.internal")
-    authority = made_at(BEGIN, place)
-    assert allowed_names(authority, place.names_of("default")) == [
+    home = Home("hooks", "example.internal")
+    authority = made_at(BEGIN, home)
+    assert allowed_names(authority, home.names_of("default")) == [
         "hookline-gateway.hooks",
         "hookline-gateway.hooks.svc",
         "hookline-gateway.hooks.svc.example.internal",
         "hookline-gateway",
     ]
-    assert allowed_names(authority, place.names_of("edge")) == [
+    assert allowed_names(authority, home.names_of("edge")) == [
         "hookline-gateway-edge.hooks",
         "hookline-gateway-edge.hooks.svc",
         "hookline-gateway-edge.hooks.svc.example.internal",
@@ -337,8 +337,8 @@ def test_gateways_have_their_names_in_the_cluster_and_the_short_one_where_the_ca
 
 
 def test_a_ca_outlasts_a_change_of_the_clusters_domain() -> None:
-    authority = made_at(BEGIN, Place("hooks", "cluster.local"))
-    names = allowed_names(authority, Place("hooks", "example.internal").names_of("default"))
+    authority = made_at(BEGIN, Home("hooks", "cluster.local"))
+    names = allowed_names(authority, Home("hooks", "example.internal").names_of("default"))
     assert "hookline-gateway.hooks.svc" in names
     assert "hookline-gateway.hooks.svc.example.internal" not in names
 
@@ -353,7 +353,7 @@ def test_nobody_trusts_the_ca_for_other_names(name: str) -> None:
 
 
 def test_no_key_is_in_what_is_shown_of_a_ca() -> None:
-    authority = turned(read({}, PLACE), BEGIN, lambda: made_at(BEGIN))
+    authority = turned(read({}, HOME), BEGIN, lambda: made_at(BEGIN))
     assert "PRIVATE" not in authority.bundle() + repr(authority) + str(authority.current)
     assert "key" not in repr(authority.current)
 

@@ -321,27 +321,45 @@ async def test_a_config_map_that_is_refused_holds_up_no_other_and_is_tried_ever_
     assert len(stage.events) == 2
 
 
-@played
-async def test_what_others_write_is_put_back_at_once_and_then_ever_more_seldom() -> None:
-    player = Player(Stage())
-    player.asks("team")
-    await player.look()
-    bundle = player.stage.text(CONFIG_MAPS, CA, "ca.crt", "team")
-    waits = []
-    for _ in range(10):
-        player.asks("team", data={"ca.crt": "theirs"})
-        began_s = asyncio.get_running_loop().time()
+@pytest.mark.parametrize("namespace", ["team", OWN])
+def test_what_others_write_is_put_back_at_once_and_then_ever_more_seldom(namespace: str) -> None:
+    async def scene() -> None:
+        player = Player(Stage())
+        player.asks("team")
         await player.look()
-        while player.stage.text(CONFIG_MAPS, CA, "ca.crt", "team") != bundle:
-            await asyncio.sleep(10)
-            await player.work()
-        waits.append(round((asyncio.get_running_loop().time() - began_s) / 60))
-    assert waits == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
-    assert player.stage.events == [("team", "PutBack")] * 10
-    player.asks("team", data={"ca.crt": "theirs"})
-    player.lose(SECRETS, CA)
-    await player.look()
-    assert player.stage.text(CONFIG_MAPS, CA, "ca.crt", "team") not in ("theirs", bundle)
+        bundle = player.stage.text(CONFIG_MAPS, CA, "ca.crt", namespace)
+        waits = []
+        for _ in range(10):
+            player.asks(namespace, data={"ca.crt": "theirs"})
+            began_s = asyncio.get_running_loop().time()
+            await player.look()
+            while player.stage.text(CONFIG_MAPS, CA, "ca.crt", namespace) != bundle:
+                await asyncio.sleep(10)
+                await player.work()
+            waits.append(round((asyncio.get_running_loop().time() - began_s) / 60))
+        assert waits == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+        assert player.stage.events == [(namespace, "PutBack")] * 10
+        player.asks(namespace, data={"ca.crt": "theirs"})
+        player.lose(SECRETS, CA)
+        await player.look()
+        assert player.stage.text(CONFIG_MAPS, CA, "ca.crt", namespace) not in ("theirs", bundle)
+
+    run(scene())
+
+
+@played
+async def test_a_config_map_that_goes_while_others_are_filled_is_passed_over() -> None:
+    player = Player(Stage())
+    player.asks("a", "b", "c")
+    await player.writer.reconcile()
+    filling = asyncio.create_task(player.work())
+    await asyncio.sleep(BUNDLE_SECONDS / 2)
+    player.lose(CONFIG_MAPS, CA, "b")
+    await filling
+    assert [each for each in player.stage.written() if "Map" in each and OWN not in each] == [
+        f"ConfigMap a/{CA}",
+        f"ConfigMap c/{CA}",
+    ]
 
 
 @played
