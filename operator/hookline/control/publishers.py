@@ -64,7 +64,10 @@ def decided(
     files: dict[str, bytes] = {}
     for dispatcher in dispatchers:
         served = [
-            each for each in tokens if dispatcher.serves(each.namespace, namespace_labels.get(each.namespace, {}))
+            each
+            for each in tokens
+            if dispatcher.spec.gateway.enabled
+            and dispatcher.serves(each.namespace, namespace_labels.get(each.namespace, {}))
         ]
         files[dispatcher.metadata.name], problems = tokens_file(served)
         words |= _words(served, problems, words)
@@ -121,9 +124,8 @@ def _without_many_refusals(words: Mapping[Place, Word]) -> dict[Place, Word]:
 
 
 def _unserved(token: PublisherToken) -> Word:
-    return Word(
-        accepted=False, text=f"no Dispatcher serves the namespace {token.namespace}: no gateway takes the token"
-    )
+    text = f"no Dispatcher that has a gateway serves the namespace {token.namespace}: nobody takes the token"
+    return Word(accepted=False, text=text)
 
 
 def _accepted(token: PublisherToken) -> Word:

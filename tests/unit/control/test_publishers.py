@@ -37,11 +37,12 @@ def test_a_token_counts_at_each_dispatcher_that_serves_its_namespace() -> None:
     assert all(word.accepted for word in found.words.values())
 
 
-def test_a_team_that_no_dispatcher_serves_is_told() -> None:
-    found = decided([seen(namespace="team-b")], [a_dispatcher(spec=TEAM_A)], LABELS)
+@pytest.mark.parametrize("spec", [TEAM_A, {"gateway": {"enabled": False}}])
+def test_a_team_that_no_gateway_serves_is_told(spec: dict[str, Any]) -> None:
+    found = decided([seen(namespace="team-b")], [a_dispatcher(spec=spec)], LABELS)
     assert held(found) == set()
     assert not found.words["team-b", "ci"].accepted
-    assert "no Dispatcher serves the namespace team-b" in found.words["team-b", "ci"].text
+    assert "no Dispatcher that has a gateway serves the namespace team-b" in found.words["team-b", "ci"].text
 
 
 def test_without_any_token_there_is_a_file_all_the_same_so_that_gateways_know_that_there_is_none() -> None:
