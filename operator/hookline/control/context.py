@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from hookline.control import dispatchers, types, workload
-from hookline.control.cluster import Cluster, ClusterError, Conflict, Missing
+from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Missing
 from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import CONFIG_MAPS, EVENTS, OURS, PODS, TOUCHED_ANNOTATION, Kind, Object, Place, root_name
@@ -169,16 +169,18 @@ class Context:
         for event in events_of(kind, seen, seen.status, status, reporter=self.identity.name, now=self.now()):
             await self.tell(seen, event)
 
-    async def tell(self, seen: Seen[Any] | Publisher, event: dict[str, Any]) -> None:
-        """Post an Event."""
+    async def tell(self, seen: Seen[Any] | Publisher, event: dict[str, Any]) -> bool:
+        """Post an Event. False if the API server does not answer: it may be posted later."""
         try:
             await self.cluster.create(EVENTS, event)
         except (Conflict, Missing):
             # It is told already, or its namespace goes.
-            return
+            return True
         except ClusterError as error:
             # An Event is a courtesy: the status holds the same.
             log.warning("could not post an Event", object=f"{seen.namespace}/{seen.name}", problem=str(error))
+            return not isinstance(error, ClusterUnavailable)
+        return True
 
     def _policy_now(self) -> Policy:
         own = [each for place, each in self.observed.dispatchers.items() if place[0] == self.identity.namespace]

@@ -24,6 +24,9 @@ LOOK_SECONDS = 0.3
 PAUSE = 10
 """And so many times as long as the last one took: 30 ms for each 1,000 tokens."""
 
+AGAIN_SECONDS = 10.0
+"""Until an Event is tried again that could not be posted."""
+
 
 class PublisherWriter:
     """The tokens of all publishers."""
@@ -66,11 +69,13 @@ class PublisherWriter:
         publisher, word = self._context.observed.publishers.get(place), self._words.get(place)
         if publisher is None or word is None or not self._is_news(place):
             return
-        self._told[place] = publisher.uid, word
         reporter = self._context.identity.name
-        await self._context.tell(
-            publisher, publisher_event(publisher, word, reporter=reporter, now=self._context.now())
-        )
+        event = publisher_event(publisher, word, reporter=reporter, now=self._context.now())
+        if await self._context.tell(publisher, event):
+            self._told[place] = publisher.uid, word
+        else:
+            # Unlike a resource, a Secret has no status that says the same.
+            self._context.queue.add_later(PublisherKey(*place), AGAIN_SECONDS)
 
     async def touch(self, dispatcher: str) -> None:
         """Have kubelets refresh what the gateway pods of a Dispatcher mount."""
