@@ -16,7 +16,7 @@ from benchmarks.child import Child
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from hookline.events.context import NO_CONTEXT
 from hookline.events.schemas import Catalogue
@@ -134,7 +134,7 @@ def _empty() -> Starlette:
     return Starlette(routes=[Route("/v1/events/{type}", page, methods=["POST"])])
 
 
-def _played() -> Starlette:
+def _played() -> Router:
     metrics = GatewayMetrics(verdicts=["stored"])
     intake = Intake(_Played(), Repeats(), on_stored=metrics.stored)
     return Pages(lambda: intake, lambda: intake.catalogue, _Tokens(), Limits(), metrics.told).app()

@@ -15,6 +15,7 @@ from doubles import own
 from doubles.gateway import OF_TEAM_A, TOKEN, gateway_at
 from doubles.local import count
 from hookline.events.builtin_events import EVENTS, event_named, sample_of, schema_of, to_text
+from hookline.gateway.intake import Intake
 from hookline.gateway.limits import Bounds
 from hookline.gateway.problem import MEDIA_TYPE, TYPES
 from hookline.local.nats_server import NatsServer
@@ -162,6 +163,22 @@ async def test_who_is_refused_is_told_why(gateway: httpx.AsyncClient, queue: Cli
     found = {name: await told(method, page, more) for name, (method, page, more, _) in REFUSED.items()}
     assert found == {name: why for name, (*_, why) in REFUSED.items()}
     assert await count(queue, own.EVENTS) == 0
+
+
+@pytest.mark.parametrize(("page", "allowed"), [(PAGE, "POST"), ("/v1/event-types", "GET, HEAD")])
+async def test_a_page_says_which_methods_it_takes(gateway: httpx.AsyncClient, page: str, allowed: str) -> None:
+    answer = await gateway.request("PUT", page, content=BODY, headers=JSON)
+    assert (problem_of(answer), answer.headers["Allow"]) == ((405, "method-not-allowed"), allowed)
+    assert (await gateway.head(page)).status_code == (200 if "HEAD" in allowed else 405)
+
+
+async def test_a_bug_of_the_gateway_is_a_problem_as_all_others_are(
+    gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Intake, "take", None)
+    answer = await gateway.post(PAGE, content=BODY, headers=JSON)
+    assert problem_of(answer) == (500, "internal")
+    assert "NoneType" not in answer.text
 
 
 async def test_near_names_are_told(gateway: httpx.AsyncClient) -> None:
