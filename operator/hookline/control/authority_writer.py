@@ -66,6 +66,7 @@ _NOT_OURS = (
 class _Written:
     """What was written into a ConfigMap, or refused, how often in a row, and from when on it may be again."""
 
+    uid: str
     digest: bytes
     times: int
     due_s: float
@@ -214,10 +215,12 @@ class AuthorityWriter:
     async def _fill(self, place: Place, bundle: str) -> bool:
         """Have one ConfigMap right; whether the API server was asked for it. Raises ClusterUnavailable."""
         asking, digest, now_s = self._asking(place), digest_of(bundle), _now_s()
+        if asking is None or asking.digest == digest:
+            return False
         before = self._written.get(place)
-        if before is not None and before.digest != digest:
-            before = None
-        if asking is None or asking.digest == digest or (before is not None and now_s < before.due_s):
+        if before is not None and (before.uid, before.digest) != (asking.uid, digest):
+            before = None  # another object, or another CA: nobody has insisted yet
+        if before is not None and now_s < before.due_s:
             return False
         # It is written at once the first time, and the first time that it is put back.
         times = before.times + 1 if before is not None else 0
@@ -228,11 +231,11 @@ class AuthorityWriter:
         except (Conflict, Missing):
             return True  # it has changed or gone meanwhile, which its watch tells
         except ClusterError as error:
-            self._written[place] = _Written(digest, times, now_s + again_seconds(times + 1), refused=True)
+            self._written[place] = _Written(asking.uid, digest, times, now_s + again_seconds(times + 1), refused=True)
             await self._tell(place, asking, "Refused", f"the CA cannot be written here: {error}")
             return True
         self._context.observed.put(CONFIG_MAPS, answer)
-        self._written[place] = _Written(digest, times, now_s + again_seconds(times))
+        self._written[place] = _Written(answer["metadata"]["uid"], digest, times, now_s + again_seconds(times))
         if before is not None and not before.refused:
             await self._tell(place, asking, "PutBack", _PUT_BACK)
         return True

@@ -348,6 +348,18 @@ def test_what_others_write_is_put_back_at_once_and_then_ever_more_seldom(namespa
 
 
 @played
+async def test_a_config_map_that_is_made_anew_is_filled_at_once_however_often() -> None:
+    player = Player(Stage())
+    player.asks("team")
+    await player.look()
+    for _ in range(5):
+        player.lose(CONFIG_MAPS, CA, "team")
+        player.asks("team")
+        assert await player.look() == [f"ConfigMap team/{CA}"]
+    assert player.stage.events == []
+
+
+@played
 async def test_a_config_map_that_goes_while_others_are_filled_is_passed_over() -> None:
     player = Player(Stage())
     player.asks("a", "b", "c")
