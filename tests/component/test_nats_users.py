@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from doubles.shipped_nats import ShippedNats, shipped
+from doubles.shipped_nats import ShippedNats, shipped, three, with_password
 from doubles.waiting import eventually
 from hookline.control.nats_users import OVERLAP_SECONDS, AskServers, Keys, Rest, WriteKeys, WriteUsers, next_step
 from hookline.stream import names
 from hookline.stream.admission import Admission
-from hookline.stream.connection import Client, LoginRefused, StreamUnavailable, close, connect
+from hookline.stream.connection import Client, LoginRefused, StreamRefused, StreamUnavailable, close, connect
 from hookline.stream.credentials import by_seed
 from hookline.stream.nkeys import public_of, seed_of
 from hookline.stream.permissions import Role, tag_of, users_file
@@ -278,3 +279,73 @@ async def test_keys_are_replaced_under_load_and_no_event_is_lost(tmp_path: Path)
         assert (await sender.jetstream().stream_info(EVENTS)).state.messages == len(stored)
         await close(gateway)
         await close(sender)
+
+
+async def test_three_servers_get_users_one_by_one_and_are_told_of_others_together(tmp_path: Path) -> None:
+    """The overlay `ha` of before, upgraded while events are stored; then no stranger gets in as a server."""
+    async with three(tmp_path) as servers:
+        for server in servers:
+            await server.start()
+        urls = ",".join(each.url for each in servers)
+        seed = SEEDS[Role.SENDER]
+        sender = await connect(urls, name=Role.SENDER, credentials=by_seed(seed), connect_seconds=30)
+        await eventually(made(sender), seconds=60)
+        gateway = await connect(urls, name=Role.GATEWAY, credentials=by_seed(SEEDS[Role.GATEWAY]), connect_seconds=30)
+        admission = await Admission.at(gateway)
+        count = 0
+        for number in (2, 1, 0):
+            await servers[number].end()
+            servers[number].users(USERS)
+            with_password(servers, number, "p" * 32)
+            await servers[number].start()
+            for _ in range(5):
+                await admission.store("team", "IdentityCreated", b"{}", patience_seconds=60)
+                count += 1
+        await eventually(told(urls, tag_of(USERS)), seconds=30)
+        keys = {role: {public_of(seed)} for role, seed in SEEDS.items()}
+        more = users_file({**keys, Role.SENDER: {*keys[Role.SENDER], public_of(seed_of(b"x" * 32))}})
+        for server in servers[:2]:
+            server.users(more)
+        with pytest.raises(StreamUnavailable, match="nats-2 of NATS has not read its users yet"):
+            await have_read(urls, SEEDS[Role.OPERATOR], tag_of(more))
+        servers[2].users(more)
+        await have_read(urls, SEEDS[Role.OPERATOR], tag_of(more))
+        info = await sender.jetstream().stream_info(EVENTS)
+        assert info.state.messages == count
+        await servers[2].end()
+        with pytest.raises(StreamUnavailable, match="2 of 3 servers of NATS answer"):
+            await have_read(urls, SEEDS[Role.OPERATOR], tag_of(more))
+        # A stranger in its place, without the password.
+        with_password(servers, 2, "q" * 32)
+        servers[2].users(None)
+        (servers[2].folder / "log").unlink()
+        await servers[2].start()
+
+        async def is_refused() -> bool:
+            return "Authorization Violation" in (servers[2].folder / "log").read_text()
+
+        await eventually(is_refused)
+        for client in (sender, gateway):
+            await close(client)
+
+
+def made(client: Client) -> Callable[[], Awaitable[bool]]:
+    async def streams() -> bool:
+        try:
+            await ensure(client, Retention(), replicas=3)
+        except (StreamUnavailable, StreamRefused):
+            return False
+        return True
+
+    return streams
+
+
+def told(urls: str, tag: str) -> Callable[[], Awaitable[bool]]:
+    async def have_all() -> bool:
+        try:
+            await have_read(urls, SEEDS[Role.OPERATOR], tag)
+        except StreamUnavailable:
+            return False
+        return True
+
+    return have_all

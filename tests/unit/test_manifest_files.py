@@ -395,6 +395,13 @@ def test_an_existing_nats_is_named_in_one_file() -> None:
     assert f"create secret generic {dispatcher.spec.nats.credentials_secret_ref.name}" in text
 
 
+NATS_ENVIRONMENT = {
+    "POD_NAME": "nats-0",
+    "ROUTES_PASSWORD": "p" * 32,
+    **{f"ROUTE_{number}": f"nats://hookline:{'p' * 32}@nats-{number}.nats-headless:6222" for number in range(3)},
+}
+
+
 def nats_files(overlay: str) -> tuple[str, Any]:
     """Of the NATS servers: the ConfigMap with their configuration, and where their users come from."""
     (volume,) = named(overlay, "StatefulSet", "nats")["spec"]["template"]["spec"]["volumes"]
@@ -417,7 +424,7 @@ def test_nats_takes_its_configuration_and_loses_nothing_it_acknowledged(overlay:
     for name, text in {**named(overlay, "ConfigMap", config_map)["data"], USERS_FILE: users}.items():
         (tmp_path / name).write_text(text)
     command = [nats_server_binary(), "-t", f"--config={tmp_path / 'nats.conf'}"]
-    checked = subprocess.run(command, env={"POD_NAME": "nats-0"}, capture_output=True, text=True, check=False)
+    checked = subprocess.run(command, env=NATS_ENVIRONMENT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     text = (tmp_path / "nats.conf").read_text()
     assert re.search(r"^\s*sync_interval: always$", text, re.MULTILINE)
@@ -430,7 +437,15 @@ def test_three_nats_servers_know_each_other_and_are_kept_apart() -> None:
     stateful = named("ha", "StatefulSet", "nats")["spec"]
     assert stateful["podManagementPolicy"] == "Parallel"
     config_map, _ = nats_files("ha")
-    routes = re.findall(r"nats://(\S+):6222", named("ha", "ConfigMap", config_map)["data"]["cluster.conf"])
+    (container,) = stateful["template"]["spec"]["containers"]
+    environment = {each["name"]: each.get("value", "") for each in container["env"]}
+    named_there = re.findall(r"\$(ROUTE_\d)", named("ha", "ConfigMap", config_map)["data"]["cluster.conf"])
+    found = (
+        re.fullmatch(r"nats://hookline:\$\(ROUTES_PASSWORD\)@(\S+):6222", environment[each]) for each in named_there
+    )
+    routes = [each[1] for each in found if each]
+    # Kubernetes puts in what stands before it.
+    assert list(environment).index("ROUTES_PASSWORD") < list(environment).index("ROUTE_0")
     assert routes == [f"nats-{number}.{stateful['serviceName']}" for number in range(stateful["replicas"])]
     anti = stateful["template"]["spec"]["affinity"]["podAntiAffinity"]
     (rule,) = anti["requiredDuringSchedulingIgnoredDuringExecution"]

@@ -6,6 +6,7 @@ Decides nothing: nats_users does. Does nothing in an installation whose NATS is 
 from __future__ import annotations
 
 import secrets
+import string
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -56,8 +57,8 @@ class NatsKeeper:
         if not self._url:
             return
         keys = {role: keys_of(self._live(name)) for role, name in SECRET_NAMES.items()}
-        file = users_of(self._live(NATS_USERS_NAME))
-        step = next_step(keys, file, self._heard, self._context.now(), _new_seed)
+        file, password = users_of(self._live(NATS_USERS_NAME))
+        step = next_step(keys, file if password else "", self._heard, self._context.now(), _new_seed)
         match step:
             case WriteKeys(role, new):
                 before = keys[role]
@@ -65,7 +66,7 @@ class NatsKeeper:
                     log.info("a key of the shipped NATS is in use from now on", role=role.value)
                 await self._write(keys_secret(self._namespace, role, new))
             case WriteUsers(new_file):
-                await self._write(users_secret(self._namespace, new_file))
+                await self._write(users_secret(self._namespace, new_file, password or _new_password()))
             case AskServers(tag):
                 operator = keys[Role.OPERATOR]
                 assert operator is not None, "written before anything is asked"
@@ -107,6 +108,10 @@ class NatsKeeper:
     @property
     def _namespace(self) -> str:
         return self._context.identity.namespace
+
+
+def _new_password() -> str:
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(32))
 
 
 def _new_seed() -> str:

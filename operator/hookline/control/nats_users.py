@@ -8,6 +8,7 @@ end between any two of them, and another one goes on.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,9 @@ SEED_FILE = "user.nk"
 USERS_FILE = "users.conf"
 """In the Secret of the servers: as nats.conf includes it."""
 
+PASSWORD_FILE = "routes-password"  # noqa: S105  # a name
+"""Beside it: what servers of a cluster show to one another. Made once, since servers read it at their start alone."""
+
 ROTATE_ANNOTATION = f"{GROUP}/rotate"
 """On a role's Secret, written by a person: whenever it changes, the key is replaced."""
 ROTATED_ANNOTATION = f"{GROUP}/rotated"
@@ -54,6 +58,8 @@ SECRET_NAMES: Mapping[Role, str] = {
 
 _FOLLOWING_FILE = "following.nk"
 _FORMER_FILE = "former.pub"
+_PASSWORD = re.compile(r"[a-z]{32}")
+"""Nothing but letters: it stands in URLs and, without quotes, in nats.conf."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -202,9 +208,10 @@ def keys_of(secret: Object | None) -> Keys | None:
     )
 
 
-def users_of(secret: Object | None) -> str:
-    """The file that the servers' Secret holds; empty without one."""
-    return _text(secret, USERS_FILE)
+def users_of(secret: Object | None) -> tuple[str, str]:
+    """The file that the servers' Secret holds, and the password of routes; empty what it does not hold."""
+    password = _text(secret, PASSWORD_FILE)
+    return _text(secret, USERS_FILE), password if _PASSWORD.fullmatch(password) else ""
 
 
 def keys_secret(namespace: str, role: Role, keys: Keys) -> dict[str, Any]:
@@ -214,9 +221,10 @@ def keys_secret(namespace: str, role: Role, keys: Keys) -> dict[str, Any]:
     return _secret(namespace, SECRET_NAMES[role], "nats-user", texts, notes)
 
 
-def users_secret(namespace: str, file: str) -> dict[str, Any]:
+def users_secret(namespace: str, file: str, password: str) -> dict[str, Any]:
     """The servers' Secret."""
-    return _secret(namespace, NATS_USERS_NAME, "nats-users", {USERS_FILE: file}, {})
+    texts = {USERS_FILE: file, PASSWORD_FILE: password}
+    return _secret(namespace, NATS_USERS_NAME, "nats-users", texts, {})
 
 
 def _secret(

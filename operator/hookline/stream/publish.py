@@ -66,6 +66,9 @@ _OUT_OF_ROOM = (10023, 10047, 10077)
 _REPLACED = (10071, 10164)
 """The last sequence of the subject is not the expected one, or becomes another one now."""
 
+_LATER = (10158, 10167)
+"""One of the same name is being stored, as after a leader was lost; too much waits to be stored."""
+
 
 class OutOfRoom(StreamRefused):
     """NATS has no room, on its disk or within its bounds."""
@@ -227,6 +230,8 @@ def _outcome(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> Outco
     said = json.loads(answer.body)
     if "error" in said:
         reason = str(said["error"].get("description", "without a reason"))
+        if said["error"].get("err_code") in _LATER:
+            raise StreamUnavailable(f"NATS cannot say yet whether it is stored: {reason}")
         raise _refusal(said["error"].get("err_code"))(f"NATS refused to store: {reason}")
     if not _is_in(str(said.get("stream")), stream, ours):
         problem = f"the stream {said.get('stream')} of another application took the message, and {stream} has it not"

@@ -37,6 +37,7 @@ from hookline.resources.dispatcher import Dispatcher
 from hookline.stream.nkeys import public_of, seed_of
 from hookline.stream.permissions import Role, tag_of, users_file
 
+PASSWORD = "p" * 32
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 KUBELET_SECONDS = 120
 """Within which a changed Secret is in every pod."""
@@ -82,8 +83,8 @@ class Installation(RuleBasedStateMachine):
                 assert self.secrets[role] == replace(keys, asked="")
                 self.secrets[role] = keys
             case WriteUsers(file):
-                self.file = users_of(users_secret("n", file))
-                assert self.file == file
+                self.file, password = users_of(users_secret("n", file, PASSWORD))
+                assert (self.file, password) == (file, PASSWORD)
             case AskServers(tag):
                 if self.loaded:
                     # Only who is known may ask.
@@ -153,6 +154,12 @@ class Installation(RuleBasedStateMachine):
 
 Installation.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 TestInstallation = Installation.TestCase
+
+
+@pytest.mark.parametrize("password", ["", "short", "a" * 31 + "1", "a" * 31 + "@", "A" * 32])
+def test_a_password_that_would_not_be_read_as_it_stands_counts_as_none(password: str) -> None:
+    assert users_of(users_secret("n", "file", password)) == ("file", "")
+    assert users_of(None) == ("", "")
 
 
 def secret(**changes: Any) -> dict[str, Any]:

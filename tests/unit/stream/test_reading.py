@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, _Client
+from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, _Client
 from hookline.stream.publish import Former, Outcome, _outcome
 from hookline.stream.pull import _place
 
@@ -123,6 +123,15 @@ def test_an_answer_that_stores_nothing_is_an_error() -> None:
     refusal = b'{"error":{"code":503,"description":"maximum bytes exceeded"},"stream":"EVENTS","seq":0}'
     with pytest.raises(StreamRefused, match="maximum bytes"):
         _outcome(answer(refusal), "EVENTS")
+
+
+@pytest.mark.parametrize(
+    ("code", "what"), [(10158, b"duplicate message id is in process"), (10167, b"too many requests")]
+)
+def test_what_the_server_cannot_say_yet_is_asked_again_and_not_refused(code: int, what: bytes) -> None:
+    busy = b'{"error":{"code":409,"err_code":%d,"description":"%b"},"stream":"EVENTS","seq":0}' % (code, what)
+    with pytest.raises(StreamUnavailable, match=what.decode()):
+        _outcome(answer(busy), "EVENTS")
 
 
 @pytest.mark.parametrize("more", [b"", b',"duplicate":true', b',"domain":"hub"'])
