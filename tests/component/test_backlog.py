@@ -26,11 +26,10 @@ from doubles.local import (
 )
 from doubles.waiting import until_it_is
 from hookline.delivery import fanout, session
-from hookline.delivery.backlog import EVENT_GONE
 from hookline.delivery.policy import event_room
 from hookline.delivery.policy.event_room import EventRoom
 from hookline.delivery.set_aside import Place, written
-from hookline.delivery.settlement import MALFORMED
+from hookline.delivery.settlement import EVENT_GONE, MALFORMED
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall, Receiver
 from hookline.stream import names

@@ -108,5 +108,5 @@ async def test_a_deleted_consumer_of_events_goes_on_where_it_had_come_to(
 
 
 def _settled_by(running: Running) -> int:
-    place = running.pod._session._places.get(own.EVENTS) if running.pod._session else None
+    place = running.pod._session._places.get(own.FANOUT_CONSUMER) if running.pod._session else None
     return place.settled if place else 0

@@ -41,6 +41,7 @@ DELIVERY = names.delivery_subject(UID)
 EVENTS, DELIVERIES = f"{PREFIX}EVENTS", f"{PREFIX}DELIVERIES"
 STORES: list[tuple[str, str, set[Role]]] = [
     ("publish an event", names.event_subject("team", "IdentityCreated"), GATEWAY),
+    ("publish a large event", names.large_subject("team", "IdentityCreated"), GATEWAY),
     ("store a delivery", DELIVERY, SENDER),
     ("store a retry", names.later_subject(UID, "1"), SENDER),
     ("park a delivery", names.parked_subject(UID), SENDER),

@@ -129,14 +129,18 @@ class OneWebhook:
 
 @contextlib.asynccontextmanager
 async def one_webhook(
-    folder: Path, nats_url: str, *answers: Answer, parked_seconds: int = 604_800
+    folder: Path,
+    nats_url: str,
+    *answers: Answer,
+    parked_seconds: int = 604_800,
+    installation: Installation = NOBODY,
 ) -> AsyncIterator[OneWebhook]:
     """A receiver, a Webhook that calls it, and a sender whose book holds no other."""
     calls: list[ReceivedCall] = []
     async with receiver_of(calls, *answers) as receiver:
         route, keys = hook("one", receiver)
         write_book(folder / "book", (route, keys), parked_seconds=parked_seconds)
-        async with sender(folder / "book", nats_url) as running:
+        async with sender(folder / "book", nats_url, installation=installation) as running:
             yield OneWebhook(route, calls, running)
 
 

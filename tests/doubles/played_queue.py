@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -181,9 +181,11 @@ class PlayedQueue:
         else:
             self.kept.setdefault(stream, {})[kept.seq] = kept
 
-    def publish(self, event_id: str, event_type: str) -> Kept:
+    def publish(self, event_id: str, event_type: str, *, is_large: bool = False) -> Kept:
+        """A large one is taken without its body."""
         headers = {ID_HEADER: event_id, TIME_HEADER: "2026-11-24T00:00:00.000+00:00"}
-        self.put(names.event_subject("default", event_type), b"{}", headers)
+        subject = (names.large_subject if is_large else names.event_subject)("default", event_type)
+        self.put(subject, b"{}", headers)
         self.stored.pop()
         return list(self.kept[names.EVENTS].values())[-1]
 
@@ -253,7 +255,7 @@ class Pod:
         self.room = EventRoom()
         aside = SetAside(me, settlement, me, metrics)
         parts = (settlement, books, self.endpoints, self.sender, aside, self.room, metrics)
-        self.fanout = Fanout(me, me, *parts, on_room=lambda: None)
+        self.fanout = Fanout(me, me, *parts, whole=self.whole, on_room=lambda: None)
         self._messages: dict[str, Kept] = {}
         self._handling: list[asyncio.Task[None]] = []
         self._keeping = [self.start(self.sender.keep_alive()), self.start(self.sender.stretch_long_calls())]
@@ -272,17 +274,19 @@ class Pod:
         self._messages[reply] = kept
         origin = {names.EVENTS: Origin.EVENTS, names.DELIVERIES: Origin.SHARD, names.PARKED: Origin.PARKED}[kept.stream]
         consumer = {Origin.EVENTS: "fanout", Origin.SHARD: "shard"}.get(origin, f"unpark-{kept.uid}")
+        is_head = names.is_large(kept.subject)
         taken = Taken(
             origin,
             consumer,
             kept.subject,
-            kept.headers,
-            kept.body,
+            {**kept.headers, "Nats-Msg-Size": str(len(kept.body))} if is_head else kept.headers,
+            b"" if is_head else kept.body,
             kept.seq,
             int(kept.stored_s * 1e9),
             kept.delivered,
             cast(Any, self),
             reply,
+            is_head=is_head,
         )
         self.loop.call_soon(self._dispatch, taken)
         self.loop.settle()
@@ -374,6 +378,13 @@ class Pod:
         headers = headers or {}
         await self._ask("store", headers, partial(self.queue.put, subject, body, dict(headers), once))
         return True
+
+    async def whole(self, taken: Taken) -> Taken | None:
+        kept = self.queue.kept[names.EVENTS].get(taken.seq) if taken.is_head else None
+        if kept is None:
+            return None
+        await self._ask("read", kept.headers, lambda: None)
+        return replace(taken, body=kept.body, is_head=False)
 
     async def store_later(self, uid: str, body: bytes, headers: Mapping[str, str], *, at_s: float, once: str) -> None:
         subject = names.later_subject(uid, once)

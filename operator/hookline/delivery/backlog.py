@@ -17,7 +17,7 @@ import structlog
 
 from hookline.delivery import set_aside
 from hookline.delivery.set_aside import Place, SetAside
-from hookline.delivery.settlement import MALFORMED, Settlement, stored
+from hookline.delivery.settlement import EVENT_GONE, MALFORMED, Settlement, stored
 from hookline.runtime.tasks import within
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
@@ -52,9 +52,6 @@ TURN_SECONDS = 5.0
 NEARLY_DONE = 2
 """Where others set aside no more than so many messages of a tenant, its new events go their usual way here, and may
 overtake what these name."""
-
-EVENT_GONE = "EventGone"
-"""Why a message is in DEAD that names events which are not in EVENTS any more."""
 
 Take: TypeAlias = Callable[[Taken], Coroutine[Any, Any, None] | None]
 ReadEvent: TypeAlias = Callable[[int, int], Awaitable[StoredEvent | None]]

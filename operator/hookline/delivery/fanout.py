@@ -4,7 +4,7 @@ An event is acked only after each of its deliveries is done or stored. A repeat 
 each has its name (`Nats-Msg-Id`). NATS knows a name for two minutes, and of calls it knows nothing; where something is
 refused for longer, such as by a full stream, the sender itself remembers which others of that event need nothing more.
 Which events find room is decided in policy/event_room. The others are set aside. Deliveries of an event that comes
-again are stored, not called from it.
+again are stored, not called from it. The body of a large event is read once it has found room.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hookline.delivery.recently_acked import MessageKey, RecentlyAcked
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.set_aside import SetAside
-from hookline.delivery.settlement import Settlement, stored
+from hookline.delivery.settlement import EVENT_GONE, Settlement, Whole, as_it_came, stored
 from hookline.events.envelope import Event
 from hookline.routing.routes import Route
 from hookline.runtime.metrics import SenderMetrics
@@ -72,6 +72,7 @@ class Fanout:
         room: EventRoom,
         metrics: SenderMetrics,
         *,
+        whole: Whole = as_it_came,
         on_room: Callable[[], None],
     ) -> None:
         self._pull = pull
@@ -84,8 +85,11 @@ class Fanout:
         self._aside = aside
         self._room = room
         self._on_room = on_room
+        self._whole = whole
         self._open: dict[MessageKey, OpenEvent] = {}
         """By the names and sequences of their events."""
+        self._reading: set[str] = set()
+        """The places of events whose bodies are being read."""
         self._done = RecentlyAcked()
         """By uid of a Webhook and sequence of an event: deliveries that are done or stored, of events with others that
         could not be stored."""
@@ -112,6 +116,8 @@ class Fanout:
                 return self._released(taken, taken.doubled())
             # Another consumer's is of another stream: events of a former stream have the same sequences.
             opened.is_void = opened.is_void or opened.taken.consumer == taken.consumer
+        if self._reading and taken.place in self._reading:
+            return self._released(taken, taken.doubled())
         if not names.is_event(taken.subject):
             log.error("not an event, passed over: its subject names no tenant and type", subject=taken.subject)
             return self._released(taken, taken.ack())
@@ -125,16 +131,14 @@ class Fanout:
         # What was set aside comes when there is room for it, and not behind itself.
         behind = taken.origin is Origin.BACKLOG
         waits = not behind and tenant in self._aside.behind
-        size = tenant, len(routes), len(taken.body)
+        size = tenant, len(routes), taken.size_bytes
         if waits or not self._room.take(*size, time.monotonic(), behind=behind):
             return self._released(taken, taken.left()) if behind else self._aside.add(tenant, taken)
-        try:
-            event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
-            return self._begin(taken, event, deliveries(event, taken.seq, routes, taken.stored_s), size)
-        except Exception:
-            if (taken.known_as, taken.seq) not in self._open:
-                self._room.give(*size)
-            raise
+        if taken.is_head:
+            # Before it runs: it must not come twice.
+            self._reading.add(taken.place)
+            return self._read_and_begin(taken, routes, size)
+        return self._begin(taken, routes, size)
 
     def has_room(self, subject: str, size_bytes: int) -> bool:
         """Whether an event that was set aside would be in hand when it is taken now."""
@@ -148,7 +152,45 @@ class Fanout:
         await self._settlement.settle(taken)
         self._metrics.fanned_out()
 
-    def _begin(
+    async def _read_and_begin(self, head: Taken, routes: Sequence[Route], size: _Size) -> None:
+        """An event that came without its body, and has its room."""
+        try:
+            taken = await self._whole(head)
+        except Exception as error:  # noqa: BLE001  # one event must not stop the others
+            self._give_back(size)
+            await self._released(head, self._not_read(head, error))
+            return
+        finally:
+            self._reading.discard(head.place)
+        if taken is None:
+            self._give_back(size)
+            gone = self._settlement.set_apart(head, EVENT_GONE, "its body is not in EVENTS any more")
+            await self._released(head, gone)
+            return
+        try:
+            storing = self._begin(taken, routes, size)
+        except Exception as error:  # noqa: BLE001  # one event must not stop the others
+            storing = self._released(taken, self._settlement.failed(taken, error))
+        if storing is not None:
+            await storing
+
+    async def _not_read(self, head: Taken, error: Exception) -> None:
+        if not isinstance(error, StreamUnavailable | StreamRefused):
+            raise error
+        log.warning("the body of an event cannot be read now", seq=head.seq, problem=str(error))
+        await head.left()
+
+    def _begin(self, taken: Taken, routes: Sequence[Route], size: _Size) -> Coroutine[Any, Any, None] | None:
+        """An event that has its room."""
+        try:
+            event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
+            return self._open_event(taken, event, deliveries(event, taken.seq, routes, taken.stored_s), size)
+        except Exception:
+            if (taken.known_as, taken.seq) not in self._open:
+                self._give_back(size)
+            raise
+
+    def _open_event(
         self, taken: Taken, event: Event, heard: Sequence[_Made], size: _Size
     ) -> Coroutine[Any, Any, None] | None:
         made = self._not_done_yet(taken, heard)
@@ -160,8 +202,7 @@ class Fanout:
         for each in made:
             (called if may_call and not self._endpoints.why_parked(each[0]) else others).append(each)
         if not made:
-            self._room.give(*size)
-            self._on_room()
+            self._give_back(size)
             return self._released(taken, self._settlement.settle(taken))
         opened = OpenEvent(
             taken,
@@ -196,6 +237,11 @@ class Fanout:
             await self._settlement.failed(taken, event.error)
         else:
             await taken.left()
+
+    def _give_back(self, size: _Size) -> None:
+        """Of an event that was not begun."""
+        self._room.give(*size)
+        self._on_room()
 
     def _give_room(self, size: _Size, event: OpenEvent) -> None:
         """Nothing of an event is in our hands any more."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import structlog
 
-from hookline.delivery.backlog import EVENT_GONE
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.messages import UNKNOWN_FORMAT, WEBHOOK_GONE
@@ -26,7 +25,7 @@ from hookline.delivery.policy.retry import SCHEDULE_SPENT, Dead, Reason, Retry
 from hookline.delivery.route_book import RouteBook, webhooks_in
 from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session, Snapshot
-from hookline.delivery.settlement import INTERNAL_ERROR, MALFORMED
+from hookline.delivery.settlement import EVENT_GONE, INTERNAL_ERROR, MALFORMED
 from hookline.events.envelope import stamp_to_the_second
 from hookline.routing.routes import Book, RouteState
 from hookline.runtime.background import background

@@ -43,7 +43,7 @@ from hookline.stream.connection import Client, QueueUnusable, StreamRefused, Str
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.event_reader import EventReader
 from hookline.stream.expiry import Expiry
-from hookline.stream.inspect import held, left_in_former, oldest_s, oldest_unsettled_s
+from hookline.stream.inspect import held, large_not_taken, left_in_former, oldest_s, oldest_unsettled_s
 from hookline.stream.layout import Layout, plain
 from hookline.stream.mover import Mover, remove_empty
 from hookline.stream.overdue import Overdue
@@ -63,6 +63,7 @@ from hookline.stream.streams import (
     find,
     foreign_names,
     small_events,
+    take_no_large,
 )
 from hookline.stream.types import write_types
 
@@ -98,6 +99,10 @@ LOOK_SECONDS = 10.0
 
 HELD_SECONDS = 2.0
 """How long the start and the end of a session wait to say what the queue holds."""
+
+LARGE_SECONDS = 2.0
+"""How long the end of a session waits for large events to be read past, or for a quarter of its grace if that is
+less."""
 
 CALM_SECONDS = 2.0
 """Without a new sign of trouble the queue counts as well again."""
@@ -151,6 +156,9 @@ class Session:
         """Consumers of events and shards that are taken from, and their streams."""
         self._cannot_move: QueueProblem | None = None
         """Why the streams do not get the prefix that is wanted. All goes on where they are."""
+        self._large_is_taken = False
+        """Whether another application has the subject of large events."""
+        self._draining = False
         self._waits_for: str | None = None
         """The prefix of which was last said that it waits for other senders."""
         self._left = 0
@@ -169,7 +177,8 @@ class Session:
         self._replicas = 0
         """How many copies of the streams were asked for last."""
         self._look_for_overdue = asyncio.Event()
-        settlement = Settlement(publisher, metrics, self._clock)
+        self._reader = EventReader(client, lambda: self._layout)
+        settlement = Settlement(publisher, metrics, self._clock, whole=self._reader.whole)
         self._sender = Sender(
             self._pull,
             publisher,
@@ -183,7 +192,6 @@ class Session:
             on_attempt=on_attempt,
         )
         self._room = EventRoom()
-        self._reader = EventReader(client, lambda: self._layout)
         aside = SetAside(publisher, settlement, self._pull, metrics)
         self._fanout = Fanout(
             self._pull,
@@ -195,6 +203,7 @@ class Session:
             aside,
             self._room,
             metrics,
+            whole=self._reader.whole,
             on_room=lambda: self._backlog.room_given(),
         )
         self._backlog = Backlog(
@@ -252,6 +261,7 @@ class Session:
     def reconnected(self) -> None:
         """Perhaps to another server, which may belong to somebody else, be older, or have lost what it had."""
         self._publisher.writes.forget()
+        self._large_is_taken = False
         self._pull.reconnected()
         self._clock.reconnected()
         self._ownership.wake()
@@ -310,6 +320,11 @@ class Session:
 
     async def _drain(self, grace_seconds: float) -> None:
         ends_s = time.monotonic() + grace_seconds
+        self._draining = True
+        reading_past = self._begin(self._leave_no_large())
+        await asyncio.wait([reading_past], timeout=min(LARGE_SECONDS, grace_seconds / 4))
+        # Not waited for: the client forgets a cancellation while it waits for a server that takes nothing.
+        reading_past.cancel()
         self._parking.close()
         self._backlog.close()
         await self._pull.stop()
@@ -332,7 +347,9 @@ class Session:
 
     def _take_everything(self) -> None:
         """Take from the streams that there are, former ones among them, and from none that was removed."""
-        consumers = {str(config.durable_name): stream for stream, config in consumer_configs(self._layout, self._term)}
+        configs = consumer_configs(self._layout, self._term)
+        consumers = {str(config.durable_name): stream for stream, config in configs}
+        heads = {str(config.durable_name) for _, config in configs if config.headers_only}
         for consumer in self._takes_from.keys() - consumers.keys():
             self._pull.remove(consumer)
         for consumer, stream in consumers.items():
@@ -343,7 +360,9 @@ class Session:
             if consumer in self._takes_from:
                 self._pull.resize(consumer, room // share, share=share)
             else:
-                self._pull.add(origin, consumer, room // share, stream=stream, share=share)
+                self._pull.add(
+                    origin, consumer, room // share, stream=stream, share=share, gives_heads=consumer in heads
+                )
         self._takes_from = consumers
 
     @property
@@ -365,9 +384,13 @@ class Session:
                 self._handle(self._parking.handle(taken))
 
     def _handle(self, work: Coroutine[Any, Any, None]) -> None:
+        self._begin(work)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
+        return task
 
     async def _keep_pace(self) -> None:
         """Find out how late everything is, so that no more is in hand than can be done in time."""
@@ -386,7 +409,7 @@ class Session:
         return self._members.heard(pod, time.monotonic())
 
     def _says(self) -> Says:
-        return Says(self._prefix, self._layout.at)
+        return Says(self._prefix, self._layout.at, takes_large=True)
 
     @property
     def _prefix(self) -> str | None:
@@ -413,6 +436,8 @@ class Session:
                 if self._agreement.may_move(self._prefix, now_s):
                     self._outdated.set()
                 self._say_disagreement(self._prefix)
+            if not self._large_is_taken and self._take_large() not in (None, self._layout.takes_large):
+                self._outdated.set()
             self._publisher.say_writes()
 
     def _say_disagreement(self, prefix: str) -> None:
@@ -449,7 +474,7 @@ class Session:
                 "keep senders running, or raise retention.eventsSeconds of the Dispatcher",
                 events=expired,
             )
-        self._say_oldest("events", [await oldest_unsettled_s(self._client, *each) for each in places.items()])
+        self._say_oldest("events", [await oldest_unsettled_s(self._client, each) for each in places.values()])
 
     def _say_oldest(self, label: str, stored: Iterable[float | None]) -> None:
         """`stored`: when the oldest message of each stream was."""
@@ -560,6 +585,7 @@ class Session:
         mark = await self._ownership.claim(replicas=replicas)
         retention = _retention(book.dispatcher)
         may_move = await self._may_move()
+        take_large = self._take_large()
         found = await ensure(
             self._client,
             retention,
@@ -568,13 +594,40 @@ class Session:
             places=self._places,
             prefix=self._prefix,
             may_move=may_move,
+            take_large=take_large,
         )
         self._found(found)
+        self._note_large(taken=bool(take_large) and not found.takes_large)
         if replicas != self._replicas:
             self._replicas = replicas
             self._look_for_overdue.set()
         await write_types(self._client, book.types)
         self._root = book.digest
+
+    def _take_large(self) -> bool | None:
+        """Whether EVENTS is to take large events under their own subject; None leaves that as it is."""
+        if self._draining:
+            return False
+        # By its mark alone a version before knows a stream that has another subject besides.
+        is_marked = self._ownership.mark is not None and bool(self._ownership.mark.id)
+        return self._agreement.take_large(time.monotonic()) if is_marked else None
+
+    async def _leave_no_large(self) -> None:
+        """The next sender may be of a version that knows no large events: they are stored as all others until one says
+        that it does, and those that are there are read past."""
+        with contextlib.suppress(StreamUnavailable, StreamRefused):
+            await take_no_large(self._client, self._layout)
+            while left := await large_not_taken(self._client, self._layout, self._term):
+                log.debug("reading past large events before the end", events=left)
+                await asyncio.sleep(LARGE_SECONDS / 20)
+
+    def _note_large(self, *, taken: bool) -> None:
+        if taken and not self._large_is_taken:
+            log.warning(
+                "large events come as all others: a stream of another application takes their subject",
+                subject=names.LARGE_SUBJECTS,
+            )
+        self._large_is_taken = taken
 
     async def _may_move(self) -> bool:
         """Whether all senders want the streams to be moved, and they can be: a prefix that cannot be had stops nothing

@@ -6,8 +6,8 @@ DEAD as it is, never deleted. Never makes room for another message: whoever hold
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -25,12 +25,24 @@ log = structlog.get_logger(__name__)
 MALFORMED = "Malformed"
 """Why a message is in DEAD that this version cannot read."""
 
+EVENT_GONE = "EventGone"
+"""Why a message is in DEAD of which an event is not in EVENTS any more: itself, or one that it names."""
+
 INTERNAL_ERROR = "InternalError"
 """Why a message is in DEAD that this version failed to handle again and again."""
 
 PATIENT_DELIVERIES = 10
 """Times that a message is delivered before a failure to handle it counts as lasting. A sender that is killed, or a
 server that forgets acks, repeats messages as well."""
+
+
+Whole: TypeAlias = Callable[[Taken], Awaitable[Taken | None]]
+"""A message with its body, where that came without; None when it is gone. Raises StreamUnavailable, QueueUnusable."""
+
+
+async def as_it_came(taken: Taken) -> Taken | None:
+    """Where all messages come with their bodies."""
+    return taken
 
 
 async def stored(storing: Coroutine[Any, Any, object], taken: Taken) -> bool:
@@ -46,8 +58,11 @@ async def stored(storing: Coroutine[Any, Any, object], taken: Taken) -> bool:
 class Settlement:
     """Settles messages over one connection, and remembers those that it settled."""
 
-    def __init__(self, publisher: Publisher, metrics: SenderMetrics, clock: ServerClock) -> None:
+    def __init__(
+        self, publisher: Publisher, metrics: SenderMetrics, clock: ServerClock, *, whole: Whole = as_it_came
+    ) -> None:
         self._publisher = publisher
+        self._whole = whole
         self._metrics = metrics
         self._clock = clock
         self._acked = RecentlyAcked()
@@ -69,8 +84,15 @@ class Settlement:
         """Keep a message in DEAD as it is, then ack it; whether that was done."""
         log.error("a message is kept in DEAD", reason=reason, problem=problem, consumer=taken.consumer, seq=taken.seq)
         now = stamp(self._clock.now_s())
+        try:
+            # Of one that is gone what came of it is kept.
+            body = (await self._whole(taken) or taken).body
+        except (StreamUnavailable, StreamRefused) as error:
+            log.warning("a message will be repeated", consumer=taken.consumer, seq=taken.seq, problem=str(error))
+            await taken.left()
+            return False
         letter = messages.unread_letter(
-            taken.subject, taken.headers, taken.body, f"{reason}: {problem}", failed_at=now, place=taken.place
+            taken.subject, taken.headers, body, f"{reason}: {problem}", failed_at=now, place=taken.place
         )
         done = await self.settle(
             taken, self._publisher.store(letter.subject, letter.body, letter.headers, once=letter.once)

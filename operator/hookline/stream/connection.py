@@ -24,7 +24,7 @@ from hookline.resources.natsaddress import Login, parse_nats
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline
 from hookline.stream.credentials import CredentialsError, Prove, by_file
-from hookline.stream.names import NOT_NEEDED_SUBJECTS, inbox_of, is_header
+from hookline.stream.names import NOT_NEEDED_SUBJECTS, inbox_of, is_header, is_large
 from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 log = structlog.get_logger(__name__)
@@ -448,7 +448,11 @@ class _Told:
         if subject in NOT_NEEDED_SUBJECTS:
             return
         if subject not in self._client.denied and len(self._client.denied) < _DENIED_KEPT:
-            log.error("NATS does not permit something that is needed", subject=subject, needed=what)
+            if is_large(subject):
+                # One is stored as all others then.
+                log.warning("NATS does not permit large events their own subject", subject=subject, needed=what)
+            else:
+                log.error("NATS does not permit something that is needed", subject=subject, needed=what)
             self._client.denied[subject] = what
 
     async def disconnected(self) -> None:

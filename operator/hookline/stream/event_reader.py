@@ -1,11 +1,12 @@
-"""Single events out of EVENTS, by their sequence, for whoever knows it. Takes nothing, and acks nothing."""
+"""Single events out of EVENTS, by their sequence, for whoever knows it, and the bodies of those that came without.
+Takes nothing, and acks nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import nats.errors
@@ -16,9 +17,13 @@ from hookline.stream.api import NOT_FOUND, api
 from hookline.stream.connection import StreamUnavailable, read_headers
 from hookline.stream.inbox import Inbox
 from hookline.stream.layout import Layout, plain
+from hookline.stream.pull import Taken
 from hookline.stream.streams import find
 
 _READ_SECONDS = 5.0
+
+BODIES_AT_ONCE = 8
+"""Large bodies that are on their way over the connection: what else comes over it waits behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,15 @@ class EventReader:
         self._inbox = Inbox(client, _READ_SECONDS)
         self._looking: asyncio.Task[Layout] | None = None
         self._next_look: asyncio.Task[Layout] | None = None
+        self._bodies = asyncio.Semaphore(BODIES_AT_ONCE)
+
+    async def whole(self, taken: Taken) -> Taken | None:
+        """An event with its body. None when no stream holds it any more. Raises StreamUnavailable, QueueUnusable."""
+        if not taken.is_head:
+            return taken
+        async with self._bodies:
+            event = await self.find(taken.seq, taken.stored_ns)
+        return replace(taken, body=event.body, is_head=False) if event is not None else None
 
     async def find(self, seq: int, stored_ns: int) -> StoredEvent | None:
         """The event with this sequence that was stored at this time. None when no stream holds it any more: not the

@@ -20,10 +20,12 @@ class Expiry:
     def look(self, places: Mapping[str, FanoutPlace]) -> int:
         """How many more they are since the last look, of all streams."""
         expired = 0
-        for stream, place in places.items():
-            key = stream, place.created
-            known = max(place.settled, self._known.get(key, 0))
-            removed = place.first - 1
+        for stream in {place.stream for place in places.values()}:
+            of_it = [place for place in places.values() if place.stream == stream]
+            key = stream, of_it[0].created
+            # Consumers of one stream come as far as one another: the one of which there is nothing stays behind.
+            known = max(self._known.get(key, 0), *(place.settled for place in of_it))
+            removed = min(place.first for place in of_it) - 1
             expired += max(0, removed - known)
             self._known[key] = max(known, removed)
         return expired

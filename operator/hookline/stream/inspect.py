@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from hookline.stream import names
 from hookline.stream.api import api, ask
 from hookline.stream.layout import Layout
-from hookline.stream.streams import FanoutPlace
+from hookline.stream.streams import FanoutPlace, consumer_configs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,24 @@ async def left_in_former(client: Client, layout: Layout, term: int) -> int:
     Raises StreamUnavailable, QueueUnusable.
     """
     left = 0
-    for stream in layout.former_of(names.EVENTS):
-        consumer = names.fanout_consumer(term, stream.removesuffix(names.EVENTS))
-        info = await ask(client, f"CONSUMER.INFO.{stream}.{consumer}")
-        left += int(info["num_pending"]) + int(info["num_ack_pending"])
+    of_events = layout.former_of(names.EVENTS)
+    for stream, consumer in consumer_configs(layout, term):
+        if stream in of_events:
+            info = await ask(client, f"CONSUMER.INFO.{stream}.{consumer.durable_name}")
+            left += int(info["num_pending"]) + int(info["num_ack_pending"])
     for stream in (*layout.former_of(names.DELIVERIES), *layout.former_of(names.PARKED)):
         left += await _messages(client, stream)
     return left
+
+
+async def large_not_taken(client: Client, layout: Layout, term: int) -> int:
+    """Large events that no sender has read past yet. Raises StreamUnavailable, QueueUnusable."""
+    infos = [
+        await ask(client, f"CONSUMER.INFO.{stream}.{consumer.durable_name}")
+        for stream, consumer in consumer_configs(layout, term)
+        if consumer.headers_only
+    ]
+    return sum(int(info["num_pending"]) for info in infos)
 
 
 async def _messages(client: Client, stream: str, subject: str = "") -> int:
@@ -56,8 +67,9 @@ async def _messages(client: Client, stream: str, subject: str = "") -> int:
     return int((state.get("subjects") or {}).get(subject, 0))
 
 
-async def oldest_unsettled_s(client: Client, stream: str, place: FanoutPlace) -> float | None:
-    """When the oldest event that is not settled was stored, by the server's clock in Unix time; None without one.
+async def oldest_unsettled_s(client: Client, place: FanoutPlace) -> float | None:
+    """When the oldest event of a consumer that is not settled was stored, by the server's clock in Unix time; None
+    without one.
 
     Raises StreamUnavailable.
     """
@@ -65,9 +77,9 @@ async def oldest_unsettled_s(client: Client, stream: str, place: FanoutPlace) ->
         return None
     said = await api(
         client,
-        f"STREAM.MSG.GET.{stream}",
+        f"STREAM.MSG.GET.{place.stream}",
         seq=max(place.settled + 1, place.first),
-        next_by_subj=names.SUBJECTS[names.EVENTS],
+        next_by_subj=place.subjects,
     )
     message = said.get("message")
     return datetime.fromisoformat(message["time"]).timestamp() if message is not None else None

@@ -10,7 +10,7 @@ nats-server 2.14).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hookline.stream import names
 
@@ -18,10 +18,11 @@ from hookline.stream import names
 @dataclass(frozen=True, slots=True)
 class Layout:
     """`present` has the prefix of the stream with our subjects, by the end of its name; `former` the names of those
-    that had them."""
+    that had them. `takes_large` is whether EVENTS takes large events under their own subject."""
 
     present: Mapping[str, str] = field(default_factory=dict)
     former: tuple[str, ...] = ()
+    takes_large: bool = False
 
     def stream(self, base: str) -> str:
         """The stream that takes what is stored now."""
@@ -94,4 +95,4 @@ def moved(layout: Layout, base: str, wanted: str | None, *, may_move: bool) -> L
     serving = next(each.stream for each in made if each.serves)
     others = {each.stream for each in made} - {serving}
     former = tuple(sorted({*(each for each in layout.former if each != serving), *others}))
-    return Layout({**layout.present, base: serving.removesuffix(base)}, former)
+    return replace(layout, present={**layout.present, base: serving.removesuffix(base)}, former=former)

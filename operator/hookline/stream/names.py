@@ -1,6 +1,7 @@
 """Names of streams, subjects and consumers. Pure.
 
 EVENTS      hookline.events.<tenant>.<event type>              limits; what was published
+            hookline.large.<tenant>.<event type>               the same, of events with a large body
 DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one message for each event and Webhook
             hookline.deliveries.later.<webhook uid>.<once>     scheduled copies that wait for their time
             hookline.deliveries.anchor                         one message that nobody takes, see stream/anchor
@@ -45,6 +46,8 @@ SUBJECTS = {
     DEAD: "hookline.dead.*.*",
 }
 """Of each stream, by the end of its name."""
+LARGE_SUBJECTS = "hookline.large.>"
+"""Of events with a large body, which senders read past without it. EVENTS takes them once all senders know them."""
 LATER_SUBJECTS = "hookline.deliveries.later.>"
 FORMER_SUBJECTS = "hookline.former.*"
 TYPES_BUCKET = "hookline-event-types"
@@ -69,6 +72,9 @@ event with a key that was used before is taken for a repeat."""
 
 FANOUT_CONSUMER = "fanout"
 """Of the first owner; see `fanout_consumer`."""
+LARGE_CONSUMER = "large"
+"""Of events with a large body. Its name must not begin as that of the others: a version before takes it for one of
+them, where it looks how far these have come."""
 
 UNREAD = "unread"
 """In the subject of a dead letter, in place of a tenant or Webhook that a message does not name."""
@@ -79,7 +85,14 @@ DELIVERY_SHARDS = 16
 _PREFIX = "hookline"
 _OF_TERM = "_"
 """Before the term in the name of a consumer: no tenant has it in its name."""
-_STREAMS = {"events": EVENTS, "deliveries": DELIVERIES, "parked": PARKED, "dead": DEAD, "backlog": BACKLOG}
+_STREAMS = {
+    "events": EVENTS,
+    "large": EVENTS,
+    "deliveries": DELIVERIES,
+    "parked": PARKED,
+    "dead": DEAD,
+    "backlog": BACKLOG,
+}
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
 _BEARS = re.compile(rf"({STREAM_PREFIX})({'|'.join(BASES)})")
@@ -109,6 +122,14 @@ def former_subject(stream: str) -> str:
 
 def event_subject(tenant: str, event_type: str) -> str:
     return f"{_PREFIX}.events.{tenant}.{event_type}"
+
+
+def large_subject(tenant: str, event_type: str) -> str:
+    return f"{_PREFIX}.large.{tenant}.{event_type}"
+
+
+def is_large(subject: str) -> bool:
+    return subject.startswith(f"{_PREFIX}.large.")
 
 
 def is_event(subject: str) -> bool:
@@ -201,6 +222,11 @@ def fanout_consumer(term: int = 1, prefix: str = "") -> str:
     return _of_term(f"{prefix}{FANOUT_CONSUMER}", term)
 
 
+def large_consumer(term: int = 1, prefix: str = "") -> str:
+    """The consumer of events with a large body, which gives their headers alone."""
+    return _of_term(f"{prefix}{LARGE_CONSUMER}", term)
+
+
 def shard_consumer(shard: int, term: int = 1, prefix: str = "") -> str:
     return _of_term(f"{prefix}shard-{shard:02}", term)
 
@@ -212,7 +238,7 @@ def _of_term(consumer: str, term: int) -> str:
 
 def is_of_owner(consumer: str) -> bool:
     """Whether a consumer is one of those that an owner has for himself, of whatever term and prefix."""
-    return re.fullmatch(rf"{STREAM_PREFIX}(fanout|shard-[0-9]{{2}})(-[0-9]+)?", consumer) is not None
+    return re.fullmatch(rf"{STREAM_PREFIX}(fanout|large|shard-[0-9]{{2}})(-[0-9]+)?", consumer) is not None
 
 
 def stream_of(subject: str) -> str:

@@ -124,8 +124,9 @@ def _translated() -> Iterator[None]:
 def _on_streams(said: object) -> Says | None:
     """Anybody on this NATS may have sent it."""
     match said:
-        case {"wanted": str() | None as wanted, "at": str() as at} if len(wanted or "") + len(at) <= MAX_SAID_LENGTH:
-            return Says(wanted, at)
+        case {"wanted": str() | None as wanted, "at": str() as at, **more}:
+            if len(wanted or "") + len(at) <= MAX_SAID_LENGTH:
+                return Says(wanted, at, more.get("takes_large") is True)
     return None
 
 

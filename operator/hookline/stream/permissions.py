@@ -84,6 +84,7 @@ RIGHTS: Mapping[Role, Rights] = {
     Role.GATEWAY: Rights(
         publish=(
             "hookline.events.*.>",
+            "hookline.large.*.>",
             names.AUDIENCE_SUBJECT,
             names.SAME_SUBJECT,
             # Whose the stream is that took an event, and which event types there are. Nothing else that is stored.

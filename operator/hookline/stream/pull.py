@@ -45,6 +45,8 @@ HEARTBEAT_SECONDS = 5.0
 _GONE_RETRY_SECONDS = 2.0
 _STUCK_SECONDS = 30.0
 _NAK = b"-NAK"
+_SIZE_HEADER = "Nats-Msg-Size"
+"""The server writes it last, and the last of a name counts."""
 
 
 class Origin(Enum):
@@ -81,6 +83,13 @@ class Taken:
     _reply: str = field(repr=False)
     pending: int = 0
     """What its consumer had besides when it was sent."""
+    is_head: bool = False
+    """Whether it came without its body, which lies in the stream."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its body, also where that lies in the stream: the server says how large it is."""
+        return int(self.headers.get(_SIZE_HEADER, 0)) if self.is_head else len(self.body)
 
     @property
     def place(self) -> str:
@@ -123,6 +132,8 @@ class _Source:
     room: int
     """Messages that may be in our hands at once."""
     held_most_bytes: int = HELD_BYTES
+    gives_heads: bool = False
+    """Whether its messages come without their bodies."""
     held: int = 0
     held_bytes: int = 0
     asked: int = 0
@@ -178,10 +189,20 @@ class PullLoop:
             return f"the pull loop has not moved for {_STUCK_SECONDS:g} s"
         return None
 
-    def add(self, origin: Origin, consumer: str, room: int, *, stream: str = "", share: int = 1) -> None:
+    def add(
+        self,
+        origin: Origin,
+        consumer: str,
+        room: int,
+        *,
+        stream: str = "",
+        share: int = 1,
+        gives_heads: bool = False,
+    ) -> None:
         """Take what a consumer of the origin's stream, or of another one, has: at most `room` messages in our hands at
-        once, and one of `share` parts of HELD_BYTES."""
-        self._sources[consumer] = _Source(origin, stream or origin.value, room, HELD_BYTES // share)
+        once, and one of `share` parts of HELD_BYTES. `gives_heads` of one that leaves out the bodies."""
+        held_bytes = HELD_BYTES // share
+        self._sources[consumer] = _Source(origin, stream or origin.value, room, held_bytes, gives_heads)
         self._pull_soon(consumer)
 
     def resize(self, consumer: str, room: int, *, share: int = 1) -> None:
@@ -239,7 +260,9 @@ class PullLoop:
         # A request for each single message would double the server's work: wait for half the room.
         if free <= 0 or (source.asked > 0 and free < source.room // 2) or source.held_bytes >= source.held_most_bytes:
             return
-        size = {"batch": 1} if source.oversized else {"batch": free, "max_bytes": _pull_bytes(source)}
+        # What is left out counts for the server as well: of heads a pull would end with a few of them.
+        bounds = {} if source.gives_heads else {"max_bytes": _pull_bytes(source)}
+        size = {"batch": 1} if source.oversized else {"batch": free, **bounds}
         source.oversized = False
         source.asked += size["batch"]
         source.heard_s = time.monotonic()
@@ -273,6 +296,7 @@ class PullLoop:
             self._client,
             message.reply,
             pending,
+            source.gives_heads,
         )
         source.heard_s = time.monotonic()
         source.asked = max(0, source.asked - 1)

@@ -43,8 +43,6 @@ MIN_EVENT_BYTES = 4 * 1024
 MAX_ACK_PENDING = 20_000
 """Messages of one consumer in the hands of all senders together. Each sender bounds its own share."""
 
-_EVENT_SUBJECTS = names.SUBJECTS[names.EVENTS]
-
 _OVERLAP = 10065
 _NAME_IN_USE = 10058
 """`err_code` of an error (nats-server, errors.json)."""
@@ -67,21 +65,25 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class FanoutPlace:
-    """How far fan-out had come: every event up to the sequence `settled` of the stream that was made at `created`."""
+    """How far one consumer of events had come: every event of its own up to the sequence `settled` of `stream`, the one
+    that was made at `created`."""
 
     created: str
     settled: int
     first: int = 1
     """The first sequence that the stream still had, before it was asked for `settled`."""
     unsettled: int = 0
-    """Events that are kept and not settled."""
+    """Events of this consumer that are kept and not settled."""
+    stream: str = names.EVENTS
+    subjects: str = names.SUBJECTS[names.EVENTS]
+    """Which events are its own."""
 
 
 _NOWHERE: Mapping[str, FanoutPlace] = MappingProxyType({})
 
 
 def stream_configs(
-    retention: Retention, *, replicas: int = 1, event_bytes: int = MAX_EVENT_BYTES
+    retention: Retention, *, replicas: int = 1, event_bytes: int = MAX_EVENT_BYTES, takes_large: bool = False
 ) -> list[StreamConfig]:
     """The five streams, without a prefix. A full stream refuses new messages, so that a publisher hears of it."""
 
@@ -99,7 +101,8 @@ def stream_configs(
             allow_direct=True,
         )
 
-    events = config(names.EVENTS, [names.SUBJECTS[names.EVENTS]], RetentionPolicy.LIMITS, retention.events_seconds)
+    subjects = [names.SUBJECTS[names.EVENTS], *([names.LARGE_SUBJECTS] if takes_large else [])]
+    events = config(names.EVENTS, subjects, RetentionPolicy.LIMITS, retention.events_seconds)
     # Whoever publishes more hears of it. What follows from an event has more headers than it, and must fit as well.
     events.max_msg_size = event_bytes
     deliveries = config(names.DELIVERIES, [names.SUBJECTS[names.DELIVERIES]], RetentionPolicy.WORK_QUEUE, 0)
@@ -122,17 +125,22 @@ def stream_configs(
 
 def consumer_configs(layout: Layout, term: int = 1) -> list[tuple[str, ConsumerConfig]]:
     """(stream, consumer) for the fan-out and for each shard of deliveries, of the owner of a term. Of former streams as
-    well: nats-server takes filters beyond a stream's subjects."""
-    events = [
-        (stream, _consumer(names.fanout_consumer(term, stream.removesuffix(names.EVENTS)), _EVENT_SUBJECTS))
-        for stream in layout.streams(names.EVENTS)
-    ]
+    well, and of large events also where none are taken: nats-server takes filters beyond a stream's subjects."""
+    events = [(stream, each) for stream in layout.streams(names.EVENTS) for each in _event_consumers(stream, term)]
     shards = [
         (stream, _consumer(names.shard_consumer(shard, term, stream.removesuffix(names.DELIVERIES)), filter_subject))
         for stream in layout.streams(names.DELIVERIES)
         for shard, filter_subject in enumerate(map(names.shard_filter, range(names.DELIVERY_SHARDS)))
     ]
     return [*events, *shards]
+
+
+def _event_consumers(stream: str, term: int) -> tuple[ConsumerConfig, ConsumerConfig]:
+    """Of all events but large ones, and of the headers of these."""
+    prefix = stream.removesuffix(names.EVENTS)
+    large = _consumer(names.large_consumer(term, prefix), names.LARGE_SUBJECTS)
+    large.headers_only = True
+    return _consumer(names.fanout_consumer(term, prefix), names.SUBJECTS[names.EVENTS]), large
 
 
 def unpark_config(uid: str) -> ConsumerConfig:
@@ -154,16 +162,22 @@ async def ensure(
     places: Mapping[str, FanoutPlace] = _NOWHERE,
     prefix: str | None = None,
     may_move: bool = False,
+    take_large: bool | None = None,
 ) -> Layout:
     """Bring all streams, buckets and consumers to what is asked for; writes nothing that is so already. Says where
     they are.
 
     New streams get this prefix, and those that are there if they may be moved. A consumer of events that somebody
-    deleted goes on from the place that is known of its stream, instead of from the first event that is kept. For the
+    deleted goes on from the place that is known of it (`places`, by its name), instead of from the first event that is
+    kept. `take_large` is whether EVENTS takes large events under their own subject; None leaves that as it is. For the
     owner of the streams alone. Raises StreamUnavailable, StreamRefused, QueueUnusable.
     """
     layout = await find(client)
-    configs = stream_configs(retention, replicas=replicas, event_bytes=_event_bytes(client))
+    if take_large is not None:
+        layout = replace(layout, takes_large=take_large and (layout.takes_large or await _large_is_free(client)))
+    configs = stream_configs(
+        retention, replicas=replicas, event_bytes=_event_bytes(client), takes_large=layout.takes_large
+    )
     if may_move and prefix is not None and layout.present and not layout.is_at(prefix):
         await _prepare(client, configs, prefix, owner)
     for config in configs:
@@ -183,7 +197,7 @@ async def ensure(
         await _remove_consumers_of_others(client, layout, owner.term)
     for stream, consumer in consumer_configs(layout, owner.term):
         asked = consumer.as_dict()
-        place = places.get(stream)
+        place = places.get(str(consumer.durable_name))
         if place is not None and place.settled and await _created(client, stream) == place.created:
             asked |= _from(place.settled + 1)
         await _ensure_consumer(client, stream, asked)
@@ -212,7 +226,25 @@ async def find(client: Client) -> Layout:
             if stream.endswith(base) and await is_known(client, stream):
                 present[base] = stream.removesuffix(base)
     former = [each for each in await _streams_with(client, names.FORMER_SUBJECTS) if await is_known(client, each)]
-    return Layout(present, tuple(sorted(former)))
+    takes_large = names.EVENTS in present and f"{present[names.EVENTS]}{names.EVENTS}" in await _streams_with(
+        client, names.LARGE_SUBJECTS
+    )
+    return Layout(present, tuple(sorted(former)), takes_large)
+
+
+async def take_no_large(client: Client, layout: Layout) -> None:
+    """Have large events stored as all others, until `ensure` changes it. Raises StreamUnavailable, StreamRefused."""
+    stream = layout.stream(names.EVENTS)
+    config = (await api(client, f"STREAM.INFO.{stream}")).get("config") or {}
+    subjects = config.get("subjects") or []
+    if names.LARGE_SUBJECTS in subjects:
+        others = [each for each in subjects if each != names.LARGE_SUBJECTS]
+        _done(await api(client, f"STREAM.UPDATE.{stream}", **{**config, "subjects": others}), f"the stream {stream}")
+
+
+async def _large_is_free(client: Client) -> bool:
+    """Whether no stream takes large events, as one of another application could."""
+    return not (await api(client, "STREAM.NAMES", subject=names.LARGE_SUBJECTS)).get("streams")
 
 
 async def foreign_names(client: Client, prefix: str) -> QueueProblem | None:
@@ -242,24 +274,32 @@ async def is_known(client: Client, stream: str) -> bool:
 
 
 async def fanout_places(client: Client, layout: Layout, term: int) -> dict[str, FanoutPlace]:
-    """How far fan-out has come in each stream with events, but for those without a consumer of it.
+    """How far each consumer of events has come, by its name, but for those that are not there.
 
     Raises StreamUnavailable, QueueUnusable.
     """
     places: dict[str, FanoutPlace] = {}
     for stream in layout.streams(names.EVENTS):
-        consumer = names.fanout_consumer(term, stream.removesuffix(names.EVENTS))
-        # In this order: what was removed by now and is not settled later never will be.
+        # Before the consumers: what was removed by now and is not settled later never will be.
         kept = await api(client, f"STREAM.INFO.{stream}")
-        info = await api(client, f"CONSUMER.INFO.{stream}.{consumer}")
-        if "error" not in kept and "error" not in info:
-            places[stream] = FanoutPlace(
-                str(kept["created"]),
-                int(info["ack_floor"]["stream_seq"]),
-                int(kept["state"]["first_seq"]),
-                int(info["num_pending"]) + int(info["num_ack_pending"]),
-            )
+        for config in _event_consumers(stream, term):
+            info = await api(client, f"CONSUMER.INFO.{stream}.{config.durable_name}")
+            if "error" not in kept and "error" not in info:
+                places[str(config.durable_name)] = FanoutPlace(
+                    str(kept["created"]),
+                    _settled(info, is_new_to_old_streams=bool(config.headers_only)),
+                    int(kept["state"]["first_seq"]),
+                    int(info["num_pending"]) + int(info["num_ack_pending"]),
+                    stream,
+                    str(config.filter_subject),
+                )
     return places
+
+
+def _settled(info: Mapping[str, Any], *, is_new_to_old_streams: bool) -> int:
+    """Of a consumer. One that was made for a stream which had lost events says that all of these are settled."""
+    floor = info["ack_floor"]
+    return 0 if is_new_to_old_streams and not floor["consumer_seq"] else int(floor["stream_seq"])
 
 
 async def _created(client: Client, stream: str) -> str:
@@ -369,8 +409,11 @@ def _is_ours(there: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
         return True
     name = str(asked["name"])
     bears = names.parts_of(name)
-    ours = [[names.SUBJECTS[bears[1]]], [names.former_subject(name)]] if bears is not None else [asked["subjects"]]
-    return there.get("subjects") in ours
+    if bears is None:
+        return bool(there.get("subjects") == asked["subjects"])
+    large = [names.LARGE_SUBJECTS] if bears[1] == names.EVENTS else []
+    subjects = [each for each in there.get("subjects") or [] if each not in large]
+    return subjects in ([names.SUBJECTS[bears[1]]], [names.former_subject(name)])
 
 
 def _differing(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -401,16 +444,15 @@ async def _overlap(client: Client, subjects: Sequence[str]) -> StreamUnavailable
 
 
 async def _ensure_fanout_follows(client: Client, stream: str, term: int) -> None:
-    """The new owner's consumer of events begins where the former owner's had come to."""
-    prefix = stream.removesuffix(names.EVENTS)
-    there = [each for each in await _consumers(client, stream) if each.startswith(names.fanout_consumer(1, prefix))]
-    mine = names.fanout_consumer(term, prefix)
-    if mine in there or not there:
-        return
-    infos = [await api(client, f"CONSUMER.INFO.{stream}.{each}") for each in there]
-    floor = max(int(info.get("ack_floor", {}).get("stream_seq") or 0) for info in infos)
-    config = _consumer(mine, _EVENT_SUBJECTS).as_dict()
-    await _ensure_consumer(client, stream, {**config, **_from(floor + 1)})
+    """The new owner's consumers of events begin where the former owner's had come to."""
+    there = await _consumers(client, stream)
+    for former, mine in zip(_event_consumers(stream, 1), _event_consumers(stream, term), strict=True):
+        before = [each for each in there if each.startswith(str(former.durable_name))]
+        if mine.durable_name in before or not before:
+            continue
+        infos = [await api(client, f"CONSUMER.INFO.{stream}.{each}") for each in before]
+        floor = max(int(info.get("ack_floor", {}).get("stream_seq") or 0) for info in infos)
+        await _ensure_consumer(client, stream, {**mine.as_dict(), **_from(floor + 1)})
 
 
 async def _remove_consumers_of_others(client: Client, layout: Layout, term: int) -> None:

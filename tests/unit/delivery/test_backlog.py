@@ -12,6 +12,7 @@ from doubles.queue import Queue, stored_ns
 from hookline.delivery import backlog as module
 from hookline.delivery.backlog import TENANTS, TURN_SECONDS, Backlog
 from hookline.delivery.set_aside import Place, SetAside, read, written
+from hookline.delivery.settlement import EVENT_GONE
 from hookline.runtime.tasks import cancel
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamUnavailable
@@ -287,7 +288,7 @@ async def test_events_that_are_gone_or_of_another_tenant_are_passed_over_and_the
     await stand.settle()
     assert stand.queue.bodies(names.DEAD) == [body]
     assert stand.queue.acked(message)
-    died = stand.queue.metrics.registry.get_sample_value("hookline_dead_letters_total", {"reason": module.EVENT_GONE})
+    died = stand.queue.metrics.registry.get_sample_value("hookline_dead_letters_total", {"reason": EVENT_GONE})
     assert died == 1
 
 

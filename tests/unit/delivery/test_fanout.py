@@ -17,7 +17,7 @@ from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import AT_ONCE, Fanout
 from hookline.delivery.messages import Delivery
 from hookline.delivery.open_event import OpenEvent
-from hookline.delivery.policy.event_room import FEW, EventRoom
+from hookline.delivery.policy.event_room import FEW, HELD_BYTES, EventRoom
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Sender
 from hookline.delivery.set_aside import Place, SetAside, written
@@ -203,6 +203,66 @@ def test_an_event_of_few_webhooks_is_called_from_and_acked_once_the_last_of_them
             pod.respond(each, 200)
         assert event.acked()
         assert (len(queue.called), queue.stored) == (FEW, [])
+
+
+def is_empty(room: EventRoom) -> bool:
+    """Whether an event finds room that needs all of it."""
+    return room.has("default", 1, HELD_BYTES, behind=False)
+
+
+def test_a_large_event_is_called_with_its_body_once_that_was_read() -> None:
+    with playing(*hooks(2)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT, is_large=True)
+        pod.take(event)
+        assert ([each.what for each in pod.asked], queue.called) == (["read"], [])
+        pod.answer_all()
+        for each in list(pod.calls):
+            pod.respond(each, 200)
+        assert event.acked()
+        assert called(queue) == ["u1", "u2"]
+
+
+@pytest.mark.parametrize("how", [How.REFUSED, How.LOST, How.BUG])
+def test_a_large_event_whose_body_cannot_be_read_comes_again_and_takes_no_room(how: How) -> None:
+    with playing(*hooks(1)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT, is_large=True)
+        pod.take(event)
+        assert not is_empty(pod.room)
+        pod.answer(pod.asked[0], how)
+        assert not event.acked()
+        assert is_empty(pod.room)
+        other = Pod(queue)
+        other.take(event)
+        other.answer_all()
+        assert event.acked()
+
+
+def test_a_large_event_that_comes_again_while_its_body_is_read_is_begun_once() -> None:
+    with playing(*hooks(1)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", EVENT, is_large=True)
+        pod.take(event)
+        pod.take(event)
+        assert [each.what for each in pod.asked] == ["read"]
+        pod.answer_all()
+        assert called(queue) == ["u1"]
+
+
+def test_the_size_of_a_large_event_counts_before_its_body_is_read() -> None:
+    with playing(*hooks(1)) as queue:
+        pod, full = Pod(queue), Pod(queue)
+        full.room = full.fanout._room = EventRoom(held_bytes=1)
+        event = queue.publish("e1", EVENT, is_large=True)
+        full.take(event)
+        assert [each.what for each in full.asked] == ["store"]
+        pod.take(event)
+        assert [each.what for each in pod.asked] == ["read"]
+
+
+def test_a_large_event_that_nobody_hears_is_acked_unread() -> None:
+    with playing(*hooks(1)) as queue:
+        pod, event = Pod(queue), queue.publish("e1", "order.created", is_large=True)
+        pod.take(event)
+        assert (pod.asked, event.acked()) == ([], True)
 
 
 def test_deliveries_of_an_event_with_more_webhooks_are_stored_and_not_called_from_it() -> None:

@@ -55,11 +55,14 @@ class NothingLost(RuleBasedStateMachine):
         self.endpoint_is_slow(0, slow)
 
     @rule(
-        event=st.sampled_from(["for.one", "for.two", *HEARD_BY]), pod=PODS, taken=st.sampled_from([True, True, False])
+        event=st.sampled_from(["for.one", "for.two", *HEARD_BY]),
+        is_large=st.sampled_from([False, False, True]),
+        pod=PODS,
+        taken=st.sampled_from([True, True, False]),
     )
-    def publish(self, event: str, pod: int, taken: bool) -> None:
+    def publish(self, event: str, is_large: bool, pod: int, taken: bool) -> None:
         event_id = f"evt_{len(self.published)}"
-        kept = self.published[event_id] = self.queue.publish(event_id, event)
+        kept = self.published[event_id] = self.queue.publish(event_id, event, is_large=is_large)
         if taken:
             self.pods[pod].take(kept)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -107,4 +108,32 @@ async def test_a_message_is_not_acked_when_the_process_ends_while_it_is_stored()
     await asyncio.sleep(0)
     settling.cancel()
     await asyncio.wait([settling])
+    assert queue.did == []
+
+
+def head_of(queue: Queue, body: bytes) -> Taken:
+    """A message that came without this body."""
+    return replace(taken(queue), headers={"Nats-Msg-Size": str(len(body))}, body=b"", is_head=True)
+
+
+async def test_what_came_without_its_body_is_kept_with_it_and_without_where_it_is_gone() -> None:
+    for found, kept in ((b"all of it", b"all of it"), (None, b"")):
+        queue = Queue()
+
+        async def whole(head: Taken, body: bytes | None = found) -> Taken | None:
+            return replace(head, body=body, is_head=False) if body is not None else None
+
+        settlement = Settlement(cast(Publisher, queue), SenderMetrics(), cast(ServerClock, Clock()), whole=whole)
+        assert await settlement.set_apart(head_of(queue, b"all of it"), MALFORMED, "why")
+        assert queue.did[0][1] == kept
+        assert queue.did[-1] == b"+ACK"
+
+
+async def test_what_came_without_its_body_stays_in_the_queue_while_that_cannot_be_read() -> None:
+    async def away(_: Taken) -> Taken | None:
+        raise StreamUnavailable("away")
+
+    queue = Queue()
+    settlement = Settlement(cast(Publisher, queue), SenderMetrics(), cast(ServerClock, Clock()), whole=away)
+    assert not await settlement.set_apart(head_of(queue, b"all of it"), MALFORMED, "why")
     assert queue.did == []

@@ -88,3 +88,30 @@ def test_a_sender_that_was_frozen_begins_anew_also_where_it_has_forgotten_all_ot
     assert not agreement.may_move(WANTED, woken_s)
     assert not agreement.may_empty(MINE, woken_s)
     assert agreement.may_move(WANTED, woken_s + SETTLE_SECONDS)
+
+
+LARGE = Says(WANTED, OLD, takes_large=True)
+
+
+def test_large_events_have_their_own_subject_once_all_have_known_it_for_a_while_whatever_else_they_want() -> None:
+    agreement = agreement_of(LARGE, Says(None, NEW, takes_large=True), until_s=0)
+    assert agreement.take_large(SETTLE_SECONDS - 0.1) is None
+    assert agreement.take_large(SETTLE_SECONDS) is True
+
+
+@pytest.mark.parametrize("other", [None, Says(WANTED, OLD)])
+def test_large_events_come_as_all_others_as_soon_as_one_is_here_that_does_not_know_them(other: Says | None) -> None:
+    agreement = agreement_of(LARGE)
+    agreement.heard("c", other)
+    agreement.look(("a", "b", "c"), LARGE, LATER_S + 1)
+    assert agreement.take_large(LATER_S + 1) is False
+
+
+def test_a_sender_that_has_not_looked_lately_changes_nothing_for_large_events() -> None:
+    assert agreement_of(None).take_large(LATER_S + STALE_SECONDS + 1) is None
+    assert Agreement("a").take_large(0.0) is None
+
+
+def test_nobody_empties_former_streams_while_a_sender_is_here_that_knows_no_large_events() -> None:
+    mine = Says(WANTED, NEW, takes_large=True)
+    assert not agreement_of(Says(WANTED, NEW), mine=mine).may_empty(mine, LATER_S)

@@ -4,13 +4,13 @@ from hookline.stream.expiry import Expiry
 from hookline.stream.streams import FanoutPlace
 
 
-def place(*, settled: int, first: int, created: str = "2026-11-30") -> FanoutPlace:
-    return FanoutPlace(created, settled, first)
+def place(*, settled: int, first: int, created: str = "2026-11-30", stream: str = "EVENTS") -> FanoutPlace:
+    return FanoutPlace(created, settled, first, stream=stream)
 
 
 def looks(*places: FanoutPlace) -> list[int]:
     expiry = Expiry()
-    return [expiry.look({"EVENTS": each}) for each in places]
+    return [expiry.look({"fanout": each}) for each in places]
 
 
 def test_events_that_were_removed_and_never_settled_are_counted() -> None:
@@ -44,5 +44,10 @@ def test_a_stream_that_was_made_anew_is_not_taken_for_the_one_of_before() -> Non
 
 
 def test_each_stream_is_counted_by_itself() -> None:
-    places = {"EVENTS": place(settled=5, first=8), "HOOKLINE_EVENTS": place(settled=0, first=2)}
+    places = {"fanout": place(settled=5, first=8), "a_fanout": place(settled=0, first=2, stream="a_EVENTS")}
     assert Expiry().look(places) == 3
+
+
+def test_a_consumer_of_which_there_was_nothing_makes_nothing_expired_that_the_other_settled() -> None:
+    assert Expiry().look({"fanout": place(settled=0, first=8), "large": place(settled=7, first=8)}) == 0
+    assert Expiry().look({"fanout": place(settled=5, first=8), "large": place(settled=0, first=8)}) == 2

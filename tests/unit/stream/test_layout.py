@@ -92,5 +92,29 @@ def test_a_name_that_none_of_our_streams_has_has_no_parts(name: str) -> None:
 def test_each_stream_has_consumers_of_its_own_names() -> None:
     assert names.fanout_consumer(2, "HOOKLINE_") == "HOOKLINE_fanout-2"
     assert names.shard_consumer(7, prefix="") == "shard-07"
-    assert all(map(names.is_of_owner, ["fanout", "HOOKLINE_fanout-2", "shard-07", "a-team_shard-15-3"]))
+    assert all(
+        map(
+            names.is_of_owner,
+            ["fanout", "HOOKLINE_fanout-2", "large", "HOOKLINE_large-2", "shard-07", "a-team_shard-15-3"],
+        )
+    )
     assert not any(map(names.is_of_owner, ["unpark-1", "shard-7", "theirs", "1_fanout"]))
+
+
+def test_the_consumer_of_large_events_is_not_taken_for_that_of_the_others_by_a_version_that_looks_how_they_begin() -> (
+    None
+):
+    assert names.large_consumer(2, "HOOKLINE_") == "HOOKLINE_large-2"
+    assert not names.large_consumer(2).startswith(names.fanout_consumer())
+
+
+def test_a_large_event_has_tenant_and_type_as_any_and_lies_in_the_same_stream() -> None:
+    subject = names.large_subject("team-a", "order.paid")
+    assert names.is_event(subject)
+    assert names.event_of(subject) == ("team-a", "order.paid")
+    assert names.stream_of(subject) == names.EVENTS
+
+
+def test_a_move_changes_nothing_for_large_events() -> None:
+    layout = Layout({names.EVENTS: ""}, (), takes_large=True)
+    assert moved(layout, names.EVENTS, "HOOKLINE_", may_move=True).takes_large

@@ -17,6 +17,11 @@ def test_all_that_a_sender_may_say_is_heard(wanted: str | None) -> None:
     assert _on_streams({"wanted": wanted, "at": at}) == Says(wanted, at)
 
 
+@pytest.mark.parametrize(("said", "heard"), [(True, True), (False, False), ("yes", False), (1, False), (None, False)])
+def test_a_sender_takes_large_events_only_if_it_says_so(said: object, heard: bool) -> None:
+    assert _on_streams({"wanted": None, "at": "", "takes_large": said}) == Says(None, "", takes_large=heard)
+
+
 @pytest.mark.parametrize(
     "said", [None, 7, {}, {"wanted": 1, "at": ""}, {"wanted": "x" * 1000, "at": ""}, {"wanted": None, "at": "x" * 1000}]
 )

@@ -13,8 +13,9 @@ from nats.aio.client import Client
 
 from hookline.events.envelope import Event
 from hookline.stream import publish
-from hookline.stream.connection import StreamRefused, StreamUnavailable
-from hookline.stream.publish import Former, Outcome, Publisher
+from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable
+from hookline.stream.publish import Former, NoStream, Outcome, Publisher
+from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 
 class Silent:
@@ -115,3 +116,62 @@ async def test_an_event_that_is_there_after_a_try_that_was_not_confirmed_counts_
     publisher, event = cast(Publisher, Forgetful()), Event("evt_1", "default", "IdentityCreated", "t", b"{}")
     assert (await publish.publish_event(publisher, event, patience_seconds=5)).new
     assert not (await publish.publish_event(publisher, event, patience_seconds=5)).new
+
+
+class Door(Publisher):
+    """Stores where `closed` names no subject, and notes where."""
+
+    def __init__(self, closed: Exception | None = None) -> None:
+        super().__init__(cast("Client", Silent()))
+        self.closed = closed
+        self.tried: list[str] = []
+
+    async def store(self, subject: str, *_: Any, **__: Any) -> Outcome:
+        self.tried.append(subject.split(".")[1])
+        if self.closed is not None and subject.startswith("hookline.large."):
+            raise self.closed
+        return publish.NEW
+
+
+def event_of(size_bytes: int) -> Event:
+    return Event("evt_1", "default", "IdentityCreated", "t", bytes(size_bytes))
+
+
+async def test_only_an_event_with_a_large_body_has_the_subject_of_large_ones() -> None:
+    publisher = Door()
+    for size_bytes in (publish.LARGE_BYTES, publish.LARGE_BYTES + 1):
+        await publisher.store_event(event_of(size_bytes))
+    assert publisher.tried == ["events", "large"]
+
+
+REFUSED = QueueUnusable(QueueProblem(QueueReason.NATS_REFUSED, "not permitted"))
+
+
+@pytest.mark.parametrize("closed", [NoStream("no stream takes this subject"), REFUSED])
+async def test_a_large_event_is_stored_as_all_others_where_its_subject_is_not_taken_or_not_permitted(
+    closed: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Door(closed)
+    for _ in range(3):
+        assert (await publisher.store_event(event_of(100_000))).new
+    assert publisher.tried == ["large", "events", "events", "events"]
+    publisher.closed = None
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + publish.PERMITTED_AGAIN_SECONDS + 1)
+    await publisher.store_event(event_of(100_000))
+    assert publisher.tried[-1] == "large"
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        StreamUnavailable("not confirmed"),
+        StreamRefused("full"),
+        QueueUnusable(QueueProblem(QueueReason.STREAM_FOREIGN, "")),
+    ],
+)
+async def test_a_large_event_that_may_be_stored_is_not_stored_elsewhere(why: Exception) -> None:
+    publisher = Door(why)
+    with pytest.raises(type(why)):
+        await publisher.store_event(event_of(100_000))
+    assert publisher.tried == ["large"]
