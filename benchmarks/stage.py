@@ -30,7 +30,7 @@ from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.stream import names
 from hookline.stream.connection import Client, QueueUnusable, StreamUnavailable, connect
-from hookline.stream.publish import Publisher
+from hookline.stream.publish import LARGE_BYTES, Publisher
 from hookline.stream.streams import Retention, ensure
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
@@ -152,12 +152,13 @@ class Producer:
         """One event for the Webhook `name` of TENANT, or `tenant/name`. Raises StreamUnavailable, StreamRefused."""
         tenant, _, event = name.rpartition("/")
         id_ = event_id(run, number, due_ns)
-        subject = names.event_subject(tenant or TENANT, event)
+        is_large = len(body) > LARGE_BYTES and self.engine == PRESENT
+        subject = (names.large_subject if is_large else names.event_subject)(tenant or TENANT, event)
         try:
             await self.publisher.store(subject, body, {envelope.ID_HEADER: id_}, once=id_)
         except QueueUnusable:
             # A former engine may have another name for the stream of events, which has stored this one all the same.
-            if self.engine is PRESENT:
+            if self.engine == PRESENT:
                 raise
 
 
@@ -237,7 +238,7 @@ async def stage(
     try:
         async with producer(await server.start(), engine) as by:
             if engine is PRESENT:
-                await ensure(by.client, Retention(), replicas=copies)
+                await ensure(by.client, Retention(), replicas=copies, take_large=True)
             on = Stage(by.client, by.publisher, engine, data, receiver, server, copies)
             on.write_book(entries)
             try:
