@@ -95,15 +95,15 @@ class Intake:
             self._repeats.forget(namespace, event_id, digest)
             raise Refused(error.problem) from None
         self._on_stored(time.monotonic() - began_s)
-        if digest:
+        if digest and stored.former is None:
+            self._repeats.stored(namespace, event_id, digest)
+        elif digest and not self._repeats.is_stored(namespace, event_id):
             await self._check_same(namespace, event_type, incoming.body, digest, stored)
         return Taken(event_id, event_type, namespace, not stored.new, warnings)
 
     async def _check_same(self, namespace: str, event_type: str, body: bytes, digest: bytes, stored: Admitted) -> None:
         """Raises Refused: KEY_USED when another gateway, or this one before it was started anew, stored another event
         under the key."""
-        if self._repeats.is_stored(namespace, stored.id):
-            return
         is_another = await self._admission.is_another(stored, event_type, body)
         if is_another:
             self._repeats.forget(namespace, stored.id, digest)

@@ -21,7 +21,7 @@ from hookline.events.envelope import Event, stamp
 from hookline.events.schemas import BodyProblem, Catalogue
 from hookline.stream import names
 from hookline.stream.connection import QueueUnusable, StreamUnavailable
-from hookline.stream.publish import NEW, Outcome, Publisher, publish_event
+from hookline.stream.publish import NEW, Former, Outcome, Publisher, publish_event
 from hookline.stream.same_event import digest_of, is_another
 from hookline.stream.types import read_types, types_version
 
@@ -51,6 +51,11 @@ class Admitted:
     def new(self) -> bool:
         """Or may be."""
         return self.outcome.new
+
+    @property
+    def former(self) -> Former | None:
+        """Where an event with this id lies that was there already."""
+        return self.outcome.former
 
 
 class Admission:
@@ -113,10 +118,9 @@ class Admission:
 
     async def is_another(self, admitted: Admitted, event_type: str, body: bytes) -> bool | None:
         """Whether what was there already is another event than this one; None when nobody knows."""
-        former = admitted.outcome.former
-        if former is None:
+        if admitted.former is None:
             return False
-        return await is_another(self._client, former, admitted.id, digest_of(event_type, body))
+        return await is_another(self._client, admitted.former, admitted.id, digest_of(event_type, body))
 
     def unconfirmed(self) -> None:
         """An event was not confirmed in the time that its publisher had for it."""
