@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from doubles.local import all_the_while, hook, receiver_of, sender, until, write_book
 from doubles.shipped_nats import ShippedNats, shipped, three, with_password
 from doubles.waiting import eventually
 from hookline.control.nats_users import OVERLAP_SECONDS, AskServers, Keys, Rest, WriteKeys, WriteUsers, next_step
+from hookline.local.receiver import ReceivedCall
 from hookline.stream import names
 from hookline.stream.admission import Admission
 from hookline.stream.connection import Client, LoginRefused, StreamRefused, StreamUnavailable, close, connect
@@ -22,7 +25,6 @@ from hookline.stream.nkeys import public_of, seed_of
 from hookline.stream.permissions import Role, tag_of, users_file
 from hookline.stream.server_users import have_read
 from hookline.stream.streams import Retention, ensure
-from hookline.stream.types import write_types
 
 SEEDS = {role: seed_of(bytes([number]) * 32) for number, role in enumerate(Role, 1)}
 USERS = users_file({role: [public_of(seed)] for role, seed in SEEDS.items()})
@@ -98,9 +100,9 @@ _LAST = "nobody.may.hear.this"
 async def test_what_each_user_can_and_cannot_do(tmp_path: Path) -> None:
     """Every row of the table is asked by every role; a role that may not is told so, and the others are not."""
     async with shipped(tmp_path, USERS) as server:
-        sender = await connected(server, Role.SENDER)
-        await ensure(sender, Retention())
-        await close(sender)
+        owner = await connected(server, Role.SENDER)
+        await ensure(owner, Retention())
+        await close(owner)
         subjects = [
             *((what, "publish", subject, b"{}", may) for what, subject, may in STORES),
             *((what, "publish", f"$JS.API.{to}", json.dumps(body).encode(), may) for what, to, body, may in ASKS),
@@ -162,6 +164,8 @@ async def test_the_servers_take_other_users_without_a_restart_and_say_so(tmp_pat
             await have_read(server.url, operator, tag_of(more))
         server.users(more)
         await have_read(server.url, operator, tag_of(more))
+        with pytest.raises(StreamUnavailable, match="does not know the operator's key; kubectl rollout restart"):
+            await have_read(server.url, seed_of(b"y" * 32), tag_of(more))
         await close(await connect(server.url, name=Role.SENDER, credentials=by_seed(seed_of(b"x" * 32))))
         assert gateway.is_connected, "who may stay is not disturbed"
         await close(gateway)
@@ -217,69 +221,69 @@ class World:
             rest = await self.step()
 
 
-async def test_keys_are_replaced_under_load_and_no_event_is_lost(tmp_path: Path) -> None:
-    """Upgraded from a NATS without users first: streams are found, and a client without credentials is shut out."""
-    async with shipped(tmp_path, None) as server:
-        old = await connect(server.url, name=Role.SENDER)
-        await ensure(old, Retention())
-        await write_types(old, ())
+class Load:
+    """Events that are published all the while, by one gateway."""
+
+    def __init__(self, gateway: Client, admission: Admission) -> None:
+        self.gateway = gateway
+        self._admission = admission
+        self.stored: list[str] = []
+
+    async def publish(self) -> None:
+        stored = await self._admission.store("default", "IdentityCreated", b"{}", patience_seconds=30)
+        self.stored.append(stored.id)
+
+    async def goes_on(self) -> None:
+        enough = len(self.stored) + 20
+        await until(lambda: len(self.stored) >= enough, what="events")
+
+
+async def test_users_come_keys_are_replaced_and_users_go_under_load_and_no_event_is_lost(tmp_path: Path) -> None:
+    """From the version before, through a rotation, and back. An operator is another one at each step."""
+    calls: list[ReceivedCall] = []
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(shipped(tmp_path, None))
+        receiver = await stack.enter_async_context(receiver_of(calls))
+        write_book(tmp_path / "book", hook("one", receiver))
+        before = await stack.enter_async_context(sender(tmp_path / "book", server.url, patient=True))
         world = World(server, tmp_path)
         for _ in range(len(Role) + 1):
             assert await world.step() is None
         gateway = await connect(server.url, name=Role.GATEWAY, credentials=world.mounted(Role.GATEWAY))
-        admission = await Admission.at(gateway)
-        stored: list[str] = []
-        stop = asyncio.Event()
-
-        async def publish() -> None:
-            while not stop.is_set():
-                await asyncio.sleep(0.001)
-                stored.append((await admission.store("team", "IdentityCreated", b"{}", patience_seconds=30)).id)
-
-        async def more(count: int = 20) -> None:
-            enough = len(stored) + count
-
-            async def are_stored() -> bool:
-                return len(stored) >= enough
-
-            await eventually(are_stored)
-
-        publishing = asyncio.create_task(publish())
-        await more()
+        load = Load(gateway, await Admission.at(gateway))
+        await stack.enter_async_context(all_the_while(load.publish, every_seconds=0.005))
+        await load.goes_on()
+        # NATS is replaced by one that has users. Senders of before are shut out until they are replaced, too.
         await server.end()
         await server.start()
-        await more()
-        assert not old.is_connected
-        await close(old)
+        await load.goes_on()
+        await until(lambda: "rejected the credentials" in str(before.pod.unready()))
+        present = sender(tmp_path / "book", server.url, credentials=world.mounted(Role.SENDER), patient=True)
+        after = await stack.enter_async_context(present)
+        await before.end()
         await world.settle()
         first = {role: keys.seed for role, keys in world.secrets.items() if keys is not None}
         for role, keys in list(world.secrets.items()):
             assert keys is not None
-            world.secrets[role] = Keys(keys.seed, keys.since, asked="1")
+            world.secrets[role] = replace(keys, asked="1")
         await world.settle()
-        await more()
+        await load.goes_on()
         world.now += timedelta(seconds=OVERLAP_SECONDS)
         await world.settle()
-        await more()
-        stop.set()
-        await publishing
-        with pytest.raises(LoginRefused):
-            await connect(server.url, name=Role.GATEWAY, credentials=by_seed(first[Role.GATEWAY]), connect_seconds=1)
-        sender = await connect(server.url, name=Role.SENDER, credentials=world.mounted(Role.SENDER))
-        info = await sender.jetstream().stream_info(EVENTS)
-        assert info.state.messages == len(stored)
-        # And back to the version before: what asks for nothing is shown nothing.
+        await load.goes_on()
+        for role in (Role.SENDER, Role.GATEWAY):
+            with pytest.raises(LoginRefused):
+                await connect(server.url, name=role, credentials=by_seed(first[role]), connect_seconds=0.5)
+        await until(lambda: after.pod.unready() is None)
+        await until(lambda: set(load.stored[:80]) <= {each.webhook_id for each in calls}, what="calls")
+        # Back to a NATS that asks nobody: it is shown nothing.
         server.users(None)
         await server.end()
         await server.start()
-
-        async def is_back() -> bool:
-            return gateway.is_connected and sender.is_connected
-
-        await eventually(is_back)
-        assert (await sender.jetstream().stream_info(EVENTS)).state.messages == len(stored)
+        await load.goes_on()
+        stored = list(load.stored)
+        await until(lambda: set(stored) <= {each.webhook_id for each in calls}, what="calls")
         await close(gateway)
-        await close(sender)
 
 
 async def test_three_servers_get_users_one_by_one_and_are_told_of_others_together(tmp_path: Path) -> None:
@@ -289,8 +293,8 @@ async def test_three_servers_get_users_one_by_one_and_are_told_of_others_togethe
             await server.start()
         urls = ",".join(each.url for each in servers)
         seed = SEEDS[Role.SENDER]
-        sender = await connect(urls, name=Role.SENDER, credentials=by_seed(seed), connect_seconds=30)
-        await eventually(made(sender), seconds=60)
+        owner = await connect(urls, name=Role.SENDER, credentials=by_seed(seed), connect_seconds=30)
+        await eventually(made(owner), seconds=60)
         gateway = await connect(urls, name=Role.GATEWAY, credentials=by_seed(SEEDS[Role.GATEWAY]), connect_seconds=30)
         admission = await Admission.at(gateway)
         count = 0
@@ -311,7 +315,7 @@ async def test_three_servers_get_users_one_by_one_and_are_told_of_others_togethe
             await have_read(urls, SEEDS[Role.OPERATOR], tag_of(more))
         servers[2].users(more)
         await have_read(urls, SEEDS[Role.OPERATOR], tag_of(more))
-        info = await sender.jetstream().stream_info(EVENTS)
+        info = await owner.jetstream().stream_info(EVENTS)
         assert info.state.messages == count
         await servers[2].end()
         with pytest.raises(StreamUnavailable, match="2 of 3 servers of NATS answer"):
@@ -326,7 +330,7 @@ async def test_three_servers_get_users_one_by_one_and_are_told_of_others_togethe
             return "Authorization Violation" in (servers[2].folder / "log").read_text()
 
         await eventually(is_refused)
-        for client in (sender, gateway):
+        for client in (owner, gateway):
             await close(client)
 
 

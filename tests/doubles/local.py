@@ -97,12 +97,14 @@ async def sender(
     probe_seconds: float = 0.5,
     patient: bool = False,
     installation: Installation = NOBODY,
+    credentials: Path | None = None,
 ) -> AsyncIterator[Running]:
     attempts: list[Attempt] = []
     stop = asyncio.Event()
     pod = SenderProcess(
         folder,
         nats_url,
+        credentials=credentials,
         on_attempt=attempts.append,
         grace_seconds=grace_seconds,
         gone_seconds=gone_seconds,

@@ -13,12 +13,13 @@ from typing import Any
 import nats.errors
 
 from hookline.runtime.tasks import Deadline
-from hookline.stream.connection import Client, StreamUnavailable, close, connect, listen
+from hookline.stream.connection import Client, LoginRefused, StreamUnavailable, close, connect, listen
 from hookline.stream.credentials import by_seed
 from hookline.stream.permissions import Role
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 2.0
+_RESTART = "kubectl rollout restart statefulset/nats"
 _LOOK = "$SYS.REQ.SERVER.PING.VARZ"
 
 
@@ -36,7 +37,12 @@ async def have_read(url: str, seed: str, tag: str) -> None:
 
     Raises StreamUnavailable, which says what to do, as long as that is not known of all of them.
     """
-    client = await connect(url, name=Role.OPERATOR, credentials=by_seed(seed), connect_seconds=_CONNECT_SECONDS)
+    try:
+        client = await connect(url, name=Role.OPERATOR, credentials=by_seed(seed), connect_seconds=_CONNECT_SECONDS)
+    except LoginRefused:
+        raise StreamUnavailable(f"NATS does not know the operator's key; {_RESTART}") from None
+    except StreamUnavailable:
+        raise StreamUnavailable("NATS does not answer") from None
     try:
         for server in await _all(client):
             if tag not in server.tags:
@@ -79,10 +85,7 @@ async def _all(client: Client) -> list[_Server]:
     except (nats.errors.Error, OSError) as error:
         raise StreamUnavailable(f"the servers of NATS cannot be asked ({type(error).__name__})") from None
     if not found:
-        raise StreamUnavailable(
-            "NATS asks nobody who he is, or does not know the operator; apply its manifests, and if that was done: "
-            "kubectl rollout restart statefulset/nats"
-        )
+        raise StreamUnavailable(f"NATS asks nobody who he is; apply its manifests, and if that was done: {_RESTART}")
     if len(found) < _expected(found):
         raise StreamUnavailable(f"{len(found)} of {_expected(found)} servers of NATS answer")
     return list(found.values())
