@@ -48,6 +48,22 @@ class Kubectl:
             raise RuntimeError(f"kubectl {words} failed: {done.stderr.strip()[-2000:]}")
         return done.stdout
 
+    def script(self, text: str, folder: Path, *, seconds: float = 60) -> str:
+        """What a script for a shell prints that calls kubectl; what it leaves behind in the background is ended."""
+        path = f"{self._program.parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p)' EXIT\n{text}"],
+            cwd=folder,
+            env={**os.environ, "PATH": path, "KUBECONFIG": str(self._kubeconfig(ADMIN.name))},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"the script failed: {done.stderr.strip()[-2000:]}")
+        return done.stdout
+
     def json(self, *args: str | Path, user: str = ADMIN.name) -> Any:
         """What it prints with `-o json`."""
         return json.loads(self.ok(*args, "-o", "json", user=user))

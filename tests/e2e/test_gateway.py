@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controlplane import images
 from controlplane.kubectl import Kubectl
+from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
 from e2e.cluster import SYSTEM, queue
 from e2e.team import EVENT, Team, allow_receiver, new_secret, until
 from hookline.events.builtin_events import event_named, sample_of
 from hookline.stream.permissions import Role
 from hookline.stream.publish import Publisher
+
+PAGE = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -108,3 +114,22 @@ def producer(body: Any) -> dict[str, Any]:
         ],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "producer"}, "spec": spec}
+
+
+async def test_the_documented_commands_publish_through_the_gateway(
+    installed: Kubectl, namespace: str, receiver: TlsReceiver, publisher: Publisher, tmp_path: Path
+) -> None:
+    allow_receiver(installed, SYSTEM)
+    team, secret = Team(installed, namespace, receiver, publisher), new_secret()
+    team.apply(
+        team.secret("receiver-ca", {"ca.crt": receiver.ca_pem}),
+        team.secret("signing", {"secret": secret}),
+        team.webhook("orders", "/documented", secret="signing"),
+    )
+    team.ready("orders")
+    (documented,) = re.findall(r"```sh\n(kubectl -n team-a create configmap hookline-ca\n.*?)```", PAGE, re.DOTALL)
+    script = documented.replace("team-a", namespace).replace("8443", str(free_port()))
+    said = await asyncio.to_thread(installed.script, script, tmp_path)
+    stored = json.loads(said.splitlines()[-1])
+    assert (stored["namespace"], stored["repeat"]) == (namespace, False)
+    assert (await team.arrives("/documented", stored["id"])).verified_by(secret)

@@ -43,6 +43,7 @@ def looked_at(ready: str, reason: str, *, generation: int = 2) -> dict[str, Any]
         (looked_at("False", "InvalidSchema"), "Degraded"),
         (looked_at("False", "Pending"), "Progressing"),
         (looked_at("False", "NoSenders"), "Progressing"),
+        (looked_at("False", "NoGateway"), "Progressing"),
         (looked_at("Unknown", "Pending"), "Progressing"),
         (looked_at("True", "Paused"), "Healthy"),
         (looked_at("False", "RollingOut"), "Progressing"),
