@@ -7,6 +7,7 @@ cannot be read is None; nothing of it is repeated.
 from __future__ import annotations
 
 import ipaddress
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -127,9 +128,10 @@ def read_certificates(text: bytes) -> list[x509.Certificate]:
     if len(text) > MAX_CERTIFICATES_BYTES:
         return []
     try:
-        found = x509.load_pem_x509_certificates(text)
-        # Parsed when they are asked for.
-        _ = [(each.issuer, each.subject, each.extensions, each.not_valid_after_utc) for each in found]
+        with warnings.catch_warnings(action="ignore"):  # of what a later version of the library refuses
+            found = x509.load_pem_x509_certificates(text)
+            # Parsed when they are asked for.
+            _ = [(each.issuer, each.subject, each.extensions, each.not_valid_after_utc) for each in found]
     except _UNREADABLE:
         return []
     return found
@@ -156,13 +158,13 @@ def _read_key(text: bytes) -> ec.EllipticCurvePrivateKey | None:
 
 
 def may_sign(certificate: x509.Certificate) -> bool:
-    """Whether it is that of a CA."""
+    """Whether it is that of a root CA, and whole: one that somebody edited may still be read, and is not its own."""
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except (x509.ExtensionNotFound, *_UNREADABLE):
         return False
-    return constraints.ca and usage.key_cert_sign
+    return constraints.ca and usage.key_cert_sign and is_issued_by(certificate, certificate)
 
 
 def may_vouch_for(certificate: x509.Certificate, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
@@ -261,6 +262,34 @@ def test_what_could_not_vouch_for_our_gateways_does_not_sign(brought: dict[str, 
     found.look()
     assert found.secret["ca.crt"] != brought["ca.crt"]
     assert verifies(found.published[-1][1], found.shown(), found.now)
+
+
+FOLLOWED = of_age(250 * DAY).secret
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["ca.crt", "ca.key", "next.crt", "next.key"]),
+    st.one_of(st.binary(max_size=200), st.tuples(st.integers(0), st.integers(0, 255))),
+)
+def test_whatever_stands_in_the_secret_there_is_a_ca_and_what_it_signs_is_taken(
+    key: str, change: bytes | tuple[int, int]
+) -> None:
+    """Any bytes, or a whole certificate or key with one byte of it changed."""
+    found = Installation(dict(FOLLOWED), now=BEGIN + 260 * DAY)
+    found.secret[key] = change if isinstance(change, bytes) else garbled(FOLLOWED[key], *change)
+    found.look()
+    assert verifies(found.published[-1][1], found.shown(), found.now)
+    writes = found.writes
+    found.look()
+    assert found.writes == writes
+
+
+def garbled(text: bytes, place: int, byte: int) -> bytes:
+    first, *body, last = text.decode().strip().splitlines()
+    der = bytearray(base64.b64decode("".join(body)))
+    der[place % len(der)] = byte
+    return "\n".join([first, base64.b64encode(der).decode(), last, ""]).encode()
 
 
 def test_what_others_write_beside_it_is_cleared_and_trusted_only_if_it_is_a_ca() -> None:
