@@ -15,9 +15,11 @@ import pytest
 
 from crash.parties import NatsProcess
 from crash.scenario import connected
+from crash.wire import Proxy, Way
 from doubles import own
 from doubles.command import running
 from doubles.disk import full
+from doubles.frozen import stand_still
 from doubles.gateway import gateway_at
 from doubles.local import SECRET, receiver_of, until
 from doubles.nats import free_port
@@ -172,3 +174,29 @@ async def test_with_a_full_disk_nobody_is_confirmed_and_nothing_that_was_is_lost
         assert answer.headers["Retry-After"]
         assert "may be stored or not" in answer.json()["detail"]
     assert capfd.readouterr().out.count("the queue takes no writes") == 1
+
+
+async def test_with_nats_frozen_or_cut_off_nobody_is_confirmed_in_vain_and_nothing_is_stored_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "STORE_SECONDS", 1)
+    async with NatsProcess(tmp_path / "nats") as server, Proxy(server.port) as proxy, connected(server.url) as queue:
+        await ensure(queue, Retention())
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with gateway_at(url) as client, publishing(client) as producers:
+            await producers.more(50)
+            stand_still(server.pid)
+            await producers.all_refused(1)
+            os.kill(server.pid, signal.SIGCONT)
+            await producers.more(50)
+            for _ in range(3):
+                await proxy.cut()
+                await producers.more(50)
+            proxy.silence(Way.BACK)
+            await producers.all_refused(1)
+            proxy.mend()
+            await producers.more(50)
+        stored = Counter(await ids_in_events(queue))
+    assert Counter(producers.confirmed) <= stored
+    assert set(stored.values()) == {1}
+    assert set(producers.statuses) <= {200, 202, 503}

@@ -62,6 +62,11 @@ class NatsProcess:
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             await asyncio.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "started before it has a pid"
+        return self._process.pid
+
     async def kill(self) -> None:
         """SIGKILL."""
         assert self._process is not None, "started before it is killed"
