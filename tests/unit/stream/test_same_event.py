@@ -30,13 +30,14 @@ def test_a_question_arrives_as_it_was_asked() -> None:
     ("stored", "said"),
     [
         (lying(), b"same"),
+        (lying("hookline.large.default.A.b"), b"same"),
         (lying(body=b"{} "), b"another"),
         (lying("hookline.events.default.A"), b"another"),
         (lying(id_="k2"), None),
         (lying("hookline.events"), None),
         (None, None),
     ],
-    ids=["the same", "another body", "another type", "another event's place", "no event", "gone"],
+    ids=["the same", "a large one", "another body", "another type", "another event's place", "no event", "gone"],
 )
 def test_what_lies_there_is_the_same_another_or_not_known(stored: StoredEvent | None, said: bytes | None) -> None:
     question = read(ASKED)
