@@ -127,13 +127,16 @@ def next_step(
     that it needs no word to the servers.
     """
     known: dict[Role, Keys] = {}
+    taken: set[str] = set()
     for role in Role:
         mine = keys[role]
-        if mine is None:
+        # Servers do not even start with one key for two users.
+        if mine is None or taken & mine.accepted():
             return WriteKeys(role, Keys(new_seed(), now))
         if _is_due(mine, now) and not (mine.following or mine.former):
             return WriteKeys(role, replace(mine, following=new_seed(), done=mine.asked))
         known[role] = mine
+        taken |= mine.accepted()
     wanted = users_file({role: mine.accepted() for role, mine in known.items()})
     if file != wanted:
         return WriteUsers(wanted)

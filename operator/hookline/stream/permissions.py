@@ -105,7 +105,7 @@ _TAG = "hookline-users:"
 def users_file(keys: Mapping[Role, Iterable[str]]) -> str:
     """The users, by the public halves of their keys, as nats.conf includes them. The same text for the same keys.
 
-    Beside `authorization`, and not in an account of their own: streams from before there were users are found.
+    In no account of their own, but the one in which streams lay before there were users: they are found.
     """
     users = [_user(key, RIGHTS[role]) for role in (Role.SENDER, Role.GATEWAY) for key in sorted(keys[role])]
     system = [_user(key, RIGHTS[Role.OPERATOR]) for key in sorted(keys[Role.OPERATOR])]

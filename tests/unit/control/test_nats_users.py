@@ -214,6 +214,19 @@ def test_a_key_of_an_unknown_age_is_replaced(since: Any) -> None:
     assert step.keys.following
 
 
+def test_one_key_for_two_roles_becomes_two() -> None:
+    """As when somebody copied a Secret: no server would start with such a file."""
+    same = Keys(new_seed(), NOW)
+    keys: dict[Role, Keys | None] = dict.fromkeys(Role, same)
+    for _ in range(len(Role) - 1):
+        step = next_step(keys, "", "", NOW, new_seed)
+        assert isinstance(step, WriteKeys)
+        keys[step.role] = step.keys
+    assert keys[Role.SENDER] == same
+    assert len({each.seed for each in keys.values() if each}) == len(Role)
+    assert isinstance(next_step(keys, "", "", NOW, new_seed), WriteUsers)
+
+
 def test_no_seed_is_shown() -> None:
     keys = Keys(seed_of(b"s" * 32), NOW, seed_of(b"t" * 32))
     assert keys.seed not in repr(keys)
