@@ -18,6 +18,7 @@ import structlog
 from hookline.delivery import set_aside
 from hookline.delivery.set_aside import Place, SetAside
 from hookline.delivery.settlement import EVENT_GONE, MALFORMED, Settlement, stored
+from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.runtime.tasks import within
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
@@ -46,6 +47,10 @@ READ_AHEAD = 256
 LEAST_AHEAD, MOST_AHEAD = READ_AHEAD // TENANTS, 64
 """Of these, of one tenant."""
 
+AHEAD_BYTES = 2 * 1024 * 1024
+"""Of these, bodies of one tenant, as large as its last ones were: what others have stored comes over the same
+connection, behind them."""
+
 TURN_SECONDS = 5.0
 """After so long a tenant makes way while others wait for their turn."""
 
@@ -69,6 +74,13 @@ def rest_seconds(look_seconds: float) -> float:
     meanwhile is not taken up at all.
     """
     return min(LOOK_SECONDS, max(REST_SECONDS, REST_TIMES * look_seconds))
+
+
+def read_ahead(tenants: int, mean_bytes: float = MAX_BODY_BYTES) -> int:
+    """How many events of one of so many tenants are read at once, after some that had so many bytes each. Before any
+    were read they may be as large as can be."""
+    most = min(MOST_AHEAD, READ_AHEAD // tenants, int(AHEAD_BYTES // max(1.0, mean_bytes)))
+    return max(LEAST_AHEAD, most)
 
 
 @dataclass(eq=False, slots=True)
@@ -257,11 +269,14 @@ class Backlog:
         self._take_up_soon(batch, batch.begin_again())
 
     async def _take_up_all(self, tenant: str, waiting: deque[tuple[_Batch, Place]]) -> None:
+        mean_bytes: float = MAX_BODY_BYTES
         try:
             while waiting:
-                ahead = max(LEAST_AHEAD, min(MOST_AHEAD, READ_AHEAD // len(self._waiting)))
+                ahead = read_ahead(len(self._waiting), mean_bytes)
                 some = [waiting.popleft() for _ in range(min(ahead, len(waiting)))]
                 found = await asyncio.gather(*(self._read(*each) for each in some), return_exceptions=True)
+                sizes = [len(event.body) for event in found if isinstance(event, StoredEvent)]
+                mean_bytes = sum(sizes) / len(sizes) if sizes else mean_bytes
                 for (batch, place), event in zip(some, found, strict=True):
                     await self._take_up(batch, place, event)
                 latest, _ = some[-1]

@@ -10,9 +10,18 @@ import pytest
 from doubles.local import until
 from doubles.queue import Queue, stored_ns
 from hookline.delivery import backlog as module
-from hookline.delivery.backlog import TENANTS, TURN_SECONDS, Backlog
+from hookline.delivery.backlog import (
+    AHEAD_BYTES,
+    LEAST_AHEAD,
+    MOST_AHEAD,
+    TENANTS,
+    TURN_SECONDS,
+    Backlog,
+    read_ahead,
+)
 from hookline.delivery.set_aside import Place, SetAside, read, written
 from hookline.delivery.settlement import EVENT_GONE
+from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.runtime.tasks import cancel
 from hookline.stream import names
 from hookline.stream.connection import Client, StreamUnavailable
@@ -36,6 +45,10 @@ class Stand:
         self.unread: set[int] = set()
         """Events that cannot be read now."""
         self.read: list[int] = []
+        self.body = b"{}"
+        """Of each event."""
+        self.reading, self.most_read = 0, 0
+        """Events that are being read, and the most that were at once."""
         self.room = 10_000
         self.taken: list[Taken] = []
         """Events that are in hand."""
@@ -73,13 +86,16 @@ class Stand:
 
     async def read_stored(self, seq: int) -> StoredEvent | None:
         self.read.append(seq)
+        self.reading += 1
+        self.most_read = max(self.most_read, self.reading)
         await asyncio.sleep(0)
+        self.reading -= 1
         if seq in self.unread:
             raise StreamUnavailable("away")
         if seq in self.gone:
             return None
         subject = names.event_subject(self.owners.get(seq, "a"), "IdentityCreated")
-        return StoredEvent(subject, {}, b"{}", stored_ns(seq))
+        return StoredEvent(subject, {}, self.body, stored_ns(seq))
 
     def _take(self, taken: Taken) -> None:
         assert self.room > 0, "an event for which there is no room would be set aside in a circle"
@@ -164,7 +180,7 @@ async def test_events_wait_for_room_and_few_are_read_before_there_is_any(stand: 
     stand.handle(stand.queue.message(body_of(*range(1, 201))), stand.queue.message(body_of(201, 202)))
     await settled()
     assert stand.seqs == [1, 2]
-    assert len(stand.read) == module.MOST_AHEAD
+    assert len(stand.read) == read_ahead(1)
     await stand.settle(1)
     assert stand.seqs == [2, 3]
     while stand.taken:
@@ -526,3 +542,22 @@ async def test_a_tenant_whose_consumer_cannot_be_made_keeps_no_other_from_its_tu
     stand.counts = {"a": 1, "b": 1}
     await stand.look()
     assert stand.pulled == ["backlog-b"]
+
+
+def test_what_is_read_ahead_of_a_tenant_has_a_bound_in_events_and_in_bytes() -> None:
+    assert read_ahead(1) * MAX_BODY_BYTES == AHEAD_BYTES
+    assert read_ahead(1, 0.0) == read_ahead(1, 1024.0) == MOST_AHEAD
+    assert read_ahead(1, 250_000.0) == AHEAD_BYTES // 250_000
+    assert read_ahead(1, 1e9) == read_ahead(TENANTS, 1024.0) == LEAST_AHEAD
+
+
+@pytest.mark.parametrize(("size_bytes", "at_once"), [(2, MOST_AHEAD), (250_000, AHEAD_BYTES // 250_000)])
+async def test_of_large_events_fewer_are_read_at_once_from_the_first_on(
+    stand: Stand, size_bytes: int, at_once: int
+) -> None:
+    stand.body = bytes(size_bytes)
+    stand.handle(stand.queue.message(body_of(*range(1, 201))))
+    for _ in range(5):
+        await settled()
+    assert stand.most_read == at_once
+    assert sorted(stand.seqs) == list(range(1, 201))
