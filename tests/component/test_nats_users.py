@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from doubles.command import hookline
 from doubles.local import all_the_while, hook, receiver_of, sender, until, write_book
 from doubles.shipped_nats import ShippedNats, shipped, three, with_password
 from doubles.waiting import eventually
 from hookline.control.nats_users import OVERLAP_SECONDS, AskServers, Keys, Rest, WriteKeys, WriteUsers, next_step
+from hookline.events.builtin_events import event_named, sample_of
 from hookline.local.receiver import ReceivedCall
 from hookline.stream import names
 from hookline.stream.admission import Admission
@@ -149,6 +152,22 @@ async def denied_to(server: ShippedNats, role: Role, actions: list[tuple[str, st
     await eventually(all_is_said)
     await close(client)
     return denied
+
+
+async def test_an_administrator_publishes_with_what_a_gateway_shows(tmp_path: Path) -> None:
+    seed = tmp_path / "user.nk"
+    seed.write_text(SEEDS[Role.GATEWAY])
+    async with shipped(tmp_path, USERS) as server:
+        owner = await connected(server, Role.SENDER)
+        await ensure(owner, Retention())
+        words = ["publish", "IdentityCreated", "-", "--nats", server.url, "--wait-seconds", "1"]
+        body = json.dumps(sample_of(event_named("IdentityCreated"))).encode()
+        refused = await asyncio.to_thread(hookline, *words, stdin=body)
+        assert (refused.returncode, b"rejected the credentials" in refused.stderr) == (1, True)
+        done = await asyncio.to_thread(hookline, *words, "--nats-credentials", str(seed), stdin=body)
+        assert done.returncode == 0, done.stderr
+        assert (await owner.jetstream().stream_info(EVENTS)).state.messages == 1
+        await close(owner)
 
 
 async def test_the_servers_take_other_users_without_a_restart_and_say_so(tmp_path: Path) -> None:
