@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from nats.js.errors import NotFoundError
 from structlog.testing import capture_logs
 
 from crash.matrix import run_all
@@ -40,7 +42,8 @@ from hookline.local.receiver import ReceivedCall
 from hookline.routing.routes import DispatcherRecord, Keys, book_of
 from hookline.stream import agreement, names
 from hookline.stream.connection import Client, connect
-from hookline.stream.owner import Installation
+from hookline.stream.inspect import large_not_taken, left_in_former
+from hookline.stream.owner import Installation, Mark
 from hookline.stream.publish import LARGE_BYTES
 from hookline.stream.streams import Retention, ensure
 
@@ -195,6 +198,37 @@ async def test_what_came_before_a_version_that_knows_no_large_events_is_delivere
         await until(lambda: len(one.calls) >= len(ids))
         await until_all_are_taken(client)
     assert sorted(call.webhook_id for call in one.calls) == sorted(ids)
+
+
+async def test_large_events_are_delivered_from_a_stream_that_was_moved_and_from_the_one_that_has_its_subjects(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    await take_large(client)
+    ids = await publish(client, 2, body=LARGE)
+    layout = await ensure(client, Retention(), prefix="NEW_", may_move=True)
+    assert await left_in_former(client, layout, 1) == 2
+    ids += await publish(client, 2, body=LARGE)
+    assert await large_not_taken(client, layout, 1) == 4
+    async with one_webhook(tmp_path, nats_server.url) as one:
+        await until(lambda: len(one.calls) >= len(ids))
+        await until_it_is(lambda: left_in_former(client, layout, 1), lambda left: left == 0)
+    assert sorted(call.webhook_id for call in one.calls) == sorted(ids)
+    assert {call.body for call in one.calls} == {LARGE}
+
+
+async def test_a_new_owner_goes_on_with_large_events_where_the_former_one_had_come_to(client: Client) -> None:
+    first = Mark("uid-1", "team-a/one", "2026-11-30T00:00:00Z")
+    await ensure(client, Retention(), owner=first, take_large=True)
+    await publish(client, 3, body=LARGE)
+    js = client.jetstream()
+    taking = await js.pull_subscribe_bind(own.LARGE_CONSUMER, stream=own.EVENTS)
+    for each in await taking.fetch(2):
+        await each.ack_sync()
+    await ensure(client, Retention(), owner=replace(first, id="uid-2", term=2))
+    mine = names.large_consumer(2, names.OWN_PREFIX)
+    assert (await js.consumer_info(own.EVENTS, mine)).num_pending == 1
+    with pytest.raises(NotFoundError):
+        await js.consumer_info(own.EVENTS, own.LARGE_CONSUMER)
 
 
 async def test_a_stream_of_another_application_with_their_subject_stops_nothing_and_is_told_once(
