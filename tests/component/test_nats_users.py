@@ -221,7 +221,6 @@ class World:
         match step:
             case WriteKeys(role, keys):
                 self.secrets[role] = keys
-                self.mounted(role).write_text(keys.seed)
             case WriteUsers(file):
                 self.file = file
                 self.server.users(file)
@@ -233,6 +232,12 @@ class World:
             case Rest():
                 return step
         return None
+
+    def kubelet(self) -> None:
+        """Brings what lies in the cluster into the pods."""
+        for role, keys in self.secrets.items():
+            if keys is not None:
+                self.mounted(role).write_text(keys.seed)
 
     async def settle(self) -> None:
         rest = None
@@ -268,6 +273,7 @@ async def test_users_come_keys_are_replaced_and_users_go_under_load_and_no_event
         world = World(server, tmp_path)
         for _ in range(len(Role) + 1):
             assert await world.step() is None
+        world.kubelet()
         gateway = await connect(server.url, name=Role.GATEWAY, credentials=world.mounted(Role.GATEWAY))
         load = Load(gateway, await Admission.at(gateway))
         await stack.enter_async_context(all_the_while(load.publish, every_seconds=0.005))
@@ -286,7 +292,12 @@ async def test_users_come_keys_are_replaced_and_users_go_under_load_and_no_event
             assert keys is not None
             world.secrets[role] = replace(keys, asked="1")
         await world.settle()
-        await load.goes_on()
+        # Before and after kubelets bring the new keys.
+        for _ in range(2):
+            await server.end()
+            await server.start()
+            await load.goes_on()
+            world.kubelet()
         world.now += timedelta(seconds=OVERLAP_SECONDS)
         await world.settle()
         await load.goes_on()
