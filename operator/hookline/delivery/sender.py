@@ -13,6 +13,7 @@ import itertools
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -140,6 +141,8 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._placed: dict[_Job, float] = {}
         """Calls that hold a place, and since when, by the monotonic clock: in this order."""
+        self._beginning: set[_Job] = set()
+        """Those that hold a place, and whose turn has not come yet."""
         self._pacing: asyncio.TimerHandle | None = None
 
     def take(self, taken: Taken, *, on_probed: Callable[[], None] | None = None) -> bool:
@@ -185,6 +188,14 @@ class Sender:
     def lanes(self) -> Mapping[LaneKey, LaneSnapshot]:
         """What runs and waits in each lane now."""
         return self._lanes.snapshot().lanes
+
+    def moving(self, now_s: float) -> Counter[str]:
+        """Of each consumer, how many of its deliveries are being called, or are about to be, and have not been for
+        long."""
+        since_s = now_s - LONG_SECONDS
+        moving = Counter(job.key[0] for job, at_s in self._placed.items() if at_s > since_s)
+        moving.update(job.key[0] for job in self._beginning)
+        return moving
 
     def parked_bytes(self) -> tuple[int, ...]:
         """The sizes of those deliveries in our hands that are parked ones."""
@@ -301,7 +312,7 @@ class Sender:
         now_s = time.monotonic()
         brief = isinstance(job.holding, FromEvent)
         if self._lanes.offer(job.lane, self._terms(route), job, now_s=now_s, pinned=job.parked, brief=brief):
-            self._spawn(self._run(job))
+            self._begin(job)
         elif route.per_second:
             self._pace(self._lanes.wait_seconds_of(job.lane, now_s))
 
@@ -340,11 +351,16 @@ class Sender:
             self._pacing = None
         now_s = time.monotonic()
         for job in self._lanes.ready(now_s):
-            self._spawn(self._run(job))
+            self._begin(job)
         self._pace(self._lanes.wait_seconds(now_s))
+
+    def _begin(self, job: _Job) -> None:
+        self._beginning.add(job)
+        self._spawn(self._run(job))
 
     async def _run(self, job: _Job) -> None:
         """One job that holds a place in its lane."""
+        self._beginning.discard(job)
         try:
             route = self._route(job)
             if route is None or not self._is_next(job, route):
@@ -371,7 +387,7 @@ class Sender:
         terms = self._terms(route) if route else Terms(job.delivery.event.tenant, 1)
         now_s = time.monotonic()
         for ready in self._lanes.finished(job.lane, terms, now_s=now_s, stretched=job.stretched):
-            self._spawn(self._run(ready))
+            self._begin(ready)
         if terms.per_second:
             self._pace(self._lanes.wait_seconds_of(job.lane, now_s))
 

@@ -26,6 +26,7 @@ from hookline.delivery.lane_key import LaneKey
 from hookline.delivery.parking import Parking
 from hookline.delivery.policy.event_room import EventRoom
 from hookline.delivery.policy.lanes import LaneSnapshot
+from hookline.delivery.policy.shard_room import ShardRoom
 from hookline.delivery.policy.shares import ANNOUNCE_SECONDS, Members
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Attempt, Sender
@@ -192,6 +193,7 @@ class Session:
             on_attempt=on_attempt,
         )
         self._room = EventRoom()
+        self._shard_room = ShardRoom(names.DELIVERY_SHARDS)
         aside = SetAside(publisher, settlement, self._pull, metrics)
         self._fanout = Fanout(
             self._pull,
@@ -355,14 +357,15 @@ class Session:
         for consumer, stream in consumers.items():
             parts = names.parts_of(stream)
             assert parts is not None, "only streams of ours are taken from"
-            origin, room = _ROOMS[parts[1]]
-            share = 1 if stream == self._layout.stream(parts[1]) else FORMER_SHARE
+            origin, most = _ROOMS[parts[1]]
+            share = self._share(stream)
+            room = most // share
+            if origin is Origin.SHARD:
+                room = self._shard_room.room(room, held=self._pull.held(consumer), moving=0)
             if consumer in self._takes_from:
-                self._pull.resize(consumer, room // share, share=share)
+                self._pull.resize(consumer, room, share=share)
             else:
-                self._pull.add(
-                    origin, consumer, room // share, stream=stream, share=share, gives_heads=consumer in heads
-                )
+                self._pull.add(origin, consumer, room, stream=stream, share=share, gives_heads=consumer in heads)
         self._takes_from = consumers
 
     @property
@@ -402,7 +405,23 @@ class Session:
             await asyncio.sleep(0)
             now_s = time.monotonic()
             self._room.look(now_s - began_s, now_s)
+            self._resize_shards(now_s - began_s, now_s)
             self._backlog.room_given()
+
+    def _resize_shards(self, late_s: float, now_s: float) -> None:
+        """Have no more of shards under way than can be done in time."""
+        streams, moving = self._layout.streams(names.DELIVERIES), self._sender.moving(now_s)
+        shards = [each for each, stream in self._takes_from.items() if stream in streams]
+        under_way = [moving[each] for each in shards if moving[each]]
+        self._shard_room.look(late_s, sum(under_way), busy=len(under_way), shards=len(shards))
+        for each in shards:
+            share = self._share(self._takes_from[each])
+            most, held = sender.MAX_IN_HAND // share, self._pull.held(each)
+            self._pull.resize(each, self._shard_room.room(most, held=held, moving=moving[each]), share=share)
+
+    def _share(self, stream: str) -> int:
+        """Of how many parts of what may be in hand a consumer of a stream has one."""
+        return FORMER_SHARE if stream in self._layout.former else 1
 
     def _here(self, pod: str, says: Says | None) -> bool:
         self._agreement.heard(pod, says)

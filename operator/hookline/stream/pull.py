@@ -212,6 +212,11 @@ class PullLoop:
             source.room, source.held_most_bytes = room, HELD_BYTES // share
             self._pull_soon(consumer)
 
+    def held(self, consumer: str) -> int:
+        """Messages of a consumer in our hands."""
+        source = self._sources.get(consumer)
+        return source.held if source is not None else 0
+
     def remove(self, consumer: str) -> None:
         self._sources.pop(consumer, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -126,6 +127,22 @@ class Hanging(World):
         self.copies_at_s.append(at_s - self.now_s())
         if self.refuses:
             raise StreamRefused("no room")
+
+
+async def test_what_is_about_to_be_called_or_has_been_called_just_now_moves_and_what_waits_or_hangs_does_not() -> None:
+    world = Hanging(refuses=False)
+    world.route = route(timeout_seconds=30, max_concurrency=2)
+    me, metrics = cast(Any, world), SenderMetrics()
+    sender = Sender(me, me, Settlement(me, metrics, me), me, me, Endpoints(), me, metrics, me)
+    for seq in (1, 2, 3, 4):
+        sender.take(taken(world, seq))
+    now_s = time.monotonic()
+    assert sender.moving(now_s) == {"shard-01": 2}
+    await until(lambda: world.calls == 2)
+    assert sender.moving(now_s) == {"shard-01": 2}
+    assert sender.moving(time.monotonic() + sender_module.LONG_SECONDS) == {}
+    assert sender.held == 4
+    await sender.let_go()
 
 
 async def a_long_call(world: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
