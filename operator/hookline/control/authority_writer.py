@@ -84,6 +84,8 @@ class AuthorityWriter:
         self._problems: dict[str, str] = {}
         """Why there is no certificate, or no new one, by Dispatcher."""
         self._written: dict[Place, _Written] = {}
+        self._unanswered: set[Place] = set()
+        """ConfigMaps whose last write the API server did not answer."""
 
     def conditions(self, seen: Seen[Dispatcher]) -> list[Condition]:
         """The condition CertificateReady of a Dispatcher; none without a gateway."""
@@ -130,7 +132,9 @@ class AuthorityWriter:
         live = self._live(CA_NAME)
         held = decided.read(_data(live), home)
         wanted = decided.turned(held, now, lambda: new_authority(self._namespace, home.names(), begin, end))
-        if live is not None and _data(live) == _bytes(wanted.data()):
+        there, should_be = _data(live), _bytes(wanted.data())
+        # What others add is left: an apply would not take it away.
+        if live is not None and there | should_be == there:
             return wanted
         await self._write_authority(live, wanted)
         if live is not None and held.current is None:
@@ -198,7 +202,10 @@ class AuthorityWriter:
         if not bundle:
             return  # the authority's own key puts it right
         own = (self._namespace, CA_NAME)
-        places = sorted({own, *filter(self._is_served, self._context.observed.asking)})
+        asking = {own, *filter(self._is_served, self._context.observed.asking)}
+        self._unanswered &= asking
+        # It may lie in their namespace, as where an admission policy of it hangs: others do not wait for them.
+        places = sorted(asking, key=lambda place: (place in self._unanswered, place))
         self._written = {place: self._written[place] for place in places if place in self._written}
         for place in places:
             if await self._fill(place, bundle):
@@ -227,6 +234,7 @@ class AuthorityWriter:
         try:
             answer = await self._context.cluster.apply(CONFIG_MAPS, self._bundle_manifest(place, asking, bundle))
         except ClusterUnavailable:
+            self._unanswered.add(place)
             raise
         except (Conflict, Missing):
             return True  # it has changed or gone meanwhile, which its watch tells
@@ -234,6 +242,7 @@ class AuthorityWriter:
             self._written[place] = _Written(asking.uid, digest, times, now_s + again_seconds(times + 1), refused=True)
             await self._tell(place, asking, "Refused", f"the CA cannot be written here: {error}")
             return True
+        self._unanswered.discard(place)
         self._context.observed.put(CONFIG_MAPS, answer)
         self._written[place] = _Written(answer["metadata"]["uid"], digest, times, now_s + again_seconds(times))
         if before is not None and not before.refused:

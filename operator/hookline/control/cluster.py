@@ -37,7 +37,9 @@ CHUNK_OF_LARGE = 50
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 _APPLY = "application/apply-patch+yaml"
-_DENIAL = re.compile(r"exceeded quota|denied (the )?request|immutable|failed quota|LimitRanger", re.IGNORECASE)
+_AWAY = "failed calling webhook"
+"""Words of the API server where an admission webhook does not answer. Its own answer is 500 then."""
+_DENIAL = re.compile(rf"exceeded quota|denied (the )?request|immutable|failed quota|LimitRanger|{_AWAY}", re.IGNORECASE)
 _KEY = re.compile(r"[A-Za-z0-9+/=_]{36,}")
 _LONGEST_WORDS = 300
 
@@ -75,6 +77,10 @@ class Invalid(ClusterError):
 
 class Denied(ClusterError):
     """A quota or an admission policy does not let the object in. The text has its words."""
+
+
+class Unjudged(Denied):
+    """Who is to judge the object does not answer. It may be let in later, and meanwhile others may."""
 
 
 class Expired(ClusterError):
@@ -288,7 +294,7 @@ def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str)
     if status == 403 and _namespace_goes(content):
         return Missing(f"{text}: its namespace is being deleted")
     if words := _words(content):
-        return Denied(f"{text}: {words}")
+        return (Unjudged if _AWAY in words else Denied)(f"{text}: {words}")
     if status == 403:
         return Forbidden(f"{text}; are the shipped roles bound to the operator's account?")
     if status == 404:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from hookline.control import dispatchers, types, workload
-from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Missing
+from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Missing, Unjudged
 from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import CONFIG_MAPS, EVENTS, OURS, PODS, TOUCHED_ANNOTATION, Kind, Object, Place, root_name
@@ -170,7 +170,7 @@ class Context:
             await self.tell(seen, event)
 
     async def tell(self, seen: Seen[Any] | Publisher, event: dict[str, Any]) -> bool:
-        """Post an Event. False if the API server does not answer: it may be posted later."""
+        """Post an Event. False if there is no answer to it: it may be posted later."""
         try:
             await self.cluster.create(EVENTS, event)
         except (Conflict, Missing):
@@ -179,7 +179,7 @@ class Context:
         except ClusterError as error:
             # An Event is a courtesy: the status holds the same.
             log.warning("could not post an Event", object=f"{seen.namespace}/{seen.name}", problem=str(error))
-            return not isinstance(error, ClusterUnavailable)
+            return not isinstance(error, ClusterUnavailable | Unjudged)
         return True
 
     def _policy_now(self) -> Policy:

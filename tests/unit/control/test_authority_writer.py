@@ -451,6 +451,32 @@ async def test_while_the_api_server_is_away_it_is_not_asked_for_one_after_the_ot
 
 
 @played
+async def test_a_config_map_whose_write_gets_no_answer_is_tried_after_all_others() -> None:
+    player = Player(Stage())
+    stage = player.stage
+    player.asks("a", "b", "c")
+    stage.refuses |= {f"{each}/{CA}": ClusterUnavailable("a policy hangs") for each in ("a", "b")}
+    await player.writer.reconcile()
+    stage.writes.clear()
+    for last in ([], [], [f"ConfigMap c/{CA}"]):
+        with pytest.raises(ClusterUnavailable):
+            await player.writer.reconcile_bundles()
+        assert [each for each in stage.written() if OWN not in each] == last
+    stage.refuses.clear()
+    assert [each for each in await player.look() if OWN not in each] == [f"ConfigMap a/{CA}", f"ConfigMap b/{CA}"]
+
+
+@played
+async def test_what_others_add_to_the_secret_with_the_ca_stays_and_nothing_is_written_for_it() -> None:
+    player = Player(Stage())
+    await player.look()
+    player.stage.objects["Secret", OWN, CA]["data"]["note"] = base64.b64encode(b"theirs").decode()
+    player.stage.store(SECRETS, player.stage.objects["Secret", OWN, CA])
+    player.see()
+    assert await player.look() == []
+
+
+@played
 async def test_a_secret_of_another_type_keeps_it_since_nobody_could_change_that() -> None:
     player = Player(Stage())
     await player.look()

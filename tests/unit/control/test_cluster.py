@@ -27,6 +27,7 @@ from hookline.control.cluster import (
     Missing,
     NoCluster,
     Snapshot,
+    Unjudged,
     connected,
     fresh,
     in_pod,
@@ -367,6 +368,15 @@ async def test_each_refusal_has_its_class_and_a_text_without_values(
     assert CANARY not in repr(caught.value)
     assert caught.value.__cause__ is None
     assert api.heard == [("apply", "Secret", kind.__name__)]
+
+
+async def test_an_admission_webhook_that_is_away_is_named_and_says_nothing_of_the_api_server(
+    api: Api, cluster: Cluster
+) -> None:
+    called = 'Internal error occurred: failed calling webhook "policy.example.com": failed to call webhook: refused'
+    api.gives(status(500, "InternalError", message=called))
+    with pytest.raises(Unjudged, match=r"policy\.example\.com"):
+        await cluster.apply(SECRETS, secret("a", {}))
 
 
 async def test_a_refusal_names_the_fields_and_none_of_their_values(api: Api, cluster: Cluster) -> None:

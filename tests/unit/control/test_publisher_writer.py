@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from hookline.control.cluster import ClusterUnavailable, Conflict, Denied, Snapshot
+from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Denied, Snapshot, Unjudged
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import DISPATCHERS, PODS, PUBLISHERS, SECRETS, Kind, publishers_name
 from hookline.control.publisher_writer import LOOK_SECONDS, PublisherWriter
@@ -28,7 +28,7 @@ class Stage:
         self.names: set[str] = set()
         self.touched: dict[str, str] = {}
         self.refuses: set[str] = set()
-        self.away = False
+        self.away: ClusterError | None = None
         self.version = 10
         self.now_s = 0.0
         self.begin()
@@ -63,8 +63,8 @@ class Stage:
         return Snapshot(list(self.objects.values()), self.version)
 
     async def create(self, _: Kind, event: Any) -> None:
-        if self.away:
-            raise ClusterUnavailable("no answer")
+        if self.away is not None:
+            raise self.away
         if event["metadata"]["name"] in self.names:
             raise Conflict("it is there")
         self.names.add(event["metadata"]["name"])
@@ -148,12 +148,15 @@ async def test_a_team_is_told_once_what_became_of_its_token_and_again_when_that_
     assert stage.told() == [("ci", "PublisherAccepted")]
 
 
-async def test_what_could_not_be_told_is_told_later_since_a_secret_has_no_status(stage: Stage) -> None:
-    stage.away = True
+@pytest.mark.parametrize("why", [ClusterUnavailable("no answer"), Unjudged("a policy does not answer")])
+async def test_what_could_not_be_told_is_told_later_since_a_secret_has_no_status(
+    why: ClusterError, stage: Stage
+) -> None:
+    stage.away = why
     await stage.look()
     assert stage.told() == []
     assert PublisherKey("team", "ci") in stage.context.queue._later
-    stage.away = False
+    stage.away = None
     await stage.writer.tell(("team", "ci"))
     assert stage.told() == [("ci", "PublisherAccepted")]
     await stage.writer.tell(("team", "ci"))
