@@ -17,7 +17,7 @@ from hookline.stream.connection import Client, LoginRefused, StreamUnavailable, 
 from hookline.stream.credentials import by_seed
 from hookline.stream.permissions import Role
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 2.0
 _RESTART = "kubectl rollout restart statefulset/nats"
 _LOOK = "$SYS.REQ.SERVER.PING.VARZ"
