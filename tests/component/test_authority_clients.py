@@ -27,7 +27,7 @@ def authorities() -> Iterator[Authority]:
     for time in (now - AUTHORITY_LIFE * 2 / 3 - AHEAD - timedelta(days=1), now - AHEAD - timedelta(hours=1), now):
         begin, end = time - CLOCKS_APART, time + AUTHORITY_LIFE
         authority = turned(read(secret, HOME), time, lambda: new_authority(HOME.namespace, HOME.names(), begin, end))  # noqa: B023
-        secret = {key: value.encode() for key, value in authority.data().items()}
+        secret = authority.data()
         if authority.following is not None or authority.former:
             yield authority
 

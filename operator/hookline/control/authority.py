@@ -70,15 +70,15 @@ class Authority:
         following = (self.following.certificate,) if self.following else ()
         return pem((self.current.certificate, *following, *self.former))
 
-    def data(self) -> dict[str, str]:
+    def data(self) -> dict[str, bytes]:
         """What its Secret is to hold, empty where there is nothing: what others write there is theirs to keep else."""
         following = self.following
         return {
-            CA_CERTIFICATE: self.current.certificate_pem(),
-            CA_KEY: self.current.key_pem(),
-            NEXT_CERTIFICATE: following.certificate_pem() if following else "",
-            NEXT_KEY: following.key_pem() if following else "",
-            FORMER: pem(self.former),
+            CA_CERTIFICATE: self.current.certificate_pem().encode(),
+            CA_KEY: self.current.key_pem().encode(),
+            NEXT_CERTIFICATE: following.certificate_pem().encode() if following else b"",
+            NEXT_KEY: following.key_pem().encode() if following else b"",
+            FORMER: pem(self.former).encode(),
         }
 
 
@@ -170,18 +170,23 @@ def renewed_at(certificate: x509.Certificate) -> datetime:
     return made + (ends - made) * 2 / 3
 
 
-def is_well(data: Data, authority: Pair, names: Iterable[str], now: datetime) -> bool:
+def serving_data(pair: Pair) -> dict[str, bytes]:
+    """What the Secret of a gateway holds."""
+    return {CERTIFICATE: pair.certificate_pem().encode(), KEY: pair.key_pem().encode()}
+
+
+def is_well(data: Data, issuer: Pair, names: Iterable[str], now: datetime) -> bool:
     """Whether a Secret holds a certificate that a gateway may show on: of this CA, for these names, and not old."""
     pair = read_pair(data.get(CERTIFICATE, b""), data.get(KEY, b""))
-    if pair is None or not is_issued_by(pair.certificate, authority.certificate):
+    if pair is None or not is_issued_by(pair.certificate, issuer.certificate):
         return False
     found = pair.certificate
     if names_in(found) != set(names) or not _is_valid(found, now):
         return False
     # One that ends with its CA cannot be had for longer.
-    return now < renewed_at(found) or found.not_valid_after_utc >= authority.certificate.not_valid_after_utc
+    return now < renewed_at(found) or found.not_valid_after_utc >= issuer.certificate.not_valid_after_utc
 
 
-def allowed_names(authority: Pair, names: Iterable[str]) -> list[str]:
+def allowed_names(issuer: Pair, names: Iterable[str]) -> list[str]:
     """Those that the CA may vouch for."""
-    return [each for each in names if may_vouch_for(authority.certificate, each)]
+    return [each for each in names if may_vouch_for(issuer.certificate, each)]

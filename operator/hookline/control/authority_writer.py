@@ -8,9 +8,6 @@ nobody is told to trust it, before the cluster has it.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +31,7 @@ from hookline.control.kinds import (
     labels_of_installation,
 )
 from hookline.control.name_servers import cluster_domain
+from hookline.control.secret_data import decoded, encoded
 from hookline.control.seen import Asking, Seen, asking_of, digest_of
 from hookline.control.status import asking_event
 from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey
@@ -59,6 +57,10 @@ _TLS = "kubernetes.io/tls"
 _NOT_OURS = (
     f"there is a Secret {CA_NAME} that this operator did not make, or that lost its labels; delete it, or name a "
     "certificate of your own in spec.gateway.tls.secretRef"
+)
+_PUT_BACK = (
+    f"{CA_CERTIFICATE} was changed here, and is put back: Hookline keeps it as long as the label {CA_LABEL} is there; "
+    "leave it out of what is applied, such as from Git"
 )
 
 
@@ -130,11 +132,11 @@ class AuthorityWriter:
         home, now = self._home, self._context.now().replace(microsecond=0)
         begin, end = now - decided.CLOCKS_APART, now + decided.AUTHORITY_LIFE
         live = self._live(CA_NAME)
-        held = decided.read(_data(live), home)
+        held = decided.read(decoded(live), home)
         wanted = decided.turned(held, now, lambda: new_authority(self._namespace, home.names(), begin, end))
-        there, should_be = _data(live), _bytes(wanted.data())
+        there = decoded(live)
         # What others add is left: an apply would not take it away.
-        if live is not None and there | should_be == there:
+        if live is not None and there | wanted.data() == there:
             return wanted
         await self._write_authority(live, wanted)
         if live is not None and held.current is None:
@@ -146,7 +148,7 @@ class AuthorityWriter:
     async def _write_authority(self, live: Any, wanted: Authority) -> None:
         metadata = {"namespace": self._namespace, "name": CA_NAME, "labels": labels_of_installation("authority")}
         kind = live.get("type", "Opaque") if live is not None else "Opaque"
-        manifest = {"metadata": metadata, "type": kind, "data": _encoded(wanted.data())}
+        manifest = {"metadata": metadata, "type": kind, "data": encoded(wanted.data())}
         if live is not None:
             # One that was deleted, as after its key leaked, must not come back.
             await self._context.write_own(
@@ -174,14 +176,14 @@ class AuthorityWriter:
         self._tell_problem_of(dispatcher.metadata.name, "" if failure is None else str(failure))
         return failure
 
-    async def _keep_certificate(self, authority: Pair, dispatcher: Dispatcher) -> None:
+    async def _keep_certificate(self, issuer: Pair, dispatcher: Dispatcher) -> None:
         name = dispatcher.metadata.name
-        names = decided.allowed_names(authority, self._home.names_of(name))
+        names = decided.allowed_names(issuer, self._home.names_of(name))
         now, live = self._context.now().replace(microsecond=0), self._live(gateway_certificate_name(name))
-        if live is not None and decided.is_well(_data(live), authority, names, now):
+        if live is not None and decided.is_well(decoded(live), issuer, names, now):
             return
         begin, end = now - decided.CLOCKS_APART, now + decided.CERTIFICATE_LIFE
-        pair = new_certificate(authority, names, self._namespace, begin, end)
+        pair = new_certificate(issuer, names, self._namespace, begin, end)
         metadata = {
             "namespace": self._namespace,
             "name": gateway_certificate_name(name),
@@ -190,14 +192,14 @@ class AuthorityWriter:
         }
         # The type of a Secret cannot be changed, and the pods look at its keys alone.
         kind = live.get("type", _TLS) if live is not None else _TLS
-        data = _encoded({decided.CERTIFICATE: pair.certificate_pem(), decided.KEY: pair.key_pem()})
+        data = encoded(decided.serving_data(pair))
         await self._context.write_own(SECRETS, {"metadata": metadata, "type": kind, "data": data})
         self._context.queue.add(DispatcherKey(self._namespace, name))
         log.info("the gateway gets another certificate", dispatcher=name, until=pair.certificate.not_valid_after_utc)
 
     async def reconcile_bundles(self) -> None:
         """Have every ConfigMap that asks hold the CA certificates that are to be trusted. Raises ClusterError."""
-        held = decided.read(_data(self._live(CA_NAME)), self._home)
+        held = decided.read(decoded(self._live(CA_NAME)), self._home)
         bundle = decided.trusted(held, self._context.now())
         if not bundle:
             return  # the authority's own key puts it right
@@ -292,12 +294,6 @@ class AuthorityWriter:
         return self._context.identity.namespace
 
 
-_PUT_BACK = (
-    f"{CA_CERTIFICATE} was changed here, and is put back: Hookline keeps it as long as the label {CA_LABEL} is there; "
-    "leave it out of what is applied, such as from Git"
-)
-
-
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
@@ -305,24 +301,3 @@ def _now_s() -> float:
 def again_seconds(times: int) -> float:
     """How long a ConfigMap is left alone that was written so often in a row."""
     return min(AGAIN_SECONDS * 2.0 ** min(times - 1, 30), LONGEST_AGAIN_SECONDS) if times else 0.0
-
-
-def _data(live: Any) -> dict[str, bytes]:
-    """The data of a Secret; empty where it cannot be read."""
-    found = live.get("data") if isinstance(live, Mapping) else None
-    return {key: _decoded(value) for key, value in found.items()} if isinstance(found, Mapping) else {}
-
-
-def _decoded(value: Any) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        return b""
-
-
-def _bytes(data: Mapping[str, str]) -> dict[str, bytes]:
-    return {key: value.encode() for key, value in data.items()}
-
-
-def _encoded(data: Mapping[str, str]) -> dict[str, str]:
-    return {key: base64.b64encode(value.encode()).decode("ascii") for key, value in data.items()}

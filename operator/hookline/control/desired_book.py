@@ -5,14 +5,13 @@ Decides what is awaited: a Webhook whose newest form not all senders are known t
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from hookline.control.kinds import BOOK_LABEL, keys_name, labels_of, root_name, routes_name
+from hookline.control.kinds import BOOK_LABEL, Object, keys_name, labels_of, root_name, routes_name
 from hookline.control.room import (
     FOR_CHANGES,
     FOR_NEW,
@@ -26,6 +25,7 @@ from hookline.control.room import (
     share,
     written,
 )
+from hookline.control.secret_data import decoded, encoded
 from hookline.routing.book_files import (
     MAX_FILE_BYTES,
     TYPES_FILE,
@@ -52,8 +52,6 @@ from hookline.routing.routes import (
     index_file,
     shard_of,
 )
-
-Object = Mapping[str, Any]
 
 REMEMBERED_WRITES = 64
 """Versions of a shard of which it is known what they hold. Senders are seldom more than one behind."""
@@ -416,7 +414,7 @@ def keys_manifest(namespace: str, dispatcher: str, number: int, files: Mapping[s
     """The Secret of a shard. The index lies in it: both change together, and its digests are of secrets."""
     names = (keys_file(number), index_file(number))
     metadata = _metadata(namespace, dispatcher, keys_name(dispatcher, number))
-    return {"metadata": metadata, "type": "Opaque", "data": {name: _base64(files[name]) for name in names}}
+    return {"metadata": metadata, "type": "Opaque", "data": encoded({name: files[name] for name in names})}
 
 
 def root_manifest(
@@ -448,15 +446,9 @@ def types_of(root: Object | None) -> list[TypeRecord]:
 def files_of(config_map: Object | None, secret: Object | None) -> dict[str, bytes]:
     """The files of a shard as they are in the cluster."""
     files = {name: text.encode() for name, text in ((config_map or {}).get("data") or {}).items()}
-    for name, text in ((secret or {}).get("data") or {}).items():
-        files[name] = base64.b64decode(text)
-    return files
+    return {**files, **decoded(secret)}
 
 
 def _metadata(namespace: str, dispatcher: str, name: str) -> dict[str, Any]:
     labels = {**labels_of(dispatcher, "route-book"), BOOK_LABEL: dispatcher}
     return {"namespace": namespace, "name": name, "labels": labels}
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
+from hookline.control.kinds import Object
 from hookline.control.seen import Seen
 from hookline.control.status import says_of_this, word_in
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.reasons import DispatcherReason
 from hookline.routing.acceptance import Rejected, accept_dispatchers
 from hookline.routing.verdict import Condition
-
-Object = Mapping[str, Any]
 
 
 def judged(dispatchers: Iterable[Seen[Dispatcher]]) -> dict[str, Condition]:

@@ -10,7 +10,7 @@ from typing import Any
 from hookline.resources.base import ALLOW_LABEL, CA_LABEL, GROUP, PUBLISHER_LABEL, VERSION
 
 Object = Mapping[str, Any]
-"""An object as the API server writes it."""
+"""An object, or a part of one, as the API server writes it."""
 Place = tuple[str, str]
 """Namespace (empty for what has none) and name."""
 
@@ -89,6 +89,11 @@ DISRUPTION_BUDGETS = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy
 NETWORK_POLICIES = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io/v1")
 LEASES = Kind("Lease", "leases", "coordination.k8s.io/v1")
 EVENTS = Kind("Event", "events", "events.k8s.io/v1")
+
+
+def mapping_of(value: Any) -> Mapping[str, Any]:
+    """A part of an object that anybody may have written; empty where it is no mapping."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def sender_name(dispatcher: str) -> str:

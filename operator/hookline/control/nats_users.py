@@ -7,7 +7,6 @@ end between any two of them, and another one goes on.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,9 @@ from hookline.control.kinds import (
     NATS_USERS_NAME,
     Object,
     labels_of_installation,
+    mapping_of,
 )
+from hookline.control.secret_data import decoded, encoded
 from hookline.resources.base import GROUP, SecretKeyRef
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.natsaddress import parse_nats
@@ -241,25 +242,20 @@ def _secret(
             **({"annotations": dict(annotations)} if annotations else {}),
         },
         "type": "Opaque",
-        "data": {each: base64.b64encode(text.encode()).decode() for each, text in texts.items() if text},
+        "data": encoded({each: text.encode() for each, text in texts.items() if text}),
     }
 
 
 def _text(secret: Object | None, name: str) -> str:
-    value = _mapping((secret or {}).get("data")).get(name)
     try:
-        return base64.b64decode(str(value or ""), validate=True).decode("ascii")
-    except ValueError:
+        return decoded(secret).get(name, b"").decode("ascii")
+    except UnicodeDecodeError:
         return ""
 
 
 def _note(secret: Object | None, name: str) -> str:
-    metadata = _mapping((secret or {}).get("metadata"))
-    return str(_mapping(metadata.get("annotations")).get(name) or "")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    metadata = mapping_of(mapping_of(secret).get("metadata"))
+    return str(mapping_of(metadata.get("annotations")).get(name) or "")
 
 
 def _time(text: str) -> datetime:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookline import __version__
-from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, NAME_LABEL, labels_of
+from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, NAME_LABEL, Object, labels_of
 from hookline.resources.base import API_VERSION
 from hookline.resources.dispatcher import Dispatcher, Resources
-
-Object = Mapping[str, Any]
 
 PORT = 8080
 """Of health, metrics and the report of a sender."""

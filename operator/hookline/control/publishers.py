@@ -6,8 +6,6 @@ its digest.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 from hookline.control.kinds import GATEWAY, Object, Place, labels_of, publishers_name
 from hookline.control.pods import owner
+from hookline.control.secret_data import decoded, encoded
 from hookline.control.seen import Publisher
 from hookline.resources.base import Problem
 from hookline.resources.dispatcher import Dispatcher
@@ -85,16 +84,15 @@ def manifest(dispatcher: Dispatcher, file: bytes) -> dict[str, Any]:
             "ownerReferences": [owner(dispatcher)],
         },
         "type": "Opaque",
-        "data": {FILE: base64.b64encode(file).decode("ascii")},
+        "data": encoded({FILE: file}),
     }
 
 
 def tokens_in(secret: Object | None) -> frozenset[PublisherToken]:
     """The tokens in such a Secret as it is in the cluster; none of one that is not understood."""
     try:
-        content = base64.b64decode((secret or {})["data"][FILE], validate=True)
-        return frozenset(read_tokens_file(content).values())
-    except (KeyError, TypeError, binascii.Error, TokensFileError):
+        return frozenset(read_tokens_file(decoded(secret).get(FILE, b"")).values())
+    except TokensFileError:
         return frozenset()
 
 

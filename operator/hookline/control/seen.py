@@ -10,7 +10,15 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from hookline.control.kinds import CA_CERTIFICATE, COMPONENT_LABEL, DISPATCHER_LABEL, SENDER, TOUCHED_ANNOTATION, Object
+from hookline.control.kinds import (
+    CA_CERTIFICATE,
+    COMPONENT_LABEL,
+    DISPATCHER_LABEL,
+    SENDER,
+    TOUCHED_ANNOTATION,
+    Object,
+    mapping_of,
+)
 from hookline.control.reading import MAX_DEPTH, TOO_DEEP
 from hookline.resources.base import EVENT_TYPES_ANNOTATION, PUBLISHER_LABEL, Problem, Resource, problems_of
 from hookline.routing.publisher_tokens import PublisherToken, publisher_token
@@ -89,9 +97,9 @@ def asking_of(manifest: Object) -> Asking:
 
 def lean_asking(manifest: Object) -> Object:
     """Of a ConfigMap that asks for the CA what `asking_of` needs, in 70 KiB at most."""
-    held = _mapping(manifest.get("data")).get(CA_CERTIFICATE)
+    held = mapping_of(manifest.get("data")).get(CA_CERTIFICATE)
     data = {CA_CERTIFICATE: held[:_LONGEST_BUNDLE]} if isinstance(held, str) else {}
-    return {"metadata": _identity(_mapping(manifest.get("metadata"))), "data": data}
+    return {"metadata": _identity(mapping_of(manifest.get("metadata"))), "data": data}
 
 
 def seen_of(model: type[R], manifest: Object) -> Seen[R]:
@@ -148,8 +156,8 @@ def lean_publisher(manifest: Object) -> Object:
 
     What is too long to be right stays wrong.
     """
-    metadata = _mapping(manifest.get("metadata"))
-    labels, annotations = _mapping(metadata.get("labels")), _mapping(metadata.get("annotations"))
+    metadata = mapping_of(manifest.get("metadata"))
+    labels, annotations = mapping_of(metadata.get("labels")), mapping_of(metadata.get("annotations"))
     types = annotations.get(EVENT_TYPES_ANNOTATION)
     fits = isinstance(types, str) and len(types) < _LONGEST
     return {
@@ -158,16 +166,12 @@ def lean_publisher(manifest: Object) -> Object:
             "labels": {key: labels[key] for key in labels.keys() & {PUBLISHER_LABEL}},
             "annotations": dict.fromkeys(annotations.keys() & {EVENT_TYPES_ANNOTATION}, types if fits else "*"),
         },
-        "data": {key: str(value)[:_LONGEST] for key, value in islice(_mapping(manifest.get("data")).items(), 2)},
+        "data": {key: str(value)[:_LONGEST] for key, value in islice(mapping_of(manifest.get("data")).items(), 2)},
     }
 
 
 def _identity(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: metadata[key] for key in _IDENTITY if key in metadata}
-
-
-def _mapping(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, Mapping) else {}
 
 
 def publisher_of(manifest: Object) -> Publisher:

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from hookline.control.kinds import CONFIG_MAPS, PUBLISHERS, Kind
+from hookline.control.kinds import CONFIG_MAPS, PUBLISHERS, Kind, Object
 from hookline.control.publishers import Word
 from hookline.control.seen import Publisher, Seen
 from hookline.resources.base import GROUP
 from hookline.resources.reasons import WebhookReason
 from hookline.routing.routes import Keys, PublicKey
 from hookline.routing.verdict import Condition
-
-Object = Mapping[str, Any]
 
 MESSAGE_LENGTH = 2048
 """A condition's message may be longer, but nobody reads that."""

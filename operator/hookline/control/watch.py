@@ -13,7 +13,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,14 +23,13 @@ import kopf
 import structlog
 
 from hookline.control.cluster import Access, chunk_of
-from hookline.control.kinds import Kind
+from hookline.control.kinds import Kind, Object
 from hookline.control.kopf_reading import guard
 from hookline.resources.base import GROUP
 from hookline.runtime.tasks import Deadline
 
 log = structlog.get_logger(__name__)
 
-Object = Mapping[str, Any]
 
 SERVER_SECONDS = 270
 """The API server ends a watch after this time; a new one takes up where it was."""

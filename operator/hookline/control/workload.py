@@ -37,8 +37,6 @@ from hookline.resources.natsaddress import parse_nats
 from hookline.routing.routes import BOOK_SHARDS
 from hookline.stream.owner import Installation
 
-Object = Mapping[str, Any]
-
 BOOK_FOLDER = "/var/run/hookline/book"
 CREDENTIALS_FOLDER = "/var/run/hookline/nats"
 PROXY_FOLDER = "/var/run/hookline/proxy"

@@ -26,6 +26,7 @@ from hookline.control.authority import (
     is_well,
     read,
     renewed_at,
+    serving_data,
     trusted,
     turned,
 )
@@ -74,13 +75,12 @@ class Installation:
         if not is_well(self.certificate, authority.current, names, self.now):
             begin, end = self.now - CLOCKS_APART, self.now + CERTIFICATE_LIFE
             pair = new_certificate(authority.current, names, HOME.namespace, begin, end)
-            self._write(self.certificate, {"tls.crt": pair.certificate_pem(), "tls.key": pair.key_pem()})
+            self._write(self.certificate, serving_data(pair))
 
-    def _write(self, secret: dict[str, bytes], wanted: dict[str, str]) -> None:
-        encoded = {key: value.encode() for key, value in wanted.items()}
-        if secret != encoded:
+    def _write(self, secret: dict[str, bytes], wanted: dict[str, bytes]) -> None:
+        if secret != wanted:
             self.writes += 1
-            secret.update(encoded)
+            secret.update(wanted)
 
     def bundles_of_the_last(self, time: timedelta) -> list[str]:
         """What clients hold that read it within that time."""
