@@ -94,6 +94,10 @@ class NotEncrypted(nats.errors.Error):
     """The address says `tls://`, and the server wants to go on without."""
 
 
+class Denied(nats.errors.Error):
+    """The server does not permit this user to publish what was to be said; see `denied`."""
+
+
 class NotNats(nats.errors.Error):
     """What answers says something that the library cannot read."""
 
@@ -139,6 +143,8 @@ class _Client(Client):
         """What is to be done each time that the connection was made anew."""
         self.denied: dict[str, str] = {}
         """What the server did not permit since the connection was made: subject, and publish or subscribe."""
+        self.when_denied: list[Callable[[str], None]] = []
+        """What is to be done each time that it does not permit the subject of a large event, in lower case."""
 
     def hand_to(self, subscription: Subscription, listener: Callable[[Heard], None]) -> None:
         """Have a subscription's messages go to `listener` straight from the parser."""
@@ -294,6 +300,13 @@ def when_back(client: Client, do: Callable[[], None]) -> None:
     there is the client; it must only begin things."""
     if isinstance(client, _Client):
         client.when_back.append(do)
+
+
+def when_denied(client: Client, do: Callable[[str], None]) -> None:
+    """Have something done with each subject of large events that the server does not permit, in lower case. For as long
+    as there is the client; it must only pass it on."""
+    if isinstance(client, _Client):
+        client.when_denied.append(do)
 
 
 async def say(client: Client, subject: str, word: bytes) -> None:
@@ -454,6 +467,10 @@ class _Told:
             else:
                 log.error("NATS does not permit something that is needed", subject=subject, needed=what)
             self._client.denied[subject] = what
+        if subject in self._client.denied and is_large(subject):
+            # There is another way, at once. All else is given up in its time, after the log has said why.
+            for each in self._client.when_denied:
+                each(subject)
 
     async def disconnected(self) -> None:
         self._lost, self._advice = True, ""

@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from hookline.stream.connection import Heard, listen, when_back
+from hookline.stream.connection import Denied, Heard, listen, when_back, when_denied
 
 AT_ONCE = 64
 """Questions of before that are asked again and not answered yet. Each may have the body of an event, 16 MiB in all."""
@@ -65,13 +65,15 @@ class Inbox:
         self._listens = False
         self._asking_again: asyncio.Task[None] | None = None
         when_back(client, self._back)
+        when_denied(client, self._denied)
 
     async def ask(
         self, subject: str, body: bytes, headers: dict[str, str] | None = None, *, again: bool = False
     ) -> Answer:
         """The answer, a status among them. `again`: to ask twice does no more than to ask once.
 
-        Raises TimeoutError, OSError, and errors of the library.
+        Raises TimeoutError, OSError, and errors of the library: Denied as soon as the server does not permit a large
+        event.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Heard] = loop.create_future()
@@ -119,6 +121,12 @@ class Inbox:
         if waiting is None or waiting.answer.done() or (waiting.lost and is_unheard(message)):
             return
         waiting.answer.set_result(message)
+
+    def _denied(self, subject: str) -> None:
+        """There will be no answer."""
+        for each in self._waiting.values():
+            if each.question.subject.lower() == subject and not each.answer.done():
+                each.answer.set_exception(Denied())
 
     def _back(self) -> None:
         lost = [(token, each) for token, each in self._waiting.items() if each.again]

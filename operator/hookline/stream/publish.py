@@ -78,7 +78,7 @@ LARGE_AGAIN_SECONDS = 5.0
 """After no stream took the subject of large events."""
 
 PERMITTED_AGAIN_SECONDS = 600.0
-"""After NATS did not permit to publish there: it is found out only when nothing is confirmed in time."""
+"""After NATS did not permit to publish there, which is logged each time."""
 
 
 class NoStream(StreamUnavailable):

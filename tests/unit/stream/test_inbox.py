@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from hookline.stream import inbox
-from hookline.stream.connection import Heard
+from hookline.stream.connection import Denied, Heard
 from hookline.stream.inbox import AT_ONCE, Answer, Inbox
 
 NOBODY = {"Status": "503"}
@@ -30,7 +30,9 @@ class Server:
         self.takes.set()
         self._replies: dict[str, str] = {}
         self._back: list[Callable[[], None]] = []
+        self._denied: list[Callable[[str], None]] = []
         monkeypatch.setattr(inbox, "when_back", lambda _, do: self._back.append(do))
+        monkeypatch.setattr(inbox, "when_denied", lambda _, do: self._denied.append(do))
         monkeypatch.setattr(inbox, "listen", self._listen)
         monkeypatch.setattr(inbox, "AGAIN_SECONDS", 0.01)
         self.inbox = Inbox(cast(Client, self), answer_seconds)
@@ -55,6 +57,10 @@ class Server:
 
     def answer(self, subject: str, **headers: str) -> None:
         self._listener(Heard(self._replies[subject], "", headers, b""))
+
+    def deny(self, subject: str) -> None:
+        for each in self._denied:
+            each(subject)
 
     def come_back(self) -> None:
         """The connection is made anew."""
@@ -83,6 +89,16 @@ async def test_what_may_be_asked_twice_is_asked_again_over_the_next_connection(m
     await until(lambda: server.asked[:2] == ["a", "a"])
     server.answer("a")
     assert (await asked).asked_again
+
+
+async def test_what_is_not_permitted_is_not_waited_for_and_everything_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(monkeypatch)
+    asked, other = await server.ask("hookline.events.a.B", "hookline.events.a.C")
+    server.deny("hookline.events.a.b")
+    with pytest.raises(Denied):
+        await asked
+    server.answer("hookline.events.a.C")
+    await other
 
 
 async def test_what_may_not_be_asked_twice_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
