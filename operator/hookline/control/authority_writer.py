@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -44,6 +45,9 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 3600.0
 """Between two looks at what may have become old. Everything is renewed with weeks to spare."""
+
+CLOCK_SECONDS = 60.0
+"""Between two looks at a clock that is wrong."""
 
 BUNDLE_SECONDS = 0.05
 """Between two writes of ConfigMaps: a new CA reaches a thousand namespaces within a minute, and nobody else notices."""
@@ -108,6 +112,12 @@ class AuthorityWriter:
         self._context.queue.add_later(AuthorityKey(), LOOK_SECONDS)
         in_need = self._in_need()
         if not in_need:
+            return
+        ahead = self._context.cluster.clock_ahead
+        if abs(ahead) > decided.CLOCKS_APART:
+            # Whichever is wrong: all is made with weeks to spare, and what is made wrong, callers refuse at once.
+            self._tell_problem(clocks_apart(ahead))
+            self._context.queue.add_later(AuthorityKey(), CLOCK_SECONDS)
             return
         try:
             authority = await self._keep_authority()
@@ -292,6 +302,15 @@ class AuthorityWriter:
     @property
     def _namespace(self) -> str:
         return self._context.identity.namespace
+
+
+def clocks_apart(ahead: timedelta) -> str:
+    """What is said of a clock that is ahead of that of the API server, or behind it."""
+    where = "ahead of" if ahead > timedelta() else "behind"
+    return (
+        f"the operator's clock is {abs(ahead).days} days {where} that of the API server; put right the one that is "
+        "wrong, on its node"
+    )
 
 
 def _now_s() -> float:

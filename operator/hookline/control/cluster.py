@@ -11,6 +11,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -144,6 +146,8 @@ class Cluster:
         self._on_request = on_request
         self.may_write = may_write
         """Asked before every write: an operator that lost its lease must not write any more."""
+        self.clock_ahead = timedelta()
+        """Of our clock, of that of the API server, by its last answer: to the second, and how long that took."""
 
     async def list_all(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", metadata_only: bool = False
@@ -279,12 +283,23 @@ class Cluster:
                 content = await response.read()
         except (aiohttp.ClientError, config.ConfigException, OSError, TimeoutError) as error:
             raise ClusterUnavailable(f"the API server does not answer ({type(error).__name__})") from None
+        if (theirs := _time_of(response.headers)) is not None:
+            self.clock_ahead = datetime.now(UTC) - theirs
         if response.status >= 300:
             raise _refusal(response.status, response.headers, content, f"{method} {kind.plural}")
         found = _object(content)
         if not found:
             raise ClusterUnavailable(f"{method} {kind.plural}: the answer is not one of an API server")
         return found
+
+
+def _time_of(headers: Mapping[str, str]) -> datetime | None:
+    """When an answer was written (RFC 9110, section 6.6.1), by the clock of who wrote it."""
+    try:
+        found = parsedate_to_datetime(headers.get("Date", ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str) -> ClusterError:

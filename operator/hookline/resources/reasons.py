@@ -337,8 +337,8 @@ class DispatcherReason(ConditionReason):
         "CertificateReady",
         (
             "there is no certificate yet, or no new one can be made: the Secret `hookline-ca` is not the operator's, "
-            "or a quota, an admission policy or a frozen object (`immutable: true`) keeps a Secret from being written. "
-            "A certificate from before is shown on"
+            "a quota, an admission policy or a frozen object (`immutable: true`) keeps a Secret from being written, or "
+            "the operator's clock is not that of the API server. A certificate from before is shown on"
         ),
         "do what the message says; a Secret that is in the way is deleted by hand, and made anew",
     )

@@ -13,7 +13,13 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from hookline.control.authority_writer import BUNDLE_SECONDS, LOOK_SECONDS, AuthorityWriter, again_seconds
+from hookline.control.authority_writer import (
+    BUNDLE_SECONDS,
+    CLOCK_SECONDS,
+    LOOK_SECONDS,
+    AuthorityWriter,
+    again_seconds,
+)
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Denied, Snapshot
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, NAMESPACES, SECRETS, Kind
@@ -39,6 +45,7 @@ class Stage:
         self.refuses: dict[str, ClusterError] = {}
         """By namespace/name."""
         self.version = 10
+        self.clock_ahead = timedelta()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
     def store(self, kind: Kind, found: Manifest) -> Manifest:
@@ -234,6 +241,26 @@ async def test_a_former_leader_cannot_put_an_older_ca_over_a_newer_one() -> None
     former.see()
     assert await former.look() == []
     assert stage.text(SECRETS, CA, "next.crt") == before
+
+
+@pytest.mark.parametrize("ahead", [-200 * DAY, 2 * DAY, 400 * DAY])
+def test_by_a_clock_that_is_wrong_nothing_is_made_and_that_is_said(ahead: timedelta) -> None:
+    async def scene() -> None:
+        player = Player(Stage())
+        await player.look()
+        stage = player.stage
+        stage.now, stage.clock_ahead = stage.now + ahead, ahead
+        assert await player.look() == []
+        reason, words = player.condition() or ("", "")
+        assert reason == "NotIssued"
+        assert f"{abs(ahead).days} days {'behind' if ahead < timedelta() else 'ahead of'}" in words
+        stage.now, stage.clock_ahead = stage.now - ahead, DAY
+        await asyncio.sleep(CLOCK_SECONDS + 1)
+        await player.work()
+        assert stage.written() == []
+        assert (player.condition() or ("",))[0] == "Issued"
+
+    run(scene())
 
 
 @played

@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,7 @@ class Api:
         answer = await work(request)
         if isinstance(answer, web.Response):
             # Given anew each time: aiohttp sends one only once.
-            headers = {name: value for name, value in answer.headers.items() if name.lower() == "retry-after"}
+            headers = {name: value for name, value in answer.headers.items() if name.lower() in ("retry-after", "date")}
             return web.Response(body=answer.body, status=answer.status, headers=headers)
         return web.json_response(answer) if isinstance(answer, dict) else answer
 
@@ -419,6 +421,17 @@ async def test_the_server_may_say_when_to_come_again(
     with pytest.raises(ClusterUnavailable) as caught:
         await cluster.get(WEBHOOKS, "team", "a")
     assert caught.value.after_seconds == seconds
+
+
+@pytest.mark.parametrize("code", [404, 500])
+async def test_how_far_the_clock_is_ahead_is_told_by_every_answer(code: int, api: Api, cluster: Cluster) -> None:
+    when = format_datetime(datetime.now(UTC) - timedelta(days=3), usegmt=True)
+    api.gives(status(code, headers={"Date": when}), status(404, headers={"Date": "Yesterday"}))
+    with suppress(ClusterError):
+        await cluster.get(WEBHOOKS, "team", "a")
+    assert abs(cluster.clock_ahead - timedelta(days=3)) < timedelta(minutes=1)
+    await cluster.get(WEBHOOKS, "team", "a")
+    assert abs(cluster.clock_ahead - timedelta(days=3)) < timedelta(minutes=1)
 
 
 async def test_a_missing_right_says_where_to_look(api: Api, cluster: Cluster) -> None:
