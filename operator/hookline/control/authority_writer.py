@@ -15,7 +15,6 @@ from typing import Any
 import structlog
 
 from hookline.control import authority as decided
-from hookline.control import pods
 from hookline.control.authority import Authority
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Missing
 from hookline.control.context import Context
@@ -28,10 +27,10 @@ from hookline.control.kinds import (
     SECRETS,
     Place,
     gateway_certificate_name,
-    labels_of,
     labels_of_installation,
 )
 from hookline.control.name_servers import cluster_domain
+from hookline.control.pods import metadata_of
 from hookline.control.secret_data import decoded, encoded
 from hookline.control.seen import Asking, Seen, asking_of, digest_of
 from hookline.control.status import asking_event
@@ -101,7 +100,7 @@ class AuthorityWriter:
             words = "the gateway shows what the Secret in spec.gateway.tls.secretRef holds"
             return [Condition("CertificateReady", "True", DispatcherReason.OWN_CERTIFICATE, words)]
         problem = self._problem or self._problems.get(seen.name, "")
-        if not problem and self._live(gateway_certificate_name(seen.name)) is not None:
+        if not problem and self._context.own(SECRETS, gateway_certificate_name(seen.name)) is not None:
             words = "the gateway shows a certificate of the installation's CA"
             return [Condition("CertificateReady", "True", DispatcherReason.ISSUED, words)]
         words = f"the gateway gets no certificate: {problem}" if problem else "the gateway has no certificate yet"
@@ -132,16 +131,14 @@ class AuthorityWriter:
 
     def _in_need(self) -> list[Dispatcher]:
         """The Dispatchers whose gateway shows a certificate of ours."""
-        there = self._context.observed.dispatchers
-        own = [each.value for (namespace, _), each in sorted(there.items()) if namespace == self._namespace]
-        gateways = [each for each in own if each is not None and each.spec.gateway.enabled]
+        gateways = [each for each in self._context.own_dispatchers() if each.spec.gateway.enabled]
         return [each for each in gateways if each.spec.gateway.tls.secret_ref is None]
 
     async def _keep_authority(self) -> Authority:
         """The CA as it should be, once the cluster has it so. Raises ClusterError."""
         home, now = self._home, self._context.now().replace(microsecond=0)
         begin, end = now - decided.CLOCKS_APART, now + decided.AUTHORITY_LIFE
-        live = self._live(CA_NAME)
+        live = self._context.own(SECRETS, CA_NAME)
         held = decided.read(decoded(live), home)
         wanted = decided.turned(held, now, lambda: new_authority(self._namespace, home.names(), begin, end))
         there = decoded(live)
@@ -169,7 +166,7 @@ class AuthorityWriter:
             answer = await self._context.cluster.create(SECRETS, manifest)
         except Conflict:
             await self._context.read_own(SECRETS)
-            if self._live(CA_NAME) is None:
+            if self._context.own(SECRETS, CA_NAME) is None:
                 raise Conflict(_NOT_OURS) from None
             raise
         self._context.observed.put(SECRETS, answer)
@@ -189,17 +186,13 @@ class AuthorityWriter:
     async def _keep_certificate(self, issuer: Pair, dispatcher: Dispatcher) -> None:
         name = dispatcher.metadata.name
         names = decided.allowed_names(issuer, self._home.names_of(name))
-        now, live = self._context.now().replace(microsecond=0), self._live(gateway_certificate_name(name))
+        now = self._context.now().replace(microsecond=0)
+        live = self._context.own(SECRETS, gateway_certificate_name(name))
         if live is not None and decided.is_well(decoded(live), issuer, names, now):
             return
         begin, end = now - decided.CLOCKS_APART, now + decided.CERTIFICATE_LIFE
         pair = new_certificate(issuer, names, self._namespace, begin, end)
-        metadata = {
-            "namespace": self._namespace,
-            "name": gateway_certificate_name(name),
-            "labels": labels_of(name, GATEWAY),
-            "ownerReferences": [pods.owner(dispatcher)],
-        }
+        metadata = metadata_of(dispatcher, GATEWAY, gateway_certificate_name(name))
         # The type of a Secret cannot be changed, and the pods look at its keys alone.
         kind = live.get("type", _TLS) if live is not None else _TLS
         data = encoded(decided.serving_data(pair))
@@ -209,7 +202,7 @@ class AuthorityWriter:
 
     async def reconcile_bundles(self) -> None:
         """Have every ConfigMap that asks hold the CA certificates that are to be trusted. Raises ClusterError."""
-        held = decided.read(decoded(self._live(CA_NAME)), self._home)
+        held = decided.read(decoded(self._context.own(SECRETS, CA_NAME)), self._home)
         bundle = decided.trusted(held, self._context.now())
         if not bundle:
             return  # the authority's own key puts it right
@@ -265,7 +258,7 @@ class AuthorityWriter:
         """What stands at a place, None if it has gone. In the operator's own namespace nobody needs to ask."""
         if place[0] != self._namespace:
             return self._context.observed.asking.get(place)
-        own = self._context.observed.own(CONFIG_MAPS, place)
+        own = self._context.own(CONFIG_MAPS, CA_NAME)
         return asking_of(own) if own is not None else Asking("", "", b"")
 
     def _bundle_manifest(self, place: Place, asking: Asking, bundle: str) -> dict[str, Any]:
@@ -295,9 +288,6 @@ class AuthorityWriter:
         if self._problems.get(dispatcher, "") != problem:
             self._problems[dispatcher] = problem
             self._context.queue.add(DispatcherKey(self._namespace, dispatcher))
-
-    def _live(self, name: str) -> Any:
-        return self._context.observed.own(SECRETS, (self._namespace, name))
 
     @property
     def _namespace(self) -> str:

@@ -68,11 +68,11 @@ class BookWriter:
     def load(self, fleet: Fleet) -> None:
         """Take over the book as it is in the cluster."""
         for number in range(BOOK_SHARDS):
-            config_map = self._live(CONFIG_MAPS, routes_name(fleet.name, number))
-            secret = self._live(SECRETS, keys_name(fleet.name, number))
+            config_map = self._context.own(CONFIG_MAPS, routes_name(fleet.name, number))
+            secret = self._context.own(SECRETS, keys_name(fleet.name, number))
             if config_map is not None or secret is not None:
                 fleet.book.load(number, files_of(config_map, secret))
-        fleet.book.expect(shards_of(self._live(CONFIG_MAPS, root_name(fleet.name))))
+        fleet.book.expect(shards_of(self._context.own(CONFIG_MAPS, root_name(fleet.name))))
         fleet.lately.confirm(fleet.book.hearing, time.monotonic())
 
     async def reconcile_shard(self, name: str, number: int) -> None:
@@ -95,7 +95,7 @@ class BookWriter:
     async def _write_shard(self, fleet: Fleet, number: int) -> bool:
         name, namespace = fleet.name, self._context.identity.namespace
         files = fleet.book.files(number)
-        new = self._live(SECRETS, keys_name(name, number)) is None
+        new = self._context.own(SECRETS, keys_name(name, number)) is None
         written = await self._write(fleet, CONFIG_MAPS, routes_manifest(namespace, name, number, files))
         written |= await self._write(fleet, SECRETS, keys_manifest(namespace, name, number, files))
         if new:
@@ -145,10 +145,12 @@ class BookWriter:
         fleet, seen = self._context.fleets.get(name), self._context.dispatcher(name)
         if fleet is None or seen is None or seen.value is None:
             return
-        shards, root = fleet.book.shards(), self._live(CONFIG_MAPS, root_name(name))
+        shards, root = fleet.book.shards(), self._context.own(CONFIG_MAPS, root_name(name))
         # One that a root names stays in it: its objects may be unseen for a moment, and are made anew.
         named = shards_of(root)
-        there = [each for each in shards if each in named or self._live(SECRETS, keys_name(name, each)) is not None]
+        there = [
+            each for each in shards if each in named or self._context.own(SECRETS, keys_name(name, each)) is not None
+        ]
         if there != shards and root is None:
             # Senders take what a first root leaves out for deleted. Each new shard has the root looked at again.
             return
@@ -222,6 +224,3 @@ class BookWriter:
         if written:
             self._context.queue.add_later(TouchKey(fleet.name), GATHER_SECONDS)
         return written
-
-    def _live(self, kind: Kind, name: str) -> Any:
-        return self._context.observed.own(kind, (self._context.identity.namespace, name))

@@ -15,7 +15,7 @@ from hookline.control import dispatchers, types, workload
 from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Missing, Unjudged
 from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
-from hookline.control.kinds import CONFIG_MAPS, EVENTS, OURS, PODS, TOUCHED_ANNOTATION, Kind, Object, Place, root_name
+from hookline.control.kinds import CONFIG_MAPS, EVENTS, OURS, PODS, TOUCHED_ANNOTATION, Kind, Object, root_name
 from hookline.control.observed import Observed
 from hookline.control.seen import Pod, Publisher, Seen
 from hookline.control.status import as_before, events_of, manifest_of, says_the_same
@@ -94,6 +94,16 @@ class Context:
         """A Dispatcher of the operator's namespace. Others are nobody's."""
         return self.observed.dispatchers.get((self.identity.namespace, name))
 
+    def own_dispatchers(self) -> list[Dispatcher]:
+        """Those of the operator's namespace whose spec is valid, by name."""
+        found = sorted(self.observed.dispatchers.items())
+        own = [seen.value for (namespace, _), seen in found if namespace == self.identity.namespace]
+        return [each for each in own if each is not None]
+
+    def own(self, kind: Kind, name: str) -> Object | None:
+        """An object that the operator makes in its namespace, as it is in the cluster; None if it is not there."""
+        return self.observed.own(kind, (self.identity.namespace, name))
+
     def add(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self.queue.add(key)
@@ -105,7 +115,7 @@ class Context:
         leader decided long ago must not arrive after its successor's.
         """
         metadata = manifest["metadata"]
-        live = self.observed.own(kind, (metadata["namespace"], metadata["name"]))
+        live = self.own(kind, metadata["name"])
         if live is not None and _same(live, manifest):
             return False
         version = {"resourceVersion": live["metadata"]["resourceVersion"]} if live is not None else {}
@@ -133,7 +143,7 @@ class Context:
     def version_of(self, objects: Iterable[tuple[Kind, str]]) -> str:
         """Of ConfigMaps and Secrets of our own as they are in the cluster: the same for every operator that has read
         them."""
-        live = (self.observed.own(kind, (self.identity.namespace, name)) for kind, name in objects)
+        live = (self.own(kind, name) for kind, name in objects)
         versions = ",".join(each["metadata"]["resourceVersion"] if each is not None else "" for each in live)
         return hashlib.sha256(versions.encode()).hexdigest()[:16]
 
@@ -226,15 +236,12 @@ class Context:
 
     def _types_before(self) -> list[TypeRecord]:
         """Event types in force: those of the roots in the cluster, and what was decided since."""
-        roots = (self.observed.own(CONFIG_MAPS, place) for place in self._roots())
+        names = (name for namespace, name in self.observed.dispatchers if namespace == self.identity.namespace)
+        roots = [self.own(CONFIG_MAPS, root_name(name)) for name in names]
         return [
             *(each for root in roots for each in types_of(root)),
             *(self._policy[1].records if self._policy else ()),
         ]
-
-    def _roots(self) -> Iterable[Place]:
-        names = (name for namespace, name in self.observed.dispatchers if namespace == self.identity.namespace)
-        return ((self.identity.namespace, root_name(name)) for name in names)
 
     def _size_before(self, uid: str) -> int:
         found = (fleet.book.keys(uid) for fleet in self.fleets.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hookline.control.authority import CERTIFICATE, KEY
 from hookline.control.kinds import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -20,15 +21,24 @@ from hookline.control.kinds import (
     gateway_name,
     publishers_name,
 )
-from hookline.control.pods import PORT, Pods, from_those_who_look, mount, secret_volume
+from hookline.control.pods import (
+    PORT,
+    Pods,
+    from_those_who_look,
+    login_arguments,
+    login_mounts,
+    login_volumes,
+    mount,
+    secret_volume,
+)
 from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, GatewayLimits
+from hookline.routing import publisher_tokens
 
 HTTPS_PORT = 8443
 """Of the container. Producers write none: the Service has 443."""
 
 TLS_FOLDER = "/var/run/hookline/tls"
 PUBLISHERS_FOLDER = "/var/run/hookline/publishers"
-CREDENTIALS_FOLDER = "/var/run/hookline/nats"
 
 LAST_LOOK_SECONDS = 5
 """Between the decision to end a pod and its SIGTERM: meanwhile the nodes hear that the Service has it no more."""
@@ -94,12 +104,10 @@ def _network_policy(pods: Pods) -> dict[str, Any]:
 
 def _arguments(spec: DispatcherSpec) -> list[str]:
     arguments = ["gateway", "--nats", spec.nats.url, "--listen", f":{HTTPS_PORT}", "--health", f":{PORT}"]
-    arguments += ["--tls-certificate", f"{TLS_FOLDER}/tls.crt", "--tls-key", f"{TLS_FOLDER}/tls.key"]
-    arguments += ["--publisher-tokens", f"{PUBLISHERS_FOLDER}/publisher-tokens.json"]
+    arguments += ["--tls-certificate", f"{TLS_FOLDER}/{CERTIFICATE}", "--tls-key", f"{TLS_FOLDER}/{KEY}"]
+    arguments += ["--publisher-tokens", f"{PUBLISHERS_FOLDER}/{publisher_tokens.FILE}"]
     arguments += ["--grace-seconds", str(GRACE_SECONDS), *_limits(spec.gateway.limits)]
-    if spec.nats.credentials_secret_ref is not None:
-        arguments += ["--nats-credentials", f"{CREDENTIALS_FOLDER}/{spec.nats.credentials_secret_ref.key}"]
-    return arguments
+    return arguments + login_arguments(spec.nats)
 
 
 def _limits(limits: GatewayLimits) -> list[str]:
@@ -115,19 +123,14 @@ def _limits(limits: GatewayLimits) -> list[str]:
 
 
 def _mounts(spec: DispatcherSpec) -> list[dict[str, Any]]:
-    mounts = [mount("tls", TLS_FOLDER), mount("publishers", PUBLISHERS_FOLDER)]
-    if spec.nats.credentials_secret_ref is not None:
-        mounts.append(mount("nats-credentials", CREDENTIALS_FOLDER))
-    return mounts
+    return [mount("tls", TLS_FOLDER), mount("publishers", PUBLISHERS_FOLDER), *login_mounts(spec.nats)]
 
 
 def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
     name, spec = dispatcher.metadata.name, dispatcher.spec
     given = spec.gateway.tls.secret_ref
-    volumes = [
+    return [
         secret_volume("tls", given.name if given else gateway_certificate_name(name)),
         secret_volume("publishers", publishers_name(name), optional=True),
+        *login_volumes(spec.nats),
     ]
-    if spec.nats.credentials_secret_ref is not None:
-        volumes.append(secret_volume("nats-credentials", spec.nats.credentials_secret_ref.name))
-    return volumes

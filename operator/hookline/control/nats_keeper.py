@@ -56,8 +56,8 @@ class NatsKeeper:
         """Do what is next, and come again for what is next then. Raises ClusterError."""
         if not self._url:
             return
-        keys = {role: keys_of(self._live(name)) for role, name in SECRET_NAMES.items()}
-        file, password = users_of(self._live(NATS_USERS_NAME))
+        keys = {role: keys_of(self._context.own(SECRETS, name)) for role, name in SECRET_NAMES.items()}
+        file, password = users_of(self._context.own(SECRETS, NATS_USERS_NAME))
         step = next_step(keys, file if password else "", self._heard, self._context.now(), _new_seed)
         match step:
             case WriteKeys(role, new):
@@ -97,13 +97,10 @@ class NatsKeeper:
         self._said = problem
 
     async def _write(self, manifest: dict[str, Any]) -> None:
-        if self._live(manifest["metadata"]["name"]) is None:
+        if self._context.own(SECRETS, manifest["metadata"]["name"]) is None:
             await self._context.create_own(SECRETS, manifest)
         else:
             await self._context.write_own(SECRETS, manifest)
-
-    def _live(self, name: str) -> Any:
-        return self._context.observed.own(SECRETS, (self._namespace, name))
 
     @property
     def _namespace(self) -> str:

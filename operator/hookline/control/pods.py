@@ -13,13 +13,16 @@ from typing import Any
 from hookline import __version__
 from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, NAME_LABEL, Object, labels_of
 from hookline.resources.base import API_VERSION
-from hookline.resources.dispatcher import Dispatcher, Resources
+from hookline.resources.dispatcher import Dispatcher, Nats, Resources
 
 PORT = 8080
 """Of health, metrics and the report of a sender."""
 
 USER_ID = 65532
 """The image's user."""
+
+NATS_FOLDER = "/var/run/hookline/nats"
+"""Where a container has what it shows to NATS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,7 @@ class Pods:
 
     def metadata(self) -> dict[str, Any]:
         """Of an object that makes them."""
-        return {
-            "namespace": self.dispatcher.metadata.namespace,
-            "name": self.name,
-            "labels": self._labels(),
-            "ownerReferences": [owner(self.dispatcher)],
-        }
+        return metadata_of(self.dispatcher, self.component, self.name)
 
     def match_labels(self) -> dict[str, str]:
         """By which they are found."""
@@ -140,6 +138,16 @@ class Pods:
         return labels_of(self.dispatcher.metadata.name, self.component)
 
 
+def metadata_of(dispatcher: Dispatcher, component: str, name: str) -> dict[str, Any]:
+    """Of an object that belongs to a component of a Dispatcher."""
+    return {
+        "namespace": dispatcher.metadata.namespace,
+        "name": name,
+        "labels": labels_of(dispatcher.metadata.name, component),
+        "ownerReferences": [owner(dispatcher)],
+    }
+
+
 def owner(dispatcher: Dispatcher) -> dict[str, Any]:
     """Reference to the Dispatcher: what it owns is deleted with it."""
     metadata = dispatcher.metadata
@@ -168,6 +176,21 @@ def secret_volume(name: str, secret: str, *, optional: bool = False) -> dict[str
         "name": name,
         "secret": {"secretName": secret, "defaultMode": 0o440, **({"optional": True} if optional else {})},
     }
+
+
+def login_arguments(nats: Nats) -> list[str]:
+    """By which a container finds what it shows to NATS, if that asks for something."""
+    login = nats.credentials_secret_ref
+    return ["--nats-credentials", f"{NATS_FOLDER}/{login.key}"] if login is not None else []
+
+
+def login_mounts(nats: Nats) -> list[dict[str, Any]]:
+    return [mount("nats-credentials", NATS_FOLDER)] if nats.credentials_secret_ref is not None else []
+
+
+def login_volumes(nats: Nats) -> list[dict[str, Any]]:
+    login = nats.credentials_secret_ref
+    return [secret_volume("nats-credentials", login.name)] if login is not None else []
 
 
 def _probe(path: str, *, period_seconds: int, failures: int) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class PublisherWriter:
         if began_at < self._next_at:
             self._context.queue.add_later(PublishersKey(), self._next_at - began_at)
             return
-        observed, dispatchers = self._context.observed, self._dispatchers()
+        observed, dispatchers = self._context.observed, self._context.own_dispatchers()
         found = publishers.decided(observed.publishers.values(), dispatchers, observed.namespace_labels)
         self._next_at = self._clock() + max(LOOK_SECONDS, PAUSE * (self._clock() - began_at))
         if not self._began:
@@ -99,8 +99,7 @@ class PublisherWriter:
         self._began = True
         observed = self._context.observed
         for dispatcher in dispatchers:
-            metadata = dispatcher.metadata
-            live = observed.own(SECRETS, (metadata.namespace, publishers_name(metadata.name)))
+            live = self._context.own(SECRETS, publishers_name(dispatcher.metadata.name))
             for token in publishers.tokens_in(live):
                 seen, word = observed.publishers.get(token.id), words.get(token.id)
                 if seen is not None and seen.token == token and word is not None and word.accepted:
@@ -109,8 +108,3 @@ class PublisherWriter:
     def _is_news(self, place: Place) -> bool:
         seen = self._context.observed.publishers.get(place)
         return seen is not None and self._told.get(place) != (seen.uid, self._words.get(place))
-
-    def _dispatchers(self) -> list[Dispatcher]:
-        own = self._context.identity.namespace
-        found = (self._context.observed.dispatchers[place] for place in sorted(self._context.observed.dispatchers))
-        return [each.value for each in found if each.value is not None and each.namespace == own]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hookline.control.kinds import GATEWAY, Object, Place, labels_of, publishers_name
-from hookline.control.pods import owner
+from hookline.control.kinds import GATEWAY, Object, Place, publishers_name
+from hookline.control.pods import metadata_of
 from hookline.control.secret_data import decoded, encoded
 from hookline.control.seen import Publisher
 from hookline.resources.base import Problem
@@ -75,14 +75,8 @@ def decided(
 
 def manifest(dispatcher: Dispatcher, file: bytes) -> dict[str, Any]:
     """The Secret that the gateway pods of a Dispatcher mount."""
-    metadata = dispatcher.metadata
     return {
-        "metadata": {
-            "namespace": metadata.namespace,
-            "name": publishers_name(metadata.name),
-            "labels": labels_of(metadata.name, GATEWAY),
-            "ownerReferences": [owner(dispatcher)],
-        },
+        "metadata": metadata_of(dispatcher, GATEWAY, publishers_name(dispatcher.metadata.name)),
         "type": "Opaque",
         "data": encoded({FILE: file}),
     }

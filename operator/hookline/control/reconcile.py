@@ -173,7 +173,7 @@ class Reconciler:
             raise refusal
 
     def _deployment(self, name: str) -> Object | None:
-        return self._context.observed.own(DEPLOYMENTS, (self._namespace, name))
+        return self._context.own(DEPLOYMENTS, name)
 
     async def _set_up_senders(self, seen: Seen[Dispatcher], *, works: bool) -> ClusterError | None:
         """Have the senders as they should be; what the API server refuses of it. Raises other ClusterErrors."""
@@ -214,7 +214,7 @@ class Reconciler:
     async def _apply_all(self, seen: Seen[Dispatcher], objects: Iterable[tuple[Kind, dict[str, Any]]]) -> None:
         for kind, manifest in objects:
             place = (self._namespace, manifest["metadata"]["name"])
-            live = self._context.observed.own(kind, place)
+            live = self._context.own(kind, place[1])
             if live is not None and (workload.holds(live, manifest) or self._is_settled(kind, place, manifest, live)):
                 continue
             answer = await self._context.cluster.apply(kind, _replacing(live, kind, manifest))

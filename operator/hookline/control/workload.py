@@ -22,7 +22,16 @@ from hookline.control.kinds import (
     routes_name,
     sender_name,
 )
-from hookline.control.pods import PORT, Pods, from_those_who_look, mount, secret_volume
+from hookline.control.pods import (
+    PORT,
+    Pods,
+    from_those_who_look,
+    login_arguments,
+    login_mounts,
+    login_volumes,
+    mount,
+    secret_volume,
+)
 from hookline.resources.dispatcher import Dispatcher, Egress
 from hookline.resources.egress_policy import (
     Address,
@@ -38,7 +47,6 @@ from hookline.routing.routes import BOOK_SHARDS
 from hookline.stream.owner import Installation
 
 BOOK_FOLDER = "/var/run/hookline/book"
-CREDENTIALS_FOLDER = "/var/run/hookline/nats"
 PROXY_FOLDER = "/var/run/hookline/proxy"
 
 DRAIN_MARGIN_SECONDS = 15
@@ -91,7 +99,6 @@ def installation(dispatcher: Dispatcher, namespace_uid: str) -> Installation:
 
 def _container(pods: Pods, image: str, grace_seconds: int, mine: Installation) -> dict[str, Any]:
     spec = pods.dispatcher.spec
-    credentials = spec.nats.credentials_secret_ref
     arguments = ["sender", "--book", BOOK_FOLDER, "--nats", spec.nats.url, "--listen", f":{PORT}"]
     arguments += ["--grace-seconds", str(grace_seconds - DRAIN_MARGIN_SECONDS // 2)]
     arguments += [f"--installation={mine.id}", f"--installation-name={mine.name}"]
@@ -100,10 +107,9 @@ def _container(pods: Pods, image: str, grace_seconds: int, mine: Installation) -
     mounts = [
         mount("book", BOOK_FOLDER),
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # an emptyDir of the pod
+        *login_mounts(spec.nats),
     ]
-    if credentials is not None:
-        arguments += ["--nats-credentials", f"{CREDENTIALS_FOLDER}/{credentials.key}"]
-        mounts.append(mount("nats-credentials", CREDENTIALS_FOLDER))
+    arguments += login_arguments(spec.nats)
     proxy_login = spec.egress.proxy.credentials_secret_ref if spec.egress.proxy else None
     if proxy_login is not None:
         arguments += ["--proxy-credentials", f"{PROXY_FOLDER}/{proxy_login.key}"]
@@ -112,17 +118,14 @@ def _container(pods: Pods, image: str, grace_seconds: int, mine: Installation) -
 
 
 def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = [
+    volumes = [
         {"name": "book", "projected": {"defaultMode": 0o440, "sources": _sources(dispatcher.metadata.name)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+        *login_volumes(dispatcher.spec.nats),
     ]
     proxy = dispatcher.spec.egress.proxy
-    for name, ref in (
-        ("nats-credentials", dispatcher.spec.nats.credentials_secret_ref),
-        ("proxy-credentials", proxy.credentials_secret_ref if proxy else None),
-    ):
-        if ref is not None:
-            volumes.append(secret_volume(name, ref.name))
+    if proxy is not None and proxy.credentials_secret_ref is not None:
+        volumes.append(secret_volume("proxy-credentials", proxy.credentials_secret_ref.name))
     return volumes
 
 
