@@ -23,7 +23,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from hookline import __version__
-from hookline.control.kinds import CONFIG_MAPS, FIELD_MANAGER, SECRETS, Kind
+from hookline.control.kinds import CONFIG_MAPS, FIELD_MANAGER, SECRETS, Kind, whole
 from hookline.control.reading import read_json
 
 Object = dict[str, Any]
@@ -124,10 +124,6 @@ def chunk_of(kind: Kind) -> int:
     return CHUNK_OF_LARGE if kind.plural in (SECRETS.plural, CONFIG_MAPS.plural) else CHUNK
 
 
-def _whole(manifest: Object) -> Object:
-    return manifest
-
-
 def _unheard(verb: str, kind: str, outcome: str) -> None:
     """Nobody listens."""
 
@@ -162,7 +158,7 @@ class Cluster:
         *,
         labels: str = "",
         metadata_only: bool = False,
-        keep: Callable[[Object], Object] = _whole,
+        keep: Callable[[Object], Object] = whole,
     ) -> Snapshot:
         """All objects of a kind, as they were at one time: of each what `keep` makes of it. Raises ClusterError, as
         list_all."""

@@ -68,7 +68,7 @@ def gateway_available(deployment: Object | None, dispatcher: Dispatcher | None) 
 
 
 def asked_for(gateway: Condition) -> tuple[Condition, ...]:
-    """What of the condition GatewayAvailable Ready counts: nothing where nobody wants a gateway."""
+    """What Ready counts of the condition GatewayAvailable: nothing where no gateway is wanted."""
     return () if gateway.reason == DispatcherReason.GATEWAY_DISABLED else (gateway,)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hookline.resources.base import ALLOW_LABEL, CA_LABEL, GROUP, PUBLISHER_LABEL, VERSION
 
@@ -13,6 +13,8 @@ Object = Mapping[str, Any]
 """An object, or a part of one, as the API server writes it."""
 Place = tuple[str, str]
 """Namespace (empty for what has none) and name."""
+
+M = TypeVar("M", bound=Object)
 
 FIELD_MANAGER = "hookline"
 """Owner of the fields that the operator applies (server-side apply)."""
@@ -89,6 +91,11 @@ DISRUPTION_BUDGETS = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy
 NETWORK_POLICIES = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io/v1")
 LEASES = Kind("Lease", "leases", "coordination.k8s.io/v1")
 EVENTS = Kind("Event", "events", "events.k8s.io/v1")
+
+
+def whole(manifest: M) -> M:
+    """An object of which all is kept."""
+    return manifest
 
 
 def mapping_of(value: Any) -> Mapping[str, Any]:

@@ -13,9 +13,8 @@ from urllib.parse import unquote
 
 from kopf._cogs.clients import api, errors
 
-from hookline.control.kinds import ASKS_FOR_CA, PUBLISHING
 from hookline.control.reading import read_json
-from hookline.control.seen import lean_asking, lean_publisher
+from hookline.control.seen import kept_by
 
 _GONE = {"type": "ERROR", "object": {"code": 410}}
 """What has Kopf list anew."""
@@ -54,14 +53,6 @@ def _is_object(event: dict[str, Any]) -> bool:
     return event["type"] == "BOOKMARK" or all(isinstance(metadata.get(name), str) for name in ("name", "uid"))
 
 
-_LEAN = {PUBLISHING: lean_publisher, ASKS_FOR_CA: lean_asking}
-"""What is kept of objects that are asked for by these labels: teams may have thousands of 1 MiB."""
-
-
-def _whole(manifest: Any) -> Any:
-    return manifest
-
-
 async def _get(url: str, **options: Any) -> Any:
     """A list, or what Kopf asks for at its start. Raises ValueError when it is no object."""
     response = await api.request("get", url, **options)
@@ -70,7 +61,7 @@ async def _get(url: str, **options: Any) -> Any:
     if not isinstance(found, dict):
         raise ValueError("what answers is no API server")
     if isinstance(found.get("items"), list):
-        keep = next((lean for labels, lean in _LEAN.items() if labels in unquote(url)), _whole)
+        keep = kept_by(unquote(url))
         found["items"] = [keep(each) for each in found["items"] if _is_object({"type": "ADDED", "object": each})]
     return found
 

@@ -39,6 +39,7 @@ from hookline.control.kinds import (
     is_of_authority,
     is_own_name,
     publishers_name,
+    whole,
 )
 from hookline.control.references import References
 from hookline.control.seen import Asking, Pod, Publisher, Seen, asking_of, pod_of, publisher_of, secret_of, seen_of
@@ -109,7 +110,7 @@ class Observed:
             PODS.name: pods,
             CONFIG_MAPS.name: asking,
             NAMESPACES.name: _Table(_labels_of, self._namespace_changed),
-            **{slot: _Table(_whole, _own_changed) for slot in _OWN},
+            **{slot: _Table(whole, _own_changed) for slot in _OWN},
         }
 
     def put(self, kind: Kind, manifest: Object) -> set[Key]:
@@ -311,10 +312,6 @@ def _place(kind: Kind, metadata: Object) -> Place:
 
 def _labels_of(manifest: Object) -> Mapping[str, str]:
     return dict(manifest["metadata"].get("labels") or {})
-
-
-def _whole(manifest: Object) -> Object:
-    return manifest
 
 
 def _webhooks(places: Iterable[Place]) -> set[Key]:

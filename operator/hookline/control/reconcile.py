@@ -30,7 +30,7 @@ from hookline.control.name_servers import name_servers
 from hookline.control.nats_keeper import NatsKeeper
 from hookline.control.nats_users import with_login
 from hookline.control.publisher_writer import PublisherWriter
-from hookline.control.seen import Seen
+from hookline.control.seen import Pod, Seen
 from hookline.control.status import as_before, put_back_event, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.control.work_keys import (
@@ -61,13 +61,11 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """Turns keys into what they ask for. Each method may be called any number of times with the same outcome."""
 
-    def __init__(
-        self, context: Context, webhooks: Webhooks, book_writer: BookWriter, publisher_writer: PublisherWriter
-    ) -> None:
+    def __init__(self, context: Context, webhooks: Webhooks, book_writer: BookWriter) -> None:
         self._context = context
         self._webhooks = webhooks
         self._book_writer = book_writer
-        self._publisher_writer = publisher_writer
+        self._publisher_writer = PublisherWriter(context)
         self._authority = AuthorityWriter(context)
         self._nats_keeper = NatsKeeper(context)
         self._settled: dict[tuple[str, Place], tuple[Any, Any]] = {}
@@ -147,19 +145,16 @@ class Reconciler:
             return
         accepted = self._context.policy().dispatchers[name]
         observed, works, value = self._context.observed, accepted.status == "True", seen.value
-        refusals = [await self._set_up_senders(seen, works=works), await self._set_up_gateway(seen, works=works)]
+        senders_refused = await self._set_up_senders(seen, works=works)
+        gateway_refused = await self._set_up_gateway(seen, works=works)
         wanted = value.spec.replicas if value else 0
         wanted_gateways = value.spec.gateway.replicas if value and works and value.spec.gateway.enabled else 0
         senders, gateways = self._deployment(sender_name(name)), self._deployment(gateway_name(name))
         available, written = dispatchers.available(senders, wanted), fleet.written()
         gateway = dispatchers.gateway_available(gateways, value)
-        hindered = [
-            {"refusal": str(refusal or ""), "waiting": next((pod.waiting for pod in pods if pod.waiting), "")}
-            for refusal, pods in zip(refusals, (observed.sender_pods(name), observed.gateway_pods(name)), strict=True)
-        ]
         rolled = dispatchers.both(
-            dispatchers.rolled_out(SENDER, senders, wanted, **hindered[0]),
-            dispatchers.rolled_out(GATEWAY, gateways, wanted_gateways, **hindered[1]),
+            _rolled_out(SENDER, senders, wanted, senders_refused, observed.sender_pods(name)),
+            _rolled_out(GATEWAY, gateways, wanted_gateways, gateway_refused, observed.gateway_pods(name)),
         )
         queue = as_before(seen, fleet.queue) if fleet.queue_unheard else fleet.queue
         certificate = self._authority.conditions(seen)
@@ -168,7 +163,8 @@ class Reconciler:
         conditions = [accepted, available, gateway, *certificate, rolled, queue, written, ready]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
-        for refusal in filter(None, refusals):
+        refusal = senders_refused or gateway_refused
+        if refusal is not None:
             # Now that it is said: tried again, since quotas and policies change.
             raise refusal
 
@@ -244,6 +240,13 @@ class Reconciler:
     @property
     def _namespace(self) -> str:
         return self._context.identity.namespace
+
+
+def _rolled_out(
+    component: str, deployment: Object | None, wanted: int, refusal: ClusterError | None, pods: Iterable[Pod]
+) -> Condition:
+    waiting = next((pod.waiting for pod in pods if pod.waiting), "")
+    return dispatchers.rolled_out(component, deployment, wanted, refusal=str(refusal or ""), waiting=waiting)
 
 
 def _content_version(live: Any) -> Any:

@@ -41,9 +41,8 @@ from hookline.control.kinds import (
     Kind,
 )
 from hookline.control.leader import Election, LeaseLost
-from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.reconcile import Reconciler
-from hookline.control.seen import lean_asking, lean_publisher
+from hookline.control.seen import kept_by
 from hookline.control.sender_reports import Senders
 from hookline.control.watch import News, Watch, Watched
 from hookline.control.webhooks import Webhooks
@@ -90,8 +89,6 @@ class Listed:
     namespace: str | None
     labels: str = ""
     ours: bool = False
-    keep: Callable[[Any], Any] = lambda manifest: manifest
-    """What is kept of each object from the moment that it was read."""
 
 
 class WatchEnded(Exception):
@@ -122,7 +119,7 @@ class Operator:
         self.context = Context(cluster, identity)
         self._webhooks = Webhooks(self.context)
         self._book_writer = BookWriter(self.context, self._senders, read_again=self._read_again)
-        self._reconciler = Reconciler(self.context, self._webhooks, self._book_writer, PublisherWriter(self.context))
+        self._reconciler = Reconciler(self.context, self._webhooks, self._book_writer)
         self._resync = asyncio.Event()
         self._ticked_at = time.monotonic()
         self._synced_at: float | None = None
@@ -251,7 +248,7 @@ class Operator:
 
     async def _listed(self, each: Listed, *, metadata_only: bool = False) -> Snapshot:
         return await self._cluster.snapshot(
-            each.kind, each.namespace, labels=each.labels, metadata_only=metadata_only, keep=each.keep
+            each.kind, each.namespace, labels=each.labels, metadata_only=metadata_only, keep=kept_by(each.labels)
         )
 
     async def _place_everything(self) -> None:
@@ -287,8 +284,8 @@ class Operator:
             Listed(WEBHOOKS, watched),
             Listed(EVENT_TYPES, None),
             Listed(SECRETS, watched, ALLOWED),
-            Listed(PUBLISHERS, watched, PUBLISHING, keep=lean_publisher),
-            Listed(CONFIG_MAPS, watched, ASKS_FOR_CA, keep=lean_asking),
+            Listed(PUBLISHERS, watched, PUBLISHING),
+            Listed(CONFIG_MAPS, watched, ASKS_FOR_CA),
         ]
         return kinds if watched else [*kinds, Listed(NAMESPACES, None)]
 

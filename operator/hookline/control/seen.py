@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -11,13 +11,16 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from hookline.control.kinds import (
+    ASKS_FOR_CA,
     CA_CERTIFICATE,
     COMPONENT_LABEL,
     DISPATCHER_LABEL,
+    PUBLISHING,
     SENDER,
     TOUCHED_ANNOTATION,
     Object,
     mapping_of,
+    whole,
 )
 from hookline.control.reading import MAX_DEPTH, TOO_DEEP
 from hookline.resources.base import EVENT_TYPES_ANNOTATION, PUBLISHER_LABEL, Problem, Resource, problems_of
@@ -172,6 +175,17 @@ def lean_publisher(manifest: Object) -> Object:
 
 def _identity(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: metadata[key] for key in _IDENTITY if key in metadata}
+
+
+_LEAN: Mapping[str, Callable[[Object], Object]] = {PUBLISHING: lean_publisher, ASKS_FOR_CA: lean_asking}
+
+
+def kept_by(request: str) -> Callable[[Any], Any]:
+    """What is kept of each object from the moment that it was read: teams may have thousands of 1 MiB.
+
+    `request` are the labels by which it was asked for, or the URL with them.
+    """
+    return next((lean for labels, lean in _LEAN.items() if labels in request), whole)
 
 
 def publisher_of(manifest: Object) -> Publisher:

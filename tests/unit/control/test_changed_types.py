@@ -30,7 +30,7 @@ class Operator:
         self.refuses: ClusterError | None = None
         self.context = Context(cast(Any, self), Identity("op", OWN, "image"))
         self.context.observed.put(DISPATCHERS, dispatcher())
-        self._reconciler = Reconciler(self.context, cast(Any, None), cast(Any, self), cast(Any, None))
+        self._reconciler = Reconciler(self.context, cast(Any, None), cast(Any, self))
         self._version = 1
         self.uid = f"order-{next(_UIDS)}"
         self.status: Any = {}
