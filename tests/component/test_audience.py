@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+from doubles import own
 from doubles.command import hookline
 from doubles.local import hook, receiver_of, sender, write_book
 from doubles.nats import free_port, nats
@@ -43,7 +44,11 @@ async def test_a_publisher_is_told_for_how_many_webhooks_an_event_is(
             # Whatever anybody else asks.
             for question in (b"", b"\xff", b"." * 5000, b"default.IdentityCreated"):
                 await client.publish(names.AUDIENCE_SUBJECT, question)
+            # And wherever he wants it to be stored by a sender, which may.
+            elsewhere = names.dead_subject("default", "one")
+            await client.publish(names.AUDIENCE_SUBJECT, b"default.IdentityDeleted", reply=elsewhere)
             assert await ask_audience(client, "default", "IdentityDeleted") is not None
+            assert (await client.jetstream().stream_info(own.DEAD)).state.messages == 0
 
 
 async def test_a_publisher_that_may_not_ask_publishes_without_a_word(tmp_path: Path) -> None:

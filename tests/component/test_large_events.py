@@ -241,8 +241,9 @@ async def test_a_stream_of_another_application_with_their_subject_stops_nothing_
         async with one_webhook(tmp_path, nats_server.url, installation=US) as one:
             said = "large events come as all others: a stream of another application takes their subject"
             await until(lambda: any(each["event"] == said for each in logs))
-            await publish(client)
-            await until(lambda: len(one.calls) == 1)
+            ids = await publish(client) + await publish(client, 2, body=LARGE)
+            await until(lambda: len(one.calls) == 3)
+    assert {call.webhook_id for call in one.calls} == set(ids)
     assert await subjects_of(client) == [names.SUBJECTS[names.EVENTS]]
     assert [each["event"] for each in logs].count(said) == 1
 

@@ -16,6 +16,7 @@ from doubles import own
 from doubles.command import hookline, running
 from doubles.frozen import stand_still
 from doubles.local import SECRET, count, hook, publish, receiver_of, sender, until, until_stored, write_book
+from doubles.waiting import until_it_is
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import ReceivedCall, Receiver
 from hookline.local.samples import allowed_secret, ca_secret, to_yaml, webhook
@@ -164,6 +165,36 @@ async def test_a_mark_that_was_lost_is_restored_by_the_owner_of_the_streams_and_
     again = await Ownership(client, Installation("ours", "a")).claim()
     assert (again.id, again.term) == ("ours", 1)
     assert (await Ownership(client, Installation("ours", "a")).claim()) == again
+
+
+async def test_what_is_written_over_the_mark_stops_no_owner_and_lets_nobody_else_in(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    """NATS writes a confirmation to whatever subject the publisher of an event names as its reply."""
+    owner_key = f"$KV.{names.INSTALLATION_BUCKET}.owner"
+
+    async def written_over() -> None:
+        event = names.event_subject("default", "IdentityCreated")
+        await client.publish(event, b"{}", reply=owner_key, headers={"Nats-Msg-Id": "1"})
+        await client.flush()
+
+    async def mark() -> bytes:
+        return (await client.jetstream().get_last_msg(f"KV_{names.INSTALLATION_BUCKET}", owner_key)).data or b""
+
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        write_book(tmp_path / "book", hook("one", receiver))
+        async with sender(tmp_path / "book", nats_server.url, installation=OURS) as running:
+            await written_over()
+            await until_it_is(mark, lambda value: b"ours" in value)
+            (event_id,) = await publish(client)
+            await until(lambda: event_id in ids(calls))
+            assert not running.task.done()
+    await written_over()
+    with pytest.raises(QueueUnusable, match="belongs to team-a/default"):
+        await Ownership(client, THEIRS).claim()
+    assert (await Ownership(client, OURS).claim()).term == 1
+    assert b"ours" in await mark()
 
 
 async def test_of_many_that_come_at_once_one_is_the_owner(client: Client) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -19,6 +21,8 @@ from hookline.local.nats_server import NatsServer
 from hookline.stream import names
 from hookline.stream.admission import Admission
 from hookline.stream.connection import Client, connect
+from hookline.stream.publish import Former
+from hookline.stream.same_event import Question, digest_of
 from hookline.stream.streams import Retention, ensure
 
 EVENT, OTHER_EVENT = "IdentityCreated", "IdentityDeleted"
@@ -45,12 +49,16 @@ async def test_another_event_with_a_key_of_another_gateway_is_refused(nats_serve
         # Whatever anybody else asks.
         for question in (b"", b"\xff", b"{}", b"[" * 5000):
             await queue.publish(names.SAME_SUBJECT, question)
+        # And wherever he wants it to be stored by a sender, which may.
+        asked = Question.of(Former(own.EVENTS, 1), "k1", digest_of(EVENT, BODY))
+        elsewhere = names.dead_subject("default", "one")
+        await queue.publish(names.SAME_SUBJECT, json.dumps(asdict(asked)).encode(), reply=elsewhere)
         deleted = to_text(sample_of(event_named(OTHER_EVENT))).encode()
         assert await sent(other, "k1", OTHER_BODY) == 409
         assert await sent(other, "k1", deleted, OTHER_EVENT) == 409
         assert await sent(other, "k1") == 200
         assert await sent(other, "k1", OTHER_BODY) == 409
-        assert await count(queue, own.EVENTS) == 1
+        assert (await count(queue, own.EVENTS), await count(queue, own.DEAD)) == (1, 0)
 
 
 async def test_without_a_sender_nobody_knows_and_it_is_asked_again_when_there_is_one(

@@ -36,6 +36,10 @@ OVERLAP_SECONDS = 600.0
 """How long a former key is still taken. A kubelet brings a changed Secret into pods within two minutes; a pod whose
 kubelet takes longer is refused until then, and goes on by itself."""
 
+AHEAD_SECONDS = 600.0
+"""How far the clock of whoever wrote the age of a key may have been ahead of ours. One that was further would have the
+former key taken, and no other one made, until then: the age counts from now on."""
+
 SEED_FILE = "user.nk"
 """In a role's Secret, and so in the pods that mount it: the seed that is shown."""
 USERS_FILE = "users.conf"
@@ -134,6 +138,8 @@ def next_step(
         # Servers do not even start with one key for two users.
         if mine is None or taken & mine.accepted():
             return WriteKeys(role, Keys(new_seed(), now))
+        if _age_seconds(mine, now) < -AHEAD_SECONDS:
+            return WriteKeys(role, replace(mine, since=now))
         if _is_due(mine, now) and not (mine.following or mine.former):
             return WriteKeys(role, replace(mine, following=new_seed(), done=mine.asked))
         known[role] = mine

@@ -28,7 +28,7 @@ async def answer_audience(client: Client, audience: Callable[[str, str], Audienc
     async def asked(message: Msg) -> None:
         tenant, _, event_type = message.data.decode(errors="replace").partition(".")
         found = audience(tenant, event_type)
-        if found is not None and message.reply:
+        if found is not None and names.is_inbox(message.reply):
             # A lost answer only means that the number is not known.
             with contextlib.suppress(nats.errors.Error):
                 await client.publish(message.reply, json.dumps(asdict(found)).encode())

@@ -103,6 +103,12 @@ def inbox_of(name: str) -> str:
     return f"_INBOX.{name}"
 
 
+def is_inbox(subject: str) -> bool:
+    """Whether an answer may go there. Who asks writes what he likes as its reply, and a sender may publish where he may
+    not."""
+    return subject.startswith("_INBOX.")
+
+
 def parts_of(stream: str) -> tuple[str, str] | None:
     """The prefix of a stream and what is behind it; None of a name that no stream of ours has."""
     found = _BEARS.fullmatch(stream)

@@ -56,13 +56,17 @@ class NotTheOwner(Exception):
         self.problem = problem
 
 
+UNREADABLE = Mark("?", "an installation whose mark cannot be read", "an unknown time")
+"""What stands there is no mark. Whoever publishes can have NATS write its confirmation there."""
+
+
 def read(value: bytes) -> Mark:
-    """A mark as it was written. One that cannot be read belongs to somebody unknown."""
+    """A mark as it was written. One that cannot be read belongs to somebody unknown, unless the streams say to whom."""
     try:
         found = json.loads(value)
         mark = Mark(str(found["id"]), str(found["name"])[:200], str(found["since"])[:40], int(found["term"]))
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        return Mark("?", "an installation whose mark cannot be read", "an unknown time")
+        return UNREADABLE
     return mark if 0 < mark.term <= MAX_TERM else replace(mark, term=1)
 
 

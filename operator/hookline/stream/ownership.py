@@ -21,7 +21,7 @@ from hookline.runtime.tasks import within
 from hookline.stream import names, owner
 from hookline.stream.api import NOT_FOUND, api, request
 from hookline.stream.connection import QueueUnusable, StreamUnavailable, jetstream_answers
-from hookline.stream.owner import Installation, Mark, NotTheOwner
+from hookline.stream.owner import UNREADABLE, Installation, Mark, NotTheOwner
 from hookline.stream.streams import ensure_bucket, find
 
 log = structlog.get_logger(__name__)
@@ -52,12 +52,13 @@ class Ownership:
     async def claim(self, *, replicas: int = 1) -> Mark:
         """Make sure that this installation is the owner. Raises QueueUnusable, StreamUnavailable, StreamRefused."""
         for _ in range(_TRIES):
-            there, revision = await self._read()
-            if there is None:
-                # The bucket may have been lost, and the streams still say whose they are.
-                there = await _mark_of_streams(self._client)
+            found, revision = await self._read()
+            there = found
+            if found in (None, UNREADABLE):
+                # The mark may have been lost or written over, and the streams still say whose they are.
+                there = await _mark_of_streams(self._client) or found
             wanted = self._claimed(there)
-            if not self._me.id or (there == wanted and revision):
+            if not self._me.id or (found == wanted and revision):
                 self.mark = wanted
                 if revision:
                     await ensure_bucket(self._client, names.INSTALLATION_BUCKET, replicas=replicas)
@@ -78,11 +79,26 @@ class Ownership:
             await within(self._wake, LOOK_SECONDS)
             self._wake.clear()
             try:
-                there, _ = await self._read()
+                there, revision = await self._read()
+                if there == UNREADABLE:
+                    there = await self._restored(there, revision)
             except StreamUnavailable:
                 continue
             if there is not None and (self.mark is None or (there.id, there.term) != (self.mark.id, self.mark.term)):
                 raise QueueUnusable(owner.in_use(there))
+
+    async def _restored(self, there: Mark, revision: int) -> Mark:
+        """The mark, in place of what was written over it, if the streams are still ours; else whose they are."""
+        of_streams = await _mark_of_streams(self._client)
+        if (
+            self.mark is None
+            or of_streams is None
+            or (of_streams.id, of_streams.term) != (self.mark.id, self.mark.term)
+        ):
+            return of_streams or there
+        if await self._write(self.mark, revision):
+            log.warning("the mark of the owner was written over by something that is none, and is restored")
+        return self.mark
 
     async def _heard(self, _: Msg) -> None:
         self._wake.set()

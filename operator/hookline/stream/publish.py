@@ -77,8 +77,9 @@ millisecond, is little beside a call with it."""
 LARGE_AGAIN_SECONDS = 5.0
 """After no stream took the subject of large events."""
 
-PERMITTED_AGAIN_SECONDS = 600.0
-"""After NATS did not permit to publish there, which is logged each time."""
+NOT_OURS_AGAIN_SECONDS = 600.0
+"""After NATS did not permit to publish there, which is logged each time, or a stream of another application took it,
+which has one more of our events then."""
 
 
 class NoStream(StreamUnavailable):
@@ -207,9 +208,9 @@ class Publisher:
             except NoStream:
                 self._large_from_s = time.monotonic() + LARGE_AGAIN_SECONDS
             except QueueUnusable as error:
-                if error.problem.reason is not QueueReason.NATS_REFUSED:
+                if error.problem.reason not in (QueueReason.NATS_REFUSED, QueueReason.STREAM_FOREIGN):
                     raise
-                self._large_from_s = time.monotonic() + PERMITTED_AGAIN_SECONDS
+                self._large_from_s = time.monotonic() + NOT_OURS_AGAIN_SECONDS
         return await self.store(names.event_subject(event.tenant, event.type), event.body, headers, once=once)
 
     async def store_later(self, uid: str, body: bytes, headers: Mapping[str, str], *, at_s: float, once: str) -> None:

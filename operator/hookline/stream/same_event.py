@@ -104,7 +104,7 @@ async def answer_same(
     async def asked(message: Msg) -> None:
         nonlocal under_way
         question = Question.read(message.data)
-        if question is not None and message.reply and under_way < AT_ONCE:
+        if question is not None and names.is_inbox(message.reply) and under_way < AT_ONCE:
             under_way += 1
             spawn(answer(question, message.reply))
 

@@ -281,3 +281,14 @@ def test_a_former_key_counts_until_every_pod_may_have_the_new_one() -> None:
 
     assert step(5 * KUBELET_SECONDS - 1) == Rest(1)
     assert step(5 * KUBELET_SECONDS) == WriteKeys(Role.SENDER, replace(known[Role.SENDER], former=""))
+
+
+def test_a_clock_that_was_years_ahead_keeps_no_former_key_and_stops_no_replacement() -> None:
+    keys: dict[Role, Keys | None] = {role: Keys(new_seed(), NOW) for role in Role}
+    former, ahead = public_of(new_seed()), NOW + timedelta(days=365)
+    keys[Role.GATEWAY] = Keys(new_seed(), ahead, former=former, asked="now")
+    step = next_step(keys, "", "", NOW, new_seed)
+    assert isinstance(step, WriteKeys)
+    assert (step.role, step.keys.since, step.keys.former) == (Role.GATEWAY, NOW, former)
+    keys[Role.GATEWAY] = step.keys
+    assert isinstance(next_step(keys, "", "", NOW, new_seed), WriteUsers)
