@@ -13,6 +13,8 @@ from controlplane.kubectl import Kubectl
 from controlplane.node import Node
 from doubles.receiver import TlsReceiver
 from e2e import cluster
+from hookline.stream.permissions import Role
+from hookline.stream.publish import Publisher
 
 _unavailable: list[str] = []
 
@@ -58,3 +60,11 @@ async def receiver() -> AsyncIterator[TlsReceiver]:
     """Outside of the cluster, in a private network that the Dispatcher must allow."""
     async with TlsReceiver(sandbox.HOST_ADDRESS) as running:
         yield running
+
+
+@pytest.fixture
+async def publisher(installed: Kubectl) -> AsyncIterator[Publisher]:
+    """Past the gateway, as one that has its key."""
+    client = await cluster.queue(installed, Role.GATEWAY)
+    yield Publisher(client)
+    await client.close()

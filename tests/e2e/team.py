@@ -56,6 +56,17 @@ class Team:
         )
         self._kubectl.ok(*words, stdin=json.dumps(listed), user="gitops")
 
+    def listens(self, name: str, path: str) -> str:
+        """A Webhook that is called at a path, once it is ready; the key that signs its calls."""
+        secret = new_secret()
+        self.apply(
+            self.secret("receiver-ca", {"ca.crt": self._receiver.ca_pem}),
+            self.secret("signing", {"secret": secret}),
+            self.webhook(name, path, secret="signing"),
+        )
+        self.ready(name)
+        return secret
+
     def ready(self, name: str, *, reason: str = "Ready") -> None:
         """Wait as a pipeline would."""
         self._kubectl.ok("wait", f"webhook/{name}", "-n", self._namespace, "--for=condition=Ready", "--timeout=60s")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from controlplane import images
 from controlplane.kubectl import Kubectl
 from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
-from e2e.cluster import SYSTEM, queue
-from e2e.team import EVENT, Team, allow_receiver, new_secret, until
+from e2e.cluster import SYSTEM
+from e2e.team import EVENT, Team, allow_receiver, until
 from hookline.events.builtin_events import event_named, sample_of
-from hookline.stream.permissions import Role
 from hookline.stream.publish import Publisher
 
 PAGE = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
@@ -47,27 +45,14 @@ CA: dict[str, Any] = {
 """As it stands in a team's Git: the operator fills it in, and the pod waits for that."""
 
 
-@pytest.fixture
-async def publisher(installed: Kubectl) -> AsyncIterator[Publisher]:
-    client = await queue(installed, Role.GATEWAY)
-    yield Publisher(client)
-    await client.close()
-
-
 async def test_a_pod_publishes_with_its_own_account_and_the_receiver_verifies_the_call(
     installed: Kubectl, namespace: str, receiver: TlsReceiver, publisher: Publisher
 ) -> None:
     allow_receiver(installed, SYSTEM)
-    team, secret = Team(installed, namespace, receiver, publisher), new_secret()
-    team.apply(
-        team.secret("receiver-ca", {"ca.crt": receiver.ca_pem}),
-        team.secret("signing", {"secret": secret}),
-        team.webhook("orders", "/orders", secret="signing"),
-        CA,
-    )
-    team.ready("orders")
+    team = Team(installed, namespace, receiver, publisher)
+    secret = team.listens("orders", "/orders")
     installed.ok("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    team.apply(producer(sample_of(event_named(EVENT))))
+    team.apply(CA, producer(sample_of(event_named(EVENT))))
 
     def ended() -> bool:
         return installed.json("get", "pod", "producer", "-n", namespace)["status"]["phase"] in ("Succeeded", "Failed")
@@ -120,13 +105,8 @@ async def test_the_documented_commands_publish_through_the_gateway(
     installed: Kubectl, namespace: str, receiver: TlsReceiver, publisher: Publisher, tmp_path: Path
 ) -> None:
     allow_receiver(installed, SYSTEM)
-    team, secret = Team(installed, namespace, receiver, publisher), new_secret()
-    team.apply(
-        team.secret("receiver-ca", {"ca.crt": receiver.ca_pem}),
-        team.secret("signing", {"secret": secret}),
-        team.webhook("orders", "/documented", secret="signing"),
-    )
-    team.ready("orders")
+    team = Team(installed, namespace, receiver, publisher)
+    secret = team.listens("orders", "/documented")
     (documented,) = re.findall(r"```sh\n(kubectl -n team-a create configmap hookline-ca\n.*?)```", PAGE, re.DOTALL)
     script = documented.replace("team-a", namespace).replace("8443", str(free_port()))
     said = await asyncio.to_thread(installed.script, script, tmp_path)

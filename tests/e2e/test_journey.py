@@ -8,26 +8,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from controlplane.kubectl import Kubectl
 from doubles.receiver import TlsReceiver
-from e2e.cluster import SYSTEM, queue
+from e2e.cluster import SYSTEM
 from e2e.team import Team, allow_receiver, new_secret, until
 from hookline.routing.book_files import digest_of
-from hookline.stream.permissions import Role
 from hookline.stream.publish import Publisher
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture
-async def publisher(installed: Kubectl) -> AsyncIterator[Publisher]:
-    client = await queue(installed, Role.GATEWAY)
-    yield Publisher(client)
-    await client.close()
 
 
 async def test_a_webhook_from_apply_to_its_deletion_with_every_change_seen_at_the_receiver(
