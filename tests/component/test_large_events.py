@@ -42,7 +42,7 @@ from hookline.local.receiver import ReceivedCall
 from hookline.routing.routes import DispatcherRecord, Keys, book_of
 from hookline.stream import agreement, names
 from hookline.stream.connection import Client, connect
-from hookline.stream.inspect import large_not_taken, left_in_former
+from hookline.stream.inspect import large_left, left_in_former
 from hookline.stream.owner import Installation, Mark
 from hookline.stream.publish import LARGE_BYTES
 from hookline.stream.streams import Retention, ensure
@@ -208,7 +208,7 @@ async def test_large_events_are_delivered_from_a_stream_that_was_moved_and_from_
     layout = await ensure(client, Retention(), prefix="NEW_", may_move=True)
     assert await left_in_former(client, layout, 1) == 2
     ids += await publish(client, 2, body=LARGE)
-    assert await large_not_taken(client, layout, 1) == 4
+    assert await large_left(client, layout, 1) == 4
     async with one_webhook(tmp_path, nats_server.url) as one:
         await until(lambda: len(one.calls) >= len(ids))
         await until_it_is(lambda: left_in_former(client, layout, 1), lambda left: left == 0)

@@ -44,7 +44,7 @@ from hookline.stream.connection import Client, QueueUnusable, StreamRefused, Str
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.event_reader import EventReader
 from hookline.stream.expiry import Expiry
-from hookline.stream.inspect import held, large_not_taken, left_in_former, oldest_s, oldest_unsettled_s
+from hookline.stream.inspect import held, large_left, left_in_former, oldest_s, oldest_unsettled_s
 from hookline.stream.layout import Layout, plain
 from hookline.stream.mover import Mover, remove_empty
 from hookline.stream.overdue import Overdue
@@ -157,7 +157,7 @@ class Session:
         """Consumers of events and shards that are taken from, and their streams."""
         self._cannot_move: QueueProblem | None = None
         """Why the streams do not get the prefix that is wanted. All goes on where they are."""
-        self._large_is_taken = False
+        self._large_is_foreign = False
         """Whether another application has the subject of large events."""
         self._draining = False
         self._waits_for: str | None = None
@@ -263,7 +263,7 @@ class Session:
     def reconnected(self) -> None:
         """Perhaps to another server, which may belong to somebody else, be older, or have lost what it had."""
         self._publisher.writes.forget()
-        self._large_is_taken = False
+        self._large_is_foreign = False
         self._pull.reconnected()
         self._clock.reconnected()
         self._ownership.wake()
@@ -455,7 +455,7 @@ class Session:
                 if self._agreement.may_move(self._prefix, now_s):
                     self._outdated.set()
                 self._say_disagreement(self._prefix)
-            if not self._large_is_taken and self._take_large() not in (None, self._layout.takes_large):
+            if not self._large_is_foreign and self._take_large() not in (None, self._layout.takes_large):
                 self._outdated.set()
             self._publisher.say_writes()
 
@@ -616,7 +616,7 @@ class Session:
             take_large=take_large,
         )
         self._found(found)
-        self._note_large(taken=bool(take_large) and not found.takes_large)
+        self._note_large(is_foreign=bool(take_large) and not found.takes_large)
         if replicas != self._replicas:
             self._replicas = replicas
             self._look_for_overdue.set()
@@ -636,17 +636,17 @@ class Session:
         that it does, and those that are there are read past."""
         with contextlib.suppress(StreamUnavailable, StreamRefused):
             await take_no_large(self._client, self._layout)
-            while left := await large_not_taken(self._client, self._layout, self._term):
+            while left := await large_left(self._client, self._layout, self._term):
                 log.debug("reading past large events before the end", events=left)
                 await asyncio.sleep(LARGE_SECONDS / 20)
 
-    def _note_large(self, *, taken: bool) -> None:
-        if taken and not self._large_is_taken:
+    def _note_large(self, *, is_foreign: bool) -> None:
+        if is_foreign and not self._large_is_foreign:
             log.warning(
                 "large events come as all others: a stream of another application takes their subject",
                 subject=names.LARGE_SUBJECTS,
             )
-        self._large_is_taken = taken
+        self._large_is_foreign = is_foreign
 
     async def _may_move(self) -> bool:
         """Whether all senders want the streams to be moved, and they can be: a prefix that cannot be had stops nothing

@@ -49,7 +49,7 @@ async def left_in_former(client: Client, layout: Layout, term: int) -> int:
     return left
 
 
-async def large_not_taken(client: Client, layout: Layout, term: int) -> int:
+async def large_left(client: Client, layout: Layout, term: int) -> int:
     """Large events that no sender has read past yet. Raises StreamUnavailable, QueueUnusable."""
     infos = [
         await ask(client, f"CONSUMER.INFO.{stream}.{consumer.durable_name}")
