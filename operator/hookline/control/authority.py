@@ -175,16 +175,17 @@ def serving_data(pair: Pair) -> dict[str, bytes]:
     return {CERTIFICATE: pair.certificate_pem().encode(), KEY: pair.key_pem().encode()}
 
 
-def is_well(data: Data, issuer: Pair, names: Iterable[str], now: datetime) -> bool:
-    """Whether a Secret holds a certificate that a gateway may show on: of this CA, for these names, and not old."""
+def serving(data: Data, issuer: Pair, names: Iterable[str], now: datetime) -> Pair | None:
+    """What a Secret holds, where a gateway may show it on: of this CA, for these names, and not old."""
     pair = read_pair(data.get(CERTIFICATE, b""), data.get(KEY, b""))
     if pair is None or not is_issued_by(pair.certificate, issuer.certificate):
-        return False
+        return None
     found = pair.certificate
     if names_in(found) != set(names) or not _is_valid(found, now):
-        return False
+        return None
     # One that ends with its CA cannot be had for longer.
-    return now < renewed_at(found) or found.not_valid_after_utc >= issuer.certificate.not_valid_after_utc
+    stays = now < renewed_at(found) or found.not_valid_after_utc >= issuer.certificate.not_valid_after_utc
+    return pair if stays else None
 
 
 def allowed_names(issuer: Pair, names: Iterable[str]) -> list[str]:

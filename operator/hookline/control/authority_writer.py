@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from hookline.control import authority as decided
+from hookline.control import workload
 from hookline.control.authority import Authority
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Missing
 from hookline.control.context import Context
@@ -188,17 +189,21 @@ class AuthorityWriter:
         names = decided.allowed_names(issuer, self._home.names_of(name))
         now = self._context.now().replace(microsecond=0)
         live = self._context.own(SECRETS, gateway_certificate_name(name))
-        if live is not None and decided.is_well(decoded(live), issuer, names, now):
+        metadata = metadata_of(dispatcher, GATEWAY, gateway_certificate_name(name))
+        there = decided.serving(decoded(live), issuer, names, now)
+        # That of a Dispatcher from before goes with it, unless it is made this one's own.
+        if live is not None and there is not None and workload.holds(live["metadata"], metadata):
             return
         begin, end = now - decided.CLOCKS_APART, now + decided.CERTIFICATE_LIFE
-        pair = new_certificate(issuer, names, self._namespace, begin, end)
-        metadata = metadata_of(dispatcher, GATEWAY, gateway_certificate_name(name))
+        pair = there or new_certificate(issuer, names, self._namespace, begin, end)
         # The type of a Secret cannot be changed, and the pods look at its keys alone.
         kind = live.get("type", _TLS) if live is not None else _TLS
         data = encoded(decided.serving_data(pair))
         await self._context.write_own(SECRETS, {"metadata": metadata, "type": kind, "data": data})
         self._context.queue.add(DispatcherKey(self._namespace, name))
-        log.info("the gateway gets another certificate", dispatcher=name, until=pair.certificate.not_valid_after_utc)
+        if there is None:
+            until = pair.certificate.not_valid_after_utc
+            log.info("the gateway gets another certificate", dispatcher=name, until=until)
 
     async def reconcile_bundles(self) -> None:
         """Have every ConfigMap that asks hold the CA certificates that are to be trusted. Raises ClusterError."""

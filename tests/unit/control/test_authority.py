@@ -23,9 +23,9 @@ from hookline.control.authority import (
     MOST_FORMER,
     Home,
     allowed_names,
-    is_well,
     read,
     renewed_at,
+    serving,
     serving_data,
     trusted,
     turned,
@@ -72,7 +72,7 @@ class Installation:
         if not self.published or self.published[-1][1] != bundle:
             self.published.append((self.now, bundle))
         names = allowed_names(authority.current, HOME.names_of("default"))
-        if not is_well(self.certificate, authority.current, names, self.now):
+        if not serving(self.certificate, authority.current, names, self.now):
             begin, end = self.now - CLOCKS_APART, self.now + CERTIFICATE_LIFE
             pair = new_certificate(authority.current, names, HOME.namespace, begin, end)
             self._write(self.certificate, serving_data(pair))
@@ -323,11 +323,11 @@ def test_a_certificate_for_other_names_or_of_another_ca_is_not_well() -> None:
     held = read(found.secret, HOME)
     assert held.current is not None
     names = HOME.names_of("default")
-    assert is_well(found.certificate, held.current, names, found.now)
-    assert not is_well(found.certificate, held.current, [*names, "more"], found.now)
-    assert not is_well(found.certificate, held.current, names[1:], found.now)
-    assert not is_well(found.certificate, made_at(found.now), names, found.now)
-    assert not is_well(found.certificate, held.current, names, renewed_at(read_certificates(found.shown())[0]))
+    assert serving(found.certificate, held.current, names, found.now)
+    assert not serving(found.certificate, held.current, [*names, "more"], found.now)
+    assert not serving(found.certificate, held.current, names[1:], found.now)
+    assert not serving(found.certificate, made_at(found.now), names, found.now)
+    assert not serving(found.certificate, held.current, names, renewed_at(read_certificates(found.shown())[0]))
 
 
 @settings(max_examples=12, deadline=None)

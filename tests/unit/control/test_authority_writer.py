@@ -494,6 +494,20 @@ async def test_a_config_map_whose_write_gets_no_answer_is_tried_after_all_others
 
 
 @played
+async def test_a_dispatcher_that_is_made_anew_owns_the_certificate_that_is_there() -> None:
+    player = Player(Stage())
+    await player.look()
+    before = player.stage.text(SECRETS, TLS, "tls.crt")
+    player.stage.version += 1
+    anew = dispatcher("default", uid="made-anew", version=player.stage.version)
+    player.context.observed.put(DISPATCHERS, anew)
+    assert await player.look() == [f"Secret {OWN}/{TLS}"]
+    (owner,) = player.stage.objects["Secret", OWN, TLS]["metadata"]["ownerReferences"]
+    assert (owner["uid"], player.stage.text(SECRETS, TLS, "tls.crt")) == ("made-anew", before)
+    assert await player.look() == []
+
+
+@played
 async def test_what_others_add_to_the_secret_with_the_ca_stays_and_nothing_is_written_for_it() -> None:
     player = Player(Stage())
     await player.look()
