@@ -192,14 +192,10 @@ def _is_at(dispatcher: Dispatcher, shipped_nats: str) -> bool:
 
 
 def _servers(url: str, namespace: str) -> set[tuple[str, int, bool]]:
-    """A Service may be written with its namespace, or with all of its name."""
+    """A Service may be written with its namespace, or with all of its name, whichever domain the cluster has."""
     address = parse_nats(url)
-    behind = (f".{namespace}.svc.cluster.local", f".{namespace}.svc", f".{namespace}")
-    found = set()
-    for each in address.servers:
-        host = next((each.host.removesuffix(end) for end in behind if each.host.endswith(end)), each.host)
-        found.add((host, each.port, address.encrypted))
-    return found
+    behind = re.compile(rf"\.{re.escape(namespace)}(\.svc(\..+)?)?$")
+    return {(behind.sub("", each.host), each.port, address.encrypted) for each in address.servers}
 
 
 def keys_of(secret: Object | None) -> Keys | None:

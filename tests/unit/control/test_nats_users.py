@@ -254,6 +254,8 @@ def dispatcher(url: str, **nats: Any) -> Dispatcher:
         ("nats://NATS", True),
         ("nats://nats.hookline-system:4222", True),
         ("nats://nats.hookline-system.svc,nats://nats.hookline-system.svc.cluster.local.", True),
+        ("nats://nats.hookline-system.svc.k8s.example", True),
+        ("nats://nats.hookline-system.example", False),
         ("nats://nats.team.svc:4222", False),
         ("nats://nats:4223", False),
         ("tls://nats:4222", False),
