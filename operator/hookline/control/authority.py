@@ -24,6 +24,7 @@ from hookline.control.issuing import (
     read_pair,
 )
 from hookline.control.kinds import CA_CERTIFICATE, gateway_name
+from hookline.resources.dispatcher import Dispatcher
 
 AUTHORITY_LIFE = timedelta(days=365)
 CERTIFICATE_LIFE = timedelta(days=90)
@@ -104,6 +105,12 @@ class Home:
     def _suffixes(self) -> list[str]:
         service = f"{self.namespace}.svc"
         return [self.namespace, service, f"{service}.{self.cluster_domain}"]
+
+
+def is_needed_by(dispatcher: Dispatcher) -> bool:
+    """Whether its gateway shows a certificate of the installation's CA."""
+    gateway = dispatcher.spec.gateway
+    return gateway.enabled and gateway.tls.secret_ref is None
 
 
 def read(data: Data, home: Home) -> Held:

@@ -9,8 +9,10 @@ from typing import Any, assert_never
 import structlog
 
 from hookline.control import dispatchers, gateway_workload, workload
+from hookline.control.authority import Home
 from hookline.control.authority_writer import AuthorityWriter
 from hookline.control.book_writer import BookWriter
+from hookline.control.bundle_writer import BundleWriter
 from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
@@ -26,7 +28,7 @@ from hookline.control.kinds import (
     gateway_name,
     sender_name,
 )
-from hookline.control.name_servers import name_servers
+from hookline.control.name_servers import cluster_domain, name_servers
 from hookline.control.nats_keeper import NatsKeeper
 from hookline.control.nats_users import with_login
 from hookline.control.publisher_writer import PublisherWriter
@@ -66,7 +68,9 @@ class Reconciler:
         self._webhooks = webhooks
         self._book_writer = book_writer
         self._publisher_writer = PublisherWriter(context)
-        self._authority = AuthorityWriter(context)
+        home = Home(context.identity.namespace, cluster_domain())
+        self._authority_writer = AuthorityWriter(context, home)
+        self._bundle_writer = BundleWriter(context, home)
         self._nats_keeper = NatsKeeper(context)
         self._settled: dict[tuple[str, Place], tuple[Any, Any]] = {}
 
@@ -89,9 +93,9 @@ class Reconciler:
             case EventTypeKey(name):
                 await self._event_type(name)
             case AuthorityKey():
-                await self._authority.reconcile()
+                await self._authority_writer.reconcile()
             case BundlesKey():
-                await self._authority.reconcile_bundles()
+                await self._bundle_writer.reconcile()
             case NatsUsersKey():
                 await self._nats_keeper.reconcile()
             case DispatcherKey(name=name):
@@ -157,7 +161,7 @@ class Reconciler:
             _rolled_out(GATEWAY, gateways, wanted_gateways, gateway_refused, observed.gateway_pods(name)),
         )
         queue = as_before(seen, fleet.queue) if fleet.queue_unheard else fleet.queue
-        certificate = self._authority.conditions(seen)
+        certificate = self._authority_writer.conditions(seen)
         published = dispatchers.asked_for(gateway)
         ready = dispatchers.ready(accepted, queue, written, *certificate, rolled, *published, available)
         conditions = [accepted, available, gateway, *certificate, rolled, queue, written, ready]

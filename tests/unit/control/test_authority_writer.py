@@ -13,13 +13,9 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from hookline.control.authority_writer import (
-    BUNDLE_SECONDS,
-    CLOCK_SECONDS,
-    LOOK_SECONDS,
-    AuthorityWriter,
-    again_seconds,
-)
+from hookline.control.authority import Home
+from hookline.control.authority_writer import CLOCK_SECONDS, LOOK_SECONDS, AuthorityWriter
+from hookline.control.bundle_writer import BUNDLE_SECONDS, BundleWriter, again_seconds
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Denied, Snapshot
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, NAMESPACES, SECRETS, Kind
@@ -107,7 +103,8 @@ class Player:
     def __init__(self, stage: Stage, **spec: Any) -> None:
         self.stage = stage
         self.context = Context(cast(Any, stage), Identity("op", OWN, "image"), now=lambda: stage.now)
-        self.writer = AuthorityWriter(self.context)
+        self.writer = AuthorityWriter(self.context, Home(OWN))
+        self.bundles = BundleWriter(self.context, Home(OWN))
         self.dispatcher("default", **spec)
         self.see()
 
@@ -144,7 +141,7 @@ class Player:
             if key == AuthorityKey():
                 await self.writer.reconcile()
             elif key == BundlesKey():
-                await self.writer.reconcile_bundles()
+                await self.bundles.reconcile()
             queue.done(key)
 
     async def look(self) -> list[str]:
@@ -487,7 +484,7 @@ async def test_a_config_map_whose_write_gets_no_answer_is_tried_after_all_others
     stage.writes.clear()
     for last in ([], [], [f"ConfigMap c/{CA}"]):
         with pytest.raises(ClusterUnavailable):
-            await player.writer.reconcile_bundles()
+            await player.bundles.reconcile()
         assert [each for each in stage.written() if OWN not in each] == last
     stage.refuses.clear()
     assert [each for each in await player.look() if OWN not in each] == [f"ConfigMap a/{CA}", f"ConfigMap b/{CA}"]
