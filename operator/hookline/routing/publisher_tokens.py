@@ -38,6 +38,8 @@ MIN_DIFFERENT_CHARACTERS = 8
 
 MAX_CHARACTERS = 4096
 MAX_TYPES = 64
+LONG_CHARACTERS = 512
+"""Of the names of a token's types: more of them are a long list. The file has room for some 900 that are not."""
 MAX_TOKENS_PER_NAMESPACE = 32
 MAX_FILE_BYTES = 900 * 1024
 """A ConfigMap or Secret takes 1 MiB."""
@@ -99,7 +101,8 @@ def tokens_file(tokens: Iterable[PublisherToken]) -> tuple[bytes, dict[SecretId,
     puts out none that was there.
 
     A token that two namespaces have says nothing about whose an event is, so that it counts for neither. Where there is
-    no room for all, each namespace has its first before any has its second.
+    no room for all, each namespace has its first before any has its second, and long lists of types come last: else a
+    hundred of them would take the room of thousands.
     """
     lines: list[str] = []
     problems: dict[SecretId, Problem] = {}
@@ -181,8 +184,8 @@ def _unambiguous(tokens: Iterable[PublisherToken], problems: dict[SecretId, Prob
 
 
 def _in_turn(tokens: Iterable[PublisherToken], problems: dict[SecretId, Problem]) -> Iterator[PublisherToken]:
-    """The first of each namespace, then the second of each, and so on."""
-    turns: list[tuple[int, PublisherToken]] = []
+    """The first of each namespace, then the second of each, and so on; of these those with long lists last."""
+    turns: list[tuple[int, bool, PublisherToken]] = []
     count: dict[str, int] = defaultdict(int)
     for token in tokens:
         count[token.namespace] += 1
@@ -191,8 +194,9 @@ def _in_turn(tokens: Iterable[PublisherToken], problems: dict[SecretId, Problem]
                 ("data", KEY), f"is one too many: a namespace has at most {MAX_TOKENS_PER_NAMESPACE} tokens"
             )
             continue
-        turns.append((count[token.namespace], token))
-    return (token for _, token in sorted(turns, key=lambda each: each[0]))
+        is_long = sum(map(len, token.types or ())) > LONG_CHARACTERS
+        turns.append((count[token.namespace], is_long, token))
+    return (token for *_, token in sorted(turns, key=lambda each: each[:2]))
 
 
 def _line(token: PublisherToken) -> str:

@@ -184,6 +184,15 @@ def test_the_file_is_bounded_and_each_namespace_has_its_first_token_before_any_h
     assert max(shares) - min(shares) <= 1
 
 
+def test_whoever_has_many_namespaces_keeps_nobody_out_by_long_lists_of_types() -> None:
+    types = frozenset(f"{'T' * 120}{each}" for each in range(60))
+    many = [token(b"%d" % number, f"many-{number}", "s", types) for number in range(150)]
+    few = [token(b"few-%d" % number, f"team-{number}", "s", frozenset({"order.paid"})) for number in range(150)]
+    content, problems = tokens_file([*many, *few])
+    assert len(content) <= MAX_FILE_BYTES
+    assert problems.keys() < {each.id for each in many}
+
+
 @pytest.mark.parametrize(
     "content",
     [
