@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from hookline.control import authority as decided
-from hookline.control import workload
+from hookline.control.applied import holds
 from hookline.control.authority import Authority, Home
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict
 from hookline.control.context import Context
@@ -157,7 +157,7 @@ class AuthorityWriter:
         metadata = metadata_of(dispatcher, GATEWAY, gateway_certificate_name(name))
         there = decided.serving(decoded(live), issuer, names, now)
         # That of a Dispatcher from before goes with it, unless it is made this one's own.
-        if live is not None and there is not None and workload.holds(live["metadata"], metadata):
+        if live is not None and there is not None and holds(live["metadata"], metadata):
             return
         begin, end = now - decided.CLOCKS_APART, now + decided.CERTIFICATE_LIFE
         pair = there or new_certificate(issuer, names, self._namespace, begin, end)

@@ -11,7 +11,8 @@ from typing import Any
 
 import structlog
 
-from hookline.control import dispatchers, types, workload
+from hookline.control import dispatchers, types
+from hookline.control.applied import holds_just
 from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Missing, Unjudged
 from hookline.control.desired_book import types_of
 from hookline.control.fleet import Fleet
@@ -116,7 +117,7 @@ class Context:
         """
         metadata = manifest["metadata"]
         live = self.own(kind, metadata["name"])
-        if live is not None and _same(live, manifest):
+        if live is not None and holds_just(live, manifest):
             return False
         version = {"resourceVersion": live["metadata"]["resourceVersion"]} if live is not None else {}
         try:
@@ -246,9 +247,3 @@ class Context:
     def _size_before(self, uid: str) -> int:
         found = (fleet.book.keys(uid) for fleet in self.fleets.values())
         return max((keys.size_bytes for keys in found if keys is not None), default=0)
-
-
-def _same(live: Object, manifest: Object) -> bool:
-    """Whether an object holds just the wanted data."""
-    wanted = {key: value for key, value in manifest["metadata"].items() if key in ("labels", "ownerReferences")}
-    return (live.get("data") or {}) == manifest["data"] and workload.holds(live["metadata"], wanted)

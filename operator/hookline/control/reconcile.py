@@ -9,6 +9,7 @@ from typing import Any, assert_never
 import structlog
 
 from hookline.control import dispatchers, gateway_workload, workload
+from hookline.control.applied import holds
 from hookline.control.authority import Home
 from hookline.control.authority_writer import AuthorityWriter
 from hookline.control.book_writer import BookWriter
@@ -215,7 +216,7 @@ class Reconciler:
         for kind, manifest in objects:
             place = (self._namespace, manifest["metadata"]["name"])
             live = self._context.own(kind, place[1])
-            if live is not None and (workload.holds(live, manifest) or self._is_settled(kind, place, manifest, live)):
+            if live is not None and (holds(live, manifest) or self._is_settled(kind, place, manifest, live)):
                 continue
             answer = await self._context.cluster.apply(kind, _replacing(live, kind, manifest))
             self._context.observed.put(kind, answer)
@@ -262,7 +263,7 @@ def _content_version(live: Any) -> Any:
 def _replacing(live: Any, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
     """What is applied to a Deployment names the version that it replaces: a late one must not roll out old pods.
 
-    The other kinds are not watched, so their newest version is not known.
+    What it makes of the other kinds is seen and put right, and ends no pod.
     """
     if live is None or kind is not DEPLOYMENTS:
         return manifest

@@ -6,7 +6,7 @@ a change of the Dispatcher's image, resources or NATS does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -218,12 +218,3 @@ def _distinct(peers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if each not in found:
             found.append(each)
     return found
-
-
-def holds(live: Any, wanted: Any) -> bool:
-    """Whether everything that is wanted is so, whatever else the API server or others have added."""
-    if isinstance(wanted, Mapping):
-        return isinstance(live, Mapping) and all(holds(live.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        return isinstance(live, Sequence) and len(live) == len(wanted) and all(map(holds, live, wanted))
-    return bool(live == wanted)

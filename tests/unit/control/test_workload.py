@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookline.control.applied import holds
 from hookline.control.kinds import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -22,7 +23,7 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.control.pods import PORT
-from hookline.control.workload import holds, objects
+from hookline.control.workload import objects
 from hookline.delivery.process import LAST_SECONDS
 from hookline.resources.dispatcher import MAX_NAME_LENGTH, Dispatcher
 from hookline.resources.egress_policy import EgressPolicy, parse_cidrs
