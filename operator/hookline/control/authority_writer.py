@@ -28,7 +28,7 @@ from hookline.control.kinds import (
 from hookline.control.pods import metadata_of
 from hookline.control.secret_data import decoded, encoded
 from hookline.control.seen import Seen
-from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey
+from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey, GatewayTouchKey
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.reasons import DispatcherReason
 from hookline.routing.verdict import Condition
@@ -167,6 +167,8 @@ class AuthorityWriter:
         await self._context.write_own(SECRETS, {"metadata": metadata, "type": kind, "data": data})
         self._context.queue.add(DispatcherKey(self._namespace, name))
         if there is None:
+            # Whoever reads a new CA at once must not meet a certificate of the former one for a minute.
+            self._context.queue.add(GatewayTouchKey(name))
             until = pair.certificate.not_valid_after_utc
             log.info("the gateway gets another certificate", dispatcher=name, until=until)
 

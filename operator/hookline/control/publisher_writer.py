@@ -10,7 +10,7 @@ import structlog
 from hookline.control import publishers
 from hookline.control.cluster import ClusterError
 from hookline.control.context import Context
-from hookline.control.kinds import SECRETS, Place, publishers_name
+from hookline.control.kinds import SECRETS, Place, gateway_certificate_name, publishers_name
 from hookline.control.publishers import Word
 from hookline.control.status import publisher_event
 from hookline.control.work_keys import GatewayTouchKey, PublisherKey, PublishersKey
@@ -92,7 +92,8 @@ class PublisherWriter:
             self._context.queue.add(GatewayTouchKey(name))
 
     def _version(self, dispatcher: str) -> str:
-        return self._context.version_of([(SECRETS, publishers_name(dispatcher))])
+        names = publishers_name(dispatcher), gateway_certificate_name(dispatcher)
+        return self._context.version_of((SECRETS, each) for each in names)
 
     def _remember_accepted(self, dispatchers: list[Dispatcher], words: Mapping[Place, Word]) -> None:
         """What an operator before this one has written it has told too."""

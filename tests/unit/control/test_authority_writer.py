@@ -19,7 +19,7 @@ from hookline.control.bundle_writer import BUNDLE_SECONDS, BundleWriter, again_s
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Denied, Snapshot
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, NAMESPACES, SECRETS, Kind
-from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey
+from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey, GatewayTouchKey
 from hookline.resources.base import CA_LABEL
 from unit.control.clock import run
 from unit.control.objects import OWN, Manifest, dispatcher, manifest
@@ -184,14 +184,14 @@ async def test_a_new_installation_gets_a_ca_a_certificate_and_bundles_and_then_n
 
 
 @played
-async def test_a_dispatcher_is_looked_at_when_its_gateway_gets_a_certificate() -> None:
+async def test_a_dispatcher_is_looked_at_and_its_pods_are_touched_when_its_gateway_gets_a_certificate() -> None:
     player = Player(Stage())
     await player.writer.reconcile()
     waiting = set()
     while len(player.context.queue):
         waiting.add(key := await player.context.queue.take())
         player.context.queue.done(key)
-    assert waiting == {BundlesKey(), DispatcherKey(OWN, "default")}
+    assert waiting == {BundlesKey(), DispatcherKey(OWN, "default"), GatewayTouchKey("default")}
 
 
 @played

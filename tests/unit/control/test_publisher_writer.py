@@ -13,7 +13,7 @@ from hookline.control.kinds import DISPATCHERS, PODS, PUBLISHERS, SECRETS, Kind,
 from hookline.control.publisher_writer import LOOK_SECONDS, PublisherWriter
 from hookline.control.publishers import tokens_in
 from hookline.control.work_keys import GatewayTouchKey, PublisherKey, PublishersKey
-from unit.control.objects import OWN, Manifest, dispatcher, pod, publisher
+from unit.control.objects import OWN, Manifest, dispatcher, manifest, pod, publisher
 
 TOKEN = secrets.token_hex(16)
 
@@ -228,7 +228,12 @@ async def test_gateway_pods_are_touched_once_for_each_write_and_no_others(stage:
     assert stage.touched == {}
     stage.put(PUBLISHERS, publisher("other", secrets.token_hex(16)))
     await stage.look()
-    assert stage.touched["gateway"] != first
+    second = stage.touched.pop("gateway")
+    assert second != first
+    stage.put(SECRETS, manifest(SECRETS, "hookline-gateway-tls-default", namespace=OWN))
+    await stage.writer.touch("default")
+    assert stage.touched.keys() == {"gateway"}, "of another certificate"
+    assert stage.touched["gateway"] != second
 
 
 async def test_an_operator_that_begins_touches_pods_for_which_the_one_before_did_not_live_to(stage: Stage) -> None:
