@@ -72,7 +72,7 @@ class Authority:
         return pem((self.current.certificate, *following, *self.former))
 
     def data(self) -> dict[str, bytes]:
-        """What its Secret is to hold, empty where there is nothing: what others write there is theirs to keep else."""
+        """What its Secret is to hold. Empty and not left out where there is nothing: an apply takes none away."""
         following = self.following
         return {
             CA_CERTIFICATE: self.current.certificate_pem().encode(),

@@ -192,7 +192,7 @@ class Reconciler:
         return await self._apply_workload(seen, objects)
 
     async def _set_up_gateway(self, seen: Seen[Dispatcher], *, works: bool) -> ClusterError | None:
-        """As with the senders. What it stores of a Dispatcher that may not use its NATS would be somebody else's."""
+        """As with the senders: where it may not use its NATS, what its gateway stored would be somebody else's."""
         if seen.value is None:
             return None
         runs = works and seen.value.spec.gateway.enabled

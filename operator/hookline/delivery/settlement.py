@@ -26,7 +26,7 @@ MALFORMED = "Malformed"
 """Why a message is in DEAD that this version cannot read."""
 
 EVENT_GONE = "EventGone"
-"""Why a message is in DEAD of which an event is not in EVENTS any more: itself, or one that it names."""
+"""Why a message is in DEAD: its event, or one that it names, is not in EVENTS any more."""
 
 INTERNAL_ERROR = "InternalError"
 """Why a message is in DEAD that this version failed to handle again and again."""

@@ -49,7 +49,7 @@ class Admitted:
 
     @property
     def new(self) -> bool:
-        """Or may be."""
+        """Whether it is new, or may be."""
         return self.outcome.new
 
     @property

@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
     @property
     def new(self) -> bool:
-        """Or may be."""
+        """Whether it is new, or may be."""
         return self.former is None or self.again
 
 
