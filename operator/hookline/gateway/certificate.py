@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -14,6 +15,9 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 5.0
 """How often the files are looked at. A kubelet takes up to a minute to bring a new one anyway."""
+
+
+_TRIES = 10
 
 
 class Certificate:
@@ -50,8 +54,16 @@ class Certificate:
 
     def _load(self) -> None:
         # Tried in a context of its own: of two files that do not fit together the first would be in force already.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._chain, self._key, password=_no_password)
-        self.context.load_cert_chain(self._chain, self._key, password=_no_password)
+        self._load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        for _ in range(_TRIES):
+            # They may be replaced between the one and the other: then nobody would be served until the next look.
+            with contextlib.suppress(OSError):
+                self._load_into(self.context)
+                return
+        self._load_into(self.context)
+
+    def _load_into(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self._chain, self._key, password=_no_password)
 
     def _fingerprint(self) -> tuple[bytes, bytes]:
         return self._chain.read_bytes(), self._key.read_bytes()

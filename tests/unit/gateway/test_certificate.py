@@ -47,6 +47,30 @@ def test_a_new_certificate_counts_for_connections_from_then_on(tmp_path: Path, a
     assert shown_by(certificate.context, authority) not in (None, first)
 
 
+def test_a_pair_that_comes_between_a_certificate_and_its_key_is_shown_at_once(
+    tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    new, load = authority.issue_cert("gateway.test"), Certificate._load_into
+    write(tmp_path, authority.issue_cert("gateway.test"))
+
+    def comes_between(self: Certificate, context: ssl.SSLContext) -> None:
+        if context is self.context:
+            monkeypatch.setattr(Certificate, "_load_into", load)
+            new.private_key_pem.write_to_path(tmp_path / "tls.key")
+            try:
+                load(self, context)
+            finally:
+                write(tmp_path, new)
+        else:
+            load(self, context)
+
+    monkeypatch.setattr(Certificate, "_load_into", comes_between)
+    certificate.reload()
+    assert shown_by(certificate.context, authority) == ssl.PEM_cert_to_DER_cert(new.cert_chain_pems[0].bytes().decode())
+
+
 @pytest.mark.parametrize("broken", ["key of another", "no certificate", "gone", "encrypted"])
 def test_what_cannot_be_used_changes_nothing(tmp_path: Path, authority: trustme.CA, broken: str) -> None:
     write(tmp_path, authority.issue_cert("gateway.test"))
