@@ -23,6 +23,7 @@ from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import tls_material
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.lane_key import LaneKey
+from hookline.delivery.large_events import LargeEvents
 from hookline.delivery.parking import Parking
 from hookline.delivery.policy.event_room import EventRoom
 from hookline.delivery.policy.lanes import LaneSnapshot
@@ -44,7 +45,7 @@ from hookline.stream.connection import Client, QueueUnusable, StreamRefused, Str
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.event_reader import EventReader
 from hookline.stream.expiry import Expiry
-from hookline.stream.inspect import held, large_left, left_in_former, oldest_s, oldest_unsettled_s
+from hookline.stream.inspect import held, left_in_former, oldest_s, oldest_unsettled_s
 from hookline.stream.layout import Layout, plain
 from hookline.stream.mover import Mover, remove_empty
 from hookline.stream.overdue import Overdue
@@ -64,7 +65,6 @@ from hookline.stream.streams import (
     find,
     foreign_names,
     small_events,
-    take_no_large,
 )
 from hookline.stream.types import write_types
 
@@ -157,9 +157,6 @@ class Session:
         """Consumers of events and shards that are taken from, and their streams."""
         self._cannot_move: QueueProblem | None = None
         """Why the streams do not get the prefix that is wanted. All goes on where they are."""
-        self._large_is_foreign = False
-        """Whether another application has the subject of large events."""
-        self._draining = False
         self._waits_for: str | None = None
         """The prefix of which was last said that it waits for other senders."""
         self._left = 0
@@ -172,6 +169,9 @@ class Session:
         self._bucket = EndpointBucket(client, on_missing=self._outdated.set)
         self._members = Members(me)
         self._agreement = Agreement(me)
+        self._large = LargeEvents(
+            client, self._agreement, self._ownership, layout=lambda: self._layout, term=lambda: self._term
+        )
         self._presence = Presence(client, me, says=self._says, on_here=self._here, on_left=self._gone)
         self._mover = Mover(client, publisher, now_s=self._clock.now_s, may_go_on=self._may_empty)
         self._overdue = Overdue(client, publisher, now_s=self._clock.now_s, may_go_on=self._may_empty)
@@ -263,7 +263,7 @@ class Session:
     def reconnected(self) -> None:
         """Perhaps to another server, which may belong to somebody else, be older, or have lost what it had."""
         self._publisher.writes.forget()
-        self._large_is_foreign = False
+        self._large.reconnected()
         self._pull.reconnected()
         self._clock.reconnected()
         self._ownership.wake()
@@ -322,8 +322,8 @@ class Session:
 
     async def _drain(self, grace_seconds: float) -> None:
         ends_s = time.monotonic() + grace_seconds
-        self._draining = True
-        reading_past = self._begin(self._leave_no_large())
+        self._large.end()
+        reading_past = self._begin(self._large.leave_none())
         await asyncio.wait([reading_past], timeout=min(LARGE_SECONDS, grace_seconds / 4))
         # Not waited for: the client forgets a cancellation while it waits for a server that takes nothing.
         reading_past.cancel()
@@ -455,7 +455,7 @@ class Session:
                 if self._agreement.may_move(self._prefix, now_s):
                     self._outdated.set()
                 self._say_disagreement(self._prefix)
-            if not self._large_is_foreign and self._take_large() not in (None, self._layout.takes_large):
+            if self._large.is_outdated():
                 self._outdated.set()
             self._publisher.say_writes()
 
@@ -604,7 +604,7 @@ class Session:
         mark = await self._ownership.claim(replicas=replicas)
         retention = _retention(book.dispatcher)
         may_move = await self._may_move()
-        take_large = self._take_large()
+        take_large = self._large.wanted()
         found = await ensure(
             self._client,
             retention,
@@ -616,37 +616,12 @@ class Session:
             take_large=take_large,
         )
         self._found(found)
-        self._note_large(is_foreign=bool(take_large) and not found.takes_large)
+        self._large.found(take_large, found)
         if replicas != self._replicas:
             self._replicas = replicas
             self._look_for_overdue.set()
         await write_types(self._client, book.types)
         self._root = book.digest
-
-    def _take_large(self) -> bool | None:
-        """Whether EVENTS is to take large events under their own subject; None leaves that as it is."""
-        if self._draining:
-            return False
-        # By its mark alone a version before knows a stream that has another subject besides.
-        is_marked = self._ownership.mark is not None and bool(self._ownership.mark.id)
-        return self._agreement.take_large(time.monotonic()) if is_marked else None
-
-    async def _leave_no_large(self) -> None:
-        """The next sender may be of a version that knows no large events: they are stored as all others until one says
-        that it does, and those that are there are read past."""
-        with contextlib.suppress(StreamUnavailable, StreamRefused):
-            await take_no_large(self._client, self._layout)
-            while left := await large_left(self._client, self._layout, self._term):
-                log.debug("reading past large events before the end", events=left)
-                await asyncio.sleep(LARGE_SECONDS / 20)
-
-    def _note_large(self, *, is_foreign: bool) -> None:
-        if is_foreign and not self._large_is_foreign:
-            log.warning(
-                "large events come as all others: a stream of another application takes their subject",
-                subject=names.LARGE_SUBJECTS,
-            )
-        self._large_is_foreign = is_foreign
 
     async def _may_move(self) -> bool:
         """Whether all senders want the streams to be moved, and they can be: a prefix that cannot be had stops nothing
