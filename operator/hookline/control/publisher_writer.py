@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
 from hookline.control import publishers
 from hookline.control.cluster import ClusterError
 from hookline.control.context import Context
-from hookline.control.kinds import SECRETS, Place, gateway_certificate_name, publishers_name
-from hookline.control.publishers import Word
+from hookline.control.kinds import SECRETS, Object, Place, gateway_certificate_name, publishers_name
+from hookline.control.publishers import Decided, Word
 from hookline.control.status import publisher_event
 from hookline.control.work_keys import GatewayTouchKey, PublisherKey, PublishersKey
-from hookline.resources.dispatcher import Dispatcher
 
 log = structlog.get_logger(__name__)
 
@@ -47,14 +47,24 @@ class PublisherWriter:
             self._context.queue.add_later(PublishersKey(), self._next_at - began_at)
             return
         observed, dispatchers = self._context.observed, self._context.own_dispatchers()
-        found = publishers.decided(observed.publishers.values(), dispatchers, observed.namespace_labels)
+        unread = self._unread()
+        found = publishers.decided(
+            observed.publishers.values(),
+            dispatchers,
+            observed.namespace_labels,
+            {name: publishers.tokens_in(secret) for name, secret in unread.items()},
+        )
         self._next_at = self._clock() + max(LOOK_SECONDS, PAUSE * (self._clock() - began_at))
         if not self._began:
-            self._remember_accepted(dispatchers, found.words)
+            self._remember_accepted(found)
+        wanted = {
+            each.metadata.name: publishers.manifest(each, found.files[each.metadata.name]) for each in dispatchers
+        }
+        wanted |= {name: publishers.manifest_again(each, found.files[name]) for name, each in unread.items()}
         failed: ClusterError | None = None
-        for each in dispatchers:
+        for name, manifest in wanted.items():
             try:
-                await self._write(each, found.files[each.metadata.name])
+                await self._write(name, manifest)
             except ClusterError as error:
                 failed = error
         # What may not be written yet is no news.
@@ -81,9 +91,16 @@ class PublisherWriter:
         """Have kubelets refresh what the gateway pods of a Dispatcher mount."""
         await self._context.touch(self._context.observed.gateway_pods(dispatcher), self._version(dispatcher))
 
-    async def _write(self, dispatcher: Dispatcher, file: bytes) -> None:
-        name = dispatcher.metadata.name
-        written = await self._context.write_own(SECRETS, publishers.manifest(dispatcher, file))
+    def _unread(self) -> dict[str, Object]:
+        """The Secrets of Dispatchers whose spec is not understood."""
+        own = self._context.identity.namespace
+        there = self._context.observed.dispatchers.items()
+        names = (name for (namespace, name), each in there if namespace == own and each.value is None)
+        found = {name: self._context.own(SECRETS, publishers_name(name)) for name in names}
+        return {name: secret for name, secret in found.items() if secret is not None}
+
+    async def _write(self, name: str, manifest: dict[str, Any]) -> None:
+        written = await self._context.write_own(SECRETS, manifest)
         if written:
             log.info("publisher tokens written", dispatcher=name)
         pods, version = self._context.observed.gateway_pods(name), self._version(name)
@@ -95,14 +112,14 @@ class PublisherWriter:
         names = publishers_name(dispatcher), gateway_certificate_name(dispatcher)
         return self._context.version_of((SECRETS, each) for each in names)
 
-    def _remember_accepted(self, dispatchers: list[Dispatcher], words: Mapping[Place, Word]) -> None:
+    def _remember_accepted(self, found: Decided) -> None:
         """What an operator before this one has written it has told too."""
         self._began = True
         observed = self._context.observed
-        for dispatcher in dispatchers:
-            live = self._context.own(SECRETS, publishers_name(dispatcher.metadata.name))
+        for name in found.files:
+            live = self._context.own(SECRETS, publishers_name(name))
             for token in publishers.tokens_in(live):
-                seen, word = observed.publishers.get(token.id), words.get(token.id)
+                seen, word = observed.publishers.get(token.id), found.words.get(token.id)
                 if seen is not None and seen.token == token and word is not None and word.accepted:
                     self._told[token.id] = seen.uid, word
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hookline.control.kinds import GATEWAY, Object, Place, publishers_name
@@ -50,8 +51,13 @@ def decided(
     publishers: Iterable[Publisher],
     dispatchers: Iterable[Dispatcher],
     namespace_labels: Mapping[str, Mapping[str, str]],
+    unread: Mapping[str, frozenset[PublisherToken]] = MappingProxyType({}),
 ) -> Decided:
-    """What becomes of every Secret of a publisher. The oldest have room first: a new one puts out none that counts."""
+    """What becomes of every Secret of a publisher. The oldest have room first: a new one puts out none that counts.
+
+    `unread` are Dispatchers whose spec is not understood, with the tokens that their gateways take: these run on, and
+    what a team takes away must not count there either.
+    """
     words: dict[Place, Word] = {}
     tokens: list[PublisherToken] = []
     for each in sorted(publishers, key=lambda each: (each.created, each.namespace, each.name)):
@@ -60,15 +66,19 @@ def decided(
             words[each.token.id] = _unserved(each.token)
         elif each.token is not None:
             words[each.namespace, each.name] = Word(accepted=False, text=str(each.token))
-    files: dict[str, bytes] = {}
-    for dispatcher in dispatchers:
-        served = [
+    taken = {
+        dispatcher.metadata.name: [
             each
             for each in tokens
             if dispatcher.spec.gateway.enabled
             and dispatcher.serves(each.namespace, namespace_labels.get(each.namespace, {}))
         ]
-        files[dispatcher.metadata.name], problems = tokens_file(served)
+        for dispatcher in dispatchers
+    }
+    taken |= {name: [each for each in tokens if each in held] for name, held in unread.items()}
+    files: dict[str, bytes] = {}
+    for name, served in taken.items():
+        files[name], problems = tokens_file(served)
         words |= _words(served, problems, words)
     return Decided(files, _without_many_refusals(words))
 
@@ -80,6 +90,13 @@ def manifest(dispatcher: Dispatcher, file: bytes) -> dict[str, Any]:
         "type": "Opaque",
         "data": encoded({FILE: file}),
     }
+
+
+def manifest_again(secret: Object, file: bytes) -> dict[str, Any]:
+    """Such a Secret as it is in the cluster, with another file."""
+    metadata = secret["metadata"]
+    kept = {key: metadata[key] for key in ("namespace", "name", "labels", "ownerReferences") if key in metadata}
+    return {"metadata": kept, "type": secret.get("type", "Opaque"), "data": encoded({FILE: file})}
 
 
 def tokens_in(secret: Object | None) -> frozenset[PublisherToken]:

@@ -122,6 +122,23 @@ async def test_each_dispatcher_has_its_secret_and_nothing_is_written_again(stage
     assert stage.held() == stage.held("edge") == set()
 
 
+async def test_what_is_taken_away_counts_no_more_at_a_gateway_whose_dispatcher_is_not_understood(stage: Stage) -> None:
+    stage.put(PUBLISHERS, publisher("other", secrets.token_hex(16)))
+    await stage.look()
+    stage.told()
+    stage.put(DISPATCHERS, dispatcher("default", {"replicas": "many"}))
+    await stage.look()
+    assert (stage.held(), stage.told()) == ({"team/ci", "team/other"}, [])
+    stage.context.observed.remove(PUBLISHERS, publisher("other", "", version=99))
+    stage.put(PUBLISHERS, publisher("new", secrets.token_hex(16)))
+    await stage.look()
+    assert stage.held() == {"team/ci"}
+    assert stage.told() == [("new", "PublisherRefused")]
+    stage.put(DISPATCHERS, dispatcher())
+    await stage.look()
+    assert stage.held() == {"team/ci", "team/new"}
+
+
 async def test_a_team_is_told_once_what_became_of_its_token_and_again_when_that_changes(stage: Stage) -> None:
     stage.put(PUBLISHERS, publisher("guessed", "x" * 40))
     await stage.look()
