@@ -62,6 +62,7 @@ async def test_the_operator_makes_the_users_and_replaces_a_key_although_it_is_ki
             for seed in (first, second):
                 await close(await connect(server.url, name=Role.SENDER, credentials=by_seed(seed)))
             writes = [each for each in hookline.audited() if each["verb"] in ("create", "patch")]
+            assert writes
             assert all(each.get("responseStatus", {}).get("code") != 403 for each in writes)
             assert not any(seed in hookline.logs() for seed in (first, second))
 

@@ -34,7 +34,10 @@ def test_a_token_counts_at_each_dispatcher_that_serves_its_namespace() -> None:
     found = decided([mine, theirs], [a_dispatcher(), a_dispatcher("edge", TEAM_A)], LABELS)
     assert held(found) == {("team-a", "ci"), ("team-b", "ci")}
     assert held(found, "edge") == {("team-a", "ci")}
-    assert all(word.accepted for word in found.words.values())
+    assert {place: word.accepted for place, word in found.words.items()} == {
+        ("team-a", "ci"): True,
+        ("team-b", "ci"): True,
+    }
 
 
 @pytest.mark.parametrize("spec", [TEAM_A, {"gateway": {"enabled": False}}])
