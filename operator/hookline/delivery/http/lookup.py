@@ -1,4 +1,4 @@
-"""The addresses of names, from the name servers of this machine.
+"""The addresses of names, from /etc/hosts and the name servers of this machine.
 
 Decides how names are looked up, in which order, and how long that may take; it judges no address: delivery/http/pool.py
 does. Lookups run on c-ares inside the event loop and not on `getaddrinfo` in threads: a name whose servers hang would
@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 import aiodns
 from aiohttp.abc import ResolveResult
+
+from hookline.delivery.http.hosts_file import HOSTS, HostsFile
 
 LOOKUP_SECONDS = 2.0
 LOOKUP_TRIES = 2
@@ -55,7 +57,7 @@ class Lookup(Protocol):
 
 
 class _Channel:
-    """/etc/hosts and the name servers, as they are now, with what c-ares remembers. Ends with its last lookup."""
+    """The name servers, as they are now, with what c-ares remembers. Ends with its last lookup."""
 
     def __init__(self, made_s: float, search: tuple[str, ...], servers: Sequence[str] | None, port: int | None) -> None:
         loop = asyncio.get_running_loop()
@@ -63,8 +65,7 @@ class _Channel:
         common: dict[str, Any] = {"timeout": LOOKUP_SECONDS, "tries": LOOKUP_TRIES, **ports}
         self.made_s = made_s
         self.search = search
-        self.hosts = aiodns.DNSResolver(servers, loop, lookups="f", **common)
-        self.servers = aiodns.DNSResolver(servers, loop, lookups="b", **common)
+        self.servers = aiodns.DNSResolver(servers, loop, **common)
         self.users = 0
 
 
@@ -72,11 +73,17 @@ class NameServers:
     """Asks the name servers of /etc/resolv.conf, after /etc/hosts. The arguments are for tests."""
 
     def __init__(
-        self, nameservers: Sequence[str] | None = None, port: int | None = None, *, resolv_conf: Path = RESOLV_CONF
+        self,
+        nameservers: Sequence[str] | None = None,
+        port: int | None = None,
+        *,
+        resolv_conf: Path = RESOLV_CONF,
+        hosts: Path = HOSTS,
     ) -> None:
         self._servers = nameservers
         self._port = port
         self._resolv_conf = resolv_conf
+        self._hosts = HostsFile(hosts)
         self._channel: _Channel | None = None
 
     async def resolve(self, host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
@@ -84,6 +91,8 @@ class NameServers:
             return await _localhost(host, port)
         if family is socket.AF_UNSPEC and not has_ipv6():
             family = socket.AF_INET
+        if known := self._hosts.addresses(host, family):
+            return _results(host, port, known)
         channel = await self._used()
         try:
             return await self._resolve(channel, host, port, family)
@@ -96,18 +105,14 @@ class NameServers:
         self, channel: _Channel, host: str, port: int, family: socket.AddressFamily
     ) -> list[ResolveResult]:
         failed = False
-        asked = [(channel.hosts, host), *((channel.servers, each) for each in names(host, channel.search))]
-        for resolver, name in asked:
+        for name in names(host, channel.search):
             try:
-                answer = await resolver.getaddrinfo(name, family=family, port=port, type=socket.SOCK_STREAM)
+                answer = await channel.servers.getaddrinfo(name, family=family, port=port, type=socket.SOCK_STREAM)
             except aiodns.error.DNSError as error:
-                unknown = resolver is channel.hosts or (error.args and error.args[0] in _NO_SUCH_NAME)
-                failed = failed or not unknown
+                failed = failed or not (error.args and error.args[0] in _NO_SUCH_NAME)
                 continue
-            if len(answer.nodes) > MAX_ADDRESSES:
-                raise socket.gaierror(socket.EAI_FAIL, "the name has too many addresses")
-            found = ((_text(each.addr[0]), socket.AddressFamily(each.family)) for each in answer.nodes)
-            return [_result(host, address, port, its_family) for address, its_family in found]
+            found = [(_text(each.addr[0]), socket.AddressFamily(each.family)) for each in answer.nodes]
+            return _results(host, port, found)
         raise socket.gaierror(
             socket.EAI_AGAIN if failed else socket.EAI_NONAME,
             "no name server answered" if failed else "the name has no address",
@@ -132,7 +137,6 @@ class NameServers:
 
 async def _end(channel: _Channel, *, at_once: bool = False) -> None:
     if channel.users == 0 or at_once:
-        await channel.hosts.close()
         await channel.servers.close()
 
 
@@ -173,6 +177,12 @@ async def _localhost(host: str, port: int) -> list[ResolveResult]:
         "localhost", port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
     )
     return [_result(host, str(address[0]), port, family) for family, _, _, _, address in records]
+
+
+def _results(host: str, port: int, found: Sequence[tuple[str, socket.AddressFamily]]) -> list[ResolveResult]:
+    if len(found) > MAX_ADDRESSES:
+        raise socket.gaierror(socket.EAI_FAIL, "the name has too many addresses")
+    return [_result(host, address, port, family) for address, family in found]
 
 
 def _result(host: str, address: str, port: int, family: socket.AddressFamily) -> ResolveResult:
