@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from doubles import own
-from doubles.local import count, until
+from doubles.local import count, sender, until
+from doubles.waiting import until_it_is
+from hookline.delivery import session
 from hookline.events.builtin_events import EVENTS, sample_of, to_text
 from hookline.events.envelope import stamp
 from hookline.events.schemas import UnknownEvent
+from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer
-from hookline.routing.routes import TypeRecord
+from hookline.routing.routes import TypeRecord, book_of
 from hookline.runtime.background import background
-from hookline.stream import admission
+from hookline.stream import admission, names
 from hookline.stream.admission import Admission, Admitted
 from hookline.stream.connection import Client
 from hookline.stream.publish import Former, Outcome
-from hookline.stream.types import write_types
+from hookline.stream.types import read_types, types_version, write_types
 
 ORDER = TypeRecord(name="order.created", description="", validation="Enforce", schema_={"type": "object"})
 SAMPLE = to_text(sample_of(EVENTS[0])).encode()
@@ -58,6 +62,22 @@ async def test_what_refuses_a_body_is_told_from_what_its_type_only_warns_of(queu
     assert len(door.judge("order.paid", b"[]").warnings) == 1
     with pytest.raises(UnknownEvent):
         door.judge("order.craeted", b"{}")
+
+
+async def test_a_type_that_something_was_written_over_is_written_again(
+    tmp_path: Path, nats_server: NatsServer, queue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS writes a confirmation to whatever subject the publisher of an event names as its reply."""
+    monkeypatch.setattr(session, "LOOK_SECONDS", 0.05)
+    bucket = f"$KV.{names.TYPES_BUCKET}"
+    book_folder.write(book_of([], types=[ORDER]), tmp_path / "book")
+    async with sender(tmp_path / "book", nats_server.url):
+        assert await read_types(queue) == [ORDER]
+        for key in ("order.created", "Nothing"):
+            await queue.publish(names.event_subject("default", "A"), b"{}", reply=f"{bucket}.{key}")
+        # The type, two confirmations, and one message for each that puts it right.
+        await until_it_is(lambda: types_version(queue), lambda version: version is not None and 5 in version)
+        assert await read_types(queue) == [ORDER]
 
 
 async def test_changed_event_types_are_taken_up_and_the_last_known_ones_count_while_nats_is_away(

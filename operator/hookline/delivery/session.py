@@ -66,7 +66,7 @@ from hookline.stream.streams import (
     foreign_names,
     small_events,
 )
-from hookline.stream.types import write_types
+from hookline.stream.types import are_spoiled, types_version, write_types
 
 log = structlog.get_logger(__name__)
 
@@ -159,6 +159,8 @@ class Session:
         """Why the streams do not get the prefix that is wanted. All goes on where they are."""
         self._waits_for: str | None = None
         """The prefix of which was last said that it waits for other senders."""
+        self._types_version: tuple[str, int, int] | None = None
+        """Of the event types in NATS, when it was looked last."""
         self._left = 0
         """What was left in former streams, when it was looked last."""
         # Nobody takes from DEAD, and from PARKED seldom: that they were deleted shows when something is to be stored.
@@ -479,7 +481,18 @@ class Session:
                 # Another sender may have moved them.
                 if await find(self._client) != self._layout:
                     self._outdated.set()
+            with contextlib.suppress(StreamUnavailable):
+                await self._look_at_types()
             await within(self._look_now, LOOK_SECONDS)
+
+    async def _look_at_types(self) -> None:
+        """Whoever publishes can have NATS write its confirmation over a type, which no publisher would know then."""
+        version = await types_version(self._client)
+        if version != self._types_version:
+            if await are_spoiled(self._client):
+                log.warning("something that is no event type was written over one; they are written again")
+                self._outdated.set()
+            self._types_version = version
 
     async def _look_at_events(self) -> None:
         """How far fan-out has come, how long the oldest event waits for it, and whether it came too late for some."""

@@ -30,6 +30,12 @@ async def read_types(client: Client) -> list[TypeRecord]:
     return [record for record in found.values() if record is not None]
 
 
+async def are_spoiled(client: Client) -> bool:
+    """Whether the bucket holds something that is no type: publishers know none of that name. Raises StreamUnavailable,
+    QueueUnusable."""
+    return any(_record(value) is None for value in (await _entries(client)).values())
+
+
 async def types_version(client: Client) -> tuple[str, int, int] | None:
     """Another one whenever a type was changed; None without a bucket. Raises StreamUnavailable, QueueUnusable."""
     info = await api(client, f"STREAM.INFO.KV_{names.TYPES_BUCKET}")
