@@ -154,6 +154,22 @@ async def denied_to(server: ShippedNats, role: Role, actions: list[tuple[str, st
     return denied
 
 
+async def test_what_nats_writes_for_a_gateway_wherever_it_wants_removes_nothing(tmp_path: Path) -> None:
+    """For the reply of a message nats-server asks for no permission: its confirmation comes to JetStream's own API."""
+    async with shipped(tmp_path, USERS) as server:
+        owner, gateway = await connected(server, Role.SENDER), await connected(server, Role.GATEWAY)
+        await ensure(owner, Retention())
+        event = names.event_subject("team", "IdentityCreated")
+        verbs = (f"PURGE.{EVENTS}", f"MSG.DELETE.{EVENTS}", f"DELETE.{EVENTS}", f"UPDATE.{EVENTS}")
+        for verb in verbs * 2:
+            await gateway.publish(event, b"{}", reply=f"$JS.API.STREAM.{verb}")
+        await gateway.request(event, b"{}")
+        # Answered after all that was asked before.
+        assert (await owner.jetstream().stream_info(EVENTS)).state.messages == 2 * len(verbs) + 1
+        await close(gateway)
+        await close(owner)
+
+
 async def test_an_administrator_publishes_with_what_a_gateway_shows(tmp_path: Path) -> None:
     seed = tmp_path / "user.nk"
     seed.write_text(SEEDS[Role.GATEWAY])
