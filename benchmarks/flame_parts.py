@@ -31,7 +31,10 @@ SENDER: Parts = {
     "metrics": ("prometheus_client/", *_runtime("metrics")),
     "signatures": ("hookline/routing/signing.py", "hmac.py"),
     "lanes, endpoints and shares": ("hookline/delivery/policy/", *_delivery("lane_key", "endpoints", "parking")),
-    "events and fan-out": (*_delivery("fanout", "open_event", "set_aside", "backlog"), "hookline/events/"),
+    "events and fan-out": (
+        *_delivery("fanout", "open_event", "set_aside", "backlog", "large_events"),
+        "hookline/events/",
+    ),
     "holding and acks": _delivery("holding", "settlement", "recently_acked", "messages"),
     "a delivery and its call": _delivery("sender"),
     "the session and its book": (
