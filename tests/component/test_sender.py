@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -327,10 +326,9 @@ async def test_a_credentials_file_opens_the_door_and_its_end_is_survived_when_it
 async def test_a_nats_user_needs_no_more_than_the_documented_subjects(tmp_path: Path, volume: Path) -> None:
     calls: list[ReceivedCall] = []
     accounts, port = Accounts(), free_port()
-    text = (Path(__file__).parents[2] / "docs" / "queue.md").read_text()
-    documented = re.search(r"publish and subscribe to (.*?`)\. ", " ".join(text.split()))
-    assert documented is not None
-    (tmp_path / "sender.creds").write_text(accounts.credentials(allow=re.findall("`([^`]+)`", documented[1])))
+    text = (Path(__file__).parents[2] / "docs" / "nats-user.conf").read_text()
+    documented = json.loads(text[text.index("{") : text.rindex("}") + 1])["users"][0]["permissions"]
+    (tmp_path / "sender.creds").write_text(accounts.credentials(**documented))
     (tmp_path / "all.creds").write_text(accounts.credentials())
     url = f"nats://127.0.0.1:{port}"
     log, words = tmp_path / "log", ("--nats-credentials", tmp_path / "sender.creds")

@@ -130,11 +130,13 @@ class Accounts:
             },
         }
 
-    def credentials(self, *, lasts_seconds: float = 3600, allow: Sequence[str] = (">",)) -> str:
-        """The text of a credentials file of a new user, who may publish and subscribe to the subjects in `allow`."""
+    def credentials(
+        self, *, lasts_seconds: float = 3600, publish: Sequence[str] = (">",), subscribe: Sequence[str] = (">",)
+    ) -> str:
+        """The text of a credentials file of a new user, who may publish and subscribe to these subjects."""
         user = KeyPair(NKey.USER)
-        may = {"allow": list(allow)}
-        claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": may, "sub": may}
+        may = {"pub": {"allow": list(publish)}, "sub": {"allow": list(subscribe)}}
+        claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, **may}
         token = _token(self._account, user, claims, expires_s=int(time.time() + lasts_seconds))
         return (
             f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\nKeep it secret.\n\n"
