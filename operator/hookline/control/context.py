@@ -95,11 +95,14 @@ class Context:
         """A Dispatcher of the operator's namespace. Others are nobody's."""
         return self.observed.dispatchers.get((self.identity.namespace, name))
 
+    def seen_dispatchers(self) -> dict[str, Seen[Dispatcher]]:
+        """Those of the operator's namespace by name, whatever stands in them."""
+        own = self.identity.namespace
+        return {name: seen for (namespace, name), seen in self.observed.dispatchers.items() if namespace == own}
+
     def own_dispatchers(self) -> list[Dispatcher]:
-        """Those of the operator's namespace whose spec is valid, by name."""
-        found = sorted(self.observed.dispatchers.items())
-        own = [seen.value for (namespace, _), seen in found if namespace == self.identity.namespace]
-        return [each for each in own if each is not None]
+        """Those of the operator's namespace whose spec is valid, in the order of their names."""
+        return [seen.value for _, seen in sorted(self.seen_dispatchers().items()) if seen.value is not None]
 
     def own(self, kind: Kind, name: str) -> Object | None:
         """An object that the operator makes in its namespace, as it is in the cluster; None if it is not there."""
@@ -194,7 +197,7 @@ class Context:
         return True
 
     def _policy_now(self) -> Policy:
-        own = [each for place, each in self.observed.dispatchers.items() if place[0] == self.identity.namespace]
+        own = self.seen_dispatchers().values()
         accepted = dispatchers.judged(own)
         conditions, records = types.judged(self.observed.event_types.values(), self._types_before)
         self._note_changes(records)
@@ -237,8 +240,7 @@ class Context:
 
     def _types_before(self) -> list[TypeRecord]:
         """Event types in force: those of the roots in the cluster, and what was decided since."""
-        names = (name for namespace, name in self.observed.dispatchers if namespace == self.identity.namespace)
-        roots = [self.own(CONFIG_MAPS, root_name(name)) for name in names]
+        roots = [self.own(CONFIG_MAPS, root_name(name)) for name in self.seen_dispatchers()]
         return [
             *(each for root in roots for each in types_of(root)),
             *(self._policy[1].records if self._policy else ()),

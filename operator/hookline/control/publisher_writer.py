@@ -93,9 +93,7 @@ class PublisherWriter:
 
     def _unread(self) -> dict[str, Object]:
         """The Secrets of Dispatchers whose spec is not understood."""
-        own = self._context.identity.namespace
-        there = self._context.observed.dispatchers.items()
-        names = (name for (namespace, name), each in there if namespace == own and each.value is None)
+        names = (name for name, seen in self._context.seen_dispatchers().items() if seen.value is None)
         found = {name: self._context.own(SECRETS, publishers_name(name)) for name in names}
         return {name: secret for name, secret in found.items() if secret is not None}
 

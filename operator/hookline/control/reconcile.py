@@ -112,7 +112,7 @@ class Reconciler:
 
     def sync_fleets(self) -> None:
         """Have a fleet for each Dispatcher of our namespace, and none besides."""
-        there = {name for namespace, name in self._context.observed.dispatchers if namespace == self._namespace}
+        there = self._context.seen_dispatchers().keys()
         for name in self._context.fleets.keys() - there:
             del self._context.fleets[name]
         for name in there - self._context.fleets.keys():
