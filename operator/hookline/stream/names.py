@@ -8,6 +8,7 @@ DELIVERIES  hookline.deliveries.<shard>.<webhook uid>          work queue; one m
 PARKED      hookline.parked.<webhook uid>                      work queue; deliveries that wait by themselves
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
 HOOKLINE_BACKLOG hookline.backlog.<tenant>                     work queue; events that were set aside, many by a message
+HOOKLINE_ATTEMPTS hookline.attempts.<tenant>.<webhook uid>     limits; the log of attempts, see stream/attempt_record
 KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well
 KV_INSTALLATION whose all of these are, see stream/ownership
@@ -35,6 +36,8 @@ PARKED = "PARKED"
 DEAD = "DEAD"
 BACKLOG = "HOOKLINE_BACKLOG"
 """Had a name of its own from the start, and has no prefix."""
+ATTEMPTS = "HOOKLINE_ATTEMPTS"
+"""Has no prefix either."""
 BASES = (EVENTS, DELIVERIES, PARKED, DEAD)
 """What the name of a stream that bears a prefix ends with."""
 OWN_PREFIX = "HOOKLINE_"
@@ -92,6 +95,7 @@ _STREAMS = {
     "parked": PARKED,
     "dead": DEAD,
     "backlog": BACKLOG,
+    "attempts": ATTEMPTS,
 }
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UID = re.compile(r"[A-Za-z0-9-]{1,128}")
@@ -207,6 +211,11 @@ def named_consumer(tenant: str) -> str:
     """What stands for a consumer with events that messages of the backlog name. No consumer has a full stop in its
     name: they take no room of one."""
     return f"{backlog_consumer(tenant)}.events"
+
+
+def attempts_subject(tenant: str, uid: str) -> str:
+    """Of records of one Webhook's attempts."""
+    return f"{_PREFIX}.attempts.{tenant}.{uid}"
 
 
 def dead_subject(tenant: str, uid: str) -> str:
