@@ -3,17 +3,21 @@ what one tenant feels of another, memory of idle connections, and the cost of on
 
 Without the queue each event counts as stored at once. Beside it, in turns on the same core, an empty page answers the
 same requests on the same server: what is between the two is the gateway's own.
+
+On few cores a tenant at full speed costs another one CPU and disk whatever the gateway does. The control shows how
+much: the same load at a gateway and a nats-server of its own, on the same machine. What is more is of sharing one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -114,23 +118,27 @@ async def _without_queue(setting: Setting, body: bytes) -> list[Figure]:
 
 
 async def _with_queue(setting: Setting, body: bytes) -> list[Figure]:
-    data = setting.folder / "gateway"
+    async with AsyncExitStack() as stack:
+        on, server = await stack.enter_async_context(_installation(setting, "gateway"))
+        client, other = stack.enter_context(Client()), stack.enter_context(Client())
+        bursts = stack.enter_context(Bursts())
+        rate, figures = await _of_queue(setting, body, on, server, [client, other], bursts)
+        latency = await _latency(setting, body, rate / 2, server, client)
+        _, own = await stack.enter_async_context(_installation(setting, "gateway-apart"))
+        return [*figures, *latency, *await _beside(setting, body, rate * OTHERS_SHARE, server, own, client, other)]
+
+
+@contextlib.asynccontextmanager
+async def _installation(setting: Setting, name: str) -> AsyncIterator[tuple[Stage, Server]]:
+    """A nats-server with its streams, and a gateway before it."""
+    data = setting.folder / name
     data.mkdir(parents=True)
     nats = OneServer(data, sync_interval=setting.sync_interval)
     try:
-        async with AsyncExitStack() as stack:
-            by = await stack.enter_async_context(producer(await nats.start()))
+        async with producer(await nats.start()) as by:
             await ensure(by.client, Retention())
-            on = Stage(by.client, by.publisher, PRESENT, data, setting.receiver, nats)
-            server = await stack.enter_async_context(Server(nats.url))
-            client, other = stack.enter_context(Client()), stack.enter_context(Client())
-            bursts = stack.enter_context(Bursts())
-            rate, figures = await _of_queue(setting, body, on, server, [client, other], bursts)
-            return [
-                *figures,
-                *await _latency(setting, body, rate / 2, server, client),
-                *await _beside(setting, body, rate * OTHERS_SHARE, server, client, other),
-            ]
+            async with Server(nats.url) as server:
+                yield Stage(by.client, by.publisher, PRESENT, data, setting.receiver, nats), server
     finally:
         await nats.stop()
 
@@ -187,37 +195,45 @@ async def _latency(setting: Setting, body: bytes, rate: float, server: Server, c
 
 
 async def _beside(
-    setting: Setting, body: bytes, rate: float, server: Server, client: Client, other: Client
+    setting: Setting, body: bytes, rate: float, server: Server, own: Server, client: Client, other: Client
 ) -> list[Figure]:
-    """Of a tenant, without and with one beside it that sends as much as it may."""
+    """Of a tenant, without another one, with one beside it that sends as much as it may, and with one that does so at
+    a gateway of its `own`."""
     seconds = setting.sizes.gateway_seconds
-    without: list[float] = []
-    beside: list[float] = []
+    ways: dict[str, tuple[Server | None, list[float]]] = {
+        "without": (None, []),
+        "beside": (server, []),
+        "apart": (own, []),
+    }
 
-    async def full_speed() -> Answered:
-        return await client.send(_load(server.port, body, seconds + 2, connections=MOST_OF_ONE))
+    async def full_speed(at: Server) -> Answered:
+        return await client.send(_load(at.port, body, seconds + 2, connections=MOST_OF_ONE))
 
     for round_ in range(setting.sizes.p99_rounds):
-        for found in in_turns((without, beside), round_):
-            full = asyncio.create_task(full_speed()) if found is beside else None
+        for at, found in in_turns(list(ways.values()), round_):
+            full = asyncio.create_task(full_speed(at)) if at is not None else None
             await asyncio.sleep(1)
             load = _load(server.port, body, seconds, tenant=OTHER, connections=MOST_OF_ONE)
             answered = (await other.send(replace(load, per_second=rate))).only(202)
             found.append(quantile(answered.took_seconds, 0.99) * 1000)
             if full is not None:
                 (await full).only(202)
-        say(f"j: p99 of a tenant {without[-1]:.1f} ms without another, {beside[-1]:.1f} ms beside it")
-    ratio = ratio_of_rounds(beside, without)
+        last = ", ".join(f"{found[-1]:.1f} ms {way}" for way, (_, found) in ways.items())
+        say(f"j: p99 of a tenant with another at full speed: {last}")
+    without, beside, apart_ = (found for _, found in ways.values())
     return [
         Figure(
             "j.beside",
             f"{rate:.0f}/s of a tenant beside one at full speed: p99, as a ratio to without",
-            ratio,
+            ratio_of_rounds(beside, without),
             "x",
             at_most=BESIDE,
         ),
-        Figure("j.beside.without", "  p99 without (median round)", statistics.median(without), "ms"),
-        Figure("j.beside.with", "  p99 with (median round)", statistics.median(beside), "ms"),
+        Figure("j.beside.apart", "  as a ratio to the same load apart", ratio_of_rounds(beside, apart_), "x"),
+        *(
+            Figure(f"j.beside.{way}.p99", f"  p99 {way} (median round)", statistics.median(found), "ms")
+            for way, (_, found) in ways.items()
+        ),
     ]
 
 

@@ -11,22 +11,24 @@ of their shard.
 
 from __future__ import annotations
 
-from hookline.delivery.policy.event_room import IN_TIME_SECONDS, LATE_SECONDS, LEAST, PLACES, SHRINKS
+from hookline.delivery.policy.event_room import IN_TIME_SECONDS, LATE_SECONDS, PLACES, SHRINKS
 
-USUAL = 128
-"""Deliveries under way while the sender is in time, until more are needed. Retries that come due at once come before
-anybody can find out that they make the sender late: 2,048 of them were read for six seconds."""
+LEAST = 16
+"""Deliveries under way, one of each shard, however late the sender is, and while it is in time until more are needed.
+Retries that come due at once come before anybody can find out that they make the sender late. And each call takes some
+ten turns of the event loop, of which each waits for all that is under way: with 32 the calls of others took twice as
+long (docs/benchmarks.md)."""
 
 GROWS, WANES = 1.25, 0.99
-"""By what it grows at each look while the sender is in time and uses more than half of it, and wanes to what is usual
-while it does not: in a third of a second, and in seven."""
+"""By what it grows at each look while the sender is in time and uses more than half of it, and wanes to the least while
+it does not: in half a second, and in twelve."""
 
 
 class ShardRoom:
     """Of one sender that takes from so many shards."""
 
     def __init__(self, shards: int) -> None:
-        self._limit = float(USUAL)
+        self._limit = float(LEAST)
         self._shards = shards
         self._busy = 1
         """Shards of which something is under way."""
@@ -43,9 +45,7 @@ class ShardRoom:
     def _in_time(self, moving: int) -> float:
         if moving > self._limit / 2:
             return min(PLACES, self._limit * GROWS)
-        if self._limit < USUAL:
-            return min(USUAL, self._limit * GROWS)
-        return max(USUAL, self._limit * WANES)
+        return max(LEAST, self._limit * WANES)
 
     def room(self, most: int, *, held: int, moving: int) -> int:
         """How many deliveries of one shard may be in hand, which has so many, and of which so many move. Those of which
