@@ -24,13 +24,13 @@ from hookline.gateway.app import Pages
 from hookline.gateway.callers import Caller, digest_of
 from hookline.gateway.intake import Intake
 from hookline.gateway.limits import Limits
-from hookline.gateway.problem import Kind, refuse
+from hookline.gateway.problem import Kind, refuse, worded
 from hookline.gateway.process import GatewayProcess
 from hookline.gateway.repeats import Repeats
-from hookline.gateway.server import serving
 from hookline.runtime.logs import set_up_logs
 from hookline.runtime.metrics import GatewayMetrics
 from hookline.runtime.tuning import collect_seldom, tune_process
+from hookline.serving.server import serving
 from hookline.stream.admission import Admission, Admitted
 
 ONE, OTHER = "one", "other"
@@ -105,7 +105,7 @@ def _work(pipe: Any, kind: str, tls: tuple[str, str] | None) -> None:
 
 async def _with_app(pipe: Any, kind: str, tls: ssl.SSLContext | None) -> None:
     app = cast(Any, _empty() if kind == EMPTY else _played())
-    async with serving(app, host="127.0.0.1", port=0, tls=tls) as port:
+    async with serving(app, host="127.0.0.1", port=0, wording=worded, tls=tls) as port:
         collect_seldom()
         pipe.send(port)
         await asyncio.Event().wait()

@@ -26,12 +26,12 @@ from doubles.frozen import stand_still
 from doubles.gateway import gateway_of
 from doubles.waiting import eventually
 from hookline.events.builtin_events import event_named, sample_of, to_text
-from hookline.gateway.api_server import ApiServer, Place
-from hookline.gateway.certificate import Certificate
 from hookline.gateway.cluster_callers import ClusterCallers
 from hookline.gateway.problem import Kind, Refused
-from hookline.gateway.remembered import Times
 from hookline.local.nats_server import NatsServer
+from hookline.serving.api_server import ApiServer, Place
+from hookline.serving.certificate import Certificate
+from hookline.serving.remembered import Times
 from hookline.stream.connection import connect
 from hookline.stream.streams import Retention, ensure
 
@@ -84,7 +84,7 @@ def cluster(control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_p
 
 @pytest.fixture
 async def api(cluster: Cluster) -> AsyncIterator[ApiServer]:
-    async with ApiServer(cluster.place) as api:
+    async with ApiServer(cluster.place, who="gateway", audience="hookline") as api:
 
         async def has_its_role() -> bool:
             return (
@@ -222,7 +222,7 @@ async def test_while_the_api_server_hangs_known_callers_go_on_and_unknown_ones_a
     assert pid is not None
     times = Times(refresh_seconds=0.1, fresh_seconds=0.2, ask_seconds=0.6, outage_seconds=600)
     async with (
-        ApiServer(cluster.place, request_seconds=0.3) as api,
+        ApiServer(cluster.place, who="gateway", audience="hookline", request_seconds=0.3) as api,
         ClusterCallers(api, times=times, times_of_rights=times) as callers,
     ):
         token, other = cluster.token(), cluster.token()
@@ -260,7 +260,7 @@ async def test_a_gateway_without_its_role_says_no_to_nobody_and_yes_to_nobody(
     cluster: Cluster, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.place.token_file.write_text(control_plane.token("bob"))
-    async with ApiServer(cluster.place) as api, ClusterCallers(api) as callers:
+    async with ApiServer(cluster.place, who="gateway", audience="hookline") as api, ClusterCallers(api) as callers:
         with pytest.raises(Refused) as refused:
             await callers.caller(cluster.token())
     assert refused.value.problem.kind is Kind.UNAVAILABLE

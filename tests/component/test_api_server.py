@@ -1,4 +1,4 @@
-"""How the gateway asks an API server: over TLS, with what a kubelet renews, and through whatever one may answer."""
+"""How a pod asks an API server: over TLS, with what a kubelet renews, and through whatever one may answer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import trustme
 from aiohttp import web
 
 from doubles.account_tokens import claims, unsigned
-from hookline.gateway.api_server import ApiServer, NoPod, Place, User, allowed_in, place_of_pod, user_in
-from hookline.gateway.remembered import Unanswered
+from hookline.serving.api_server import ApiServer, NoPod, Place, Right, User, allowed_in, place_of_pod, user_in
+from hookline.serving.remembered import Unanswered
 
 TOKEN = unsigned(claims())
 OWN = "own-token-canary-5c1e"
@@ -88,7 +88,7 @@ async def played(tls: ssl.SSLContext, ca: trustme.CA, tmp_path: Path) -> AsyncIt
 
 @pytest.fixture
 async def api(played: Played) -> AsyncIterator[ApiServer]:
-    async with ApiServer(played.place) as api:
+    async with ApiServer(played.place, who="gateway", audience="hookline") as api:
         yield api
 
 
@@ -115,7 +115,7 @@ async def test_a_right_is_asked_for_with_all_that_the_api_server_said_of_the_use
     played: Played, api: ApiServer
 ) -> None:
     played.answer = says({"status": {"allowed": True}})
-    assert await api.may_create_events(USER, "team-b")
+    assert await api.may(USER, Right("create", "hookline.dev", "events", namespace="team-b"))
     ((path, _, asked),) = played.seen
     assert path == "/apis/authorization.k8s.io/v1/subjectaccessreviews"
     assert asked["spec"] == {
@@ -124,6 +124,27 @@ async def test_a_right_is_asked_for_with_all_that_the_api_server_said_of_the_use
         "groups": ["g"],
         "extra": {"k": ["v"]},
         "resourceAttributes": {"verb": "create", "group": "hookline.dev", "resource": "events", "namespace": "team-b"},
+    }
+
+
+async def test_without_an_audience_the_token_must_be_for_the_api_server_itself(played: Played) -> None:
+    played.answer = says({"status": {"authenticated": True, "user": {"username": "alice"}}})
+    async with ApiServer(played.place, who="api") as api:
+        assert await api.user_of(TOKEN) == User("alice")
+    ((_, _, asked),) = played.seen
+    assert asked["spec"] == {"token": TOKEN}
+
+
+async def test_a_right_to_one_object_names_it(played: Played, api: ApiServer) -> None:
+    played.answer = says({"status": {"allowed": False}})
+    assert not await api.may(USER, Right("get", "log.hookline.dev", "attempts", "body", "team-b", "evt-1"))
+    assert played.seen[0][2]["spec"]["resourceAttributes"] == {
+        "verb": "get",
+        "group": "log.hookline.dev",
+        "resource": "attempts",
+        "subresource": "body",
+        "namespace": "team-b",
+        "name": "evt-1",
     }
 
 
@@ -226,13 +247,13 @@ async def test_a_server_that_is_gone_or_hangs_is_no_answer(played: Played) -> No
 
     hung = asyncio.Event()
     played.answer = hang
-    async with ApiServer(played.place, request_seconds=0.1) as api:
+    async with ApiServer(played.place, who="gateway", request_seconds=0.1) as api:
         with unanswered() as told:
             await api.user_of(TOKEN)
     assert told == ["it cannot be asked (TimeoutError)"]
     hung.set()
     gone = Place("https://127.0.0.1:1", played.place.token_file, played.place.ca_file)
-    async with ApiServer(gone) as api:
+    async with ApiServer(gone, who="gateway") as api:
         with unanswered() as told:
             await api.user_of(TOKEN)
     assert told == ["it cannot be asked (ClientConnectorError)"]
@@ -251,7 +272,7 @@ async def test_a_server_that_is_gone_or_hangs_is_no_answer(played: Played) -> No
     ],
 )
 def test_a_yes_that_is_not_for_our_audience_is_a_no(status: dict[str, Any]) -> None:
-    assert user_in(status) is None
+    assert user_in(status, "hookline") is None
 
 
 @pytest.mark.parametrize("status", [{}, {"allowed": False}, {"allowed": "true"}, {"allowed": True, "denied": True}])

@@ -14,7 +14,7 @@ import pytest
 
 from hookline.control.authority import AHEAD, AUTHORITY_LIFE, CLOCKS_APART, Authority, Home, read, turned
 from hookline.control.issuing import new_authority, new_certificate
-from hookline.gateway.certificate import Certificate
+from hookline.serving.certificate import Certificate
 
 HOME = Home("hookline-system")
 NAME = "hookline-gateway.hookline-system"

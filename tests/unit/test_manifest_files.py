@@ -23,9 +23,10 @@ from hookline.control import pods
 from hookline.control.kinds import DISPATCHER_LABEL, GATEWAY_ACCOUNT, NATS_USERS_NAME, labels_of
 from hookline.control.nats_users import USERS_FILE
 from hookline.events.envelope import MAX_BODY_BYTES
-from hookline.gateway.api_server import User, access_review
+from hookline.gateway.cluster_callers import right_to_publish
 from hookline.local.nats_server import _binary as nats_server_binary
 from hookline.resources.dispatcher import Dispatcher
+from hookline.serving.api_server import User, access_review
 from hookline.stream.nkeys import public_of, seed_of
 from hookline.stream.permissions import Role, users_file
 
@@ -297,7 +298,7 @@ def test_a_gateway_may_ask_about_callers_and_do_nothing_else(overlay: str) -> No
 def test_who_publishes_for_another_namespace_is_let_by_a_role_that_nobody_has(overlay: str) -> None:
     role = named(overlay, "ClusterRole", "hookline-publish")
     assert rights(role["rules"]) == table("hookline.dev events: create")
-    asked_for = access_review(User("somebody"), "team")["spec"]["resourceAttributes"]
+    asked_for = access_review(User("somebody"), right_to_publish("team"))["spec"]["resourceAttributes"]
     assert (asked_for["group"], asked_for["resource"], "", asked_for["verb"]) in rights(role["rules"])
     bound = [each["roleRef"]["name"] for each in objects(overlay, "RoleBinding", "ClusterRoleBinding")]
     assert "hookline-publish" not in bound

@@ -12,17 +12,18 @@ import typer
 
 from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.gateway.api_server import ApiServer, NoPod, place_of_pod
-from hookline.gateway.certificate import Certificate
+from hookline.gateway.account_token import AUDIENCE
 from hookline.gateway.cluster_callers import ClusterCallers
 from hookline.gateway.limits import Bounds
 from hookline.gateway.process import GatewayProcess
-from hookline.gateway.server import GRACE_SECONDS
 from hookline.gateway.static_tokens import StaticTokens
 from hookline.runtime.background import background
 from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
 from hookline.runtime.tuning import collect_seldom, tune_process
+from hookline.serving.api_server import ApiServer, NoPod, place_of_pod
+from hookline.serving.certificate import Certificate
+from hookline.serving.server import GRACE_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ def gateway(
     async def work(stop: asyncio.Event) -> None:
         static = StaticTokens(publisher_tokens) if publisher_tokens is not None else None
         async with AsyncExitStack() as stack:
-            api = await stack.enter_async_context(ApiServer(place))
+            api = await stack.enter_async_context(ApiServer(place, who="gateway", audience=AUDIENCE))
             callers = await stack.enter_async_context(ClusterCallers(api, static))
             pod = GatewayProcess(
                 address,

@@ -14,11 +14,12 @@ from dataclasses import astuple, dataclass, field
 from typing import Protocol, Self
 
 from hookline.gateway.account_token import HOW_TO, NO_ACCOUNT, claims_of, namespace_of
-from hookline.gateway.api_server import User
 from hookline.gateway.callers import Caller, digest_of
 from hookline.gateway.problem import Kind, Refused, refuse
-from hookline.gateway.remembered import Answer, Bounds, Question, Remembered, Times, Unanswered
 from hookline.gateway.static_tokens import StaticTokens
+from hookline.resources.base import GROUP
+from hookline.serving.api_server import Right, User
+from hookline.serving.remembered import Answer, Bounds, Question, Remembered, Times, Unanswered
 
 TIMES_OF_RIGHTS = Times(refused_seconds=10.0)
 """A no to another namespace is asked for again and again by whoever was not given the role: it counts longer."""
@@ -30,13 +31,13 @@ _NOBODY = (
 
 
 class Reviews(Protocol):
-    """The API server (`api_server.ApiServer`)."""
+    """The API server (`serving.api_server.ApiServer`)."""
 
     async def user_of(self, token: str) -> User | None:
         """Who has a token that is made for Hookline; None if it is nobody's. Raises Unanswered."""
 
-    async def may_create_events(self, user: User, namespace: str) -> bool:
-        """Whether a user may `create` `events.hookline.dev` in a namespace. Raises Unanswered."""
+    async def may(self, user: User, right: Right) -> bool:
+        """Whether a user has a right. Raises Unanswered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,15 @@ class ClusterCallers:
 
     def _may(self, account: Account, namespace: str) -> Question[bool]:
         async def ask() -> Answer[bool]:
-            may = await self._reviews.may_create_events(account.user, namespace)
+            may = await self._reviews.may(account.user, right_to_publish(namespace))
             return Answer(may, yes=may)
 
         return Question(account.namespace, ask)
+
+
+def right_to_publish(namespace: str) -> Right:
+    """`create` of `events.hookline.dev`, which are no objects: docs/publishing.md."""
+    return Right("create", GROUP, "events", namespace=namespace)
 
 
 def _unavailable(error: Unanswered) -> Refused:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hookline.gateway.pace import Pace
 from hookline.gateway.problem import Kind, Refused, refuse
+from hookline.serving.pace import Pace
 
 _SOON_SECONDS = 1.0
 """When to come again, where it depends on how quickly others are done."""

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from hookline.serving.refusal import Refusal, Why, Worded
+
 MEDIA_TYPE = "application/problem+json"
 
 TYPES = "https://hookline.dev/problems/"
@@ -95,6 +97,21 @@ class Problem:
         if self.kind is Kind.UNAUTHENTICATED:
             headers["WWW-Authenticate"] = 'Bearer realm="hookline"'
         return headers
+
+
+_KINDS = {
+    Why.BAD_REQUEST: Kind.BAD_REQUEST,
+    Why.TOO_SLOW: Kind.TOO_SLOW,
+    Why.TOO_LARGE: Kind.TOO_LARGE,
+    Why.INTERNAL: Kind.INTERNAL,
+    Why.UNAVAILABLE: Kind.UNAVAILABLE,
+}
+
+
+def worded(refusal: Refusal) -> Worded:
+    """What the server itself says no to, as a problem."""
+    problem = Problem(_KINDS[refusal.why], refusal.detail, retry_after_seconds=refusal.retry_after_seconds)
+    return Worded(problem.headers(), problem.body())
 
 
 def retry_after(seconds: float) -> str:

@@ -19,11 +19,11 @@ from hookline.gateway.app import Pages
 from hookline.gateway.callers import Callers
 from hookline.gateway.intake import Intake
 from hookline.gateway.limits import Bounds, Limits
-from hookline.gateway.problem import Kind, refuse
+from hookline.gateway.problem import Kind, refuse, worded
 from hookline.gateway.repeats import Repeats
-from hookline.gateway.server import GRACE_SECONDS, serving
 from hookline.runtime.background import background
 from hookline.runtime.metrics import GatewayMetrics
+from hookline.serving.server import GRACE_SECONDS, serving
 from hookline.stream.admission import Admission
 from hookline.stream.connection import (
     CLOSED,
@@ -86,7 +86,14 @@ class GatewayProcess:
         """`on_listening` is told the port. Raises OSError when it cannot be had."""
         async with background(self._keep_connected()):
             app = cast(Any, self._pages.app())  # Starlette and uvicorn write the same interface in types of their own
-            serves = serving(app, host=self._host, port=self._port, tls=self._tls, grace_seconds=self._grace_seconds)
+            serves = serving(
+                app,
+                host=self._host,
+                port=self._port,
+                wording=worded,
+                tls=self._tls,
+                grace_seconds=self._grace_seconds,
+            )
             async with serves as port:
                 on_listening(port)
                 await stop.wait()

@@ -17,8 +17,8 @@ from hookline.control.kinds import (
     publishers_name,
 )
 from hookline.control.pods import PORT
-from hookline.gateway.server import _LINGER_SECONDS, GRACE_SECONDS
 from hookline.resources.dispatcher import Dispatcher
+from hookline.serving.server import _LINGER_SECONDS, GRACE_SECONDS
 from hookline.stream.connection import CLOSE_SECONDS
 from unit.control.objects import Manifest, a_dispatcher
 

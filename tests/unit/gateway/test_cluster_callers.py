@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from doubles.account_tokens import claims, unsigned
-from hookline.gateway.api_server import User
 from hookline.gateway.callers import Caller, Callers, digest_of
-from hookline.gateway.cluster_callers import Account, ClusterCallers
+from hookline.gateway.cluster_callers import Account, ClusterCallers, right_to_publish
 from hookline.gateway.problem import Kind, Refused
-from hookline.gateway.remembered import Unanswered
 from hookline.gateway.static_tokens import StaticTokens
 from hookline.routing.publisher_tokens import PublisherToken, tokens_file
+from hookline.serving.api_server import Right, User
+from hookline.serving.remembered import Unanswered
 
 STATIC = "4f1c77aa90be23d5618f0c4e7a9b3d26"
 
@@ -39,12 +39,13 @@ class Reviews:
             raise Unanswered("the API server does not say")
         return self.users.get(token)
 
-    async def may_create_events(self, user: User, namespace: str) -> bool:
-        self.asked.append(f"{user.name} {namespace}")
+    async def may(self, user: User, right: Right) -> bool:
+        assert right == right_to_publish(right.namespace)
+        self.asked.append(f"{user.name} {right.namespace}")
         await asyncio.sleep(0)
         if self.away:
             raise Unanswered("the API server does not say")
-        return (user.name, namespace) in self.roles
+        return (user.name, right.namespace) in self.roles
 
 
 def known(reviews: Reviews, namespace: str = "team-a", **changes: Any) -> str:

@@ -11,16 +11,17 @@ from hookline.cli.run import GATEWAY_PORT
 from hookline.events.context import CONTEXT_BYTES
 from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.events.strictjson import MAX_DEPTH, MAX_NUMBER_CHARACTERS
-from hookline.gateway import app, limits, server
+from hookline.gateway import app, limits
 from hookline.gateway.cloudevents import MAX_ATTRIBUTES
 from hookline.gateway.cluster_callers import TIMES_OF_RIGHTS
 from hookline.gateway.incoming import MAX_EVENTS, MAX_KEY_CHARACTERS
 from hookline.gateway.intake import STORE_SECONDS
 from hookline.gateway.problem import Kind
 from hookline.gateway.reading import BODY_SECONDS
-from hookline.gateway.remembered import Bounds, Times
 from hookline.gateway.repeats import MAX_KEYS
 from hookline.routing.signing import MAX_MESSAGE_ID_LENGTH
+from hookline.serving import server
+from hookline.serving.remembered import Bounds, Times
 from hookline.stream.streams import DEDUPLICATION_SECONDS
 
 PAGE = " ".join((Path(__file__).parents[3] / "docs/publishing.md").read_text().split())

@@ -1,4 +1,4 @@
-"""Serves the pages of the gateway by HTTP/1.1, so that no client can hurt another one.
+"""Serves pages by HTTP/1.1, so that no client can hurt another one.
 
 Decides who is let in, what of a request is refused before a page sees it, how long a client may take for the head of a
 request and for reading its answer, and how serving ends. Never reads a body: a page does, with deadlines of its own;
@@ -30,11 +30,11 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from hookline.gateway.problem import Kind, Problem
 from hookline.runtime.logs import frames_of
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline, cancel
 from hookline.runtime.tuning import give_memory_back, open_files_limit
+from hookline.serving.refusal import Cut, Refusal, Why, Wording
 
 log = structlog.get_logger(__name__)
 
@@ -125,17 +125,20 @@ async def serving(
     *,
     host: str,
     port: int,
+    wording: Wording,
     tls: ssl.SSLContext | None = None,
     bounds: Bounds = DEFAULT_BOUNDS,
     grace_seconds: float = GRACE_SECONDS,
 ) -> AsyncIterator[int]:
     """Serve `app` at `host`, empty for every address; gives the port. Raises OSError when it cannot be had.
 
+    `wording` is how the server itself says no.
+
     At the end nobody is let in and no request is taken any more. What was begun is answered, for at most
     `grace_seconds`, and then cut. A chain that is loaded into `tls` meanwhile counts for connections from then on.
     """
     listener = await _listen(host, port)
-    door = _Door(app, listener, tls, bounds)
+    door = _Door(app, listener, wording, tls, bounds)
     door.open()
     try:
         yield listener.getsockname()[1]
@@ -174,8 +177,16 @@ def fault_of_head(version: str, method: str, headers: Iterable[tuple[bytes, byte
 class _Door:
     """Lets connections in, and knows all of them."""
 
-    def __init__(self, app: ASGI3Application, listener: socket.socket, tls: ssl.SSLContext | None, bounds: Bounds):
+    def __init__(
+        self,
+        app: ASGI3Application,
+        listener: socket.socket,
+        wording: Wording,
+        tls: ssl.SSLContext | None,
+        bounds: Bounds,
+    ) -> None:
         self.bounds = bounds
+        self.wording = wording
         self.closing = False
         self.inside: set[_Connection] = set()
         """All, from the moment that the kernel gave them."""
@@ -279,7 +290,7 @@ class _Door:
     def _say_full(self) -> None:
         if self._loop.time() >= self._say_full_at:
             self._say_full_at = self._loop.time() + _FULL_AGAIN_SECONDS
-            log.warning("all connections of the gateway are in use", most=self._most, without_request=len(self.waiting))
+            log.warning("all connections are in use", most=self._most, without_request=len(self.waiting))
 
     async def _open(self, connection: _Connection, sock: socket.socket) -> None:
         times = {"ssl_handshake_timeout": self.bounds.handshake_seconds, "ssl_shutdown_timeout": _LINGER_SECONDS}
@@ -348,7 +359,7 @@ class _Connection(HttpToolsProtocol):
         """Between two requests."""
         self._ends = False
         """With the answer under way."""
-        self._why: Problem | None = None
+        self._why: Refusal | None = None
         """Why what came behind the requests under way is refused."""
 
     # What the transport says.
@@ -359,7 +370,7 @@ class _Connection(HttpToolsProtocol):
         self.is_open = True
         if self._full:
             why = "all connections are in use; try again"
-            self._refuse(Problem(Kind.UNAVAILABLE, why, retry_after_seconds=1.0))
+            self._refuse(Refusal(Why.UNAVAILABLE, why, retry_after_seconds=1.0))
         elif self._door.closing:
             self._shut()
         else:
@@ -392,11 +403,11 @@ class _Connection(HttpToolsProtocol):
         except _Unfit:
             self._stop_reading()
         except httptools.HttpParserCallbackError:
-            self._why = self._why or Problem(Kind.BAD_REQUEST, "its URL cannot be read; send a path")
+            self._why = self._why or Refusal(Why.BAD_REQUEST, "its URL cannot be read; send a path")
             self._stop_reading()
         except httptools.HttpParserError as error:
             # The words are the parser's own.
-            self._why = Problem(Kind.BAD_REQUEST, f"this is not HTTP/1.1: {error}")
+            self._why = Refusal(Why.BAD_REQUEST, f"this is not HTTP/1.1: {error}")
             self._stop_reading()
 
     def pause_writing(self) -> None:
@@ -418,7 +429,7 @@ class _Connection(HttpToolsProtocol):
             and not before.response_complete
             and (not before.keep_alive or len(self.pipeline) >= _PIPELINED)
         ):
-            self._unfit(Kind.BAD_REQUEST, "it was sent before others on its connection were answered; send it again")
+            self._unfit(Why.BAD_REQUEST, "it was sent before others on its connection were answered; send it again")
         self._in_head = True
         super().on_message_begin()
 
@@ -428,7 +439,7 @@ class _Connection(HttpToolsProtocol):
         method = self.parser.get_method().decode()
         fault = fault_of_head(self.parser.get_http_version(), method, self.headers)
         if fault is not None:
-            self._unfit(Kind.BAD_REQUEST, fault)
+            self._unfit(Why.BAD_REQUEST, fault)
         # What was read is more than the head, but seldom so much.
         most = self._door.bounds.head_bytes - _FIELD_BYTES * len(self.headers)
         if (
@@ -486,15 +497,18 @@ class _Connection(HttpToolsProtocol):
 
         try:
             await app(scope, receive, sending)
+        except Cut:
+            if not cycle.response_started and not cycle.disconnected:
+                log.error("a page cut an answer that it had not begun: this is a bug")
         except Exception as error:  # noqa: BLE001  # whatever a page does, its client gets an answer
-            log.error("a page of the gateway failed: this is a bug", error=type(error).__name__, at=frames_of(error))
+            log.error("a page failed: this is a bug", error=type(error).__name__, at=frames_of(error))
         else:
             if not cycle.response_complete and not cycle.disconnected:
-                log.error("a page of the gateway gave no whole answer: this is a bug")
+                log.error("a page gave no whole answer: this is a bug")
         if cycle.disconnected:
             return
         if not cycle.response_started:
-            await _send(Problem(Kind.INTERNAL, "this is a bug of the gateway; try again"), sending)
+            await self._send(Refusal(Why.INTERNAL, "this is a bug of Hookline; try again"), sending)
         elif not cycle.response_complete:
             self._close()
 
@@ -546,7 +560,7 @@ class _Connection(HttpToolsProtocol):
         if now >= self._stalled_until or self._deaf or self.transport.is_closing():
             self.abort()
         elif self._in_head:
-            self._refuse(Problem(Kind.TOO_SLOW, "its headers did not come in time; send them at once"))
+            self._refuse(Refusal(Why.TOO_SLOW, "its headers did not come in time; send them at once"))
         else:
             self._shut()
 
@@ -569,15 +583,23 @@ class _Connection(HttpToolsProtocol):
             last.message_event.set()
             self._refuse(self._why)
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """The last answer of this connection, made without a page."""
         if self.transport.is_closing():
             return
-        body = problem.body()
-        headers = {**problem.headers(), "Content-Length": str(len(body)), "Connection": "close"}
+        said = self._door.wording(refusal)
+        headers = {**said.headers, "Content-Length": str(len(said.body)), "Connection": "close"}
         lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
-        self.transport.write(b"".join([STATUS_LINE[problem.kind.status], *lines, b"\r\n", body]))
+        self.transport.write(b"".join([STATUS_LINE[refusal.why], *lines, b"\r\n", said.body]))
         self._linger()
+
+    async def _send(self, refusal: Refusal, send: ASGISendCallable) -> None:
+        """In place of a page's answer."""
+        said = self._door.wording(refusal)
+        headers = {**said.headers, "Content-Length": str(len(said.body))}
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": int(refusal.why), "headers": encoded})
+        await send({"type": "http.response.body", "body": said.body, "more_body": False})
 
     def _shut(self) -> None:
         """Say nothing more."""
@@ -630,10 +652,10 @@ class _Connection(HttpToolsProtocol):
     def _too_large(self) -> NoReturn:
         most = self._door.bounds.head_bytes
         what = "its URL and headers" if self._in_head else "what is no body between the parts of its body"
-        self._unfit(Kind.TOO_LARGE, f"{what} may have {most} bytes; send less")
+        self._unfit(Why.TOO_LARGE, f"{what} may have {most} bytes; send less")
 
-    def _unfit(self, kind: Kind, detail: str) -> NoReturn:
-        self._why = Problem(kind, detail)
+    def _unfit(self, why: Why, detail: str) -> NoReturn:
+        self._why = Refusal(why, detail)
         raise _Unfit
 
     def _asks_for_another_protocol(self) -> bool:
@@ -660,14 +682,6 @@ class _Connection(HttpToolsProtocol):
             elif name not in _OTHER_PROTOCOL:
                 lines.append(name + b":" + value)
         return b"\r\n".join([*lines, b"", b""])
-
-
-async def _send(problem: Problem, send: ASGISendCallable) -> None:
-    body = problem.body()
-    headers = {**problem.headers(), "Content-Length": str(len(body))}
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": problem.kind.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def _listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The certificate of a gateway, from two files that are replaced while it runs."""
+"""The certificate of a server, from two files that are replaced while it runs."""
 
 from __future__ import annotations
 

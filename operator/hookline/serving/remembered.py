@@ -21,8 +21,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from hookline.gateway.pace import Pace
 from hookline.runtime.tasks import Deadline, cancel
+from hookline.serving.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -197,7 +197,7 @@ class Remembered(Generic[T]):
         """Ask in turn. Raises Unanswered at once where that would take too long."""
         wait_seconds = self._pace.wait_seconds(now_s)
         if wait_seconds > self._times.ask_seconds / 2:
-            raise Unanswered("too many questions about who may publish are waiting; send it again", wait_seconds)
+            raise Unanswered("too many questions about who may do this are waiting; send it again", wait_seconds)
         if self._group_waiting[question.group] >= self._bounds.group_waiting:
             raise Unanswered("too many questions about callers of this namespace are waiting; send it again")
         self._pace.take(now_s)

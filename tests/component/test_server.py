@@ -1,4 +1,4 @@
-"""The server of the gateway against clients that mean harm, on loopback, with times of a fraction of a second."""
+"""The server against clients that mean harm, on loopback, with times of a fraction of a second."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ import structlog
 import trustme
 import uvloop
 
-from hookline.gateway import server as module
-from hookline.gateway.problem import MEDIA_TYPE
-from hookline.gateway.server import Bounds, serving
+from hookline.gateway.problem import MEDIA_TYPE, worded
+from hookline.serving import server as module
+from hookline.serving.refusal import Cut
+from hookline.serving.server import Bounds, serving
 
 EVENT_LOOP = uvloop.new_event_loop
 BOUNDS = Bounds(connections=50, head_seconds=5, idle_seconds=5, handshake_seconds=5, stall_seconds=5, head_bytes=4096)
@@ -155,7 +156,7 @@ async def served(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_Connection", Tracked)
         more: dict[str, Any] = {"tls": tls, "bounds": replace(BOUNDS, **bounds), "grace_seconds": grace_seconds}
-        async with serving(used, host="127.0.0.1", port=0, **more) as port:
+        async with serving(used, host="127.0.0.1", port=0, wording=worded, **more) as port:
             yield Server(port, used, alive)
         assert asyncio.all_tasks() - {asyncio.current_task()} <= before
         # Counting references is enough: the collector may be set to come seldom.
@@ -401,7 +402,7 @@ async def test_a_page_that_fails_is_a_problem_without_its_words() -> None:
         assert after == 200
         (line,) = logs
         assert (line["log_level"], line["error"]) == ("error", "ValueError")
-        assert "test_gateway_server.py" in line["at"]
+        assert "test_server.py" in line["at"]
         assert "secret" not in str(line) + body.decode()
         assert "abc" not in str(line) + body.decode()
 
@@ -413,6 +414,23 @@ async def test_an_answer_that_fails_half_way_is_cut() -> None:
                 client.send(b"GET /raise-late HTTP/1.1\r\nHost: a\r\n\r\n" + GET + b"\r\n")
                 assert (await client.rest()).endswith(b"content-length: 9\r\n\r\n")
         assert [line["error"] for line in logs] == ["ValueError"]
+
+
+async def test_an_answer_that_its_page_cuts_is_cut_without_a_word(  # its client must see that the rest is missing
+) -> None:
+    async with served() as server:
+
+        async def cut(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            raise Cut
+
+        server.app.page = cut
+        with structlog.testing.capture_logs() as logs:
+            async with connected(server.port) as client:
+                client.send(GET + b"\r\n")
+                assert (await client.rest()).endswith(b"4\r\nhalf\r\n")
+        assert logs == []
 
 
 async def test_a_page_that_says_nothing_is_a_problem() -> None:
@@ -733,20 +751,20 @@ async def test_a_handshake_under_way_is_given_up_for_another_connection_and_at_t
 async def test_a_port_that_is_taken_is_an_os_error_and_free_again_afterwards() -> None:
     async with served() as server:
         with pytest.raises(OSError, match="in use"):
-            async with serving(App(), host="127.0.0.1", port=server.port):
+            async with serving(App(), host="127.0.0.1", port=server.port, wording=worded):
                 pass
-    async with serving(App(), host="127.0.0.1", port=server.port) as again:
+    async with serving(App(), host="127.0.0.1", port=server.port, wording=worded) as again:
         assert again == server.port
 
 
 async def test_a_name_that_is_unknown_is_an_os_error() -> None:
     with pytest.raises(OSError):
-        async with serving(App(), host="no-such-host.invalid", port=0):
+        async with serving(App(), host="no-such-host.invalid", port=0, wording=worded):
             pass
 
 
 async def test_without_a_host_every_address_is_answered() -> None:
-    async with serving(App(), host="", port=0) as port:
+    async with serving(App(), host="", port=0, wording=worded) as port:
         for host in ("127.0.0.1", "::1") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
             _, writer = await asyncio.open_connection(host, port)
             writer.close()

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from hookline.gateway.certificate import Certificate
+from hookline.serving.certificate import Certificate
 
 
 def write(folder: Path, leaf: trustme.LeafCert) -> None:

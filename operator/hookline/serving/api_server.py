@@ -1,4 +1,4 @@
-"""The API server as the gateway asks it: whose a token is (TokenReview), what a user may do (SubjectAccessReview).
+"""The API server as a pod asks it: whose a token is (TokenReview), what a user may do (SubjectAccessReview).
 
 Decides how it is reached from inside a pod, and what counts as an answer. Decides nothing about callers. A token goes
 to the API server and nowhere else: no error holds one, nor any word of an answer.
@@ -10,7 +10,7 @@ import json
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,9 +18,7 @@ import aiohttp
 import structlog
 
 from hookline import __version__
-from hookline.gateway.account_token import AUDIENCE
-from hookline.gateway.remembered import Unanswered
-from hookline.resources.base import GROUP
+from hookline.serving.remembered import Unanswered
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +52,18 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Right:
+    """To do something with a resource; in all namespaces if none is named. `name` is that of one object."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the API server is, and by what this pod is known there."""
 
@@ -73,8 +83,11 @@ def place_of_pod(environment: Mapping[str, str] = os.environ) -> Place:
 class ApiServer:
     """Its connections; to be entered once, in the loop that asks."""
 
-    def __init__(self, place: Place, *, request_seconds: float = REQUEST_SECONDS) -> None:
+    def __init__(self, place: Place, *, who: str, audience: str = "", request_seconds: float = REQUEST_SECONDS) -> None:
+        """`who` asks, a word for logs. Tokens must be made for `audience`, that of the API server itself if empty."""
         self._place = place
+        self._who = who
+        self._audience = audience
         self._request_seconds = request_seconds
         self._tls = _Tls(place.ca_file)
         self._session: aiohttp.ClientSession | None = None
@@ -84,7 +97,7 @@ class ApiServer:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
             timeout=aiohttp.ClientTimeout(total=self._request_seconds),
-            headers={"User-Agent": f"Hookline/{__version__} gateway"},
+            headers={"User-Agent": f"Hookline/{__version__} {self._who}"},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
@@ -94,12 +107,14 @@ class ApiServer:
             await self._session.close()
 
     async def user_of(self, token: str) -> User | None:
-        """Who has a token that is made for Hookline; None if it is nobody's. Raises Unanswered."""
-        return await self._asked(_WHOSE, token_review(token), user_in)
+        """Who has a token that is made for our audience; None if it is nobody's. Raises Unanswered."""
+        return await self._asked(
+            _WHOSE, token_review(token, self._audience), lambda status: user_in(status, self._audience)
+        )
 
-    async def may_create_events(self, user: User, namespace: str) -> bool:
-        """Whether a user may `create` `events.hookline.dev` in a namespace. Raises Unanswered."""
-        return await self._asked(_MAY, access_review(user, namespace), allowed_in)
+    async def may(self, user: User, right: Right) -> bool:
+        """Whether a user has a right. Raises Unanswered."""
+        return await self._asked(_MAY, access_review(user, right), allowed_in)
 
     async def _asked(self, path: str, question: dict[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
         """What the API server says, read. Tells the log when it begins to fail and when that ends."""
@@ -137,7 +152,7 @@ class ApiServer:
             if answer.status == 401:
                 raise _Failed("it does not know this pod's own token (401)")
             if answer.status == 403:
-                raise _Failed("the gateway's ServiceAccount may not create reviews (403); apply its ClusterRole")
+                raise _Failed(f"the {self._who}'s ServiceAccount may not create reviews (403); apply its ClusterRole")
             if answer.status not in (200, 201):
                 raise _Failed(f"it answers {answer.status}")
             content = bytearray()
@@ -154,22 +169,24 @@ class ApiServer:
         if problem != self._problem:
             self._problem = problem
             if problem:
-                log.warning("the API server does not answer the gateway", problem=problem, doing="known callers go on")
+                log.warning(
+                    f"the API server does not answer the {self._who}", problem=problem, doing="known callers go on"
+                )
             else:
-                log.info("the API server answers the gateway again")
+                log.info(f"the API server answers the {self._who} again")
 
 
-def token_review(token: str) -> dict[str, Any]:
+def token_review(token: str, audience: str = "") -> dict[str, Any]:
     """The question whose a token is."""
     return {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",
-        "spec": {"token": token, "audiences": [AUDIENCE]},
+        "spec": {"token": token, **({"audiences": [audience]} if audience else {})},
     }
 
 
-def access_review(user: User, namespace: str) -> dict[str, Any]:
-    """The question whether a user may publish for a namespace."""
+def access_review(user: User, right: Right) -> dict[str, Any]:
+    """The question whether a user has a right."""
     return {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
@@ -178,23 +195,20 @@ def access_review(user: User, namespace: str) -> dict[str, Any]:
             "uid": user.uid,
             "groups": list(user.groups),
             "extra": {name: list(values) for name, values in user.extra},
-            "resourceAttributes": {
-                "verb": "create",
-                "group": GROUP,
-                "resource": "events",
-                "namespace": namespace,
-            },
+            "resourceAttributes": {name: value for name, value in asdict(right).items() if value},
         },
     }
 
 
-def user_in(status: Mapping[str, Any]) -> User | None:
-    """Of a TokenReview.
+def user_in(status: Mapping[str, Any], audience: str = "") -> User | None:
+    """Of a TokenReview that asked for an audience, or for that of the API server.
 
     An API server that knows nothing of audiences names none: its yes means that the token is for the API server.
     """
     user, audiences = status.get("user"), status.get("audiences")
-    if status.get("authenticated") is not True or not isinstance(audiences, list) or AUDIENCE not in audiences:
+    if status.get("authenticated") is not True:
+        return None
+    if audience and (not isinstance(audiences, list) or audience not in audiences):
         return None
     if not isinstance(user, dict) or not isinstance(user.get("username"), str):
         raise _Failed("its answer names no user")

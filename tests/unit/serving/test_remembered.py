@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.gateway.remembered import (
+from hookline.serving.remembered import (
     Answer,
     Bounds,
     Kept,

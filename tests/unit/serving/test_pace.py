@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.gateway.pace import Pace
+from hookline.serving.pace import Pace
 
 
 @given(st.lists(st.floats(0, 0.05), min_size=1, max_size=200))
