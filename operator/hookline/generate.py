@@ -15,11 +15,12 @@ from hookline.local import samples
 from hookline.resources import crds, fieldreference
 from hookline.resources.reasons import DispatcherReason, EventTypeReason, WebhookReason, table
 from hookline.routing import book_files
+from hookline.runtime import metrics
 from hookline.stream import permissions
 from hookline.stream.queue_problem import QueueReason
 
 ROOT = Path(__file__).parents[2]
-OUTCOMES, CONDITIONS = Path("docs/outcomes.md"), Path("docs/conditions.md")
+OUTCOMES, CONDITIONS, METRICS = Path("docs/outcomes.md"), Path("docs/conditions.md"), Path("docs/metrics.md")
 NATS_USER = Path("docs/nats-user.conf")
 CONDITION_REASONS = (WebhookReason, DispatcherReason, QueueReason, EventTypeReason)
 """The tables of docs/conditions.md, in their order."""
@@ -38,6 +39,7 @@ def generated() -> dict[Path, str]:
         OUTCOMES: _with_tables(OUTCOMES, [retry.table()]),
         NATS_USER: permissions.example(),
         CONDITIONS: _with_tables(CONDITIONS, map(table, CONDITION_REASONS)),
+        METRICS: _with_tables(METRICS, metrics.tables()),
     }
 
 

@@ -77,7 +77,7 @@ ASKS: list[tuple[str, str, dict[str, Any], set[Role]]] = [
     ("delete a stream", "STREAM.DELETE.NONE", {}, SENDER),
     ("take a copy of a stream", f"STREAM.SNAPSHOT.{EVENTS}", {"deliver_subject": "_INBOX.x"}, NOBODY),
     ("restore a stream", f"STREAM.RESTORE.{EVENTS}", {}, NOBODY),
-    ("see the whole account", "INFO", {}, NOBODY),
+    ("see how much the account uses", "INFO", {}, SENDER),
 ]
 HEARS: list[tuple[str, str, set[Role]]] = [
     ("hear events as they come", "hookline.events.>", NOBODY),

@@ -108,6 +108,8 @@ def gateway(
                 grace_seconds=grace_seconds,
             )
             pod.metrics.watch_log(lost_log_lines)
+            pod.metrics.watch_ready(pod.unready)
+            pod.metrics.watch_certificate(lambda: certificate.expires_s)
             probes = Probes(live=lambda: None, ready=pod.unready, metrics=pod.metrics.text)
             following = [certificate.follow(stop), *([static.watch(stop)] if static is not None else [])]
             try:

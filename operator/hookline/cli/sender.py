@@ -71,6 +71,7 @@ def sender(
         patient=True,
     )
     pod.metrics.watch_log(lost_log_lines)
+    pod.metrics.watch_ready(pod.unready)
     probes = Probes(live=pod.live, ready=pod.unready, metrics=pod.metrics.text, json_pages={"/report": pod.report})
 
     async def work(stop: asyncio.Event) -> None:

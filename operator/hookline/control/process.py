@@ -56,7 +56,10 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
             leads=lambda: operator.leads,
             without_room=operator.without_room,
             fullness=lambda: operator.fullness,
+            disks=operator.nats_disks.used_bytes,
+            disk_limits=operator.nats_disks.limit_bytes,
         )
+        metrics.watch_ready(operator.ready)
         probes = Probes(live=operator.live, ready=operator.ready, metrics=metrics.text)
         async with probes.serving(options.host, options.port):
             await operator.run(stop)

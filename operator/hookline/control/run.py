@@ -41,6 +41,7 @@ from hookline.control.kinds import (
     Kind,
 )
 from hookline.control.leader import Election, LeaseLost
+from hookline.control.nats_disks import NatsDisks
 from hookline.control.reconcile import Reconciler
 from hookline.control.seen import kept_by
 from hookline.control.sender_reports import Senders
@@ -117,6 +118,7 @@ class Operator:
         self._senders = Senders() if sender_port is None else Senders(port=sender_port)
         self._election = Election(cluster, identity.namespace, lease, identity.name)
         self.context = Context(cluster, identity)
+        self.nats_disks = NatsDisks(self.context)
         self._webhooks = Webhooks(self.context)
         self._book_writer = BookWriter(self.context, self._senders, read_again=self._read_again)
         self._reconciler = Reconciler(self.context, self._webhooks, self._book_writer)
@@ -220,6 +222,7 @@ class Operator:
             for _ in range(WORKERS):
                 group.create_task(self._worker())
             group.create_task(self._book_writer.follow())
+            group.create_task(self.nats_disks.follow())
             await self._resync_for_ever()
 
     async def _insist(self, what: str, work: Callable[[], Any]) -> None:

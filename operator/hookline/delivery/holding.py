@@ -39,6 +39,14 @@ class Holding(Protocol):
         """Whether it is a parked one: it stays so when it is not called."""
 
     @property
+    def origin(self) -> str:
+        """Where it waited to be called: a word of metrics.ORIGINS."""
+
+    @property
+    def event_stored_s(self) -> float:
+        """When its event was stored, by the server's clock in Unix time, up to a second too late."""
+
+    @property
     def aside_once(self) -> str | None:
         """The name under which it is stored when it is not called now; None where it is to be given back."""
 
@@ -76,6 +84,16 @@ class Queued:
     @property
     def is_parked(self) -> bool:
         return self._taken.origin is Origin.PARKED
+
+    @property
+    def origin(self) -> str:
+        return "parked" if self.is_parked else "shard"
+
+    @property
+    def event_stored_s(self) -> float:
+        # Whole seconds are known of the event, and that it was there before its delivery was.
+        event_s, delivery_s = messages.stored_s(self._taken.headers), self._taken.stored_s
+        return min(event_s + 1, delivery_s) if event_s else delivery_s
 
     @property
     def aside_once(self) -> str | None:
@@ -122,6 +140,14 @@ class FromEvent:
         return False
 
     @property
+    def origin(self) -> str:
+        return "event"
+
+    @property
+    def event_stored_s(self) -> float:
+        return self._event.taken.stored_s
+
+    @property
     def aside_once(self) -> str | None:
         return self.delivery.once
 
@@ -159,6 +185,14 @@ class Copied:
     @property
     def is_parked(self) -> bool:
         return False
+
+    @property
+    def origin(self) -> str:
+        return self._event.origin
+
+    @property
+    def event_stored_s(self) -> float:
+        return self._event.event_stored_s
 
     @property
     def aside_once(self) -> str | None:

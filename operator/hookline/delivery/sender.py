@@ -393,6 +393,10 @@ class Sender:
 
     async def _attempt(self, job: _Job, route: Route) -> None:
         delivery, now_s = job.delivery, time.time()
+        if delivery.attempt == 1 and not job.probe:
+            # A probe may leave its delivery as it was, and comes again and again.
+            delay_seconds = max(0.0, self._clock.now_s() - job.holding.event_stored_s)
+            self._metrics.first_attempt(job.holding.origin, delay_seconds)
         keys = self._keys(route)
         outcome = await self._caller.call(call_of(delivery.event, delivery.attempt, route, keys, now_s=now_s))
         decision = retry.decide(

@@ -45,7 +45,7 @@ from hookline.stream.connection import Client, QueueUnusable, StreamRefused, Str
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.event_reader import EventReader
 from hookline.stream.expiry import Expiry
-from hookline.stream.inspect import held, left_in_former, oldest_s, oldest_unsettled_s
+from hookline.stream.inspect import account_disk, held, left_in_former, oldest_unsettled_s, state_of
 from hookline.stream.layout import Layout, plain
 from hookline.stream.mover import Mover, remove_empty
 from hookline.stream.overdue import Overdue
@@ -73,6 +73,9 @@ log = structlog.get_logger(__name__)
 _WAIT_IN = {names.DELIVERIES: "deliveries", names.PARKED: "parked", names.BACKLOG: "backlog"}
 """Streams in which something waits, without their prefix, and what the metrics call them."""
 
+_KEPT_IN = {names.EVENTS: "events", names.DEAD: "dead", names.ATTEMPTS: "attempts"}
+"""The others."""
+
 FORMER_SHARE = 4
 """What is in hand of a former stream's consumer is one of so many parts of what is of another one."""
 
@@ -97,6 +100,9 @@ AGAIN_SECONDS = 2.0
 
 LOOK_SECONDS = 10.0
 """Between two looks at how far fan-out has come, and at the oldest of what waits."""
+
+DISK_AGAIN_SECONDS = 600.0
+"""After a question for the account's disk that was not answered: a user who may not ask is not answered at all."""
 
 HELD_SECONDS = 2.0
 """How long the start and the end of a session wait to say what the queue holds."""
@@ -159,6 +165,8 @@ class Session:
         """Why the streams do not get the prefix that is wanted. All goes on where they are."""
         self._waits_for: str | None = None
         """The prefix of which was last said that it waits for other senders."""
+        self._ask_disk_at_s = 0.0
+        """By the monotonic clock."""
         self._types_version: tuple[str, int, int] | None = None
         """Of the event types in NATS, when it was looked last."""
         self._left = 0
@@ -270,6 +278,7 @@ class Session:
         self._clock.reconnected()
         self._ownership.wake()
         self._outdated.set()
+        self._ask_disk_at_s = 0.0
         # Before fan-out goes on behind what expired meanwhile.
         self._look_now.set()
 
@@ -468,15 +477,16 @@ class Session:
             self._waits_for = prefix
 
     async def _look_at_queue(self) -> None:
-        """Remember how far fan-out has come, and have the metrics say how long the oldest of what waits has waited."""
+        """Remember how far fan-out has come, and have the metrics say what the streams hold, and how long the oldest of
+        what waits has waited."""
         while True:
             self._look_now.clear()
             with contextlib.suppress(StreamUnavailable):
                 await self._look_at_events()
-            for base, label in _WAIT_IN.items():
-                streams = self._layout.streams(base) if base in names.BASES else (base,)
+            for base, label in (_WAIT_IN | _KEPT_IN).items():
                 with contextlib.suppress(StreamUnavailable):
-                    self._say_oldest(label, [await oldest_s(self._client, stream) for stream in streams])
+                    await self._look_at_stream(base, label)
+            await self._look_at_disk()
             with contextlib.suppress(StreamUnavailable):
                 # Another sender may have moved them.
                 if await find(self._client) != self._layout:
@@ -484,6 +494,30 @@ class Session:
             with contextlib.suppress(StreamUnavailable):
                 await self._look_at_types()
             await within(self._look_now, LOOK_SECONDS)
+
+    async def _look_at_stream(self, base: str, label: str) -> None:
+        streams = self._layout.streams(base) if base in names.BASES else (base,)
+        states = [await state_of(self._client, stream) for stream in streams]
+        self._metrics.stream(
+            label,
+            messages=sum(each.messages for each in states),
+            size_bytes=sum(each.size_bytes for each in states),
+            limit_bytes=sum(each.limit_bytes for each in states),
+        )
+        if base in _WAIT_IN:
+            self._say_oldest(label, [each.oldest_s for each in states])
+
+    async def _look_at_disk(self) -> None:
+        """Of the account. A user of a NATS of somebody's own may not be permitted to ask."""
+        if time.monotonic() < self._ask_disk_at_s:
+            return
+        try:
+            disk = await account_disk(self._client, self._replicas)
+        except (StreamUnavailable, StreamRefused) as error:
+            self._ask_disk_at_s = time.monotonic() + DISK_AGAIN_SECONDS
+            log.debug("NATS does not say how full its disk is", problem=str(error))
+            return
+        self._metrics.disk(disk.used_bytes, disk.limit_bytes)
 
     async def _look_at_types(self) -> None:
         """Whoever publishes can have NATS write its confirmation over a type, which no publisher would know then."""

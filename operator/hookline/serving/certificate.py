@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 import structlog
+from cryptography import x509
 
 from hookline.runtime.tasks import unless
 
@@ -29,6 +30,8 @@ class Certificate:
         self._key = key
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.expires_s = 0.0
+        """When the one that is shown ends, in Unix time."""
         self._problem = ""
         self._seen = self._fingerprint()
         self._load()
@@ -59,8 +62,10 @@ class Certificate:
             # They may be replaced between the one and the other: then nobody would be served until the next look.
             with contextlib.suppress(OSError):
                 self._load_into(self.context)
-                return
-        self._load_into(self.context)
+                break
+        else:
+            self._load_into(self.context)
+        self.expires_s = _expires_s(self._chain)
 
     def _load_into(self, context: ssl.SSLContext) -> None:
         context.load_cert_chain(self._chain, self._key, password=_no_password)
@@ -72,6 +77,15 @@ class Certificate:
         if problem != self._problem:
             log.warning("the new certificate cannot be used; the one before is shown on", problem=problem)
         self._problem = problem
+
+
+def _expires_s(chain: Path) -> float:
+    """When the first certificate of a file ends. 0 of one that OpenSSL takes and this does not: it is shown all the
+    same."""
+    try:
+        return x509.load_pem_x509_certificates(chain.read_bytes())[0].not_valid_after_utc.timestamp()
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _no_password() -> str:

@@ -85,10 +85,43 @@ async def oldest_unsettled_s(client: Client, place: FanoutPlace) -> float | None
     return datetime.fromisoformat(message["time"]).timestamp() if message is not None else None
 
 
-async def oldest_s(client: Client, stream: str) -> float | None:
-    """When the oldest message of a stream was stored, by the server's clock in Unix time; None when it is empty.
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What a stream holds."""
 
-    Raises StreamUnavailable, QueueUnusable.
+    messages: int
+    size_bytes: int
+    """On disk, of one copy."""
+    limit_bytes: int
+    """What it may have; 0 without a limit of its own."""
+    oldest_s: float | None
+    """When the oldest message was stored, by the server's clock in Unix time; None when it is empty."""
+
+
+async def state_of(client: Client, stream: str) -> StreamState:
+    """Raises StreamUnavailable, QueueUnusable."""
+    info = await ask(client, f"STREAM.INFO.{stream}")
+    state = info["state"]
+    messages = int(state["messages"])
+    oldest_s = datetime.fromisoformat(state["first_ts"]).timestamp() if messages else None
+    return StreamState(messages, int(state["bytes"]), max(0, int(info["config"].get("max_bytes") or 0)), oldest_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Of an account, or of a server."""
+
+    used_bytes: int
+    limit_bytes: int
+    """0 without a limit."""
+
+
+async def account_disk(client: Client, replicas: int) -> Disk:
+    """What all streams of our account take, and may take; where an account has tiers, those with so many copies.
+
+    Raises StreamUnavailable, also when the user may not ask, and QueueUnusable.
     """
-    state = (await ask(client, f"STREAM.INFO.{stream}"))["state"]
-    return datetime.fromisoformat(state["first_ts"]).timestamp() if state.get("messages") else None
+    info = await ask(client, names.ACCOUNT_INFO.removeprefix("$JS.API."))
+    told = (info.get("tiers") or {}).get(f"R{replicas}", info)
+    limit = int((told.get("limits") or {}).get("max_storage") or 0)
+    return Disk(int(told.get("storage") or 0), max(0, limit))

@@ -69,9 +69,12 @@ KNOWN_SUBJECT = "hookline.known"
 HERE_SUBJECT = "hookline.here"
 AUDIENCE_SUBJECT = "hookline.audience"
 SAME_SUBJECT = "hookline.same"
-NOT_NEEDED_SUBJECTS = (AUDIENCE_SUBJECT, SAME_SUBJECT)
-"""Nobody needs to be permitted to use them: without them it is not known for how many Webhooks an event is, and another
-event with a key that was used before is taken for a repeat."""
+ACCOUNT_INFO = "$JS.API.INFO"
+"""Not ours, but JetStream's: what the account uses, and may use."""
+NOT_NEEDED_SUBJECTS = (AUDIENCE_SUBJECT, SAME_SUBJECT, ACCOUNT_INFO.lower())
+"""Nobody needs to be permitted to use them: without them it is not known for how many Webhooks an event is, another
+event with a key that was used before is taken for a repeat, and a metric is missing. In lower case, as the client
+library hands them on."""
 
 FANOUT_CONSUMER = "fanout"
 """Of the first owner; see `fanout_consumer`."""

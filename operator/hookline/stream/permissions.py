@@ -58,6 +58,8 @@ RIGHTS: Mapping[Role, Rights] = {
             _bucket(names.INSTALLATION_BUCKET),
             # Streams are made, set, moved to other names and cleared of what is moved.
             "$JS.API.STREAM.NAMES",
+            # How much of its disk the account has left, for a metric.
+            names.ACCOUNT_INFO,
             *(f"$JS.API.STREAM.{verb}.*" for verb in ("INFO", "CREATE", "UPDATE", "DELETE", "PURGE")),
             "$JS.API.STREAM.MSG.GET.*",
             "$JS.API.STREAM.MSG.DELETE.*",

@@ -1,4 +1,5 @@
-"""Whether the servers of a NATS have read their users, and having them do so. As a user of their system account.
+"""Whether the servers of a NATS have read their users, and having them do so; how full their disks are. As a user of
+their system account.
 
 Asked over NATS, because the servers' pods have nothing else that could: no restart, no process beside them.
 """
@@ -6,7 +7,9 @@ Asked over NATS, because the servers' pods have nothing else that could: no rest
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +18,7 @@ import nats.errors
 from hookline.runtime.tasks import Deadline
 from hookline.stream.connection import Client, LoginRefused, StreamUnavailable, close, connect, listen
 from hookline.stream.credentials import by_seed
+from hookline.stream.inspect import Disk
 from hookline.stream.permissions import Role
 
 _CONNECT_SECONDS = 3.0
@@ -30,6 +34,7 @@ class _Server:
     tags: tuple[str, ...]
     servers: int
     """How many its configuration names, itself among them."""
+    disk: Disk
 
 
 async def have_read(url: str, seed: str, tag: str) -> None:
@@ -37,6 +42,29 @@ async def have_read(url: str, seed: str, tag: str) -> None:
 
     Raises StreamUnavailable, which says what to do, as long as that is not known of all of them.
     """
+    async with _connected(url, seed) as client:
+        for server in await _all(client):
+            if tag not in server.tags:
+                await _reload(client, server)
+        late = [server.name for server in await _all(client) if tag not in server.tags]
+    if late:
+        raise StreamUnavailable(
+            f"{', '.join(late)} of NATS has not read its users yet; a kubelet takes up to two minutes"
+        )
+
+
+async def disks(url: str, seed: str) -> dict[str, Disk]:
+    """What all streams take of each server's disk, and may take, by the server's name.
+
+    Raises StreamUnavailable when not all servers answer.
+    """
+    async with _connected(url, seed) as client:
+        return {server.name: server.disk for server in await _all(client)}
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str, seed: str) -> AsyncIterator[Client]:
+    """Raises StreamUnavailable."""
     try:
         client = await connect(url, name=Role.OPERATOR, credentials=by_seed(seed), connect_seconds=_CONNECT_SECONDS)
     except LoginRefused:
@@ -44,16 +72,9 @@ async def have_read(url: str, seed: str, tag: str) -> None:
     except StreamUnavailable:
         raise StreamUnavailable("NATS does not answer") from None
     try:
-        for server in await _all(client):
-            if tag not in server.tags:
-                await _reload(client, server)
-        late = [server.name for server in await _all(client) if tag not in server.tags]
+        yield client
     finally:
         await close(client)
-    if late:
-        raise StreamUnavailable(
-            f"{', '.join(late)} of NATS has not read its users yet; a kubelet takes up to two minutes"
-        )
 
 
 async def _all(client: Client) -> list[_Server]:
@@ -109,8 +130,15 @@ def _read(body: bytes) -> _Server | None:
     try:
         said = json.loads(body)
         server, urls = said["server"], said["data"].get("cluster", {}).get("urls") or ()
+        jetstream = said["data"].get("jetstream") or {}
+        used = int((jetstream.get("stats") or {}).get("storage") or 0)
+        limit = int((jetstream.get("config") or {}).get("max_storage") or 0)
         return _Server(
-            str(server["id"]), str(server.get("name", "")), tuple(map(str, server.get("tags") or ())), max(1, len(urls))
+            str(server["id"]),
+            str(server.get("name", "")),
+            tuple(map(str, server.get("tags") or ())),
+            max(1, len(urls)),
+            Disk(used, max(0, limit)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from hookline.delivery.holding import Copied, FromEvent
+from hookline.delivery.holding import Copied, FromEvent, Queued
 from hookline.delivery.messages import Delivery, later_token
 from hookline.delivery.open_event import OpenEvent
 from hookline.events.envelope import Event
@@ -116,3 +116,25 @@ async def test_a_copy_that_is_given_back_is_due_at_once() -> None:
 @pytest.mark.parametrize("problem", PROBLEMS)
 async def test_a_copy_that_cannot_be_given_back_comes_when_it_is_due(problem: Exception) -> None:
     await copy_of(World(problem)).give_back()
+
+
+@pytest.mark.parametrize(
+    ("event_stored_s", "stored_s", "told_s"),
+    [(100, 100.3, 100.3), (100, 250.0, 101), (0, 250.0, 250.0)],
+    ids=["live", "stored-later", "of-an-older-version"],
+)
+def test_of_a_stored_delivery_its_event_was_there_before_it_and_within_its_second(
+    event_stored_s: int, stored_s: float, told_s: float
+) -> None:
+    me, headers = cast(Any, World()), Delivery("u1", EVENT, 7, stored_s=event_stored_s).headers()
+    for origin, word in ((Origin.SHARD, "shard"), (Origin.PARKED, "parked")):
+        taken = Taken(
+            origin, "c", "hookline.deliveries.1.u1", headers, b"{}", 7, int(stored_s * 1e9), 1, me, "$JS.ACK.x"
+        )
+        holding = Queued(taken, me, me)
+        assert (holding.origin, holding.event_stored_s) == (word, told_s)
+
+
+def test_a_delivery_in_hand_and_its_copy_know_when_their_event_was_stored() -> None:
+    for holding in (part_of(World()), copy_of(World())):
+        assert (holding.origin, holding.event_stored_s) == ("event", 11e-9)

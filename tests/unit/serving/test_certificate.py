@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,17 @@ def test_what_cannot_be_used_changes_nothing(tmp_path: Path, authority: trustme.
 def test_without_a_first_one_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+
+
+def test_when_the_certificate_that_is_shown_ends_is_known(tmp_path: Path, authority: trustme.CA) -> None:
+    ends = [datetime(2030, 1, day, tzinfo=UTC) for day in (1, 2)]
+    write(tmp_path, authority.issue_cert("gateway.test", not_after=ends[0]))
+    certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    assert certificate.expires_s == ends[0].timestamp()
+    write(tmp_path, authority.issue_cert("gateway.test", not_after=ends[1]))
+    (tmp_path / "tls.key").write_text("half of a key")
+    certificate.reload()
+    assert certificate.expires_s == ends[0].timestamp()
+    write(tmp_path, authority.issue_cert("gateway.test", not_after=ends[1]))
+    certificate.reload()
+    assert certificate.expires_s == ends[1].timestamp()
