@@ -52,6 +52,8 @@ STORES: list[tuple[str, str, set[Role]]] = [
     ("park a delivery", names.parked_subject(UID), SENDER),
     ("store a dead letter", names.dead_subject("team", UID), SENDER),
     ("set events aside", names.backlog_subject("team"), SENDER),
+    ("write the attempts log", names.attempts_subject("team", UID), SENDER),
+    ("count what nobody hears", names.unheard_subject("team"), SENDER),
     ("define an event type", f"$KV.{names.TYPES_BUCKET}.A", SENDER),
     ("say that an endpoint fails", f"$KV.{names.ENDPOINTS_BUCKET}.a", SENDER),
     ("take the streams over", f"$KV.{names.INSTALLATION_BUCKET}.owner", SENDER),

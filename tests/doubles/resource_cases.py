@@ -235,5 +235,7 @@ CASES: list[Case] = [
         "spec.servedNamespaces.selector",
     ),
     ("nats with a password", resource("Dispatcher", {"nats": {"url": "nats://u:p@nats:4222"}}), "spec.nats.url"),
+    ("attempts log too small", resource("Dispatcher", {"attempts": {"maxBytes": 67_108_863}}), "spec.attempts.maxBytes"),
+    ("attempts kept too shortly", resource("Dispatcher", {"attempts": {"maxAgeSeconds": 59}}), "spec.attempts.maxAgeSeconds"),
     ("retention too short", resource("Dispatcher", {"retention": {"deadSeconds": 59}}), "spec.retention.deadSeconds"),
 ]  # fmt: skip

@@ -338,6 +338,18 @@ class Retention(Model):
     dead_seconds: Seconds = Field(default=2_592_000, description="Dead letters. 30 days.")
 
 
+class Attempts(Model):
+    """The attempts log: what became of each call, for people. Deliveries never wait for it."""
+
+    enabled: Flag = Field(default=True, description="False: nothing more is written. What was written stays its time.")
+    max_age_seconds: Seconds = Field(default=604_800, description="How long an attempt is kept. 7 days.")
+    max_bytes: Annotated[Count, Field(ge=67_108_864, le=1_099_511_627_776)] = Field(
+        default=1_073_741_824,
+        description="How much of NATS's disk it takes at most, of each copy. Beyond it the oldest goes, and of one "
+        "Webhook before it has half of all. 1 GiB.",
+    )
+
+
 class GatewayTls(Model):
     """What the gateway shows to producers."""
 
@@ -418,6 +430,7 @@ class DispatcherSpec(Model):
     )
     retry: DefaultRetry = Field(default=DefaultRetry(), description="Retry schedule of Webhooks without one.")
     retention: Retention = Field(default=Retention(), description="How long the queue keeps what nobody takes.")
+    attempts: Attempts = Field(default=Attempts(), description="The attempts log: what became of each call.")
 
     @model_validator(mode="after")
     def _timeouts_in_order(self) -> Self:

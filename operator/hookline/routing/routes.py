@@ -197,6 +197,9 @@ class DispatcherRecord(Record):
     events_seconds: int = Field(default=604_800, description="How long events are kept.")
     parked_seconds: int = Field(default=604_800, description="How long deliveries wait for a held Webhook.")
     dead_seconds: int = Field(default=2_592_000, description="How long dead letters are kept.")
+    attempts_enabled: bool = Field(default=True, description="Whether the attempts log is written.")
+    attempts_seconds: int = Field(default=604_800, description="How long it keeps what is written.")
+    attempts_bytes: int = Field(default=1_073_741_824, description="How much of it at most.")
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each stream.")
     stream_prefix: str | None = Field(
         default=None, pattern=f"^{STREAM_PREFIX}$", description="Of the streams' names. None leaves them as they are."

@@ -89,6 +89,9 @@ def record_of(dispatcher: Dispatcher) -> DispatcherRecord:
         events_seconds=spec.retention.events_seconds,
         parked_seconds=spec.retention.parked_seconds,
         dead_seconds=spec.retention.dead_seconds,
+        attempts_enabled=spec.attempts.enabled,
+        attempts_seconds=spec.attempts.max_age_seconds,
+        attempts_bytes=spec.attempts.max_bytes,
         stream_replicas=spec.nats.stream_replicas,
         stream_prefix=spec.nats.stream_prefix,
     )

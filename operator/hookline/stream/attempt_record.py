@@ -1,17 +1,49 @@
-"""The record of one attempt, as the attempts log keeps it. Pure.
+"""The record of one attempt, as the attempts log keeps it: written and read here, and nowhere else. Pure.
 
-A message of the stream HOOKLINE_ATTEMPTS holds one or more records of one Webhook, each a line of JSON. Its subject
-says the tenant and the Webhook's uid, its headers the Webhook's name and the sender. What a line does not say is as the
-field's default; what only another version knows is passed over. Anybody on this NATS may have written it.
+A message of the stream HOOKLINE_ATTEMPTS is a batch of one Webhook's records, by one sender: lines of JSON. The first
+is a whole record; each further line says what differs from the first, as a merge patch does (RFC 7396): null stands for
+what it has not. Attempts of one Webhook have most in common, so that a line takes 150 to 300 bytes and not 800.
+
+Its subject says the tenant and the Webhook's uid, its headers the Webhook's name, the sender and the format. What a
+line does not say is as the field's default; what only another version knows is passed over. Anybody on this NATS may
+have written it: what cannot be read is left out, and texts that are read are printable and bounded.
+
+Beside them are counts of events that no Webhook heard, a line for each type, under a subject of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+FORMAT_HEADER = "Hookline-Format"
+FORMAT = "1"
+"""Of a batch. One that does not say is of this format."""
+WEBHOOK_HEADER = "Hookline-Webhook"
+"""Namespace and name."""
+SENDER_HEADER = "Hookline-Sender"
 
 MAX_ANSWER_BYTES = 16 * 1024
-"""Of an answer's body, as dead letters keep it."""
+"""Of an answer's body. A dead letter keeps less, since it must fit into headers."""
+
+MAX_BATCH_RECORDS = 64
+"""A reader passes over what a batch has beyond twice as many."""
+
+_LONGEST_WORD = 256
+_LONGEST_TEXT = 2048
+_MOST_HEADERS = 256
+"""A Webhook may add 64 of its own (see resources/webhook)."""
+_LATEST_S = 1e11
+_LONGEST_S = 1e7
+_LARGEST = 2**63
+_OBJECTS = ("phases_s", "request_headers", "answer_headers")
+PHASES = ("lookup", "connect", "tls", "first_byte")
 
 
 @dataclass(slots=True)  # not frozen, though nothing changes it: made for each call, at a quarter of the cost
@@ -39,12 +71,15 @@ class AttemptRecord:
     request_headers: Mapping[str, str] = field(default_factory=dict)
     """A value that may be secret is empty."""
     request_bytes: int = 0
+    """Of the event's body."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     answer_bytes: int = 0
+    """Of its body, as far as it was read."""
     answer: bytes = field(default=b"", repr=False)
-    """Its first 16 KiB."""
+    """Its first 16 KiB. Less, or nothing, where there was too much to look through for secrets."""
     follows: str = ""
-    """Done, Retry, Dead, or Parked of a probe whose delivery waits on."""
+    """Done, Retry, Dead, Parked of a probe whose delivery waits on, or Again of a call that comes once more, since what
+    follows could not be stored."""
     next_at_s: float | None = None
     """When the next attempt is due, if one is."""
     probe: bool = False
@@ -52,3 +87,237 @@ class AttemptRecord:
     test: bool = False
     replay: str = ""
     """The Replay that asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """So many events of one type that no Webhook heard, counted up to a moment, Unix time."""
+
+    event_type: str
+    """Empty of types beyond those that a sender counts one by one."""
+    count: int
+    at_s: float
+
+
+def encode(records: Sequence[AttemptRecord]) -> bytes:
+    """A batch of one Webhook's records, oldest first: at least one."""
+    return lines([as_object(each) for each in records])
+
+
+def lines(objects: Sequence[dict[str, Any]]) -> bytes:
+    """A batch of records that are JSON objects already, see `as_object`."""
+    first = objects[0]
+    return b"\n".join([orjson.dumps(first), *(orjson.dumps(_difference(first, each)) for each in objects[1:])])
+
+
+def as_object(record: AttemptRecord) -> dict[str, Any]:
+    """As it stands in a line, without defaults."""
+    found: dict[str, Any] = {
+        "event_id": record.event_id,
+        "event_type": record.event_type,
+        "at_s": round(record.at_s, 3),
+        "attempt": record.attempt,
+        "reason": record.reason,
+    }
+    if record.status is not None:
+        found["status"] = record.status
+    for name in _TEXTS:
+        if value := getattr(record, name):
+            found[name] = value
+    if record.event_seq:
+        found["event_seq"] = record.event_seq
+    if record.duration_s:
+        found["duration_s"] = round(record.duration_s, 4)
+    if record.phases_s:
+        found["phases_s"] = {phase: round(seconds, 4) for phase, seconds in record.phases_s.items()}
+    if record.request_headers:
+        found["request_headers"] = _without_its_own(record)
+    if record.request_bytes:
+        found["request_bytes"] = record.request_bytes
+    if record.answer_headers:
+        found["answer_headers"] = dict(record.answer_headers)
+    if record.answer_bytes:
+        found["answer_bytes"] = record.answer_bytes
+    if record.answer:
+        found |= _answer(record.answer)
+    if record.next_at_s is not None:
+        found["next_at_s"] = round(record.next_at_s, 3)
+    if record.probe:
+        found["probe"] = True
+    if record.test:
+        found["test"] = True
+    return found
+
+
+_TEXTS = ("detail", "url", "follows", "replay")
+
+
+def _own(record_id: str, attempt: int) -> dict[str, str]:
+    """Headers whose values stand in the record already: true stands for them."""
+    return {"webhook-id": record_id, "hookline-attempt": str(attempt)}
+
+
+def _without_its_own(record: AttemptRecord) -> dict[str, str | bool]:
+    headers: dict[str, str | bool] = dict(record.request_headers)
+    for name, value in _own(record.event_id, record.attempt).items():
+        if headers.get(name) == value:
+            headers[name] = True
+    return headers
+
+
+def _answer(body: bytes) -> dict[str, str]:
+    """As text where it is such, which nearly every answer is."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return {"answer_base64": base64.b64encode(body).decode()}
+    # JSON takes six characters for a control character.
+    if not text.isprintable() and sum(each < " " for each in text) > len(text) // 16 + 16:
+        return {"answer_base64": base64.b64encode(body).decode()}
+    return {"answer": text}
+
+
+def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes `other` of `first` (RFC 7396)."""
+    found = {name: value for name, value in other.items() if first.get(name) != value}
+    for name in _OBJECTS:
+        if name in found and name in first:
+            mine, theirs = first[name], found[name]
+            found[name] = {key: value for key, value in theirs.items() if mine.get(key) != value}
+            found[name] |= {key: None for key in mine if key not in theirs}
+    if len(first) != len(other) or first.keys() != other.keys():
+        found |= {name: None for name in first if name not in other}
+    return found
+
+
+def decode(body: bytes) -> list[AttemptRecord]:
+    """The records of a batch, oldest first. Never raises: lines that are none are left out, with all that say what
+    differs from such a one."""
+    first: dict[str, Any] | None = None
+    found: list[AttemptRecord] = []
+    for line in body.split(b"\n", 2 * MAX_BATCH_RECORDS)[: 2 * MAX_BATCH_RECORDS]:
+        said = _object(line)
+        if said is None:
+            continue
+        if first is None:
+            first = said
+        else:
+            said = _merged(first, said)
+        record = _read(said)
+        if record is not None:
+            found.append(record)
+    return found
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        said = orjson.loads(line)
+    except (orjson.JSONDecodeError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _merged(first: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**first, **patch}
+    for name in _OBJECTS:
+        mine, theirs = first.get(name), patch.get(name)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            found[name] = {**mine, **theirs}
+    return found
+
+
+def _read(said: Mapping[str, Any]) -> AttemptRecord | None:
+    """What a line says; None when it does not say which attempt it is."""
+    event_id, attempt = _text(said.get("event_id"), _LONGEST_WORD), _count(said.get("attempt"))
+    reason, at_s = _text(said.get("reason"), _LONGEST_WORD), _seconds(said.get("at_s"), _LATEST_S)
+    if not event_id or not attempt or not reason or at_s is None:
+        return None
+    status = _count(said.get("status"))
+    return AttemptRecord(
+        event_id=event_id,
+        event_type=_text(said.get("event_type"), _LONGEST_WORD),
+        at_s=at_s,
+        attempt=attempt,
+        reason=reason,
+        status=status if 100 <= status <= 999 else None,
+        detail=_text(said.get("detail"), _LONGEST_TEXT),
+        url=_text(said.get("url"), _LONGEST_TEXT),
+        event_seq=_count(said.get("event_seq")),
+        duration_s=_seconds(said.get("duration_s"), _LONGEST_S) or 0.0,
+        phases_s=_phases(said.get("phases_s")),
+        request_headers=_headers(said.get("request_headers"), _own(event_id, attempt)),
+        request_bytes=_count(said.get("request_bytes")),
+        answer_headers=_headers(said.get("answer_headers"), {}),
+        answer_bytes=_count(said.get("answer_bytes")),
+        answer=_answer_of(said),
+        follows=_text(said.get("follows"), _LONGEST_WORD),
+        next_at_s=_seconds(said.get("next_at_s"), _LATEST_S),
+        probe=said.get("probe") is True,
+        test=said.get("test") is True,
+        replay=_text(said.get("replay"), _LONGEST_WORD),
+    )
+
+
+def printable(text: str) -> str:
+    """With a mark in place of what a terminal would act on, and of what is no text."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def _text(value: object, longest: int) -> str:
+    return printable(value[:longest]) if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else 0
+
+
+def _seconds(value: object, most: float) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and 0 <= value <= most else None
+
+
+def _phases(value: object) -> dict[str, float]:
+    if not isinstance(value, dict):
+        return {}
+    read = {phase: _seconds(value.get(phase), _LONGEST_S) for phase in PHASES}
+    return {phase: seconds for phase, seconds in read.items() if seconds is not None}
+
+
+def _headers(value: object, own: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    found: dict[str, str] = {}
+    for name, said in value.items():
+        if said is True and name in own:
+            said = own[name]
+        if isinstance(said, str) and name and len(found) < _MOST_HEADERS:
+            found[_text(name, _LONGEST_WORD)] = _text(said, _LONGEST_TEXT)
+    return found
+
+
+def _answer_of(said: Mapping[str, Any]) -> bytes:
+    text, encoded = said.get("answer"), said.get("answer_base64")
+    if isinstance(text, str):
+        return text.encode()[:MAX_ANSWER_BYTES]
+    if isinstance(encoded, str):
+        try:
+            return base64.b64decode(encoded, validate=True)[:MAX_ANSWER_BYTES]
+        except (ValueError, binascii.Error):
+            return b""
+    return b""
+
+
+def encode_unheard(counts: Iterable[Unheard]) -> bytes:
+    """Lines for the subject `names.unheard_subject`."""
+    return b"\n".join(
+        orjson.dumps({"type": each.event_type, "count": each.count, "at_s": round(each.at_s, 3)}) for each in counts
+    )
+
+
+def decode_unheard(body: bytes) -> list[Unheard]:
+    """What `encode_unheard` wrote. Never raises: lines that are none are left out."""
+    said = [each for line in body.split(b"\n") if (each := _object(line)) is not None]
+    read = [(_text(each.get("type"), _LONGEST_WORD), _count(each.get("count")), each.get("at_s")) for each in said]
+    found = [(type_, count, _seconds(at_s, _LATEST_S)) for type_, count, at_s in read]
+    return [Unheard(type_, count, at_s) for type_, count, at_s in found if count and at_s is not None]

@@ -24,7 +24,7 @@ from hookline.resources.natsaddress import Login, parse_nats
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline
 from hookline.stream.credentials import CredentialsError, Prove, by_file
-from hookline.stream.names import NOT_NEEDED_SUBJECTS, inbox_of, is_header, is_large
+from hookline.stream.names import NOT_NEEDED_SUBJECTS, inbox_of, is_attempts, is_header, is_large
 from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 log = structlog.get_logger(__name__)
@@ -144,7 +144,7 @@ class _Client(Client):
         self.denied: dict[str, str] = {}
         """What the server did not permit since the connection was made: subject, and publish or subscribe."""
         self.when_denied: list[Callable[[str], None]] = []
-        """What is to be done each time that it does not permit the subject of a large event, in lower case."""
+        """What is to be done each time that it does not permit a subject that is not needed, in lower case."""
 
     def hand_to(self, subscription: Subscription, listener: Callable[[Heard], None]) -> None:
         """Have a subscription's messages go to `listener` straight from the parser."""
@@ -303,8 +303,8 @@ def when_back(client: Client, do: Callable[[], None]) -> None:
 
 
 def when_denied(client: Client, do: Callable[[str], None]) -> None:
-    """Have something done with each subject of large events that the server does not permit, in lower case. For as long
-    as there is the client; it must only pass it on."""
+    """Have something done with each subject of large events, or of the attempts log, that the server does not permit,
+    in lower case. For as long as there is the client; it must only pass it on."""
     if isinstance(client, _Client):
         client.when_denied.append(do)
 
@@ -460,6 +460,10 @@ class _Told:
     def _deny(self, subject: str, what: str) -> None:
         if subject in NOT_NEEDED_SUBJECTS:
             return
+        if is_attempts(subject):
+            # Not needed either, and each Webhook has another one: the attempts log says so itself, once.
+            self._tell_denied(subject)
+            return
         if subject not in self._client.denied and len(self._client.denied) < _DENIED_KEPT:
             if is_large(subject):
                 # One is stored as all others then.
@@ -469,8 +473,11 @@ class _Told:
             self._client.denied[subject] = what
         if subject in self._client.denied and is_large(subject):
             # There is another way, at once. All else is given up in its time, after the log has said why.
-            for each in self._client.when_denied:
-                each(subject)
+            self._tell_denied(subject)
+
+    def _tell_denied(self, subject: str) -> None:
+        for each in self._client.when_denied:
+            each(subject)
 
     async def disconnected(self) -> None:
         self._lost, self._advice = True, ""

@@ -9,6 +9,7 @@ PARKED      hookline.parked.<webhook uid>                      work queue; deliv
 DEAD        hookline.dead.<tenant>.<webhook uid>               limits; deliveries given up
 HOOKLINE_BACKLOG hookline.backlog.<tenant>                     work queue; events that were set aside, many by a message
 HOOKLINE_ATTEMPTS hookline.attempts.<tenant>.<webhook uid>     limits; the log of attempts, see stream/attempt_record
+            hookline.attempts.<tenant>._unheard                counts of events that no Webhook heard
 KV_TYPES    event types that EventType resources define
 KV_ENDPOINTS what all senders know of endpoints that are not well
 KV_INSTALLATION whose all of these are, see stream/ownership
@@ -53,6 +54,7 @@ LARGE_SUBJECTS = "hookline.large.>"
 """Of events with a large body, which senders read past without it. EVENTS takes them once all senders know them."""
 LATER_SUBJECTS = "hookline.deliveries.later.>"
 FORMER_SUBJECTS = "hookline.former.*"
+ATTEMPTS_SUBJECTS = "hookline.attempts.*.*"
 TYPES_BUCKET = "hookline-event-types"
 ENDPOINTS_BUCKET = "hookline-endpoints"
 INSTALLATION_BUCKET = "hookline-installation"
@@ -219,6 +221,16 @@ def named_consumer(tenant: str) -> str:
 def attempts_subject(tenant: str, uid: str) -> str:
     """Of records of one Webhook's attempts."""
     return f"{_PREFIX}.attempts.{tenant}.{uid}"
+
+
+def unheard_subject(tenant: str) -> str:
+    """Of counts of events that no Webhook heard. No uid begins so."""
+    return f"{_PREFIX}.attempts.{tenant}._unheard"
+
+
+def is_attempts(subject: str) -> bool:
+    """Whether a subject is one of the attempts log."""
+    return subject.startswith(f"{_PREFIX}.attempts.")
 
 
 def dead_subject(tenant: str, uid: str) -> str:

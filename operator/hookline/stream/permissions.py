@@ -50,6 +50,7 @@ RIGHTS: Mapping[Role, Rights] = {
             "hookline.parked.*",
             "hookline.dead.*.*",
             "hookline.backlog.*",
+            names.ATTEMPTS_SUBJECTS,
             names.UNKNOWN_SUBJECT,
             names.KNOWN_SUBJECT,
             names.HERE_SUBJECT,

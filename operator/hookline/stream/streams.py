@@ -79,6 +79,20 @@ class FanoutPlace:
     """Which events are its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """How much of the attempts log is kept: what is older goes, and the oldest of what is too much."""
+
+    seconds: int = 604_800
+    bytes: int = 1_073_741_824
+
+
+LEAST_LOG_BYTES = 16 * 1024 * 1024
+"""Of the attempts log, where NATS has no more room to keep free for it."""
+
+MAX_BATCH_BYTES = 32 * 1024
+"""Of a batch of the attempts log, unless one record alone has more."""
+
 _NOWHERE: Mapping[str, FanoutPlace] = MappingProxyType({})
 
 
@@ -121,6 +135,40 @@ def stream_configs(
         config(names.BACKLOG, ["hookline.backlog.*"], RetentionPolicy.WORK_QUEUE, 0),
         config(names.DEAD, [names.SUBJECTS[names.DEAD]], RetentionPolicy.LIMITS, retention.dead_seconds),
     ]
+
+
+def attempts_config(bounds: LogBounds, *, replicas: int = 1) -> StreamConfig:
+    """The attempts log. The oldest goes when it is full, and of one Webhook before it has half of all."""
+    return StreamConfig(
+        name=names.ATTEMPTS,
+        subjects=[names.ATTEMPTS_SUBJECTS],
+        retention=RetentionPolicy.LIMITS,
+        max_age=bounds.seconds,
+        max_bytes=bounds.bytes,
+        max_msgs_per_subject=bounds.bytes // (2 * MAX_BATCH_BYTES),
+        discard=DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        duplicate_window=min(DEDUPLICATION_SECONDS, bounds.seconds),
+        allow_direct=True,
+    )
+
+
+async def ensure_attempts(client: Client, bounds: LogBounds, *, replicas: int = 1, owner: Mark = UNMARKED) -> int:
+    """Bring the attempts log to what is asked for, or to as many bytes as NATS keeps free for it; how many these are.
+
+    Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the name.
+    """
+    while True:
+        try:
+            await _ensure_stream(client, attempts_config(bounds, replicas=replicas), owner)
+            return bounds.bytes
+        except QueueUnusable:
+            raise
+        except StreamRefused:
+            if bounds.bytes // 2 < LEAST_LOG_BYTES:
+                raise
+            bounds = replace(bounds, bytes=bounds.bytes // 2)
 
 
 def consumer_configs(layout: Layout, term: int = 1) -> list[tuple[str, ConsumerConfig]]:

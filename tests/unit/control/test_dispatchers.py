@@ -138,6 +138,7 @@ def test_senders_are_told_policy_retention_and_streams() -> None:
         },
         "retention": {"eventsSeconds": 60, "parkedSeconds": 61, "deadSeconds": 62},
         "nats": {"streamReplicas": 3, "streamPrefix": "HOOKLINE_"},
+        "attempts": {"enabled": False, "maxAgeSeconds": 3600, "maxBytes": 67_108_864},
     }
     record = record_of(a_dispatcher("edge", spec))
     assert record.model_dump() == {
@@ -148,6 +149,9 @@ def test_senders_are_told_policy_retention_and_streams() -> None:
         "events_seconds": 60,
         "parked_seconds": 61,
         "dead_seconds": 62,
+        "attempts_enabled": False,
+        "attempts_seconds": 3600,
+        "attempts_bytes": 67_108_864,
         "stream_replicas": 3,
         "stream_prefix": "HOOKLINE_",
     }

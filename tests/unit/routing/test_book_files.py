@@ -394,7 +394,9 @@ def test_a_root_that_is_not_understood_keeps_what_it_said_before_and_routes_go_o
 def test_what_is_absent_means_what_it_always_meant() -> None:
     """A default that changes would change the meaning of every book that was written before."""
     (dispatcher,), (keys,) = OF_BEFORE["dispatcher.json"], OF_BEFORE["keys-58.json"]
-    assert DispatcherRecord().model_dump(mode="json") == {**dispatcher, "allow_cidrs": [], "stream_prefix": None}
+    log = {"attempts_enabled": True, "attempts_seconds": 604_800, "attempts_bytes": 1_073_741_824}
+    later: dict[str, object] = {"allow_cidrs": [], "stream_prefix": None, **log}
+    assert DispatcherRecord().model_dump(mode="json") == {**dispatcher, **later}
     absent: dict[str, object] = {**dict.fromkeys(keys), "uid": "u1", "query": "", "retired": [], "headers": []}
     assert Keys(uid="u1").model_dump(mode="json") == absent
     assert (route("u1").rate_limit, route("u1").needs) == (None, ())

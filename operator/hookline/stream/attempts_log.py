@@ -1,0 +1,96 @@
+"""The attempts log in NATS: its stream, and batches that are stored there. Nothing else needs either.
+
+What keeps a batch from being stored has a word, and is nobody's problem but the log's: it never counts as one of the
+queue's.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+
+import nats.errors
+from nats.aio.client import Client
+
+from hookline.stream import names
+from hookline.stream.attempt_record import FORMAT, FORMAT_HEADER, SENDER_HEADER, WEBHOOK_HEADER
+from hookline.stream.connection import Denied, QueueUnusable, StreamRefused, StreamUnavailable
+from hookline.stream.inbox import Inbox, is_unheard
+from hookline.stream.owner import Mark
+from hookline.stream.publish import ACK_SECONDS
+from hookline.stream.queue_problem import QueueReason
+from hookline.stream.streams import LogBounds, ensure_attempts
+
+
+class Lost(StrEnum):
+    """Why lines of the log are lost."""
+
+    ROOM = "Room"
+    """More was to be written than finds room in the sender: too much for it or of one tenant, or NATS is away."""
+    REFUSED = "Refused"
+    """NATS has no room on its disk, or its limits do not allow the stream."""
+    DENIED = "Denied"
+    """This user of NATS has no right to it, as one that was made for a version before."""
+    FOREIGN = "Foreign"
+    """A stream of another application has the name or the subjects."""
+    ENDED = "Ended"
+    """The sender ended before they could be written."""
+    FAULT = "Fault"
+    """A fault in Hookline itself."""
+
+
+class NotStored(Exception):
+    """NATS said no."""
+
+    def __init__(self, why: Lost, problem: str) -> None:
+        super().__init__(problem)
+        self.why = why
+
+
+class AttemptsStream:
+    """Over one connection."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = Inbox(client, ACK_SECONDS)
+
+    async def ensure(self, bounds: LogBounds, *, replicas: int, owner: Mark) -> int:
+        """Make the stream, or change what differs; how many bytes it may have. Raises StreamUnavailable, NotStored."""
+        try:
+            return await ensure_attempts(self._client, bounds, replicas=replicas, owner=owner)
+        except QueueUnusable as error:
+            foreign = error.problem.reason is QueueReason.STREAM_FOREIGN
+            raise NotStored(Lost.FOREIGN if foreign else Lost.DENIED, str(error)) from None
+        except StreamRefused as error:
+            raise NotStored(Lost.REFUSED, str(error)) from None
+
+    async def store(self, subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
+        """Store a batch; a second one of the same `once` within two minutes is the same.
+
+        Raises StreamUnavailable when it is not known to be stored, NotStored when it is known not to be.
+        """
+        headers = {"Nats-Msg-Id": once, FORMAT_HEADER: FORMAT, SENDER_HEADER: sender}
+        if webhook:
+            headers[WEBHOOK_HEADER] = webhook
+        try:
+            answer, _ = await self._inbox.ask(subject, body, headers, again=True)
+        except Denied:
+            raise NotStored(Lost.DENIED, f"NATS does not permit this user to publish to {subject}") from None
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            raise StreamUnavailable(f"NATS did not confirm ({type(error).__name__})") from None
+        if is_unheard(answer):
+            raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
+        _check(answer.body)
+
+
+def _check(said: bytes) -> None:
+    """Raises StreamUnavailable, NotStored."""
+    try:
+        answer = json.loads(said)
+        problem, stream = answer.get("error"), answer.get("stream")
+    except (ValueError, AttributeError):
+        raise StreamUnavailable("NATS gave no answer that can be read") from None
+    if problem is not None:
+        raise NotStored(Lost.REFUSED, f"NATS refused to store: {problem.get('description', 'without a reason')}")
+    if stream != names.ATTEMPTS:
+        raise NotStored(Lost.FOREIGN, f"the stream {stream} of another application took it")
