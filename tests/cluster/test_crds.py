@@ -19,23 +19,27 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from controlplane.servers import ControlPlane
-from doubles.resource_cases import CASES, Case, resource, webhook
+from doubles.resource_cases import CASES, Case, replay, resource, webhook
 from hookline.resources import crds
 from hookline.resources.base import problems_of
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Problem
+from hookline.resources.replay import IMMUTABLE, Replay
 from hookline.resources.webhook import Webhook
 
 Object = dict[str, Any]
 
-MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher]] = {
+MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher] | type[Replay]] = {
     "Webhook": Webhook,
     "EventType": EventType,
     "Dispatcher": Dispatcher,
+    "Replay": Replay,
 }
 CANARY = "canary-7d21"
-PLURALS = {"Webhook": "webhooks", "EventType": "eventtypes", "Dispatcher": "dispatchers"}
+PLURALS = {"Webhook": "webhooks", "EventType": "eventtypes", "Dispatcher": "dispatchers", "Replay": "replays"}
+OF_CHANGES = "self == oldSelf"
+"""A rule that no new object breaks."""
 
 
 class Judge:
@@ -51,6 +55,15 @@ class Judge:
 
     def close(self) -> None:
         self._client.close()
+
+    def send(self, method: str, path: str, manifest: Object | None = None, *, expected: int = 0) -> Object:
+        """A request that counts. Of a PATCH the manifest is what is to be merged."""
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        content = json.dumps(manifest) if manifest is not None else None
+        answer = self._client.request(method, path, content=content, headers={"Content-Type": kind})
+        assert answer.status_code == expected if expected else answer.is_success, answer.text
+        said: Object = answer.json()
+        return said
 
     def refusal(self, manifest: Object) -> Object | None:
         """What it has against a manifest (a Status), or None."""
@@ -78,7 +91,7 @@ def judge(control_plane: ControlPlane) -> Iterator[Judge]:
 def rules_of(kind: str) -> list[str]:
     """The messages of all rules of a CRD."""
     text = crds.crd_files()[f"hookline.dev_{PLURALS[kind]}.yaml"]
-    return [rule["message"] for rule in _rules(yaml.safe_load(text))]
+    return [rule["message"] for rule in _rules(yaml.safe_load(text)) if rule["rule"] != OF_CHANGES]
 
 
 def _rules(node: Any) -> Iterator[Object]:
@@ -98,6 +111,10 @@ def dispatcher(name: str = "mine", **spec: Any) -> Object:
 
 def serving(labels: dict[str, str]) -> Object:
     return dispatcher(servedNamespaces={"from": "Selector", "selector": {"matchLabels": labels}})
+
+
+def labelled(labels: dict[str, str]) -> Object:
+    return resource("Replay", {"selector": {"matchLabels": labels}})
 
 
 MORE: list[Case] = [
@@ -145,6 +162,11 @@ MORE: list[Case] = [
         "spec.servedNamespaces.selector.matchLabels",
     ),
     ("label's value", serving({"a": "b c"}), "spec.servedNamespaces.selector.matchLabels.a"),
+    ("replay of a Webhook in capitals", replay(webhook={"name": "A"}), "spec.webhook.name"),
+    ("Webhook's label without a name", labelled({"": "v"}), "spec.selector.matchLabels."),
+    ("Webhook's label with a blank", labelled({"a b": "v"}), "spec.selector.matchLabels.a b"),
+    ("Webhook's label with a longer name", labelled({f"{'a' * 254}/{'b' * 63}": "v"}), "spec.selector.matchLabels"),
+    ("Webhook's label's value", labelled({"a": "b c"}), "spec.selector.matchLabels.a"),
 ]
 """The rules that the shared cases leave out."""
 
@@ -296,6 +318,27 @@ _dispatchers = st.fixed_dictionaries(
         "retention": st.fixed_dictionaries({}, optional={"deadSeconds": _numbers, "eventsSeconds": _numbers}),
     },
 )
+_times = st.sampled_from(
+    ["2026-11-30T14:00:00Z", "2026-11-30T16:00:00+03:00", "2027-02-29T00:00:00Z", "2028-02-29T00:00:00.5Z", "now", ""]
+)
+_replays = st.fixed_dictionaries(
+    {},
+    optional={
+        "webhook": st.fixed_dictionaries({"name": _objects}),
+        "selector": st.fixed_dictionaries(
+            {"matchLabels": st.dictionaries(st.text("aA/.- ", max_size=4), st.text("aA.-_ ", max_size=4))}
+        ),
+        "source": st.sampled_from(["DeadLetters", "Events", "No"]),
+        "since": _times,
+        "until": _times,
+        "onlyFailed": st.booleans(),
+        "ids": st.lists(st.text("aA-_. ", max_size=3), max_size=3),
+        "ratePerSecond": _numbers,
+        "dryRun": st.booleans(),
+        "ttlSecondsAfterFinished": _numbers,
+    },
+)
+_some_replays = few(_replays, {"webhook": {"name": "a"}}).map(lambda spec: resource("Replay", spec))
 _some_webhooks = few(_webhooks, {"url": "https://example.com/x", "event": "A"}).map(
     lambda spec: resource("Webhook", spec)
 )
@@ -323,7 +366,23 @@ _merged = st.lists(st.sampled_from(ALL), min_size=2, max_size=4).map(
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(manifest=_some_webhooks | _some_dispatchers | _types | _merged)
+@given(manifest=_some_webhooks | _some_dispatchers | _some_replays | _types | _merged)
 def test_a_manifest_that_somebody_may_write_is_judged_alike(judge: Judge, manifest: Object) -> None:
     answer, found = judge.refusal(manifest), problems(manifest)
     assert (answer is None) == (found == []), (answer, found)
+
+
+def test_a_replay_is_never_another_one_after_it_was_made(control_plane: ControlPlane, judge: Judge) -> None:
+    path = "/apis/hookline.dev/v1alpha1/namespaces/default/replays"
+    made = judge.send("POST", path, replay(dryRun=True))
+    try:
+        assert made["status"]["phase"] == "Pending", "so that it counts as not done before anybody looked at it"
+        changed = judge.send("PATCH", f"{path}/mine", {"spec": {"dryRun": False}}, expected=422)
+        assert IMMUTABLE in changed["message"]
+        judge.send("PATCH", f"{path}/mine", {"spec": {"ratePerSecond": 1}}, expected=422)
+        judge.send("PATCH", f"{path}/mine", {"metadata": {"labels": {"a": "b"}}, "spec": {"source": "DeadLetters"}})
+        status = {"phase": "Complete", "found": 2, "replayed": 1, "skipped": 1, "observedGeneration": 1}
+        written = judge.send("PATCH", f"{path}/mine/status", {"status": status, "spec": {"dryRun": False}})
+        assert (written["status"]["found"], written["spec"]["dryRun"]) == (2, True)
+    finally:
+        judge.send("DELETE", f"{path}/mine")

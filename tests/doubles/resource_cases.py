@@ -1,4 +1,4 @@
-"""Webhooks, EventTypes and Dispatchers, right and wrong: (name, manifest, field of the expected problem or None)."""
+"""Webhooks, EventTypes, Dispatchers and Replays, right and wrong: (name, manifest, field of the expected problem or None)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ def resource(kind: str, spec: dict[str, Any], name: str = "mine") -> dict[str, A
 
 def webhook(**spec: Any) -> dict[str, Any]:
     return resource("Webhook", {"url": "https://example.com/x", "event": "IdentityCreated", **spec})
+
+
+def replay(**spec: Any) -> dict[str, Any]:
+    return resource("Replay", {"webhook": {"name": "hook"}, **spec})
+
+
+def _since(time: str, field: str | None = "spec.since") -> Case:
+    return f"since {time[:40]}", replay(since=time), field
 
 
 def _url(url: str, field: str | None = "spec.url") -> Case:
@@ -238,4 +246,49 @@ CASES: list[Case] = [
     ("attempts log too small", resource("Dispatcher", {"attempts": {"maxBytes": 67_108_863}}), "spec.attempts.maxBytes"),
     ("attempts kept too shortly", resource("Dispatcher", {"attempts": {"maxAgeSeconds": 59}}), "spec.attempts.maxAgeSeconds"),
     ("retention too short", resource("Dispatcher", {"retention": {"deadSeconds": 59}}), "spec.retention.deadSeconds"),
+    ("least replay", replay(), None),
+    (
+        "all of a replay",
+        replay(
+            source="Events",
+            since="2026-11-30T14:00:00Z",
+            until="2026-11-30T15:00:00.5+00:30",
+            onlyFailed=True,
+            ids=["evt_1", "seq-7"],
+            ratePerSecond=1000,
+            dryRun=True,
+            ttlSecondsAfterFinished=0,
+        ),
+        None,
+    ),
+    ("replay by labels", resource("Replay", {"selector": {"matchLabels": {"team": "a"}}}), None),
+    ("replay by no labels", resource("Replay", {"selector": {"matchLabels": {}}}), "spec.selector.matchLabels"),
+    ("replay of nothing", resource("Replay", {}), "spec"),
+    ("replay of both", replay(selector={"matchLabels": {"team": "a"}}), "spec"),
+    ("replay of a Webhook that has no name", replay(webhook={}), "spec.webhook.name"),
+    ("replay from elsewhere", replay(source="Attempts"), "spec.source"),
+    ("failed dead letters", replay(onlyFailed=True), "spec.onlyFailed"),
+    ("no event failed", replay(source="Events", onlyFailed=False), None),
+    _since("2026-11-30T14:00:00.123456789Z", None),
+    _since("2028-02-29T23:59:59+14:00", None),
+    _since("2026-02-29T00:00:00Z"),
+    _since("2026-04-31T00:00:00Z"),
+    _since("2026-13-01T00:00:00Z"),
+    _since("2026-11-30T24:00:00Z"),
+    _since("2026-11-30T14:00:60Z"),
+    _since("2026-11-30T14:00:00"),
+    _since("2026-11-30"),
+    _since("1999-11-30T14:00:00Z"),
+    _since("2h"),
+    _since(""),
+    ("until before since", replay(since="2026-11-30T14:00:00Z", until="2026-11-30T15:00:00+01:00"), "spec.since"),
+    ("until no time", replay(until="now"), "spec.until"),
+    ("an id twice", replay(ids=["a", "a"]), "spec.ids[1]"),
+    ("an id that is none", replay(ids=["a.b"]), "spec.ids[0]"),
+    ("501 ids", replay(ids=[f"evt_{number}" for number in range(501)]), "spec.ids"),
+    ("500 ids", replay(ids=[f"evt_{number}" for number in range(500)]), None),
+    ("replay of 0 in a second", replay(ratePerSecond=0), "spec.ratePerSecond"),
+    ("replay of 1001 in a second", replay(ratePerSecond=1001), "spec.ratePerSecond"),
+    ("replay that never was", replay(ttlSecondsAfterFinished=-1), "spec.ttlSecondsAfterFinished"),
+    ("unknown field of a replay", replay(onlyfailed=True), "spec.onlyfailed"),
 ]  # fmt: skip

@@ -14,9 +14,13 @@ from hookline.resources import crds
 FOLDER = Path(__file__).parents[2] / "manifests" / "argocd"
 
 
-def health(status: dict[str, Any] | None, *, generation: int = 2) -> str:
+def health(status: dict[str, Any] | None, *, generation: int = 2, kind: str = "Webhook") -> str:
     runtime = lua51.LuaRuntime(unpack_returned_tuples=True, register_eval=False)
-    found = {"metadata": {"name": "any", "generation": generation}, **({"status": status} if status else {})}
+    found = {
+        "kind": kind,
+        "metadata": {"name": "any", "generation": generation},
+        **({"status": status} if status else {}),
+    }
     runtime.globals().obj = runtime.table_from(found, recursive=True)
     answer = runtime.execute((FOLDER / "health.lua").read_text())
     assert answer["message"]
@@ -54,6 +58,20 @@ def looked_at(ready: str, reason: str, *, generation: int = 2) -> dict[str, Any]
 )
 def test_health_follows_ready_of_this_generation(status: dict[str, Any] | None, shown: str) -> None:
     assert health(status) == shown
+
+
+@pytest.mark.parametrize(
+    ("conditions", "shown"),
+    [
+        (None, "Progressing"),
+        ({"Complete": "False"}, "Progressing"),
+        ({"Complete": "True"}, "Healthy"),
+        ({"Complete": "False", "Failed": "True", "Stalled": "True"}, "Degraded"),
+    ],
+)
+def test_a_replay_is_healthy_once_it_is_complete(conditions: dict[str, str] | None, shown: str) -> None:
+    said = [{"type": each, "status": status, "message": "why"} for each, status in (conditions or {}).items()]
+    assert health({"observedGeneration": -1, "conditions": said} if conditions else None, kind="Replay") == shown
 
 
 def test_every_kind_has_this_health() -> None:

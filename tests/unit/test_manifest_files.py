@@ -170,7 +170,7 @@ def test_all_crds_are_installed() -> None:
 @each_overlay
 def test_one_apply_is_enough(overlay: str) -> None:
     """kubectl refuses objects of kinds that come in the same run: all Dispatchers must be left to the operator."""
-    assert len(objects(overlay, "CustomResourceDefinition")) == 3
+    assert len(objects(overlay, "CustomResourceDefinition")) == 4
     assert not any(each["apiVersion"].startswith("hookline.dev/") for each in objects(overlay))
     assert [each.metadata.name for each in dispatchers(overlay)] == ["default"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,10 @@ SEQ_HEADER = "Hookline-Event-Seq"
 ATTEMPT_HEADER = "Hookline-Attempt"
 STORED_HEADER = "Hookline-Stored"
 """When the event was stored, by the server's clock: Unix time."""
+REPLAY_HEADER = "Hookline-Replay"
+"""The name of the Replay that had it stored."""
+REPLAYED_HEADER = "Hookline-Replayed"
+"""When that was, Unix time in ms. Goes with the name before: together they tell it from what was delivered before."""
 FORMAT_HEADER = "Hookline-Format"
 FORMAT = "1"
 """Of stored deliveries. One that does not say is of this format, and this version writes it so. A header of a later
@@ -50,8 +55,11 @@ DELETED = f"{WEBHOOK_GONE}: the Webhook was deleted"
 _LONGEST_TEXT = 1024
 """Characters of a reason or a detail that are kept. What a dead letter adds must fit into envelope.ROOM_BYTES."""
 
-_LONGEST_TIME = 12
+_LONGEST_TIME, _LONGEST_TIME_MS = 12, 15
 """Digits: a longer one is no time, and no number that floats can take."""
+
+_REPLAY = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+"""Names of Kubernetes objects, nearly: what can stand in a header and in the name of a message."""
 
 _STATUS_DIGITS = 3
 
@@ -60,7 +68,8 @@ _STATUS_DIGITS = 3
 class Delivery:
     """One event for the Webhook `uid`. `event_seq` is its place in the stream EVENTS, `attempt` counts from 1.
 
-    `stored_s` is when the event was stored, by the server's clock in Unix time; 0 when that is not known.
+    `stored_s` is when the event was stored, by the server's clock in Unix time; 0 when that is not known. `replay` is
+    the name of what had it delivered once more, at `replayed_ms`; empty of what is delivered for the first time.
     """
 
     uid: str
@@ -68,11 +77,15 @@ class Delivery:
     event_seq: int
     attempt: int = 1
     stored_s: int = 0
+    replay: str = ""
+    replayed_ms: int = 0
 
     @property
     def once(self) -> str:
-        """Names this delivery among all: the same after every crash, and another one when EVENTS was made anew."""
-        return f"{self.event_seq}.{self.stored_s}.{self.event.id}.{self.uid}"
+        """Names this delivery among all: the same after every crash, and another one when EVENTS was made anew, or when
+        it is replayed. Else NATS would take a dead letter of the replay for the one that was replayed, and drop it."""
+        once = f"{self.event_seq}.{self.stored_s}.{self.event.id}.{self.uid}"
+        return f"{once}.{self.replay}.{self.replayed_ms}" if self.replay else once
 
     def next_attempt(self) -> Delivery:
         return replace(self, attempt=self.attempt + 1)
@@ -83,7 +96,11 @@ class Delivery:
             SEQ_HEADER: str(self.event_seq),
             ATTEMPT_HEADER: str(self.attempt),
         }
-        return {**headers, STORED_HEADER: str(self.stored_s)} if self.stored_s else headers
+        if self.stored_s:
+            headers[STORED_HEADER] = str(self.stored_s)
+        if self.replay:
+            headers |= {REPLAY_HEADER: self.replay, REPLAYED_HEADER: str(self.replayed_ms)}
+        return headers
 
 
 class MalformedDelivery(ValueError):
@@ -105,13 +122,31 @@ def read(subject: str, headers: Mapping[str, str], body: bytes) -> Delivery:
         raise MalformedDelivery(f"{subject}: {error}") from None
     if attempt < 1 or not signing.valid_message_id(event.id):
         raise MalformedDelivery(f"{subject}: an attempt below 1, or an id that cannot be signed")
-    return Delivery(names.uid_of(subject), event, seq, attempt, stored_s(headers))
+    return Delivery(names.uid_of(subject), event, seq, attempt, stored_s(headers), *_replay_of(headers))
 
 
 def stored_s(headers: Mapping[str, str]) -> int:
     """When the event of a stored delivery was stored; 0 when it does not say so."""
-    stored = headers.get(STORED_HEADER, "")
-    return int(stored) if len(stored) <= _LONGEST_TIME and stored.isascii() and stored.isdigit() else 0
+    return _time(headers.get(STORED_HEADER, ""), _LONGEST_TIME)
+
+
+def began_s(headers: Mapping[str, str]) -> float:
+    """When a stored delivery began to be one, Unix time: its event's time, or when it was replayed. 0 when it does not
+    say so. What is replayed has its whole schedule before it, however old its event is."""
+    replay, replayed_ms = _replay_of(headers)
+    return replayed_ms / 1000 if replay else stored_s(headers)
+
+
+def _replay_of(headers: Mapping[str, str]) -> tuple[str, int]:
+    """The name of the Replay and when, Unix time in ms; of what has no such name nothing."""
+    if REPLAY_HEADER not in headers:
+        return "", 0
+    replay, replayed_ms = headers[REPLAY_HEADER], _time(headers.get(REPLAYED_HEADER, ""), _LONGEST_TIME_MS)
+    return (replay, replayed_ms) if _REPLAY.fullmatch(replay) is not None else ("", 0)
+
+
+def _time(text: str, longest: int) -> int:
+    return int(text) if len(text) <= longest and text.isascii() and text.isdigit() else 0
 
 
 def event_of(subject: str, headers: Mapping[str, str], body: bytes, *, seq: int, stored_s: float) -> Event:

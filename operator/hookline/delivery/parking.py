@@ -210,7 +210,7 @@ class Parking:
         return route is None and self._deleted.gone(uid)
 
     def _spent(self, taken: Taken, route: Route | None) -> str:
-        parked_s, event_s = taken.stored_s, messages.stored_s(taken.headers) or taken.stored_s
+        parked_s, event_s = taken.stored_s, messages.began_s(taken.headers) or taken.stored_s
         book, now_s = self._books.current, self._clock.now_s()
         assert book is not None, "nothing is taken before there is a route book"
         return parking_plan.spent(
@@ -320,7 +320,7 @@ class Parking:
             oldest = await oldest_parked(self._client, self._stream(), uid)
             if oldest is not None:
                 parked_s, kept_s = oldest.stored_s, book.dispatcher.parked_seconds
-                event_s = messages.stored_s(oldest.headers) or parked_s
+                event_s = messages.began_s(oldest.headers) or parked_s
                 due_s = parking_plan.due_s(route, why, parked_s=parked_s, event_s=event_s, kept_s=kept_s)
                 self._expiries[uid] = (why, due_s)
 

@@ -398,7 +398,8 @@ class Sender:
             delay_seconds = max(0.0, self._clock.now_s() - job.holding.event_stored_s)
             self._metrics.first_attempt(job.holding.origin, delay_seconds)
         keys = self._keys(route)
-        outcome = await self._caller.call(call_of(delivery.event, delivery.attempt, route, keys, now_s=now_s))
+        call = call_of(delivery.event, delivery.attempt, route, keys, now_s=now_s, replay=delivery.replay)
+        outcome = await self._caller.call(call)
         decision = retry.decide(
             outcome,
             attempt=delivery.attempt,

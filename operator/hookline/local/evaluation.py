@@ -23,6 +23,8 @@ from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Path as FieldPath
 from hookline.resources.problems import Problem
+from hookline.resources.reasons import ReplayReason
+from hookline.resources.replay import Replay
 from hookline.resources.webhook import Webhook
 from hookline.routing.acceptance import accept_dispatchers, accept_types, record_of_type, type_problems
 from hookline.routing.publisher_tokens import publisher_token
@@ -51,7 +53,7 @@ class Namespace:
     labels: Mapping[str, str]
 
 
-Object = Webhook | EventType | Dispatcher | Secret | Namespace
+Object = Webhook | EventType | Dispatcher | Replay | Secret | Namespace
 
 
 class Level(StrEnum):
@@ -122,10 +124,11 @@ class Evaluated:
     findings: Sequence[Finding]
 
 
-_MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher]] = {
+_MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher] | type[Replay]] = {
     "Webhook": Webhook,
     "EventType": EventType,
     "Dispatcher": Dispatcher,
+    "Replay": Replay,
 }
 
 
@@ -288,6 +291,8 @@ def evaluate(
                 entries[title] = before.waiting(title) if in_doubt and title in before.routes else (verdict.route, keys)
         elif isinstance(known.value, Secret):
             findings.append(_secret_finding(known.document, known.value))
+        elif isinstance(known.value, Replay):
+            findings.append(_replay_finding(known, known.value, objects))
     unknown = {
         f"{namespace}/{name}" for kind, namespace, name in refused if kind == "Webhook" and _names(namespace, name)
     }
@@ -511,6 +516,20 @@ def _secret_finding(document: Document, secret: Secret) -> Finding:
         *([f"a token to publish with for {token.namespace}, in a cluster"] if token is not None else []),
     ]
     return _said(document, Level.OK, "; ".join(uses) or "not allowed for Webhooks (it has no such label): not used")
+
+
+def _replay_finding(known: Known, replay: Replay, objects: Mapping[Key, Known]) -> Finding:
+    """Of one file nothing is replayed: it says what a cluster would do, where somebody makes it on purpose."""
+    spec, namespace = replay.spec, replay.metadata.namespace
+    webhooks = [
+        each.value
+        for key, each in objects.items()
+        if isinstance(each.value, Webhook) and key[1] == namespace and spec.means(key[2], each.value.metadata.labels)
+    ]
+    if not webhooks:
+        message = f"{ReplayReason.WEBHOOK_NOT_FOUND}: these files hold no such Webhook in its namespace"
+        return _said(known.document, Level.WAITING, message)
+    return _said(known.document, Level.OK, "is valid; a cluster runs it, here `hookline replay` does")
 
 
 def _default_dispatcher() -> Dispatcher:

@@ -101,6 +101,7 @@ def sample_files() -> dict[str, str]:
         "private-ca-and-client-certificate.yaml": _tls_sample(),
         "asymmetric-keys.yaml": _asymmetric_sample(),
         "event-type.yaml": _event_type_sample(),
+        "replay.yaml": _replay_sample(),
     }
 
 
@@ -399,6 +400,30 @@ An event of your own, for the whole cluster. Bodies that do not fit the schema a
                         "additionalProperties": False,
                     },
                     "sample": {"orderId": "o-4711", "total": 19.99},
+                },
+            },
+        ),
+    )
+
+
+def _replay_sample() -> str:
+    return to_yaml(
+        (
+            """\
+What was given up for the Webhook since its receiver went down, once more. With dryRun it is counted and nothing is
+sent. A Replay runs once and never changes, so make another one without it. `source: Events` takes what was published,
+by its time.""",
+            {
+                "apiVersion": API_VERSION,
+                "kind": "Replay",
+                "metadata": {"name": "identity-created-outage"},
+                "spec": {
+                    "webhook": {"name": "identity-created"},
+                    "source": "DeadLetters",
+                    "since": "2026-11-30T14:00:00Z",
+                    "ratePerSecond": 20,
+                    "dryRun": True,
+                    "ttlSecondsAfterFinished": 86_400,
                 },
             },
         ),

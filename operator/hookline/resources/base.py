@@ -203,7 +203,7 @@ class Status(Model):
 
 
 class Resource(Model):
-    """Base of the three kinds. A subclass adds `kind` and `spec`."""
+    """Base of all kinds. A subclass adds `kind` and `spec`."""
 
     api_version: Literal["hookline.dev/v1alpha1"] = Field(
         default="hookline.dev/v1alpha1", description="Group and version of the kind."

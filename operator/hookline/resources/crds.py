@@ -14,6 +14,7 @@ import yaml
 from hookline.resources.base import GROUP, VERSION, Resource
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
+from hookline.resources.replay import Replay
 from hookline.resources.rules import CONFIDENTIAL, lifted, of_keys
 from hookline.resources.webhook import Webhook
 
@@ -93,6 +94,22 @@ KINDS = (
             _STATUS,
             _AGE,
         ),
+    ),
+    CrdKind(
+        Replay,
+        "replays",
+        "rp",
+        columns=(
+            ("Webhook", "string", ".spec.webhook.name", 0),
+            ("Source", "string", ".spec.source", 0),
+            ("Phase", "string", ".status.phase", 0),
+            *((name, "integer", f".status.{name.lower()}", 0) for name in ("Found", "Replayed", "Skipped", "Failed")),
+            ("DryRun", "boolean", ".spec.dryRun", 1),
+            ("Reason", "string", _condition("Complete", "reason"), 1),
+            ("Status", "string", _condition("Complete", "message"), 1),
+            _AGE,
+        ),
+        selectable=(".spec.webhook.name",),
     ),
 )
 

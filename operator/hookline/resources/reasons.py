@@ -425,6 +425,57 @@ class EventTypeReason(ConditionReason):
     )
 
 
+class ReplayReason(ConditionReason):
+    """What a condition of a Replay may have as its reason."""
+
+    PENDING = "Pending", "Complete", "nothing of it was done yet", "see that `hookline api` runs, if it stays so"
+    RUNNING = "Running", "Complete", "deliveries are being stored, or counted"
+    WAITING = (
+        "Waiting",
+        "Complete",
+        "many deliveries of a Webhook wait already: it goes on when fewer do, so that live ones are not held up",
+        "nothing; or see why they wait (`kubectl get webhooks`)",
+    )
+    WEBHOOK_DISABLED = (
+        "WebhookDisabled",
+        "Complete",
+        "`spec.enabled` of a Webhook is false: it would not be called. It goes on when that is true",
+        "set it to true, or delete the Replay",
+    )
+    QUEUE_UNAVAILABLE = (
+        "QueueUnavailable",
+        "Complete",
+        "the queue, or the attempts log (onlyFailed), cannot be read or written now; it is tried again",
+        "see the condition QueueReady of the Dispatcher",
+    )
+    COMPLETE = "Complete", "Complete", "(True) all that was asked for is stored, or was skipped or refused and counted"
+    DRY_RUN = "DryRun", "Complete", "(True) all that was asked for is counted, and nothing was stored"
+    WEBHOOK_NOT_FOUND = (
+        "WebhookNotFound",
+        "Failed Complete",
+        "the namespace has no such Webhook, or none with these labels",
+        "name one that is there, in another Replay",
+    )
+    TOO_MANY_WEBHOOKS = (
+        "TooManyWebhooks",
+        "Failed Complete",
+        "more than 100 Webhooks have these labels",
+        "make several Replays",
+    )
+    WEBHOOK_GONE = (
+        "WebhookGone",
+        "Failed Complete",
+        "a Webhook was deleted, or replaced by another one of its name, while its deliveries were replayed",
+        "make another Replay for the one that is there",
+    )
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "Failed Complete",
+        "the spec breaks a rule that the API server did not check",
+        "apply the CRDs and `hookline api` of one version",
+    )
+
+
 def table(reasons: type[ConditionReason]) -> str:
     """One list as a table in Markdown."""
     rows = [f"| {each} | {', '.join(each.conditions)} | {each.means} | {each.advice} |" for each in reasons]

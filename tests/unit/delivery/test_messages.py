@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -53,7 +55,7 @@ def test_what_follows_from_the_largest_event_fits_where_the_event_did() -> None:
     context = {f"{PREFIX}a": "x" * (CONTEXT_BYTES - len(f"{PREFIX}a: \r\n"))}
     event = event_of(subject, {envelope.ID_HEADER: "i" * 128, **context}, b"", seq=2**63, stored_s=2e9)
     assert context.items() <= envelope.to_headers(event).items()
-    delivery = Delivery(uid, event, 2**63, 999, 2_000_000_000)
+    delivery = Delivery(uid, event, 2**63, 999, 2_000_000_000, "r" * 253, 10**15 - 1)
     route = ROUTE.model_copy(update={"namespace": tenant, "name": "n" * 253})
     keys = Keys(uid=uid, query="e", signing=SECRET)
     outcome = Outcome(Reason.PROXY_UNREACHABLE, 599, "d" * 99_999, 0.0, None, b"e" * 1024)
@@ -104,6 +106,28 @@ def test_a_retry_waits_under_a_name_of_its_own_that_a_repeat_shares() -> None:
     assert len({later_token(each) for each in others}) == 4
 
 
+def test_what_is_replayed_has_other_names_than_what_was_delivered_before_and_keeps_them_in_retries() -> None:
+    first = Delivery("u1", EVENT, 1, stored_s=5)
+    replayed = [replace(first, replay=name, replayed_ms=at_ms) for name in ("a", "b") for at_ms in (1000, 2000)]
+    assert len({each.once for each in (first, *replayed)}) == 5
+    assert len({later_token(each.next_attempt()) for each in (first, *replayed)}) == 5
+    again = read(names.delivery_subject("u1"), replayed[0].next_attempt().headers(), EVENT.body)
+    assert again == replayed[0].next_attempt()
+
+
+def test_what_is_replayed_has_its_schedule_before_it_however_old_its_event_is() -> None:
+    delivery = Delivery("u1", EVENT, 1, stored_s=5)
+    assert messages.began_s(delivery.headers()) == 5
+    assert messages.began_s(replace(delivery, replay="a", replayed_ms=7_500).headers()) == 7.5
+    assert messages.began_s({}) == 0
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "-a", "a\r\nx: y", "é", "a" * 254, "a."])
+def test_a_replay_whose_name_cannot_be_one_is_none(name: str) -> None:
+    headers = {**Delivery("u1", EVENT, 1).headers(), "Hookline-Replay": name, "Hookline-Replayed": "5"}
+    assert read(names.delivery_subject("u1"), headers, EVENT.body) == Delivery("u1", EVENT, 1)
+
+
 def test_a_time_that_is_none_counts_as_not_known() -> None:
     said = ("", "x", "-1", "٣", "9" * 400, "9" * 5000, "1700000000")
     assert [messages.stored_s({messages.STORED_HEADER: text}) for text in said] == [0] * 6 + [1_700_000_000]
@@ -114,9 +138,11 @@ TENANTS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
 TYPES = st.from_regex(r"[A-Za-z0-9]{1,20}", fullmatch=True)
 CONTEXTS = st.dictionaries(st.text("az09", min_size=1), st.text("a%é ", max_size=20), max_size=3)
 EVENTS = st.builds(Event, TOKENS, TENANTS, TYPES, st.text(), st.binary(max_size=50), CONTEXTS)
-DELIVERIES = st.builds(
-    Delivery, TOKENS, EVENTS, st.integers(1, 2**63), st.integers(1, 99), st.integers(0, 10**12 - 1)
-).filter(lambda each: each.uid != names.UNREAD)
+REPLAYS = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,20}[a-z0-9])?", fullmatch=True)
+_PARTS = (TOKENS, EVENTS, st.integers(1, 2**63), st.integers(1, 99), st.integers(0, 10**12 - 1))
+DELIVERIES = (st.builds(Delivery, *_PARTS) | st.builds(Delivery, *_PARTS, REPLAYS, st.integers(0, 10**15 - 1))).filter(
+    lambda each: each.uid != names.UNREAD
+)
 OUTCOMES = st.builds(
     Outcome,
     st.sampled_from(Reason),

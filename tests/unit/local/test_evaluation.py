@@ -139,6 +139,16 @@ def test_which_nats_dispatchers_name_counts_for_check_and_not_for_a_run_that_use
     assert [each.state for each in run.book.routes()] == [RouteState.ACTIVE]
 
 
+def test_a_replay_waits_for_a_webhook_that_the_documents_do_not_hold(tmp_path: Path) -> None:
+    replay = (
+        "apiVersion: hookline.dev/v1alpha1\nkind: Replay\nmetadata: {name: outage}\nspec: {webhook: {name: %s}}\n---\n"
+    )
+    found = judged(tmp_path, replay % "one" + hook()).findings
+    assert {each.level for each in found} == {Level.OK}
+    (missing,) = [each for each in judged(tmp_path, replay % "other" + hook()).findings if each.level is not Level.OK]
+    assert (missing.level, missing.message.split(":")[0]) == (Level.WAITING, "WebhookNotFound")
+
+
 def test_a_dispatcher_serves_the_namespaces_that_the_documents_label(tmp_path: Path) -> None:
     fleet = (
         "apiVersion: hookline.dev/v1alpha1\nkind: Dispatcher\nmetadata: {name: default}\n"
@@ -181,7 +191,9 @@ def test_a_kind_that_hookline_does_not_have_is_refused_and_names_the_one_that_wa
     found = judged(tmp_path, hook().replace("kind: Webhook", f"kind: {kind}")).findings[0]
     assert (found.level, found.line, found.field) == (Level.WRONG, 3, "kind")
     meant = (
-        "did you mean Webhook?" if kind.lower().startswith("web") else "its kinds are Webhook, EventType, Dispatcher"
+        "did you mean Webhook?"
+        if kind.lower().startswith("web")
+        else "its kinds are Webhook, EventType, Dispatcher, Replay"
     )
     assert found.message == f"is not a kind of hookline.dev/v1alpha1; {meant}"
 

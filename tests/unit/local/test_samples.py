@@ -13,6 +13,7 @@ from hookline.events.builtin_events import EVENTS
 from hookline.local import samples
 from hookline.resources.base import ALLOW_LABEL
 from hookline.resources.eventtype import EventType
+from hookline.resources.replay import Replay
 from hookline.resources.webhook import Webhook
 from hookline.routing.secret import Secret, allowed_value
 from hookline.routing.signing import HmacKey, parse_key, public_key
@@ -36,7 +37,8 @@ class Manifests:
         self.types = [EventType.model_validate(each) for each in documents if each["kind"] == "EventType"]
         found = [Secret.of_manifest(each) for each in documents if each["kind"] == "Secret"]
         self.secrets = {(secret.namespace, secret.name): secret for secret in found}
-        known = len(self.webhooks) + len(self.secrets) + len(self.types)
+        self.replays = [Replay.model_validate(each) for each in documents if each["kind"] == "Replay"]
+        known = len(self.webhooks) + len(self.secrets) + len(self.types) + len(self.replays)
         assert known == len(documents), "a kind or a name that should not be there"
 
     def value(self, webhook: Webhook, ref: Any) -> bytes:
@@ -67,6 +69,13 @@ def test_all_samples_can_be_applied_together() -> None:
     assert len({webhook.metadata.name for webhook in manifests.webhooks}) == len(manifests.webhooks) == 8
     assert {webhook.spec.event for webhook in manifests.webhooks} <= set(BUILT_IN)
     assert all(webhook.spec.url.startswith("https://receiver.example.com") for webhook in manifests.webhooks)
+
+
+def test_the_replay_of_the_samples_sends_nothing_and_names_a_webhook_of_theirs() -> None:
+    manifests = Manifests(samples.sample_files().values())
+    (replay,) = manifests.replays
+    assert replay.spec.dry_run
+    assert any(replay.spec.means(each.metadata.name, {}) for each in manifests.webhooks)
 
 
 def test_samples_leave_the_namespace_to_whoever_applies_them() -> None:
@@ -115,7 +124,8 @@ def test_the_extra_headers_sample_has_plain_values_one_from_a_secret_and_a_url_w
 
 
 def test_only_the_disabled_sample_is_disabled() -> None:
-    specs = {name: sample(name)[0].spec for name in samples.sample_files() if name != "event-type.yaml"}
+    without = ("event-type.yaml", "replay.yaml")
+    specs = {name: sample(name)[0].spec for name in samples.sample_files() if name not in without}
     assert [name for name, spec in specs.items() if not spec.enabled] == ["disabled.yaml"]
     assert [name for name, spec in specs.items() if spec.paused] == ["paused.yaml"]
 

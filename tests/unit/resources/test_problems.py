@@ -11,9 +11,15 @@ from hookline.resources.base import Resource, problems_of
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Problem, _model_in
+from hookline.resources.replay import Replay
 from hookline.resources.webhook import Webhook
 
-KINDS: dict[str, type[Resource]] = {"Webhook": Webhook, "EventType": EventType, "Dispatcher": Dispatcher}
+KINDS: dict[str, type[Resource]] = {
+    "Webhook": Webhook,
+    "EventType": EventType,
+    "Dispatcher": Dispatcher,
+    "Replay": Replay,
+}
 
 
 def told(manifest: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Webhook, EventType and Dispatcher: what is taken, what is refused, and how it is told."""
+"""Webhook, EventType, Dispatcher and Replay: what is taken, what is refused, and how it is told."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from hookline.resources.base import problems_of
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.eventtype import EventType
 from hookline.resources.problems import Problem
+from hookline.resources.replay import Replay
 from hookline.resources.webhook import Webhook
 
-MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher]] = {
+MODELS: dict[str, type[Webhook] | type[EventType] | type[Dispatcher] | type[Replay]] = {
     "Webhook": Webhook,
     "EventType": EventType,
     "Dispatcher": Dispatcher,
+    "Replay": Replay,
 }
 CANARY = "canary-3c3c"
 

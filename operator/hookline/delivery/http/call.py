@@ -38,8 +38,11 @@ class Call:
     tenant: str = ""
 
 
-def call_of(event: Event, attempt: int, route: Route, keys: Keys, *, now_s: float) -> Call:
-    """The call of one attempt, counted from 1, at `now_s`, Unix time. A fresh timestamp and signature each time."""
+def call_of(event: Event, attempt: int, route: Route, keys: Keys, *, now_s: float, replay: str = "") -> Call:
+    """The call of one attempt, counted from 1, at `now_s`, Unix time. A fresh timestamp and signature each time.
+
+    `replay` is the name of what asked for it once more, if anything did.
+    """
     signed = signing.standard_headers(
         message_id=event.id,
         timestamp_s=int(now_s),
@@ -53,6 +56,7 @@ def call_of(event: Event, attempt: int, route: Route, keys: Keys, *, now_s: floa
         ("hookline-event-type", event.type),
         ("hookline-tenant", event.tenant),
         ("hookline-attempt", str(attempt)),
+        *([("hookline-replay", replay)] if replay else []),
         *keys.headers,
     ]
     return Call(

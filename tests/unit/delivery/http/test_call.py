@@ -45,6 +45,11 @@ def test_each_attempt_is_signed_for_its_own_time_by_every_key() -> None:
     assert len(signatures) == 4
 
 
+def test_only_what_is_replayed_names_its_replay() -> None:
+    assert "hookline-replay" not in dict(call_of(EVENT, 1, ROUTE, KEYS, now_s=1).headers)
+    assert dict(call_of(EVENT, 1, ROUTE, KEYS, now_s=1, replay="outage").headers)["hookline-replay"] == "outage"
+
+
 def test_the_user_agent_names_the_version() -> None:
     assert USER_AGENT.startswith("Hookline/")
 
