@@ -40,15 +40,16 @@ async def connected(server: ShippedNats, role: Role | None, name: str = "") -> C
     return await connect(server.url, name=name or role or "nobody", credentials=prove, connect_seconds=15)
 
 
-SENDER, GATEWAY, OPERATOR = {Role.SENDER}, {Role.GATEWAY}, {Role.OPERATOR}
+SENDER, GATEWAY, OPERATOR, API = {Role.SENDER}, {Role.GATEWAY}, {Role.OPERATOR}, {Role.API}
+READS = SENDER | API
 NOBODY: set[Role] = set()
 DELIVERY = names.delivery_subject(UID)
 EVENTS, DELIVERIES = f"{PREFIX}EVENTS", f"{PREFIX}DELIVERIES"
 STORES: list[tuple[str, str, set[Role]]] = [
     ("publish an event", names.event_subject("team", "IdentityCreated"), GATEWAY),
     ("publish a large event", names.large_subject("team", "IdentityCreated"), GATEWAY),
-    ("store a delivery", DELIVERY, SENDER),
-    ("store a retry", names.later_subject(UID, "1"), SENDER),
+    ("store a delivery", DELIVERY, READS),
+    ("store a retry", names.later_subject(UID, "1"), READS),
     ("park a delivery", names.parked_subject(UID), SENDER),
     ("store a dead letter", names.dead_subject("team", UID), SENDER),
     ("set events aside", names.backlog_subject("team"), SENDER),
@@ -59,20 +60,30 @@ STORES: list[tuple[str, str, set[Role]]] = [
     ("take the streams over", f"$KV.{names.INSTALLATION_BUCKET}.owner", SENDER),
 ]
 ASKS: list[tuple[str, str, dict[str, Any], set[Role]]] = [
-    ("see a stream's settings", f"STREAM.INFO.{EVENTS}", {}, SENDER | GATEWAY),
-    ("read event types", f"STREAM.MSG.GET.KV_{names.TYPES_BUCKET}", {"last_by_subj": "$KV.x.y"}, SENDER | GATEWAY),
-    ("read an event", f"STREAM.MSG.GET.{EVENTS}", {"seq": 1}, SENDER),
-    ("read an event directly", f"DIRECT.GET.{EVENTS}", {"seq": 1}, SENDER),
-    ("read a delivery", f"STREAM.MSG.GET.{DELIVERIES}", {"seq": 1}, SENDER),
-    ("read a delivery directly", f"DIRECT.GET.{DELIVERIES}.{DELIVERY}", {}, SENDER),
-    ("read a dead letter", f"STREAM.MSG.GET.{PREFIX}DEAD", {"seq": 1}, SENDER),
-    ("read whose the streams are", f"STREAM.MSG.GET.KV_{names.INSTALLATION_BUCKET}", {"seq": 1}, SENDER),
-    ("take events", f"CONSUMER.MSG.NEXT.{EVENTS}.{PREFIX}fanout", {"batch": 1, "no_wait": True}, SENDER),
-    ("make a consumer", f"CONSUMER.CREATE.{EVENTS}.spy", {"stream_name": EVENTS, "config": {"name": "spy"}}, SENDER),
+    ("see a stream's settings", f"STREAM.INFO.{EVENTS}", {}, GATEWAY | READS),
+    (
+        "read event types",
+        f"STREAM.MSG.GET.KV_{names.TYPES_BUCKET}",
+        {"last_by_subj": "$KV.x.y"},
+        GATEWAY | READS,
+    ),
+    ("read an event", f"STREAM.MSG.GET.{EVENTS}", {"seq": 1}, READS),
+    ("read an event directly", f"DIRECT.GET.{EVENTS}", {"seq": 1}, READS),
+    ("read a delivery", f"STREAM.MSG.GET.{DELIVERIES}", {"seq": 1}, READS),
+    ("read a delivery directly", f"DIRECT.GET.{DELIVERIES}.{DELIVERY}", {}, READS),
+    ("read a dead letter", f"STREAM.MSG.GET.{PREFIX}DEAD", {"seq": 1}, READS),
+    ("read whose the streams are", f"STREAM.MSG.GET.KV_{names.INSTALLATION_BUCKET}", {"seq": 1}, READS),
+    ("take events", f"CONSUMER.MSG.NEXT.{EVENTS}.{PREFIX}fanout", {"batch": 1, "no_wait": True}, READS),
+    (
+        "make a consumer",
+        f"CONSUMER.CREATE.{EVENTS}.spy",
+        {"stream_name": EVENTS, "config": {"name": "spy"}},
+        SENDER | API,
+    ),
     ("make a lasting consumer", f"CONSUMER.DURABLE.CREATE.{EVENTS}.spy2", {}, SENDER),
-    ("delete a consumer", f"CONSUMER.DELETE.{EVENTS}.none", {}, SENDER),
+    ("delete a consumer", f"CONSUMER.DELETE.{EVENTS}.none", {}, READS),
     ("list consumers", f"CONSUMER.NAMES.{EVENTS}", {}, SENDER),
-    ("remove one message", f"STREAM.MSG.DELETE.{EVENTS}", {"seq": 99}, SENDER),
+    ("remove one message", f"STREAM.MSG.DELETE.{EVENTS}", {"seq": 99}, READS),
     ("make a stream", "STREAM.CREATE.MINE", {}, SENDER),
     ("change a stream", f"STREAM.UPDATE.{EVENTS}", {}, SENDER),
     ("empty a stream", f"STREAM.PURGE.{EVENTS}", {"filter": "hookline.events.none.x"}, SENDER),
@@ -88,6 +99,7 @@ HEARS: list[tuple[str, str, set[Role]]] = [
     ("hear everything", ">", NOBODY),
     ("hear answers to a sender", f"{names.inbox_of(Role.SENDER)}.>", SENDER),
     ("hear answers to a gateway", f"{names.inbox_of(Role.GATEWAY)}.>", GATEWAY),
+    ("hear answers to the log's API", f"{names.inbox_of(Role.API)}.>", API),
     ("hear all answers", "_INBOX.>", NOBODY),
     ("hear acknowledgements", "$JS.ACK.>", NOBODY),
     ("be asked as a sender", names.AUDIENCE_SUBJECT, SENDER),

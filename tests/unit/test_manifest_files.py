@@ -20,7 +20,16 @@ from controlplane import assets, sessions
 from hookline import __version__
 from hookline.cli.main import app
 from hookline.control import pods
-from hookline.control.kinds import DISPATCHER_LABEL, GATEWAY_ACCOUNT, NATS_USERS_NAME, labels_of
+from hookline.control.kinds import (
+    API_NAME,
+    API_SERVICE_NAME,
+    DISPATCHER_LABEL,
+    GATEWAY_ACCOUNT,
+    MANAGED_LABEL,
+    NATS_USERS_NAME,
+    labels_of,
+    labels_of_installation,
+)
 from hookline.control.nats_users import USERS_FILE
 from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.gateway.cluster_callers import right_to_publish
@@ -148,6 +157,7 @@ EVERYWHERE = table("""
     . namespaces: list watch
     . configmaps: list watch
     . configmaps hookline-ca: patch
+    apiregistration.k8s.io apiservices v1alpha1.log.hookline.dev: get patch
     events.k8s.io events: create
 """)
 WEBHOOKS = table("""
@@ -294,6 +304,65 @@ def test_a_gateway_may_ask_about_callers_and_do_nothing_else(overlay: str) -> No
     assert DISPATCHER_LABEL not in account["metadata"]["labels"]
 
 
+REVIEWS = table("""
+    authentication.k8s.io tokenreviews: create
+    authorization.k8s.io subjectaccessreviews: create
+""")
+FOR_REPLAYS = table("""
+    hookline.dev webhooks: get list watch
+    hookline.dev replays: get list watch delete
+    hookline.dev replays/status: update patch
+""")
+ITS_LEASE = table("""
+    coordination.k8s.io leases: create
+    coordination.k8s.io leases hookline-api: get update
+""")
+
+
+@pytest.mark.parametrize("overlay", CLUSTER_WIDE)
+def test_the_logs_api_of_a_cluster_has_these_rights_and_no_others(overlay: str) -> None:
+    front = table(". configmaps extension-apiserver-authentication: get")
+    assert granted(overlay, API_NAME) == (REVIEWS | FOR_REPLAYS | front, {"hookline-system": ITS_LEASE})
+
+
+def test_the_logs_api_of_a_namespace_asks_about_callers_and_reads_nothing_outside() -> None:
+    assert granted("namespaced", API_NAME) == (REVIEWS, {"hookline": ITS_LEASE | FOR_REPLAYS})
+
+
+@each_overlay
+def test_the_account_of_the_logs_api_is_no_object_of_the_operator(overlay: str) -> None:
+    account = named(overlay, "ServiceAccount", API_NAME)
+    assert account["automountServiceAccountToken"] is False
+    assert not {DISPATCHER_LABEL, MANAGED_LABEL} & account["metadata"]["labels"].keys()
+
+
+@pytest.mark.parametrize("overlay", CLUSTER_WIDE)
+def test_kube_apiserver_is_told_where_the_log_is_and_not_which_ca_it_has(overlay: str) -> None:
+    """The operator keeps that: what stood here would be put back over it by whoever applies this again."""
+    (found,) = objects(overlay, "APIService")
+    assert found["metadata"]["name"] == API_SERVICE_NAME
+    assert found["spec"]["service"] == {"namespace": "hookline-system", "name": API_NAME, "port": 443}
+    assert f"{found['spec']['version']}.{found['spec']['group']}" == API_SERVICE_NAME
+    assert not {"caBundle", "insecureSkipTLSVerify"} & found["spec"].keys()
+
+
+def test_an_installation_for_one_namespace_adds_nothing_to_the_api_of_the_cluster() -> None:
+    assert objects("namespaced", "APIService") == []
+
+
+@each_overlay
+def test_bodies_of_events_are_read_by_a_role_that_nobody_has(overlay: str) -> None:
+    assert rights(named(overlay, "ClusterRole", "hookline-bodies")["rules"]) == table("""
+        log.hookline.dev attempts/body: get
+        log.hookline.dev deliveries/body: get
+        log.hookline.dev deadletters/body: get
+    """)
+    bound = [each["roleRef"]["name"] for each in objects(overlay, "RoleBinding", "ClusterRoleBinding")]
+    assert "hookline-bodies" not in bound
+    others = [each for each in objects(overlay, "ClusterRole") if each["metadata"]["name"] != "hookline-bodies"]
+    assert not any(resource.endswith("/body") for role in others for _, resource, _, _ in rights(role["rules"]))
+
+
 @each_overlay
 def test_who_publishes_for_another_namespace_is_let_by_a_role_that_nobody_has(overlay: str) -> None:
     role = named(overlay, "ClusterRole", "hookline-publish")
@@ -314,7 +383,7 @@ def test_several_namespaces_can_have_a_hookline_each(tmp_path: Path) -> None:
         for binding in (each for each in built(file.parent) if each["kind"] == "ClusterRoleBinding"):
             assert [subject["namespace"] for subject in binding["subjects"]] == [namespace]
             names.add(binding["metadata"]["name"])
-    shared = ("hookline-operator-event-types", "hookline-gateway")
+    shared = ("hookline-operator-event-types", "hookline-gateway", "hookline-api")
     assert names == {f"{name}.{team}" for name in shared for team in ("team-a", "team-b")}
 
 
@@ -324,8 +393,18 @@ def test_people_get_webhooks_by_the_usual_roles_and_nothing_else(overlay: str) -
     assert rights(view["rules"]) == table("""
         hookline.dev webhooks: get list watch
         hookline.dev eventtypes: get list watch
+        hookline.dev replays: get list watch
+        log.hookline.dev attempts: get list watch
+        log.hookline.dev deliveries: get list watch
+        log.hookline.dev deadletters: get list watch
     """)
-    assert rights(edit["rules"]) == table("hookline.dev webhooks: create update patch delete")
+    assert rights(edit["rules"]) == table("""
+        hookline.dev webhooks: create update patch delete
+        hookline.dev replays: create update patch delete
+        log.hookline.dev webhooktests: create
+        log.hookline.dev deadletters: delete
+        log.hookline.dev deadletters/replay: create
+    """)
     assert aggregated(view) == {"view", "edit", "admin", "cluster-reader"}
     assert aggregated(edit) == {"edit", "admin"}
     others = [each for each in objects(overlay, "ClusterRole") if each not in (view, edit)]
@@ -341,6 +420,7 @@ def aggregated(role: Object) -> set[str]:
 def test_every_selector_finds_its_pods(overlay: str) -> None:
     pods = [each["spec"]["template"]["metadata"]["labels"] for each in workloads(overlay)]
     pods += [labels_of("default", component) for component in ("sender", "gateway")]
+    pods += [labels_of_installation("api")]
     for each in workloads(overlay):
         assert matches(each["spec"]["selector"], each["spec"]["template"]["metadata"]["labels"])
     selectors = [each["spec"]["selector"] for each in objects(overlay, "PodDisruptionBudget")]

@@ -9,6 +9,7 @@ import typer
 
 from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.resources.dispatcher import Resources
 from hookline.runtime.logs import set_up_logs
 
 
@@ -38,6 +39,16 @@ def operator(
         str | None,
         typer.Option(help="Address of the NATS that came with it, whose users it makes. Default: none."),
     ] = None,
+    api_replicas: Annotated[
+        int,
+        typer.Option(min=0, max=100, envvar="HOOKLINE_API_REPLICAS", help="Pods of the log's API; 0 for none."),
+    ] = 2,
+    api_requests: Annotated[
+        str, typer.Option(envvar="HOOKLINE_API_REQUESTS", help="What each needs at least, as kubectl has it.")
+    ] = "cpu=100m,memory=128Mi",
+    api_limits: Annotated[
+        str, typer.Option(envvar="HOOKLINE_API_LIMITS", help="What each may use at most, as kubectl has it.")
+    ] = "memory=512Mi",
     kubeconfig: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +69,7 @@ def operator(
         from hookline.control import process
     except ModuleNotFoundError as error:
         raise WrongInput(f"{error.name} is not installed; install hookline with the extra `operator`") from None
+    from hookline.control.api_workload import ApiSettings
     from hookline.control.cluster import ClusterError, NoCluster
     from hookline.control.leader import LeaseLost
     from hookline.control.run import WatchEnded
@@ -75,6 +87,7 @@ def operator(
         bootstrap=bootstrap,
         kubeconfig=kubeconfig,
         shipped_nats=checked_nats(shipped_nats) if shipped_nats else "",
+        api=ApiSettings(api_replicas, _resources(api_requests, api_limits)),
     )
     try:
         run_until_signal(lambda stop: process.serve(options, stop))
@@ -82,3 +95,18 @@ def operator(
         raise WrongInput(str(error)) from None
     except (LeaseLost, WatchEnded, ClusterError, OSError) as error:
         raise NotAchieved(str(error)) from None
+
+
+def _resources(requests: str, limits: str) -> Resources:
+    try:
+        return Resources(requests=_quantities(requests), limits=_quantities(limits))
+    except ValueError:
+        raise WrongInput(
+            "--api-requests and --api-limits must be quantities of Kubernetes; write cpu=100m,memory=256Mi"
+        ) from None
+
+
+def _quantities(text: str) -> dict[str, str]:
+    """Raises ValueError."""
+    pairs = [each.partition("=") for each in text.split(",") if each]
+    return {name.strip(): quantity.strip() for name, _, quantity in pairs}

@@ -1,4 +1,4 @@
-"""The CA of an installation and the certificates of its gateways: what should be, by what is and the time. Pure.
+"""The CA of an installation and the certificates that it signs: what should be, by what is and the time. Pure.
 
 A CA is followed by another one without a gap: the next one is trusted by everybody for AHEAD before anything is signed
 by it, and a former one is trusted until it ends, which nothing that it signed outlives. All times follow from what
@@ -23,7 +23,7 @@ from hookline.control.issuing import (
     read_certificates,
     read_pair,
 )
-from hookline.control.kinds import CA_CERTIFICATE, gateway_name
+from hookline.control.kinds import API_NAME, CA_CERTIFICATE, gateway_name
 from hookline.resources.dispatcher import Dispatcher
 
 AUTHORITY_LIFE = timedelta(days=365)
@@ -102,6 +102,10 @@ class Home:
         name = gateway_name(dispatcher)
         return [f"{name}.{suffix}" for suffix in self._suffixes()] + [name]
 
+    def names_of_api(self) -> list[str]:
+        """All names by which the log's API is called: kube-apiserver uses that with `.svc`."""
+        return [f"{API_NAME}.{suffix}" for suffix in self._suffixes()]
+
     def _suffixes(self) -> list[str]:
         service = f"{self.namespace}.svc"
         return [self.namespace, service, f"{service}.{self.cluster_domain}"]
@@ -178,12 +182,12 @@ def renewed_at(certificate: x509.Certificate) -> datetime:
 
 
 def serving_data(pair: Pair) -> dict[str, bytes]:
-    """What the Secret of a gateway holds."""
+    """What the Secret of a server holds."""
     return {CERTIFICATE: pair.certificate_pem().encode(), KEY: pair.key_pem().encode()}
 
 
 def serving(data: Data, issuer: Pair, names: Iterable[str], now: datetime) -> Pair | None:
-    """What a Secret holds, where a gateway may show it on: of this CA, for these names, and not old."""
+    """What a Secret holds, where a server may show it on: of this CA, for these names, and not old."""
     pair = read_pair(data.get(CERTIFICATE, b""), data.get(KEY, b""))
     if pair is None or not is_issued_by(pair.certificate, issuer.certificate):
         return None

@@ -1,4 +1,4 @@
-"""Writes the CA of the installation, and the certificates of its gateways.
+"""Writes the CA of the installation, and the certificates of its gateways and of the log's API.
 
 The Secret with the CA is created where there is none, and else replaced in exactly the version that was read: no former
 leader puts an older CA over a newer one, and none is taken that somebody else brought. Nothing is signed by a CA, and
@@ -7,6 +7,7 @@ nobody is told to trust it, before the cluster has it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,16 +20,26 @@ from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict
 from hookline.control.context import Context
 from hookline.control.issuing import Pair, new_authority, new_certificate
 from hookline.control.kinds import (
+    API,
+    API_CERTIFICATE_NAME,
     CA_NAME,
     GATEWAY,
     SECRETS,
     gateway_certificate_name,
     labels_of_installation,
 )
-from hookline.control.pods import metadata_of
+from hookline.control.pods import metadata_of, metadata_of_installation
 from hookline.control.secret_data import decoded, encoded
 from hookline.control.seen import Seen
-from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey, GatewayTouchKey
+from hookline.control.work_keys import (
+    ApiKey,
+    ApiServiceKey,
+    AuthorityKey,
+    BundlesKey,
+    DispatcherKey,
+    GatewayTouchKey,
+    Key,
+)
 from hookline.resources.dispatcher import Dispatcher
 from hookline.resources.reasons import DispatcherReason
 from hookline.routing.verdict import Condition
@@ -48,6 +59,25 @@ _NOT_OURS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What shows a certificate of the CA."""
+
+    shown: str
+    """In the log."""
+    secret: dict[str, Any]
+    """Metadata of the Secret with it."""
+    names: list[str]
+    looks: Key
+    """Who tells of it."""
+    changed: Key
+    """Who sees to it that pods have it soon."""
+
+    @property
+    def secret_name(self) -> str:
+        return str(self.secret["name"])
+
+
 class AuthorityWriter:
     """The CA, and what it signs."""
 
@@ -57,7 +87,12 @@ class AuthorityWriter:
         self._problem = ""
         """Why there is no CA."""
         self._problems: dict[str, str] = {}
-        """Why there is no certificate, or no new one, by Dispatcher."""
+        """Why there is no certificate, or no new one, by its Secret."""
+
+    @property
+    def problem_of_api(self) -> str:
+        """Why the log's API has no certificate, or gets no new one; empty if nothing is wrong."""
+        return self._problem or self._problems.get(API_CERTIFICATE_NAME, "")
 
     def conditions(self, seen: Seen[Dispatcher]) -> list[Condition]:
         """The condition CertificateReady of a Dispatcher; none without a gateway."""
@@ -66,7 +101,7 @@ class AuthorityWriter:
         if seen.value.spec.gateway.tls.secret_ref is not None:
             words = "the gateway shows what the Secret in spec.gateway.tls.secretRef holds"
             return [Condition("CertificateReady", "True", DispatcherReason.OWN_CERTIFICATE, words)]
-        problem = self._problem or self._problems.get(seen.name, "")
+        problem = self._problem or self._problems.get(gateway_certificate_name(seen.name), "")
         if not problem and self._context.own(SECRETS, gateway_certificate_name(seen.name)) is not None:
             words = "the gateway shows a certificate of the installation's CA"
             return [Condition("CertificateReady", "True", DispatcherReason.ISSUED, words)]
@@ -91,14 +126,29 @@ class AuthorityWriter:
             self._tell_problem(str(error))
             raise
         self._tell_problem("")
-        self._context.queue.add(BundlesKey())
-        failures = [each for dispatcher in in_need if (each := await self._try_certificate(authority, dispatcher))]
+        self._context.add((BundlesKey(), ApiServiceKey()))
+        failures = [each for server in in_need if (each := await self._try_certificate(authority, server))]
         if failures:
             raise failures[0]
 
-    def _in_need(self) -> list[Dispatcher]:
-        """The Dispatchers whose gateway shows a certificate of ours."""
-        return [each for each in self._context.own_dispatchers() if decided.is_needed_by(each)]
+    def _in_need(self) -> list[_Server]:
+        """Whoever shows a certificate of ours."""
+        gateways = [self._gateway(each) for each in self._context.own_dispatchers() if decided.is_needed_by(each)]
+        return [*gateways, *([self._api()] if self._context.identity.api.replicas else [])]
+
+    def _gateway(self, dispatcher: Dispatcher) -> _Server:
+        name = dispatcher.metadata.name
+        return _Server(
+            f"gateway of {name}",
+            metadata_of(dispatcher, GATEWAY, gateway_certificate_name(name)),
+            self._home.names_of(name),
+            DispatcherKey(self._namespace, name),
+            GatewayTouchKey(name),
+        )
+
+    def _api(self) -> _Server:
+        metadata = metadata_of_installation(self._namespace, API, API_CERTIFICATE_NAME)
+        return _Server("api", metadata, self._home.names_of_api(), ApiKey(), ApiKey())
 
     async def _keep_authority(self) -> Authority:
         """The CA as it should be, once the cluster has it so. Raises ClusterError."""
@@ -137,50 +187,47 @@ class AuthorityWriter:
             raise
         self._context.observed.put(SECRETS, answer)
 
-    async def _try_certificate(self, authority: Authority, dispatcher: Dispatcher) -> ClusterError | None:
-        """Have a gateway's certificate right; what failed, so that others get theirs. Raises ClusterUnavailable."""
+    async def _try_certificate(self, authority: Authority, server: _Server) -> ClusterError | None:
+        """Have a server's certificate right; what failed, so that others get theirs. Raises ClusterUnavailable."""
         failure: ClusterError | None = None
         try:
-            await self._keep_certificate(authority.current, dispatcher)
+            await self._keep_certificate(authority.current, server)
         except ClusterUnavailable:
             raise
         except ClusterError as error:
             failure = error
-        self._tell_problem_of(dispatcher.metadata.name, "" if failure is None else str(failure))
+        self._tell_problem_of(server, "" if failure is None else str(failure))
         return failure
 
-    async def _keep_certificate(self, issuer: Pair, dispatcher: Dispatcher) -> None:
-        name = dispatcher.metadata.name
-        names = decided.allowed_names(issuer, self._home.names_of(name))
+    async def _keep_certificate(self, issuer: Pair, server: _Server) -> None:
+        names = decided.allowed_names(issuer, server.names)
         now = self._context.now().replace(microsecond=0)
-        live = self._context.own(SECRETS, gateway_certificate_name(name))
-        metadata = metadata_of(dispatcher, GATEWAY, gateway_certificate_name(name))
+        live = self._context.own(SECRETS, server.secret_name)
         there = decided.serving(decoded(live), issuer, names, now)
         # That of a Dispatcher from before goes with it, unless it is made this one's own.
-        if live is not None and there is not None and holds(live["metadata"], metadata):
+        if live is not None and there is not None and holds(live["metadata"], server.secret):
             return
         begin, end = now - decided.CLOCKS_APART, now + decided.CERTIFICATE_LIFE
         pair = there or new_certificate(issuer, names, self._namespace, begin, end)
         # The type of a Secret cannot be changed, and the pods look at its keys alone.
         kind = live.get("type", _TLS) if live is not None else _TLS
         data = encoded(decided.serving_data(pair))
-        await self._context.write_own(SECRETS, {"metadata": metadata, "type": kind, "data": data})
-        self._context.queue.add(DispatcherKey(self._namespace, name))
+        await self._context.write_own(SECRETS, {"metadata": server.secret, "type": kind, "data": data})
+        self._context.queue.add(server.looks)
         if there is None:
             # Whoever reads a new CA at once must not meet a certificate of the former one for a minute.
-            self._context.queue.add(GatewayTouchKey(name))
-            until = pair.certificate.not_valid_after_utc
-            log.info("the gateway gets another certificate", dispatcher=name, until=until)
+            self._context.queue.add(server.changed)
+            log.info("another certificate is made", server=server.shown, until=pair.certificate.not_valid_after_utc)
 
     def _tell_problem(self, problem: str) -> None:
         if self._problem != problem:
             self._problem = problem
-            self._context.add(DispatcherKey(self._namespace, each.metadata.name) for each in self._in_need())
+            self._context.add(each.looks for each in self._in_need())
 
-    def _tell_problem_of(self, dispatcher: str, problem: str) -> None:
-        if self._problems.get(dispatcher, "") != problem:
-            self._problems[dispatcher] = problem
-            self._context.queue.add(DispatcherKey(self._namespace, dispatcher))
+    def _tell_problem_of(self, server: _Server, problem: str) -> None:
+        if self._problems.get(server.secret_name, "") != problem:
+            self._problems[server.secret_name] = problem
+            self._context.queue.add(server.looks)
 
     @property
     def _namespace(self) -> str:

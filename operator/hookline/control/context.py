@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from hookline.control import dispatchers, types
+from hookline.control.api_workload import ApiSettings
 from hookline.control.applied import holds_just
 from hookline.control.cluster import Cluster, ClusterError, ClusterUnavailable, Conflict, Missing, Unjudged
 from hookline.control.desired_book import types_of
@@ -48,6 +49,10 @@ class Identity:
     """Of its namespace: tells its Dispatchers from those of another cluster that uses the same NATS."""
     shipped_nats: str = ""
     """Address of the NATS that came with it, whose users it makes; empty if there is none."""
+    api: ApiSettings = field(default_factory=ApiSettings)
+    """Of the log's API."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets with credentials for the registry of its own image."""
 
 
 @dataclass(frozen=True)

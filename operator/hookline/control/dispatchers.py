@@ -76,6 +76,39 @@ def _of_gateway(status: Literal["True", "False"], reason: DispatcherReason, mess
     return Condition("GatewayAvailable", status, reason, message)
 
 
+def log_api_available(
+    deployment: Object | None, wanted: int, *, hindered: str = "", waiting: str = "", unreached: str = ""
+) -> Condition:
+    """The condition LogApiAvailable: whether people can read what became of deliveries.
+
+    `hindered` is why its pods cannot be set up, `waiting` what one of them waits for, `unreached` why people do not
+    reach them by kube-apiserver. Ready does not count it: events are taken and delivered without it.
+    """
+    ready = _ready_in(deployment)
+    if wanted == 0:
+        return _of_log_api(
+            "False",
+            DispatcherReason.LOG_API_DISABLED,
+            "the operator has --api-replicas=0; the APIService must not stay without it: docs/log-api.md",
+        )
+    if ready == 0:
+        why = hindered or (f"a pod waits: {waiting}" if waiting else "")
+        look = "look at: kubectl describe pods -l app.kubernetes.io/component=api, and at their logs"
+        return _of_log_api("False", DispatcherReason.NO_LOG_API, f"no pod of the log's API is ready; {why or look}")
+    if unreached:
+        return _of_log_api("False", DispatcherReason.LOG_API_NOT_REACHED, unreached)
+    says = f"; {hindered}" if hindered else ""
+    if ready < wanted:
+        return _of_log_api(
+            "True", DispatcherReason.SOME_LOG_APIS, f"{ready} of {wanted} pods of the log's API are ready{says}"
+        )
+    return _of_log_api("True", DispatcherReason.ALL_LOG_APIS, f"all {wanted} pods of the log's API are ready{says}")
+
+
+def _of_log_api(status: Literal["True", "False"], reason: DispatcherReason, message: str) -> Condition:
+    return Condition("LogApiAvailable", status, reason, message)
+
+
 def _ready_in(deployment: Object | None) -> int:
     return int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
 

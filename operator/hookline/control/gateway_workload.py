@@ -29,6 +29,7 @@ from hookline.control.pods import (
     login_mounts,
     login_volumes,
     mount,
+    pods_of,
     secret_volume,
 )
 from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, GatewayLimits
@@ -56,9 +57,8 @@ def objects(dispatcher: Dispatcher, *, image: str, stopped: bool = False) -> lis
     `stopped`: without any pod. Its Service then refuses connections, and keeps its address for when it comes back.
     """
     spec = dispatcher.spec
-    pods = Pods(dispatcher, GATEWAY, gateway_name(dispatcher.metadata.name))
+    pods = pods_of(dispatcher, GATEWAY, gateway_name(dispatcher.metadata.name), image)
     container = pods.container(
-        image,
         _arguments(spec),
         _mounts(spec),
         ports={"https": HTTPS_PORT},
@@ -74,17 +74,17 @@ def objects(dispatcher: Dispatcher, *, image: str, stopped: bool = False) -> lis
         grace_seconds=LAST_LOOK_SECONDS + GRACE_SECONDS + END_SECONDS,
     )
     return [
-        (NETWORK_POLICIES, {"metadata": pods.metadata(), "spec": _network_policy(pods)}),
-        (DISRUPTION_BUDGETS, {"metadata": pods.metadata(), "spec": pods.disruption_budget()}),
-        (SERVICES, {"metadata": pods.metadata(), "spec": _service(pods)}),
-        (DEPLOYMENTS, {"metadata": pods.metadata(), "spec": deployment}),
+        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": _network_policy(pods)}),
+        (DISRUPTION_BUDGETS, {"metadata": pods.metadata, "spec": pods.disruption_budget()}),
+        (SERVICES, {"metadata": pods.metadata, "spec": _service(pods)}),
+        (DEPLOYMENTS, {"metadata": pods.metadata, "spec": deployment}),
     ]
 
 
 def _service(pods: Pods) -> dict[str, Any]:
     """Without a type: who makes it a LoadBalancer keeps that."""
     return {
-        "selector": pods.match_labels(),
+        "selector": pods.match_labels,
         "ports": [{"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP", "appProtocol": "https"}],
     }
 

@@ -24,6 +24,8 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 SENDER = "sender"
 GATEWAY = "gateway"
 """Values of that label on the pods of a Dispatcher, and on what belongs to them."""
+API = "api"
+"""On the pods of the log's API, which an installation has once, and on what belongs to them."""
 MANAGED_LABEL = "app.kubernetes.io/managed-by"
 PART_LABEL = "app.kubernetes.io/part-of"
 DISPATCHER_LABEL = f"{GROUP}/dispatcher"
@@ -44,13 +46,22 @@ ASKS_FOR_CA = f"{CA_LABEL}=true"
 
 GATEWAY_ACCOUNT = "hookline-gateway"
 """ServiceAccount of all gateways. The manifests bring it: the operator has no right to give rights."""
+API_NAME = "hookline-api"
+"""ServiceAccount of the log's API, which the manifests bring too, and the name of all that makes its pods."""
+API_CERTIFICATE_NAME = "hookline-api-tls"
+"""Of the Secret with what it shows."""
+API_QUEUES_NAME = "hookline-api-queues"
+"""Of the ConfigMap that says which queues it reads."""
+API_SERVICE_NAME = "v1alpha1.log.hookline.dev"
+"""Of the APIService by which kube-apiserver knows it. The manifests bring it; the operator keeps its `caBundle`."""
 CA_NAME = "hookline-ca"
 """Of the Secret with the CA of an installation, and of the ConfigMaps with its public part."""
 CA_CERTIFICATE = "ca.crt"
 """Key in both."""
 NATS_SENDER_NAME = "hookline-nats-sender"
 NATS_GATEWAY_NAME = "hookline-nats-gateway"
-"""Of the Secrets with what senders and gateways show to the NATS of the installation."""
+NATS_API_NAME = "hookline-nats-api"
+"""Of the Secrets with what senders, gateways and the log's API show to the NATS of the installation."""
 NATS_OPERATOR_NAME = "hookline-nats-operator"
 """Of the Secret with what the operator shows to it."""
 NATS_USERS_NAME = "hookline-nats-users"
@@ -89,6 +100,7 @@ SERVICE_ACCOUNTS = Kind("ServiceAccount", "serviceaccounts", "v1")
 DEPLOYMENTS = Kind("Deployment", "deployments", "apps/v1")
 DISRUPTION_BUDGETS = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")
 NETWORK_POLICIES = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io/v1")
+API_SERVICES = Kind("APIService", "apiservices", "apiregistration.k8s.io/v1", namespaced=False)
 LEASES = Kind("Lease", "leases", "coordination.k8s.io/v1")
 EVENTS = Kind("Event", "events", "events.k8s.io/v1")
 
@@ -155,8 +167,8 @@ def book_part(name: str) -> tuple[str, int | None] | None:
     return (found["root"], None) if found["root"] else (found["book"], int(found["shard"]))
 
 
-NATS_NAMES = frozenset({NATS_SENDER_NAME, NATS_GATEWAY_NAME, NATS_OPERATOR_NAME, NATS_USERS_NAME})
-_NAMES = {CA_NAME, *NATS_NAMES}
+NATS_NAMES = frozenset({NATS_SENDER_NAME, NATS_GATEWAY_NAME, NATS_API_NAME, NATS_OPERATOR_NAME, NATS_USERS_NAME})
+_NAMES = {CA_NAME, API_CERTIFICATE_NAME, API_QUEUES_NAME, *NATS_NAMES}
 _NAME_OF_DISPATCHER = re.compile(r"hookline-(?:gateway-tls|publishers)-.+")
 
 
@@ -167,7 +179,7 @@ def is_own_name(name: str) -> bool:
 
 def is_of_authority(name: str) -> bool:
     """Whether a Secret of that name in the operator's namespace holds the CA, or a certificate of it."""
-    return name == CA_NAME or name.startswith(gateway_certificate_name(""))
+    return name in (CA_NAME, API_CERTIFICATE_NAME) or name.startswith(gateway_certificate_name(""))
 
 
 def labels_of_installation(component: str) -> dict[str, str]:

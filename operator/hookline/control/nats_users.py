@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from hookline.control.kinds import (
+    NATS_API_NAME,
     NATS_GATEWAY_NAME,
     NATS_OPERATOR_NAME,
     NATS_SENDER_NAME,
@@ -58,6 +59,7 @@ SINCE_ANNOTATION = f"{GROUP}/since"
 SECRET_NAMES: Mapping[Role, str] = {
     Role.SENDER: NATS_SENDER_NAME,
     Role.GATEWAY: NATS_GATEWAY_NAME,
+    Role.API: NATS_API_NAME,
     Role.OPERATOR: NATS_OPERATOR_NAME,
 }
 

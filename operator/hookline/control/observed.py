@@ -14,6 +14,9 @@ import structlog
 
 from hookline.control.cache import Cache, Change, Stamp
 from hookline.control.kinds import (
+    API,
+    API_NAME,
+    API_QUEUES_NAME,
     CA_NAME,
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -44,6 +47,8 @@ from hookline.control.kinds import (
 from hookline.control.references import References
 from hookline.control.seen import Asking, Pod, Publisher, Seen, asking_of, pod_of, publisher_of, secret_of, seen_of
 from hookline.control.work_keys import (
+    ApiKey,
+    ApiServiceKey,
     AuthorityKey,
     BundlesKey,
     DispatcherKey,
@@ -207,6 +212,8 @@ class Observed:
             PublishersKey(),
             AuthorityKey(),
             BundlesKey(),
+            ApiKey(),
+            ApiServiceKey(),
         }
 
     def webhooks_of(self, dispatcher: str) -> set[Key]:
@@ -220,6 +227,10 @@ class Observed:
     def gateway_pods(self, dispatcher: str) -> list[Pod]:
         """The gateway pods of a Dispatcher."""
         return self._pods_of(dispatcher, GATEWAY)
+
+    def api_pods(self) -> list[Pod]:
+        """The pods of the log's API."""
+        return self._pods_of("", API)
 
     def _pods_of(self, dispatcher: str, component: str) -> list[Pod]:
         return [pod for pod in self.pods.values() if (pod.dispatcher, pod.component) == (dispatcher, component)]
@@ -248,7 +259,7 @@ class Observed:
         if _is_of_status(change):
             return {DispatcherKey(*change.place)}
         self.policy_changes += 1
-        keys: set[Key] = {RootKey(change.place[1]), PublishersKey(), AuthorityKey()}
+        keys: set[Key] = {RootKey(change.place[1]), PublishersKey(), AuthorityKey(), ApiKey()}
         # Whether another one works may hang on this one: two may not use one NATS.
         for place in {change.place, *self.dispatchers}:
             keys |= {DispatcherKey(*place), *self.webhooks_of(place[1])}
@@ -327,8 +338,10 @@ def _is_of_status(change: Change[Seen[Any]]) -> bool:
 
 
 def _pod_changed(change: Change[Pod]) -> set[Key]:
-    """Senders are asked what they serve. Of a gateway the Dispatcher says what its pods wait for."""
+    """Senders are asked what they serve. Of a gateway the Dispatcher says what its pods wait for, as of the API."""
     pod = change.now or change.before
+    if pod is not None and pod.component == API:
+        return {ApiKey()}
     if pod is not None and pod.component == GATEWAY:
         return {DispatcherKey(change.place[0], pod.dispatcher)}
     return {SendersKey(pod.dispatcher)} if pod is not None and pod.component == SENDER else set()
@@ -355,5 +368,7 @@ def _owner_of(metadata: Object) -> set[Key]:
         return {PublishersKey()}
     if is_of_authority(metadata["name"]):
         return {AuthorityKey()}
+    if metadata["name"] in (API_NAME, API_QUEUES_NAME):
+        return {ApiKey()}
     found = (metadata.get("labels") or {}).get(DISPATCHER_LABEL)
     return {DispatcherKey(metadata.get("namespace") or "", found)} if found else set()

@@ -1,4 +1,4 @@
-"""What the pods of senders and of gateways have in common, as manifests. Pure.
+"""What the pods of senders, gateways and the log's API have in common, as manifests. Pure.
 
 They hold to the `restricted` Pod Security Standard, can write nothing but what is mounted for it, are spread over zones
 and nodes, and answer health and metrics at one port.
@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookline import __version__
-from hookline.control.kinds import COMPONENT_LABEL, DISPATCHER_LABEL, NAME_LABEL, Object, labels_of
+from hookline.control.kinds import (
+    COMPONENT_LABEL,
+    DISPATCHER_LABEL,
+    NAME_LABEL,
+    Object,
+    labels_of,
+    labels_of_installation,
+)
 from hookline.resources.base import API_VERSION
 from hookline.resources.dispatcher import Dispatcher, Nats, Resources
 
@@ -27,22 +34,23 @@ NATS_FOLDER = "/var/run/hookline/nats"
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """The pods of one component of a Dispatcher. `name` is that of every object that makes them."""
+    """The pods of one component of a Dispatcher, or of an installation. All objects that make them have one name."""
 
-    dispatcher: Dispatcher
     component: str
-    name: str
+    metadata: Mapping[str, Any]
+    """Of each object that makes them."""
+    match_labels: Mapping[str, str]
+    """By which they are found."""
+    image: str
+    pull_secrets: Sequence[str] = ()
+    """Names of Secrets with credentials for the image's registry."""
 
-    def metadata(self) -> dict[str, Any]:
-        """Of an object that makes them."""
-        return metadata_of(self.dispatcher, self.component, self.name)
-
-    def match_labels(self) -> dict[str, str]:
-        """By which they are found."""
-        return {COMPONENT_LABEL: self.component, DISPATCHER_LABEL: self.dispatcher.metadata.name}
+    @property
+    def name(self) -> str:
+        return str(self.metadata["name"])
 
     def selector(self) -> dict[str, Any]:
-        return {"matchLabels": self.match_labels()}
+        return {"matchLabels": dict(self.match_labels)}
 
     def disruption_budget(self) -> dict[str, Any]:
         """The spec of their PodDisruptionBudget."""
@@ -60,7 +68,7 @@ class Pods:
         grace_seconds: int,
     ) -> dict[str, Any]:
         """The spec of their Deployment. `grace_seconds` lie between the decision to end a pod and SIGKILL."""
-        pull_secrets = [{"name": each.name} for each in self.dispatcher.spec.image_pull_secrets]
+        pull_secrets = [{"name": each} for each in self.pull_secrets]
         pod = {
             "serviceAccountName": account,
             "automountServiceAccountToken": with_token,
@@ -91,14 +99,13 @@ class Pods:
             "selector": self.selector(),
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": {
-                "metadata": {"labels": {**self._labels(), "app.kubernetes.io/version": __version__}},
+                "metadata": {"labels": {**self.metadata["labels"], "app.kubernetes.io/version": __version__}},
                 "spec": pod,
             },
         }
 
     def container(
         self,
-        image: str,
         arguments: Sequence[str],
         mounts: Sequence[Object],
         *,
@@ -106,13 +113,13 @@ class Pods:
         last_look_seconds: int,
         ports: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
-        """Their container. `image` is for a Dispatcher that names none; `ports` are those besides PORT.
+        """Their container. `ports` are those besides PORT.
 
         `last_look_seconds` pass between the decision to end a pod and its SIGTERM.
         """
         return {
             "name": self.component,
-            "image": self.dispatcher.spec.image or image,
+            "image": self.image,
             "args": list(arguments),
             "ports": [
                 {"name": name, "containerPort": port, "protocol": "TCP"}
@@ -134,8 +141,17 @@ class Pods:
             "volumeMounts": list(mounts),
         }
 
-    def _labels(self) -> dict[str, str]:
-        return labels_of(self.dispatcher.metadata.name, self.component)
+
+def pods_of(dispatcher: Dispatcher, component: str, name: str, image: str) -> Pods:
+    """Those of a component of a Dispatcher. `image` is for one that names none."""
+    spec = dispatcher.spec
+    return Pods(
+        component,
+        metadata_of(dispatcher, component, name),
+        {COMPONENT_LABEL: component, DISPATCHER_LABEL: dispatcher.metadata.name},
+        spec.image or image,
+        [each.name for each in spec.image_pull_secrets],
+    )
 
 
 def metadata_of(dispatcher: Dispatcher, component: str, name: str) -> dict[str, Any]:
@@ -145,6 +161,18 @@ def metadata_of(dispatcher: Dispatcher, component: str, name: str) -> dict[str, 
         "name": name,
         "labels": labels_of(dispatcher.metadata.name, component),
         "ownerReferences": [owner(dispatcher)],
+    }
+
+
+def metadata_of_installation(
+    namespace: str, component: str, name: str, owners: Sequence[Dispatcher] = ()
+) -> dict[str, Any]:
+    """Of an object that belongs to an installation as a whole. With `owners` it goes with the last of them."""
+    return {
+        "namespace": namespace,
+        "name": name,
+        "labels": labels_of_installation(component),
+        **({"ownerReferences": [owner(each) for each in owners]} if owners else {}),
     }
 
 

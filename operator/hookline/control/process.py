@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from hookline import __version__
+from hookline.control.api_workload import ApiSettings
 from hookline.control.cluster import Access, Cluster, ClusterUnavailable, connected, fresh
 from hookline.control.context import Identity
 from hookline.control.kinds import NAMESPACES, PODS
@@ -41,6 +42,7 @@ class Options:
     bootstrap: Path | None = None
     kubeconfig: Path | None = None
     shipped_nats: str = ""
+    api: ApiSettings = field(default_factory=ApiSettings)
 
 
 async def serve(options: Options, stop: asyncio.Event) -> None:
@@ -68,10 +70,18 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
 async def _identity(cluster: Cluster, access: Access, options: Options) -> Identity:
     namespace = options.namespace or access.namespace or "default"
     name = options.name or socket.gethostname()
-    image = options.image or await _own_image(cluster, namespace, name)
+    own_image, pull_secrets = await _own_image(cluster, namespace, name)
     found = await _insist(lambda: cluster.get(NAMESPACES, None, namespace))
-    uid = str(found["metadata"]["uid"]) if found else ""
-    return Identity(name, namespace, image, options.watched, uid, options.shipped_nats)
+    return Identity(
+        name,
+        namespace,
+        options.image or own_image,
+        options.watched,
+        uid=str(found["metadata"]["uid"]) if found else "",
+        shipped_nats=options.shipped_nats,
+        api=options.api,
+        pull_secrets=pull_secrets,
+    )
 
 
 async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
@@ -86,10 +96,12 @@ async def _insist(ask: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(retry_seconds(failures, 0.5))
 
 
-async def _own_image(cluster: Cluster, namespace: str, pod: str) -> str:
-    """The image of the pod that this is, so that senders are of the same version."""
+async def _own_image(cluster: Cluster, namespace: str, pod: str) -> tuple[str, tuple[str, ...]]:
+    """The image of the pod that this is, so that others are of the same version, and by which Secrets it is pulled."""
     found = await _insist(lambda: cluster.get(PODS, namespace, pod))
-    for container in ((found or {}).get("spec") or {}).get("containers") or []:
+    spec = (found or {}).get("spec") or {}
+    secrets = tuple(str(each["name"]) for each in spec.get("imagePullSecrets") or [] if each.get("name"))
+    for container in spec.get("containers") or []:
         if container.get("name") == "operator":
-            return str(container["image"])
-    return f"hookline:{__version__}"
+            return str(container["image"]), secrets
+    return f"hookline:{__version__}", secrets

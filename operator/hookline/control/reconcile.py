@@ -9,12 +9,14 @@ from typing import Any, assert_never
 import structlog
 
 from hookline.control import dispatchers, gateway_workload, workload
-from hookline.control.applied import holds
+from hookline.control.api_service_writer import ApiServiceWriter
+from hookline.control.api_writer import ApiWriter
+from hookline.control.applier import Applier
 from hookline.control.authority import Home
 from hookline.control.authority_writer import AuthorityWriter
 from hookline.control.book_writer import BookWriter
 from hookline.control.bundle_writer import BundleWriter
-from hookline.control.cluster import ClusterError, Denied, Forbidden, Invalid
+from hookline.control.cluster import ClusterError
 from hookline.control.context import Context
 from hookline.control.fleet import Fleet
 from hookline.control.kinds import (
@@ -25,7 +27,6 @@ from hookline.control.kinds import (
     SENDER,
     Kind,
     Object,
-    Place,
     gateway_name,
     sender_name,
 )
@@ -34,9 +35,11 @@ from hookline.control.nats_keeper import NatsKeeper
 from hookline.control.nats_users import with_login
 from hookline.control.publisher_writer import PublisherWriter
 from hookline.control.seen import Pod, Seen
-from hookline.control.status import as_before, put_back_event, status_of, with_stalled
+from hookline.control.status import as_before, status_of, with_stalled
 from hookline.control.webhooks import Webhooks
 from hookline.control.work_keys import (
+    ApiKey,
+    ApiServiceKey,
     AuthorityKey,
     BundlesKey,
     DispatcherKey,
@@ -73,7 +76,9 @@ class Reconciler:
         self._authority_writer = AuthorityWriter(context, home)
         self._bundle_writer = BundleWriter(context, home)
         self._nats_keeper = NatsKeeper(context)
-        self._settled: dict[tuple[str, Place], tuple[Any, Any]] = {}
+        self._applier = Applier(context)
+        self._api_service_writer = ApiServiceWriter(context, home)
+        self._api_writer = ApiWriter(context, self._applier, self._authority_writer, self._api_service_writer)
 
     async def reconcile(self, key: Key) -> None:
         """Look at what `key` names and put it right. Raises ClusterError."""
@@ -97,6 +102,10 @@ class Reconciler:
                 await self._authority_writer.reconcile()
             case BundlesKey():
                 await self._bundle_writer.reconcile()
+            case ApiKey():
+                await self._api_writer.reconcile()
+            case ApiServiceKey():
+                await self._api_service_writer.reconcile()
             case NatsUsersKey():
                 await self._nats_keeper.reconcile()
             case DispatcherKey(name=name):
@@ -165,7 +174,8 @@ class Reconciler:
         certificate = self._authority_writer.conditions(seen)
         published = dispatchers.asked_for(gateway)
         ready = dispatchers.ready(accepted, queue, written, *certificate, rolled, *published, available)
-        conditions = [accepted, available, gateway, *certificate, rolled, queue, written, ready]
+        log_api = self._api_writer.condition(seen)
+        conditions = [accepted, available, gateway, *certificate, rolled, queue, written, log_api, ready]
         counts = [{"shard": f"{number:02}", "routes": count} for number, count in fleet.book.counts().items()]
         await self._write(DISPATCHERS, seen, conditions, accepted, routes=len(fleet.book), shards=counts)
         refusal = senders_refused or gateway_refused
@@ -189,7 +199,7 @@ class Reconciler:
             stopped=not works,
             name_servers=await asyncio.to_thread(name_servers),
         )
-        return await self._apply_workload(seen, objects)
+        return await self._applier.workload(objects, [seen])
 
     async def _set_up_gateway(self, seen: Seen[Dispatcher], *, works: bool) -> ClusterError | None:
         """As with the senders: where it may not use its NATS, what its gateway stored would be somebody else's."""
@@ -201,40 +211,7 @@ class Reconciler:
         identity = self._context.identity
         dispatcher = with_login(seen.value, identity.shipped_nats, Role.GATEWAY)
         objects = gateway_workload.objects(dispatcher, image=identity.image, stopped=not runs)
-        return await self._apply_workload(seen, objects)
-
-    async def _apply_workload(
-        self, seen: Seen[Dispatcher], objects: Iterable[tuple[Kind, dict[str, Any]]]
-    ) -> ClusterError | None:
-        try:
-            await self._apply_all(seen, objects)
-        except (Denied, Forbidden, Invalid) as error:
-            return error
-        return None
-
-    async def _apply_all(self, seen: Seen[Dispatcher], objects: Iterable[tuple[Kind, dict[str, Any]]]) -> None:
-        for kind, manifest in objects:
-            place = (self._namespace, manifest["metadata"]["name"])
-            live = self._context.own(kind, place[1])
-            if live is not None and (holds(live, manifest) or self._is_settled(kind, place, manifest, live)):
-                continue
-            answer = await self._context.cluster.apply(kind, _replacing(live, kind, manifest))
-            self._context.observed.put(kind, answer)
-            if (self._settled.get((kind.name, place)) or ({}, 0))[0] == manifest:
-                await self._say_put_back(seen, kind, place)
-            self._settled[kind.name, place] = (manifest, _content_version(answer))
-
-    async def _say_put_back(self, seen: Seen[Dispatcher], kind: Kind, place: Place) -> None:
-        """It was as it should be, and nobody but somebody else changed it since."""
-        what = f"{kind.name} {place[1]}"
-        log.warning("put back what others took away or changed", dispatcher=seen.name, what=what)
-        reporter = self._context.identity.name
-        event = put_back_event(DISPATCHERS, seen, what, reporter=reporter, now=self._context.now())
-        await self._context.tell(seen, event)
-
-    def _is_settled(self, kind: Kind, place: Place, manifest: Any, live: Any) -> bool:
-        """Whether this was applied already, and only the API server's spelling differs (a quantity of 1000m)."""
-        return self._settled.get((kind.name, place)) == (manifest, _content_version(live))
+        return await self._applier.workload(objects, [seen])
 
     async def _write(
         self, kind: Kind, seen: Seen[Any], conditions: list[Condition], accepted: Condition, **more: Any
@@ -252,19 +229,3 @@ def _rolled_out(
 ) -> Condition:
     waiting = next((pod.waiting for pod in pods if pod.waiting), "")
     return dispatchers.rolled_out(component, deployment, wanted, refusal=str(refusal or ""), waiting=waiting)
-
-
-def _content_version(live: Any) -> Any:
-    """Changes whenever somebody changes what was applied. Services and ServiceAccounts have no generation."""
-    metadata = live["metadata"]
-    return metadata.get("generation", metadata.get("resourceVersion"))
-
-
-def _replacing(live: Any, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
-    """What is applied to a Deployment names the version that it replaces: a late one must not roll out old pods.
-
-    What it makes of the other kinds is seen and put right, and ends no pod.
-    """
-    if live is None or kind is not DEPLOYMENTS:
-        return manifest
-    return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}

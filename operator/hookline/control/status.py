@@ -34,7 +34,16 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)
 
 OURS = frozenset(
     {"Accepted", "SecretsResolved", "Programmed", "Ready", "Delivering", "Stalled"}
-    | {"Available", "GatewayAvailable", "QueueReady", "BookWritten", "RolledOut", "CertificateReady", "Compatible"}
+    | {
+        "Available",
+        "GatewayAvailable",
+        "LogApiAvailable",
+        "QueueReady",
+        "BookWritten",
+        "RolledOut",
+        "CertificateReady",
+        "Compatible",
+    }
 )
 """Every condition that the operator writes. Others in a status are somebody else's."""
 

@@ -100,6 +100,16 @@ class BundlesKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """The log's API: its pods, and which queues they read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServiceKey:
+    """What kube-apiserver trusts of the log's API, and whether it reaches it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NatsUsersKey:
     """The users of the NATS that is shipped."""
 
@@ -118,6 +128,8 @@ Key: TypeAlias = (
     | GatewayTouchKey
     | AuthorityKey
     | BundlesKey
+    | ApiKey
+    | ApiServiceKey
     | NatsUsersKey
 )
 
@@ -134,5 +146,5 @@ def words_of(key: Key) -> tuple[str, str, str]:
             return (work, "", name)
         case GatewayTouchKey(name):
             return (work, "", name)
-        case PublishersKey() | AuthorityKey() | BundlesKey() | NatsUsersKey():
+        case PublishersKey() | AuthorityKey() | BundlesKey() | ApiKey() | ApiServiceKey() | NatsUsersKey():
             return (work, "", "")

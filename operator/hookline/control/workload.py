@@ -30,9 +30,10 @@ from hookline.control.pods import (
     login_mounts,
     login_volumes,
     mount,
+    pods_of,
     secret_volume,
 )
-from hookline.resources.dispatcher import Dispatcher, Egress
+from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, Egress
 from hookline.resources.egress_policy import (
     Address,
     Block,
@@ -69,10 +70,10 @@ def objects(
     `stopped`: without any pod, since they may not take from the queue. `name_servers`: those that pods of this cluster
     ask, if they are known.
     """
-    pods = Pods(dispatcher, SENDER, sender_name(dispatcher.metadata.name))
+    pods = pods_of(dispatcher, SENDER, sender_name(dispatcher.metadata.name), image)
     grace_seconds = dispatcher.spec.max_timeout_seconds + DRAIN_MARGIN_SECONDS
     deployment = pods.deployment(
-        _container(pods, image, grace_seconds, installation(dispatcher, namespace_uid)),
+        _container(pods, dispatcher.spec, grace_seconds, installation(dispatcher, namespace_uid)),
         _volumes(dispatcher),
         replicas=0 if stopped else dispatcher.spec.replicas,
         account=pods.name,
@@ -80,10 +81,10 @@ def objects(
         grace_seconds=grace_seconds + LAST_LOOK_SECONDS,
     )
     return [
-        (SERVICE_ACCOUNTS, {"metadata": pods.metadata(), "automountServiceAccountToken": False}),
-        (NETWORK_POLICIES, {"metadata": pods.metadata(), "spec": _network_policy(pods, name_servers)}),
-        (DISRUPTION_BUDGETS, {"metadata": pods.metadata(), "spec": pods.disruption_budget()}),
-        (DEPLOYMENTS, {"metadata": pods.metadata(), "spec": deployment}),
+        (SERVICE_ACCOUNTS, {"metadata": pods.metadata, "automountServiceAccountToken": False}),
+        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": _network_policy(pods, dispatcher, name_servers)}),
+        (DISRUPTION_BUDGETS, {"metadata": pods.metadata, "spec": pods.disruption_budget()}),
+        (DEPLOYMENTS, {"metadata": pods.metadata, "spec": deployment}),
     ]
 
 
@@ -97,8 +98,7 @@ def installation(dispatcher: Dispatcher, namespace_uid: str) -> Installation:
     )
 
 
-def _container(pods: Pods, image: str, grace_seconds: int, mine: Installation) -> dict[str, Any]:
-    spec = pods.dispatcher.spec
+def _container(pods: Pods, spec: DispatcherSpec, grace_seconds: int, mine: Installation) -> dict[str, Any]:
     arguments = ["sender", "--book", BOOK_FOLDER, "--nats", spec.nats.url, "--listen", f":{PORT}"]
     arguments += ["--grace-seconds", str(grace_seconds - DRAIN_MARGIN_SECONDS // 2)]
     arguments += [f"--installation={mine.id}", f"--installation-name={mine.name}"]
@@ -114,7 +114,7 @@ def _container(pods: Pods, image: str, grace_seconds: int, mine: Installation) -
     if proxy_login is not None:
         arguments += ["--proxy-credentials", f"{PROXY_FOLDER}/{proxy_login.key}"]
         mounts.append(mount("proxy-credentials", PROXY_FOLDER))
-    return pods.container(image, arguments, mounts, resources=spec.resources, last_look_seconds=LAST_LOOK_SECONDS)
+    return pods.container(arguments, mounts, resources=spec.resources, last_look_seconds=LAST_LOOK_SECONDS)
 
 
 def _volumes(dispatcher: Dispatcher) -> list[dict[str, Any]]:
@@ -138,7 +138,7 @@ def _sources(name: str) -> list[dict[str, Any]]:
     return sources
 
 
-def _network_policy(pods: Pods, name_servers: Sequence[Address]) -> dict[str, Any]:
+def _network_policy(pods: Pods, dispatcher: Dispatcher, name_servers: Sequence[Address]) -> dict[str, Any]:
     """The second wall: a sender itself checks every address before it calls it."""
     return {
         "podSelector": pods.selector(),
@@ -146,8 +146,8 @@ def _network_policy(pods: Pods, name_servers: Sequence[Address]) -> dict[str, An
         "ingress": [from_those_who_look()],
         "egress": [
             _to_name_servers(name_servers),
-            *_to_nats(pods.dispatcher),
-            _to_receivers(pods.dispatcher.spec.egress),
+            *_to_nats(dispatcher),
+            _to_receivers(dispatcher.spec.egress),
         ],
     }
 

@@ -240,6 +240,11 @@ class DispatcherReason(ConditionReason):
     ACCEPTED = "Accepted", "Accepted", "the spec is valid"
     ALL_SENDERS = "AllSenders", "Available", "all sender pods are ready"
     ALL_GATEWAYS = "AllGateways", "GatewayAvailable", "all gateway pods are ready"
+    ALL_LOG_APIS = (
+        "AllLogApis",
+        "LogApiAvailable",
+        "all pods of the log's API are ready, and kube-apiserver reaches them",
+    )
     ROLLED_OUT = "RolledOut", "RolledOut", "the pods of senders and gateway are those of this generation"
     QUEUE_READY = "QueueReady", "QueueReady", "at least one sender takes from the queue and stores in it"
     WRITTEN = "Written", "BookWritten", "the route book holds what the Webhooks say"
@@ -303,6 +308,43 @@ class DispatcherReason(ConditionReason):
         (
             "`kubectl describe pods -l app.kubernetes.io/component=gateway` and their logs: mostly the Secret with the "
             "certificate is missing, NATS cannot be reached, or the image cannot be pulled ([gateway](gateway.md))"
+        ),
+    )
+    LOG_API_DISABLED = (
+        "LogApiDisabled",
+        "LogApiAvailable",
+        (
+            "the operator has `--api-replicas=0`: nobody can ask what became of deliveries. `Ready` never counts this "
+            "condition"
+        ),
+        "take the flag away; while it is there, the APIService must not be ([the log's API](log-api.md))",
+    )
+    SOME_LOG_APIS = (
+        "SomeLogApis",
+        "LogApiAvailable",
+        "(True) some pods of the log's API are ready, and not all",
+        "look at the others, as with NoLogApi",
+    )
+    NO_LOG_API = (
+        "NoLogApi",
+        "LogApiAvailable",
+        (
+            "no pod of the log's API is ready: `kubectl get attempts` fails. Events are taken and delivered all the "
+            "same, but until it is back `kubectl api-resources` complains, and namespaces that are deleted stay "
+            "Terminating"
+        ),
+        (
+            "`kubectl describe pods -l app.kubernetes.io/component=api` and their logs "
+            "([the log's API](log-api.md#what-to-do-when))"
+        ),
+    )
+    LOG_API_NOT_REACHED = (
+        "LogApiNotReached",
+        "LogApiAvailable",
+        "pods are ready, and kube-apiserver does not pass on to them what people ask; the message says why",
+        (
+            "`kubectl describe apiservice v1alpha1.log.hookline.dev`; mostly a firewall between control plane and "
+            "pods, port 8443 ([the log's API](log-api.md#what-to-do-when))"
         ),
     )
     ROLLING_OUT = (

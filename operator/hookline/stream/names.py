@@ -78,6 +78,9 @@ NOT_NEEDED_SUBJECTS = (AUDIENCE_SUBJECT, SAME_SUBJECT, ACCOUNT_INFO.lower())
 event with a key that was used before is taken for a repeat, and a metric is missing. In lower case, as the client
 library hands them on."""
 
+PURGED_SUBJECTS = "hookline.attempts.*._purged"
+"""Markers: what a tenant had in the log before is to be forgotten."""
+
 FANOUT_CONSUMER = "fanout"
 """Of the first owner; see `fanout_consumer`."""
 LARGE_CONSUMER = "large"

@@ -23,6 +23,8 @@ class Role(StrEnum):
 
     SENDER = "hookline-sender"
     GATEWAY = "hookline-gateway"
+    API = "hookline-api"
+    """Reads what waits, what was tried and what was given up, and has it delivered again."""
     OPERATOR = "hookline-operator"
     """Asks the servers to read their users again. A user of the system account: it has no streams at all."""
 
@@ -96,11 +98,35 @@ RIGHTS: Mapping[Role, Rights] = {
         ),
         subscribe=(f"{inbox_of(Role.GATEWAY)}.>", f"{inbox_of(PUBLISH_NAME)}.>"),
     ),
+    Role.API: Rights(
+        publish=(
+            # What is delivered again, and what may not be read any more.
+            "hookline.deliveries.>",
+            names.PURGED_SUBJECTS,
+            "hookline.test",
+            "$JS.API.STREAM.NAMES",
+            "$JS.API.STREAM.INFO.*",
+            "$JS.API.STREAM.MSG.GET.*",
+            "$JS.API.DIRECT.GET.>",
+            # Consumers that end with whoever reads: there is no right to make a lasting one, nor to acknowledge.
+            "$JS.API.CONSUMER.CREATE.*.*",
+            "$JS.API.CONSUMER.CREATE.*.*.>",
+            "$JS.API.CONSUMER.INFO.*.*",
+            "$JS.API.CONSUMER.MSG.NEXT.*.*",
+            "$JS.API.CONSUMER.DELETE.*.*",
+            # Of single dead letters. Names of streams bear a prefix, which no permission can leave open.
+            "$JS.API.STREAM.MSG.DELETE.*",
+        ),
+        subscribe=(f"{inbox_of(Role.API)}.>",),
+    ),
     Role.OPERATOR: Rights(
         publish=("$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.*.RELOAD"),
         subscribe=(f"{inbox_of(Role.OPERATOR)}.>",),
     ),
 }
+
+_OF_QUEUE = (Role.SENDER, Role.GATEWAY, Role.API)
+"""Users of the account that has the streams."""
 
 _TAG = "hookline-users:"
 
@@ -110,7 +136,7 @@ def users_file(keys: Mapping[Role, Iterable[str]]) -> str:
 
     In no account of their own, but the one in which streams lay before there were users: they are found.
     """
-    users = [_user(key, RIGHTS[role]) for role in (Role.SENDER, Role.GATEWAY) for key in sorted(keys[role])]
+    users = [_user(key, RIGHTS[role]) for role in _OF_QUEUE for key in sorted(keys[role])]
     system = [_user(key, RIGHTS[Role.OPERATOR]) for key in sorted(keys[Role.OPERATOR])]
     text = (
         "# Written by Hookline's operator: what is changed here is put back.\n"
@@ -125,15 +151,15 @@ EXAMPLE_KEY = public_of(seed_of(bytes(32)))
 
 
 def example() -> str:
-    """For a NATS of somebody's own: one user for both, since a Dispatcher names one."""
-    both = RIGHTS[Role.SENDER], RIGHTS[Role.GATEWAY]
+    """For a NATS of somebody's own: one user for all, since a Dispatcher names one."""
+    all_rights = [RIGHTS[role] for role in _OF_QUEUE]
     rights = Rights(
-        publish=tuple(dict.fromkeys(subject for each in both for subject in each.publish)),
-        subscribe=tuple(dict.fromkeys(subject for each in both for subject in each.subscribe)),
+        publish=tuple(dict.fromkeys(subject for each in all_rights for subject in each.publish)),
+        subscribe=tuple(dict.fromkeys(subject for each in all_rights for subject in each.subscribe)),
     )
     return (
-        "# The user of a Dispatcher, for senders and gateway: made by `make generate`. Put the public half of your\n"
-        "# key in place of this one; `nk -gen user -pubout` prints a seed and its public half.\n"
+        "# The user of a Dispatcher, for senders, gateway and the log's API: made by `make generate`. Put the public\n"
+        "# half of your key in place of this one; `nk -gen user -pubout` prints a seed and its public half.\n"
         f"authorization: {json.dumps({'users': [_user(EXAMPLE_KEY, rights)]}, indent=2)}\n"
     )
 

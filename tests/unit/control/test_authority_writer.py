@@ -13,18 +13,19 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from hookline.control.api_workload import ApiSettings
 from hookline.control.authority import Home
 from hookline.control.authority_writer import CLOCK_SECONDS, LOOK_SECONDS, AuthorityWriter
 from hookline.control.bundle_writer import BUNDLE_SECONDS, BundleWriter, again_seconds
 from hookline.control.cluster import ClusterError, ClusterUnavailable, Conflict, Denied, Snapshot
 from hookline.control.context import Context, Identity
 from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, NAMESPACES, SECRETS, Kind
-from hookline.control.work_keys import AuthorityKey, BundlesKey, DispatcherKey, GatewayTouchKey
+from hookline.control.work_keys import ApiKey, ApiServiceKey, AuthorityKey, BundlesKey, DispatcherKey, GatewayTouchKey
 from hookline.resources.base import CA_LABEL
 from unit.control.clock import run
 from unit.control.objects import OWN, Manifest, dispatcher, manifest
 
-CA, TLS = "hookline-ca", "hookline-gateway-tls-default"
+CA, TLS, API_TLS = "hookline-ca", "hookline-gateway-tls-default", "hookline-api-tls"
 DAY = timedelta(days=1)
 
 Place = tuple[str, str, str]
@@ -100,9 +101,10 @@ class Stage:
 class Player:
     """An operator."""
 
-    def __init__(self, stage: Stage, **spec: Any) -> None:
+    def __init__(self, stage: Stage, *, api: int = 0, **spec: Any) -> None:
         self.stage = stage
-        self.context = Context(cast(Any, stage), Identity("op", OWN, "image"), now=lambda: stage.now)
+        identity = Identity("op", OWN, "image", api=ApiSettings(api))
+        self.context = Context(cast(Any, stage), identity, now=lambda: stage.now)
         self.writer = AuthorityWriter(self.context, Home(OWN))
         self.bundles = BundleWriter(self.context, Home(OWN))
         self.dispatcher("default", **spec)
@@ -191,7 +193,7 @@ async def test_a_dispatcher_is_looked_at_and_its_pods_are_touched_when_its_gatew
     while len(player.context.queue):
         waiting.add(key := await player.context.queue.take())
         player.context.queue.done(key)
-    assert waiting == {BundlesKey(), DispatcherKey(OWN, "default"), GatewayTouchKey("default")}
+    assert waiting == {BundlesKey(), ApiServiceKey(), DispatcherKey(OWN, "default"), GatewayTouchKey("default")}
 
 
 @played
@@ -432,6 +434,39 @@ def test_where_no_gateway_needs_one_there_is_no_ca(gateway: dict[str, Any], cond
         assert player.stage.text(SECRETS, TLS, "tls.crt") == ""
 
     run(scene())
+
+
+@played
+async def test_the_logs_api_has_a_certificate_for_the_name_that_kube_apiserver_calls() -> None:
+    player = Player(Stage(), api=2, gateway={"enabled": False})
+    player.asks("team")
+    # The CA is there for it alone, and teams need none.
+    assert await player.look() == [f"Secret {OWN}/{CA}", f"Secret {OWN}/{API_TLS}", f"ConfigMap {OWN}/{CA}"]
+    shown = x509.load_pem_x509_certificate(base64.b64decode(player.stage.text(SECRETS, API_TLS, "tls.crt")))
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert f"hookline-api.{OWN}.svc" in names.get_values_for_type(x509.DNSName)
+    assert player.writer.problem_of_api == ""
+    assert await player.look() == []
+    player.stage.now += 61 * DAY
+    assert await player.look() == [f"Secret {OWN}/{API_TLS}"]
+
+
+@played
+async def test_why_the_logs_api_gets_no_certificate_is_told_and_its_pods_are_looked_at() -> None:
+    player = Player(Stage(), api=2)
+    player.stage.refuses[f"{OWN}/{API_TLS}"] = Denied("exceeded quota")
+    with pytest.raises(Denied):
+        await player.writer.reconcile()
+    assert player.writer.problem_of_api == "exceeded quota"
+    assert (player.condition() or ("",))[0] == "Issued"
+    player.stage.refuses.clear()
+    await player.writer.reconcile()
+    assert player.writer.problem_of_api == ""
+    waiting = set()
+    while len(player.context.queue):
+        waiting.add(key := await player.context.queue.take())
+        player.context.queue.done(key)
+    assert ApiKey() in waiting
 
 
 @played

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.control.dispatchers import asked_for, available, both, gateway_available, judged, ready, rolled_out
+from hookline.control.dispatchers import (
+    asked_for,
+    available,
+    both,
+    gateway_available,
+    judged,
+    log_api_available,
+    ready,
+    rolled_out,
+)
 from hookline.control.seen import Seen
 from hookline.resources.dispatcher import Dispatcher
 from hookline.routing.verdict import Condition, record_of
@@ -234,3 +243,30 @@ def test_a_gateway_that_nobody_wants_keeps_no_dispatcher_from_being_ready_and_a_
     disabled = gateway_available(None, a_dispatcher("a", {"gateway": {"enabled": False}}))
     assert ready(*asked_for(disabled), available_) == Condition("Ready", "True", "Ready", "all senders")
     assert ready(*asked_for(gateway_available(None, a_dispatcher())), available_).reason == "NoGateway"
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "more", "condition"),
+    [
+        (2, 2, {}, ("True", "AllLogApis", "all 2 pods")),
+        (1, 2, {}, ("True", "SomeLogApis", "1 of 2 pods")),
+        (0, 2, {}, ("False", "NoLogApi", "kubectl describe pods")),
+        (0, 2, {"waiting": "ImagePullBackOff"}, ("False", "NoLogApi", "ImagePullBackOff")),
+        (0, 2, {"hindered": "exceeded quota", "waiting": "x"}, ("False", "NoLogApi", "exceeded quota")),
+        (2, 2, {"hindered": "exceeded quota"}, ("True", "AllLogApis", "exceeded quota")),
+        (2, 2, {"unreached": "kube-apiserver does not"}, ("False", "LogApiNotReached", "kube-apiserver does not")),
+        # Pods come first: without one nobody reaches it.
+        (0, 2, {"unreached": "kube-apiserver does not"}, ("False", "NoLogApi", "describe pods")),
+        (0, 0, {"unreached": "kube-apiserver does not"}, ("False", "LogApiDisabled", "APIService")),
+    ],
+)
+def test_whether_people_can_read_the_log(
+    there: int, wanted: int, more: dict[str, str], condition: tuple[str, str, str]
+) -> None:
+    found = log_api_available({"status": {"readyReplicas": there}}, wanted, **more)
+    assert (found.type, found.status, found.reason) == ("LogApiAvailable", *condition[:2])
+    assert condition[2] in found.message
+
+
+def test_without_a_deployment_nobody_can_read_the_log() -> None:
+    assert log_api_available(None, 2).reason == "NoLogApi"

@@ -32,6 +32,8 @@ from hookline.control.kinds import (
 )
 from hookline.control.observed import Observed
 from hookline.control.work_keys import (
+    ApiKey,
+    ApiServiceKey,
     AuthorityKey,
     BundlesKey,
     DispatcherKey,
@@ -369,6 +371,7 @@ def test_a_dispatcher_concerns_its_webhooks_and_every_other_dispatcher_with_thei
         DispatcherKey(OWN, "default"),
         RootKey("default"),
         AuthorityKey(),
+        ApiKey(),
         WebhookKey("team", "mine"),
         DispatcherKey(OWN, "edge"),
         WebhookKey("team", "theirs"),
@@ -568,6 +571,18 @@ def test_a_secret_that_cannot_be_read_is_lent_and_empty() -> None:
     assert (found.allowed, found.data) == (True, {})
 
 
+def test_what_belongs_to_the_logs_api_concerns_it_and_its_certificate_the_ca() -> None:
+    observed = Observed(OWN)
+    assert observed.put(DEPLOYMENTS, manifest(DEPLOYMENTS, "hookline-api", namespace=OWN)) == {ApiKey()}
+    assert observed.put(CONFIG_MAPS, manifest(CONFIG_MAPS, "hookline-api-queues", namespace=OWN)) == {ApiKey()}
+    assert observed.put(SECRETS, manifest(SECRETS, "hookline-api-tls", namespace=OWN)) == {AuthorityKey()}
+    assert observed.put(PODS, pod("api-0", "", component="api")) == {ApiKey()}
+    assert [each.name for each in observed.api_pods()] == ["api-0"]
+    # No Webhook may use a Secret of it, however it is labelled.
+    allowed = manifest(SECRETS, "hookline-api-tls", namespace=OWN, labels={ALLOW_LABEL: "true"}, version=2)
+    assert not observed.belongs(SECRETS, allowed["metadata"], ours=False)
+
+
 def test_everything_is_looked_at_by_all_keys() -> None:
     observed = Observed(OWN)
     observed.put(WEBHOOKS, webhook())
@@ -579,6 +594,8 @@ def test_everything_is_looked_at_by_all_keys() -> None:
         DispatcherKey(OWN, "default"),
         PublishersKey(),
         AuthorityKey(),
+        ApiKey(),
+        ApiServiceKey(),
         BundlesKey(),
     }
 

@@ -5,6 +5,8 @@ from typing import get_args
 import pytest
 
 from hookline.control.work_keys import (
+    ApiKey,
+    ApiServiceKey,
     AuthorityKey,
     BundlesKey,
     DispatcherKey,
@@ -37,6 +39,8 @@ NAMED = {
     GatewayTouchKey("a"): ("GatewayTouch", "", "a"),
     AuthorityKey(): ("Authority", "", ""),
     BundlesKey(): ("Bundles", "", ""),
+    ApiKey(): ("Api", "", ""),
+    ApiServiceKey(): ("ApiService", "", ""),
     NatsUsersKey(): ("NatsUsers", "", ""),
 }
 
