@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import nats.errors
@@ -73,3 +74,9 @@ def place_of(info: Mapping[str, Any]) -> tuple[str, int, int]:
     """Of a stream, by what it says of itself: differs after whatever was stored in it or taken out of it."""
     state = info["state"]
     return info["created"], state["last_seq"], state["messages"]
+
+
+def unix_ns(text: str) -> int:
+    """Of a time as nats-server writes it, with up to nine digits behind the second."""
+    second, _, rest = text.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{second}+00:00").timestamp()) * 1_000_000_000 + int(rest.ljust(9, "0") or 0)

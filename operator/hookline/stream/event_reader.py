@@ -7,13 +7,12 @@ import asyncio
 import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 import nats.errors
 from nats.aio.client import Client
 
 from hookline.stream import names
-from hookline.stream.api import NOT_FOUND, api
+from hookline.stream.api import NOT_FOUND, api, unix_ns
 from hookline.stream.connection import StreamUnavailable, read_headers
 from hookline.stream.inbox import Inbox
 from hookline.stream.layout import Layout, plain
@@ -100,7 +99,7 @@ class EventReader:
         if subject is None or at is None:
             # Nobody is there, or a copy that is behind and may not have it yet: only the leader knows that it is gone.
             return await _from_leader(self._client, stream, seq)
-        return StoredEvent(subject, answer.headers, answer.body, _ns(at))
+        return StoredEvent(subject, answer.headers, answer.body, unix_ns(at))
 
 
 async def _from_leader(client: Client, stream: str, seq: int) -> StoredEvent | None:
@@ -111,10 +110,4 @@ async def _from_leader(client: Client, stream: str, seq: int) -> StoredEvent | N
     if message is None:
         raise StreamUnavailable(f"JetStream does not give an event ({answer.get('error', {}).get('description')})")
     body, head = base64.b64decode(message.get("data", "")), base64.b64decode(message.get("hdrs", ""))
-    return StoredEvent(message["subject"], read_headers(head), body, _ns(message["time"]))
-
-
-def _ns(text: str) -> int:
-    """Of a time as nats-server writes it, with up to nine digits behind the second."""
-    second, _, rest = text.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(f"{second}+00:00").timestamp()) * 1_000_000_000 + int(rest.ljust(9, "0") or 0)
+    return StoredEvent(message["subject"], read_headers(head), body, unix_ns(message["time"]))

@@ -282,7 +282,7 @@ class PullLoop:
         if "Status" in message.headers and not message.reply.startswith("$JS.ACK"):
             self._status(message.subject[len(self._inbox) + 1 :], message.headers)
             return
-        consumer, seq, stored_ns, delivered, pending = _place(message.reply)
+        consumer, seq, stored_ns, delivered, pending = read_reply(message.reply)
         source = self._sources.get(consumer)
         if source is None:
             giving = asyncio.create_task(_answer(self._client, message.reply, _NAK))
@@ -362,7 +362,7 @@ async def _answer(client: Client, reply: str, word: bytes) -> None:
         await say(client, reply, word)
 
 
-def _place(reply: str) -> tuple[str, int, int, int, int]:
+def read_reply(reply: str) -> tuple[str, int, int, int, int]:
     """Consumer, stream sequence, time of storing in ns, count of deliveries, and what the consumer has besides, out of
     a message's reply subject (ADR-15). The library's reader costs 3 us more.
 

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from hookline.runtime.tasks import Deadline
 from hookline.stream import names
+from hookline.stream.api import unix_ns
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, denied, listen
 from hookline.stream.publish import OutOfRoom, Publisher, Replaced
 
@@ -50,6 +51,11 @@ class Stored:
     time: str
 
     @property
+    def stored_ns(self) -> int:
+        """Unix time by the server's clock."""
+        return unix_ns(self.time)
+
+    @property
     def stored_s(self) -> float:
         """Unix time by the server's clock."""
         return datetime.fromisoformat(self.time).timestamp()
@@ -78,13 +84,16 @@ class Stored:
         }
 
 
-async def read_from(client: Client, stream: str, pattern: str, seq: int) -> list[Stored]:
+async def read_from(
+    client: Client, stream: str, pattern: str, seq: int, *, at_once: int = AT_ONCE, answer_bytes: int = ANSWER_BYTES
+) -> list[Stored]:
     """The next messages whose subject matches, from a sequence on; none behind the last one.
 
-    By a direct get of many (ADR-31). Raises StreamUnavailable, QueueUnusable.
+    By a direct get of many (ADR-31), at most `at_once` and, after the first, `answer_bytes`. Raises StreamUnavailable,
+    QueueUnusable.
     """
     subject, inbox = f"$JS.API.DIRECT.GET.{stream}", client.new_inbox()
-    question = {"seq": seq, "next_by_subj": pattern, "batch": AT_ONCE, "max_bytes": ANSWER_BYTES}
+    question = {"seq": seq, "next_by_subj": pattern, "batch": at_once, "max_bytes": answer_bytes}
     heard: asyncio.Queue[Heard] = asyncio.Queue()
     found: list[Stored] = []
     try:
