@@ -249,8 +249,10 @@ def test_what_a_hostile_record_says_is_kept_in_bounds(file: File) -> None:
 def test_what_is_added_is_there_as_a_whole_or_not_at_all(file: File) -> None:
     writer = file.writer()
     writer.filled()
+    wrong = entry(2)
+    wrong.place = "x"  # type: ignore[assignment]
     with pytest.raises(sqlite3.Error):
-        writer.add([entry(1), entry(2, replay=object())], 2, 2)
+        writer.add([entry(1), wrong], 2, 2)
     assert writer.seen == 0
     writer.add([entry(1)], 1, 1)
     reader = IndexReader(file.path)
