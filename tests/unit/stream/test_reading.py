@@ -12,7 +12,7 @@ from nats.aio.subscription import Subscription
 
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, _Client
 from hookline.stream.publish import Former, Outcome, _outcome
-from hookline.stream.pull import _place
+from hookline.stream.pull import read_reply
 
 _names = st.text("aZ-_9", min_size=1, max_size=12)
 _values = st.text("aZ:; é\t0", max_size=12)
@@ -98,7 +98,7 @@ def test_what_is_no_header_and_no_utf_8_does_no_harm() -> None:
 )
 def test_the_place_of_a_message_is_read_as_the_library_reads_it(reply: str) -> None:
     metadata = Msg(Client(), reply=reply).metadata
-    consumer, seq, stored_ns, delivered, pending = _place(reply)
+    consumer, seq, stored_ns, delivered, pending = read_reply(reply)
     assert (consumer, seq) == (metadata.consumer, metadata.sequence.stream) == ("shard-03", 4711)
     assert (delivered, pending) == (metadata.num_delivered, metadata.num_pending) == (1, 5)
     assert stored_ns == 1763964112468903000
