@@ -393,7 +393,7 @@ class Sender:
 
     async def _attempt(self, job: _Job, route: Route) -> None:
         delivery, now_s = job.delivery, time.time()
-        if delivery.attempt == 1 and not job.probe:
+        if delivery.attempt == 1 and not job.probe and not delivery.replay:
             # A probe may leave its delivery as it was, and comes again and again.
             delay_seconds = max(0.0, self._clock.now_s() - job.holding.event_stored_s)
             self._metrics.first_attempt(job.holding.origin, delay_seconds)

@@ -243,7 +243,7 @@ class SenderMetrics(Metrics):
             ORIGINS,
             more="`event`: called straight from it; `shard`: stored before, as deliveries of many Webhooks are; "
             "`parked`: its Webhook could not be called meanwhile. Of the latter two the time before the delivery was "
-            "stored may be told up to a second too short.",
+            "stored may be told up to a second too short. Probes and replays are left out.",
         )
         self._retries = self._counter(
             "hookline_retries", "Failed deliveries stored to be tried again.", more="A crash may repeat it."
