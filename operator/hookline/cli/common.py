@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-import typer
 import uvloop
 
 from hookline.cli.errors import WrongInput
@@ -22,12 +21,6 @@ from hookline.runtime.tasks import cancel
 T = TypeVar("T")
 
 DATA_HELP = "Folder for the queue and the route book."
-
-
-def help_if_alone(context: typer.Context) -> None:
-    """Print the help of a group of commands that was called without any of them."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 def default_data() -> Path:

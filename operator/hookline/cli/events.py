@@ -7,16 +7,15 @@ know the EventTypes that somebody else has added.
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from hookline.cli.common import help_if_alone
-from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.cli.errors import WrongInput
+from hookline.cli.event_files import Name, Output, hand_over
+from hookline.cli.program import help_if_alone
 from hookline.events.builtin_events import EVENTS, BuiltinEvent, event_named, sample_of, schema_of, to_text
 from hookline.events.schemas import Catalogue, UnknownEvent
 
@@ -25,12 +24,6 @@ app = typer.Typer(
     invoke_without_command=True,
     callback=help_if_alone,
 )
-
-Name = Annotated[str, typer.Argument(help="Event type, such as IdentityCreated.", show_default=False)]
-Output = Annotated[
-    str | None,
-    typer.Option(help="File to write, or a folder (FOLDER/) for a file of the usual name.", show_default="print it"),
-]
 
 
 @app.command("list")
@@ -55,7 +48,7 @@ def schema(name: Name, output: Output = None) -> None:
     Example: hookline events schema IdentityCreated --output schemas/
     """
     event = _event(name)
-    _hand_over(to_text(schema_of(event)), output, event.schema_file_name)
+    hand_over(to_text(schema_of(event)), output, event.schema_file_name)
 
 
 @app.command(short_help="Print or write one realistic body of an event.")
@@ -65,7 +58,7 @@ def sample(name: Name, output: Output = None) -> None:
     Example: hookline events sample IdentityCreated | hookline publish IdentityCreated -
     """
     event = _event(name)
-    _hand_over(to_text(sample_of(event)), output, event.sample_file_name)
+    hand_over(to_text(sample_of(event)), output, event.sample_file_name)
 
 
 def _event(name: str) -> BuiltinEvent:
@@ -103,19 +96,3 @@ def _as_dict(event: BuiltinEvent) -> dict[str, str]:
         "description": event.description,
         "schemaFile": event.schema_file_name,
     }
-
-
-def _hand_over(text: str, output: str | None, usual_name: str) -> None:
-    """Print the text as UTF-8 whatever the locale, or write it and print the path."""
-    if output is None or output == "-":
-        typer.echo(text.encode(), nl=False)
-        return
-    path = Path(output)
-    try:
-        if output.endswith(("/", os.sep)):
-            path.mkdir(parents=True, exist_ok=True)
-        path = path / usual_name if path.is_dir() else path
-        path.write_bytes(text.encode())
-    except OSError as error:
-        raise NotAchieved(f"{path} cannot be written: {error.strerror}; name another file with --output") from None
-    typer.echo(str(path), err=True)

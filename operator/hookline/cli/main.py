@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
 import typer
-from typer.exceptions import Abort, TyperException
 
 from hookline import __version__
 from hookline.cli import check, demo, events, gateway, listen, operator, publish, run, sender
-from hookline.cli.common import help_if_alone
-from hookline.cli.errors import Failure, WrongInput
+from hookline.cli.common import default_data
+from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.cli.log.commands import add_commands
+from hookline.cli.log.place import Local
+from hookline.cli.program import help_if_alone, run_to_its_end
 from hookline.local.nats_server import NatsServerError
 from hookline.local.run import DataFolderInUse, GatewayPortInUse
 from hookline.resources.natsaddress import BadNatsAddress
@@ -34,6 +35,7 @@ app.command(short_help="Deliver all 20 event types to a local receiver.")(demo.d
 app.command(short_help="Reconcile the resources of a Kubernetes cluster.")(operator.operator)
 app.command(short_help="Deliver by the operator's route book.")(sender.sender)
 app.command(short_help="Take events by HTTPS in a cluster.")(gateway.gateway)
+add_commands(app, Local(default_data))
 app.add_typer(events.app, name="events", short_help="Built-in event types, schemas and samples.")
 
 
@@ -56,29 +58,16 @@ def root(
 
 def main() -> None:
     """Entry point of the console script."""
+    sys.exit(run_to_its_end("hookline", _run))
+
+
+def _run() -> object:
     try:
-        code = app(standalone_mode=False)
-    except Abort:
-        code = 130
-    except TyperException as error:
-        code = _say(error.format_message(), error.exit_code)
-    except Failure as failure:
-        code = _say(str(failure), failure.exit_code)
+        return app(standalone_mode=False)
     except BadNatsAddress as error:
-        code = _say(f"the address of NATS {error}", WrongInput.exit_code)
+        raise WrongInput(f"the address of NATS {error}") from None
     except (StreamUnavailable, StreamRefused, NatsServerError, DataFolderInUse, GatewayPortInUse) as error:
-        code = _say(str(error), 1)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; nothing is left to be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _say(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    sys.stderr.write(f"hookline: {line}\n")
-    return code
+        raise NotAchieved(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""The kinds of objects that the commands list, and their columns. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hookline.cli.log.api import Object
+from hookline.cli.log.fields import number, since, text, until
+from hookline.cli.log.output import Column, Kind, field_of
+
+LOG_GROUP = "log.hookline.dev"
+
+DELIVERED = "Delivered"
+
+
+def _by_reason(reason: str) -> str:
+    return "green" if reason == DELIVERED else "red"
+
+
+def _by_status(status: str) -> str:
+    return "green" if status.startswith("2") else "" if status == "-" else "red"
+
+
+def _by_state(state: str) -> str:
+    return "yellow" if state == "Parked" else ""
+
+
+def milliseconds(each: Object, path: str) -> str:
+    """`41ms`, or `1.2s`."""
+    taken = number(each, path)
+    if taken is None:
+        return ""
+    return f"{taken:.0f}ms" if taken < 1000 else f"{taken / 1000:.1f}s"
+
+
+def what_follows(each: Object, now: datetime) -> str:
+    """When the next attempt is due, or why there is none."""
+    if due := until(each, "next.time", now):
+        return due
+    follows = text(each, "next.follows").lower()
+    return "" if follows == "done" else follows
+
+
+ATTEMPTS = Kind(
+    "attempts",
+    "attempt",
+    LOG_GROUP,
+    (
+        Column("NAME", field_of("metadata.name"), least=44),
+        Column("WEBHOOK", field_of("webhook.name"), least=18),
+        Column("EVENT", field_of("event.type"), least=16),
+        Column("ATTEMPT", field_of("attempt")),
+        Column("STATUS", field_of("status"), colour=_by_status),
+        Column("REASON", field_of("reason"), colour=_by_reason, least=12),
+        Column("DURATION", lambda each, _: milliseconds(each, "durationMilliseconds")),
+        Column("NEXT", what_follows, least=5),
+        Column("AGE", lambda each, now: since(each, "time", now)),
+        Column("EVENT-ID", field_of("event.id"), wide=True),
+        Column("URL", field_of("url"), wide=True),
+        Column("SENDER", field_of("sender"), wide=True),
+    ),
+)
+
+DELIVERIES = Kind(
+    "deliveries",
+    "delivery",
+    LOG_GROUP,
+    (
+        Column("NAME", field_of("metadata.name")),
+        Column("WEBHOOK", field_of("webhook.name")),
+        Column("EVENT", field_of("event.type")),
+        Column("STATE", field_of("state"), colour=_by_state),
+        Column("REASON", field_of("reason")),
+        Column("ATTEMPT", field_of("attempt")),
+        Column("NEXT", lambda each, now: until(each, "next.time", now)),
+        Column("AGE", lambda each, now: since(each, "metadata.creationTimestamp", now)),
+        Column("EVENT-ID", field_of("event.id"), wide=True),
+    ),
+)
+
+DEAD_LETTERS = Kind(
+    "deadletters",
+    "deadletter",
+    LOG_GROUP,
+    (
+        Column("NAME", field_of("metadata.name")),
+        Column("WEBHOOK", field_of("webhook.name")),
+        Column("EVENT", field_of("event.type")),
+        Column("REASON", field_of("reason"), colour=lambda _: "red"),
+        Column("OUTCOME", field_of("outcome")),
+        Column("ATTEMPTS", field_of("attempts")),
+        Column("AGE", lambda each, now: since(each, "metadata.creationTimestamp", now)),
+        Column("EVENT-ID", field_of("event.id"), wide=True),
+        Column("DETAIL", field_of("detail"), wide=True),
+    ),
+)

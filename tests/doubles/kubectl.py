@@ -1,0 +1,65 @@
+"""A double of kubectl that asks a double of the API, and writes down with which words it was called.
+
+Of the real one it has the words that the plugin uses, and how it says no.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROGRAM = """#!{python} -S
+import json, os, sys, urllib.error, urllib.request
+words = sys.argv[1:]
+with open({calls!r}, "a") as calls:
+    calls.write(json.dumps(words) + "\\n")
+if words[:2] == ["config", "view"]:
+    print("team-a", end="")
+    sys.exit()
+if warning := os.environ.get("DOUBLE_WARNS"):
+    sys.stderr.write(warning)
+    sys.stderr.flush()
+if code := os.environ.get("DOUBLE_FAILS"):
+    sys.stderr.write("error: context \\"x\\"\\ndoes not exist\\n")
+    sys.exit(int(code))
+method = {{"get": "GET", "create": "POST", "delete": "DELETE"}}[words[0]]
+body = sys.stdin.buffer.read() if method == "POST" else None
+request = urllib.request.Request({url!r} + words[words.index("--raw") + 1], body, method=method)
+try:
+    with urllib.request.urlopen(request) as answer:
+        while line := answer.readline():
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+except urllib.error.HTTPError as error:
+    said = error.read()
+    status = json.loads(said) if said.startswith(b"{{") else {{"reason": "Unknown", "message": said.decode()}}
+    sys.stderr.write("Error from server (" + status["reason"] + "): " + status["message"] + "\\n")
+    sys.exit(1)
+"""
+
+
+@dataclass
+class KubectlDouble:
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which it is what `kubectl` means."""
+        return {"PATH": f"{self.folder}{os.pathsep}{os.environ['PATH']}"}
+
+    @property
+    def calls(self) -> list[list[str]]:
+        return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
+
+
+def kubectl_double(folder: Path, url: str) -> KubectlDouble:
+    """That asks the API at `url`."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "kubectl"
+    program.write_text(_PROGRAM.format(python=sys.executable, calls=str(folder / "calls"), url=url))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return KubectlDouble(folder)
