@@ -13,7 +13,7 @@ from hookline.delivery.policy import retry
 from hookline.events import builtin_events
 from hookline.local import samples
 from hookline.resources import crds, fieldreference
-from hookline.resources.reasons import DispatcherReason, EventTypeReason, WebhookReason, table
+from hookline.resources.reasons import DispatcherReason, EventTypeReason, ReplayReason, WebhookReason, table
 from hookline.routing import book_files
 from hookline.runtime import metrics
 from hookline.stream import permissions
@@ -22,7 +22,7 @@ from hookline.stream.queue_problem import QueueReason
 ROOT = Path(__file__).parents[2]
 OUTCOMES, CONDITIONS, METRICS = Path("docs/outcomes.md"), Path("docs/conditions.md"), Path("docs/metrics.md")
 NATS_USER = Path("docs/nats-user.conf")
-CONDITION_REASONS = (WebhookReason, DispatcherReason, QueueReason, EventTypeReason)
+CONDITION_REASONS = (WebhookReason, DispatcherReason, QueueReason, EventTypeReason, ReplayReason)
 """The tables of docs/conditions.md, in their order."""
 
 _BEGIN, _END = "<!-- made by `make generate` -->\n", "<!-- end -->"

@@ -146,6 +146,11 @@ def large_subject(tenant: str, event_type: str) -> str:
     return f"{_PREFIX}.large.{tenant}.{event_type}"
 
 
+def any_event_subject(tenant: str, event_type: str) -> str:
+    """Pattern of events of a type, large ones among them; a type of > stands for all."""
+    return f"{_PREFIX}.*.{tenant}.{event_type}"
+
+
 def is_large(subject: str) -> bool:
     return subject.startswith(f"{_PREFIX}.large.")
 

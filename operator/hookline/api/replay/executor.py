@@ -1,0 +1,425 @@
+"""Has stored what a Replay asks for, at its rate and behind live traffic, and writes down how far it is.
+
+A crash at any step leaves a repeat at most: a delivery is stored first, then counted, and a dead letter is removed
+last (docs/queue.md has the argument). Decides nothing about what is meant: `plan` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, Protocol, TypeVar
+
+import structlog
+
+from hookline.api.log import Log, Unreadable, Wanted
+from hookline.api.replay import plan
+from hookline.api.replay.plan import Asked, Item, Tally, WebhookSeen
+from hookline.delivery.messages import Delivery
+from hookline.delivery.policy.retry import Reason
+from hookline.events.envelope import stamp_to_the_second
+from hookline.resources.reasons import ReplayReason
+from hookline.resources.replay import MAX_WEBHOOKS, Replay, ReplayPlace, ReplayStatus
+from hookline.runtime.tasks import together
+from hookline.stream import history, names
+from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
+from hookline.stream.layout import Layout
+from hookline.stream.publish import OutOfRoom, Publisher
+from hookline.stream.stored import Stored
+from hookline.stream.streams import find
+
+log = structlog.get_logger(__name__)
+
+CHECKPOINT_ITEMS = 500
+CHECKPOINT_SECONDS = 2.0
+"""How much is done between two words of how far it is: so much is done again after a crash, at most."""
+
+LOOK_SECONDS = 0.5
+"""How often it is asked how many deliveries of a Webhook wait."""
+
+AGAIN_SECONDS = 1.0
+"""Before what cannot be done now is tried again."""
+
+T = TypeVar("T")
+Phase = Literal["Complete", "Failed"]
+
+_STORES_AT_ONCE = 32
+_ATTEMPTS_IN_A_PAGE, _PAGES = 100, 10
+"""Of one event, asked of the attempts log: more than a schedule has."""
+
+
+class Gone(Exception):
+    """The Replay is not there any more."""
+
+
+class Queue(Protocol):
+    """The queue of one Dispatcher, over the connection that there is now."""
+
+    @property
+    def client(self) -> Client: ...
+
+    @property
+    def publisher(self) -> Publisher: ...
+
+    @property
+    def layout(self) -> Layout: ...
+
+
+class Webhooks(Protocol):
+    """Where it is known which Webhooks there are."""
+
+    async def of(self, namespace: str) -> Sequence[WebhookSeen]:
+        """Raises StreamUnavailable when that is not known now."""
+
+
+Write = Callable[[ReplayStatus, ReplayReason, str], Awaitable[None]]
+"""Writes down how far a Replay is, and why it is so. Raises Gone; else returns once it is written."""
+
+
+class _Failed(Exception):
+    """A Replay that ends without being complete."""
+
+    def __init__(self, reason: ReplayReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Executor:
+    """Executes Replays, each by a `run` of its own. `queues` are by the names of Dispatchers."""
+
+    def __init__(
+        self,
+        queues: Mapping[str, Queue],
+        webhooks: Webhooks,
+        attempts: Log,
+        *,
+        now_s: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.queues = queues
+        self.webhooks = webhooks
+        self.attempts = attempts
+        self.now_s = now_s
+        self.sleep = sleep
+
+    async def run(self, replay: Replay, write: Write) -> None:
+        """Go on with a Replay from where it is until it is finished. Raises Gone."""
+        run = _Run(self, replay, write)
+        try:
+            await run.all()
+        except _Failed as error:
+            await run.fail(error)
+
+    async def replay_letter(self, dispatcher: str, stream: str, seq: int, name: str) -> bool:
+        """One dead letter, by its place; whether it was there and holds a delivery. `name` stands for a Replay's.
+
+        Stored first and removed then: a crash between leaves a repeat at most, and whoever asks again within two
+        minutes is known. Raises StreamUnavailable, StreamRefused, QueueUnusable.
+        """
+        queue = self.queues[dispatcher]
+        message = await history.message_at(queue.client, stream, seq)
+        delivery = plan.delivery_of(message) if message is not None else None
+        if delivery is None:
+            return False
+        made = plan.again(delivery, name, int(self.now_s() * 1000))
+        await _store(queue.publisher, made, f"replay.{stream}.{seq}")
+        await history.remove(queue.client, stream, seq)
+        return True
+
+
+async def _store(publisher: Publisher, delivery: Delivery, once: str) -> None:
+    subject = names.delivery_subject(delivery.uid)
+    await publisher.store(subject, delivery.event.body, delivery.headers(), once=once)
+
+
+@dataclass(slots=True)
+class _Window:
+    """What was stored of one stream since it was written last how far the Replay is."""
+
+    queue: Queue
+    index: int
+    stream: str
+    began_s: float
+    counting: bool
+    """Not of what was counted before a crash."""
+    tally: Tally = field(default_factory=Tally)
+    stored: list[int] = field(default_factory=list)
+    """Sequences of the messages that it came from."""
+
+    def is_due(self, now_s: float) -> bool:
+        return self.tally.found >= CHECKPOINT_ITEMS or now_s - self.began_s >= CHECKPOINT_SECONDS
+
+    def renew(self, now_s: float) -> None:
+        self.began_s, self.tally, self.stored = now_s, Tally(), []
+
+
+class _Run:
+    """One Replay, from where it is to its end."""
+
+    def __init__(self, around: Executor, replay: Replay, write: Write) -> None:
+        self._around = around
+        self._replay = replay
+        self._status = replay.status
+        self._write_down = write
+        self._said = ReplayReason.PENDING
+        self._due_s = 0.0
+        """When the next delivery may be stored, by the monotonic clock."""
+        self._looked_s = -math.inf
+        """When it was looked which Webhooks there are, by the monotonic clock."""
+        self._has_room: dict[str, float] = {}
+        """By uid of a Webhook: when it was seen that few enough of its deliveries wait, by the monotonic clock."""
+        self._gone: frozenset[str] = frozenset()
+
+    async def all(self) -> None:
+        if self._status.started_at is None:
+            self._status = await self._can(self._begun)
+            await self._say(ReplayReason.RUNNING)
+        want = plan.asked(self._replay, self._status.webhooks)
+        if not want.dry_run:
+            await self._can(partial(self._is_disabled, want))
+        for index in range(len(self._status.checkpoint)):
+            await self._go_through(want, index)
+        await self._end("Complete", ReplayReason.DRY_RUN if want.dry_run else ReplayReason.COMPLETE)
+
+    async def fail(self, error: _Failed) -> None:
+        await self._end("Failed", error.reason, str(error))
+
+    async def _end(self, phase: Phase, reason: ReplayReason, why: str = "") -> None:
+        now = stamp_to_the_second(self._around.now_s())
+        self._status = self._status.model_copy(update={"phase": phase, "finished_at": now})
+        await self._say(reason, why)
+
+    async def _begun(self) -> ReplayStatus:
+        """What it is for, and how far that reaches now."""
+        webhooks = plan.targets(self._replay, await self._around.webhooks.of(self._replay.metadata.namespace))
+        if not webhooks:
+            raise _Failed(ReplayReason.WEBHOOK_NOT_FOUND, "its namespace has no Webhook that it names")
+        if len(webhooks) > MAX_WEBHOOKS:
+            raise _Failed(ReplayReason.TOO_MANY_WEBHOOKS, f"{len(webhooks)} Webhooks have these labels")
+        want = plan.asked(self._replay, webhooks)
+        places = [
+            place
+            for dispatcher in sorted({each.dispatcher for each in webhooks})
+            for place in await self._places(want, dispatcher)
+        ]
+        return self._status.model_copy(
+            update={
+                "phase": "Running",
+                "started_at": stamp_to_the_second(self._around.now_s()),
+                "webhooks": webhooks,
+                "checkpoint": tuple(places),
+            }
+        )
+
+    async def _places(self, want: Asked, dispatcher: str) -> list[ReplayPlace]:
+        client = (await self._queue(dispatcher)).client
+        layout = await find(client)
+        places = []
+        for stream in (*layout.former_of(want.base), layout.stream(want.base)):
+            has = await history.reach(client, stream)
+            if has is not None and has.last:
+                first = await history.first_since(client, has, want.since_s) if want.since_s else max(1, has.first)
+                place = ReplayPlace(
+                    dispatcher=dispatcher,
+                    stream=stream,
+                    created=has.created,
+                    next=first,
+                    settled=first,
+                    end=has.last,
+                )
+                places.append(place)
+        return places
+
+    async def _queue(self, dispatcher: str) -> Queue:
+        queue = self._around.queues.get(dispatcher)
+        if queue is None:
+            raise StreamUnavailable(f"the queue of the Dispatcher {dispatcher} is not known here")
+        return queue
+
+    async def _go_through(self, want: Asked, index: int) -> None:
+        """One stream, from where it was left."""
+        place = self._status.checkpoint[index]
+        queue = await self._can(partial(self._queue, place.dispatcher))
+        has = await self._can(lambda: history.reach(queue.client, place.stream))
+        if has is None or has.created != place.created:
+            # Removed once it was empty, or deleted by somebody.
+            return
+        if want.removes and place.settled < place.next:
+            # Counted, and perhaps not removed: what did that ended meanwhile.
+            await self._read(want, index, queue, place.settled, place.next - 1, counting=False)
+        await self._read(want, index, queue, place.next, place.end, counting=True)
+        self._status = plan.settled(self._status, index)
+
+    async def _read(self, want: Asked, index: int, queue: Queue, seq: int, end: int, *, counting: bool) -> None:
+        place = self._status.checkpoint[index]
+        pattern, most = want.pattern(place.dispatcher), max(1, int(want.rate * CHECKPOINT_SECONDS))
+        window = _Window(queue, index, place.stream, time.monotonic(), counting)
+        while seq <= end:
+            found = await self._can(partial(self._next, queue, place.stream, pattern, seq, end))
+            if not found or found[0].stored_s >= want.until_s:
+                break
+            found = found[:most]
+            await self._take(want, window, found, seq)
+            seq = found[-1].seq + 1
+            if window.is_due(time.monotonic()):
+                await self._close(want, window, seq)
+        await self._close(want, window, end + 1)
+
+    async def _next(self, queue: Queue, stream: str, pattern: str, seq: int, end: int) -> list[Stored]:
+        return await history.next_messages(queue.client, stream, pattern, seq, end)
+
+    async def _take(self, want: Asked, window: _Window, found: Sequence[Stored], seq: int) -> None:
+        """Have stored what these messages mean. What was taken before ends before `seq`."""
+        now_ms = int(self._around.now_s() * 1000)
+        meant = [
+            (message.seq, item)
+            for message in found
+            for item in plan.items(want, window.stream, message, replayed_ms=now_ms)
+        ]
+        wanted = [each for each in meant if await self._is_wanted(want, each[1])]
+        if not want.dry_run:
+            await self._may_go_on(want, window, {item.webhook.uid for _, item in wanted}, seq)
+        window.tally.skipped += len(meant) - len(wanted)
+        if want.dry_run:
+            window.tally.replayed += len(wanted)
+            return
+        at_once = max(1, min(_STORES_AT_ONCE, want.rate // 10))
+        for start in range(0, len(wanted), at_once):
+            batch = wanted[start : start + at_once]
+            await self._pace(len(batch) / want.rate)
+            await together([partial(self._store, window, *each) for each in batch], at_once=at_once)
+
+    async def _is_wanted(self, want: Asked, item: Item) -> bool:
+        if item.delivery is None or item.webhook.uid in self._gone:
+            return False
+        return not want.only_failed or not await self._can(
+            partial(self._was_delivered, item.delivery, item.webhook.name)
+        )
+
+    async def _was_delivered(self, delivery: Delivery, webhook: str) -> bool:
+        """Whether the attempts log knows a successful attempt. Raises Unreadable."""
+        wanted, begin = Wanted(webhook=webhook, event_id=delivery.event.id), ""
+        for _ in range(_PAGES):
+            page = await self._around.attempts.attempts(
+                delivery.event.tenant, wanted, limit=_ATTEMPTS_IN_A_PAGE, begin=begin
+            )
+            if any(
+                each.uid == delivery.uid and each.record.reason == Reason.DELIVERED and not each.record.test
+                for each in page.items
+            ):
+                return True
+            begin = page.more
+            if not begin:
+                break
+        return False
+
+    async def _store(self, window: _Window, seq: int, item: Item) -> None:
+        delivery = item.delivery
+        assert delivery is not None, "what holds no delivery is skipped"
+        try:
+            await self._can(lambda: _store(window.queue.publisher, delivery, item.once))
+        except StreamRefused as error:
+            window.tally.failed += 1
+            log.warning(
+                "a delivery cannot be replayed",
+                replay=f"{self._replay.metadata.namespace}/{self._replay.metadata.name}",
+                event_id=delivery.event.id,
+                problem=str(error),
+            )
+        else:
+            window.tally.replayed += 1
+            window.stored.append(seq)
+
+    async def _close(self, want: Asked, window: _Window, seq: int) -> None:
+        """Count what was stored, write that down, and remove it then where it came from. All before `seq` is done."""
+        if window.counting:
+            self._status = plan.counted(self._status, window.index, seq, window.tally)
+            if not want.removes:
+                self._status = plan.settled(self._status, window.index)
+            await self._say(ReplayReason.RUNNING)
+        if want.removes:
+            work = [partial(self._remove, window, each) for each in window.stored]
+            await together(work, at_once=_STORES_AT_ONCE)
+        window.renew(time.monotonic())
+
+    async def _remove(self, window: _Window, seq: int) -> None:
+        await self._can(lambda: history.remove(window.queue.client, window.stream, seq))
+
+    async def _pace(self, seconds: float) -> None:
+        """Take the time that so much of the rate has."""
+        now_s = time.monotonic()
+        due_s = max(now_s, self._due_s)
+        self._due_s = due_s + seconds
+        if due_s > now_s:
+            await self._around.sleep(due_s - now_s)
+
+    async def _may_go_on(self, want: Asked, window: _Window, uids: Collection[str], seq: int) -> None:
+        """Wait while a Webhook is disabled, or has much waiting."""
+        while True:
+            try:
+                reason = await self._why_wait(want, window.queue, uids)
+            except _Failed:
+                await self._close(want, window, seq)
+                raise
+            if reason is None:
+                break
+            if window.tally.found:
+                # It may take long: what is done is written down first.
+                await self._close(want, window, seq)
+            if self._said is not reason:
+                await self._say(reason)
+            await self._around.sleep(LOOK_SECONDS)
+        if self._said is not ReplayReason.RUNNING:
+            await self._say(ReplayReason.RUNNING)
+
+    async def _why_wait(self, want: Asked, queue: Queue, uids: Collection[str]) -> ReplayReason | None:
+        if await self._can(partial(self._is_disabled, want)):
+            return ReplayReason.WEBHOOK_DISABLED
+        for uid in uids:
+            if not await self._can(partial(self._room_of, want, queue, uid)):
+                return ReplayReason.WAITING
+        return None
+
+    async def _is_disabled(self, want: Asked) -> bool:
+        """Whether a Webhook is not to be called now. Raises _Failed when there is none of them any more."""
+        if self._looked_s > time.monotonic() - CHECKPOINT_SECONDS:
+            return False
+        there = await self._around.webhooks.of(want.namespace)
+        gone = plan.gone(want, there)
+        self._gone = frozenset(each.uid for each in gone)
+        if len(gone) == len(want.webhooks):
+            raise _Failed(ReplayReason.WEBHOOK_GONE, "the Webhook was deleted, or replaced by another one of its name")
+        disabled = bool(plan.disabled(want, there))
+        self._looked_s = -math.inf if disabled else time.monotonic()
+        return disabled
+
+    async def _room_of(self, want: Asked, queue: Queue, uid: str) -> bool:
+        now_s = time.monotonic()
+        if self._has_room.get(uid, -math.inf) > now_s - LOOK_SECONDS:
+            return True
+        waiting = await history.waiting_of(queue.client, queue.layout, uid)
+        if waiting.now > plan.may_wait(want.rate) or waiting.later > plan.MOST_LATER:
+            return False
+        self._has_room[uid] = now_s
+        return True
+
+    async def _can(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what may not be possible now, until it is."""
+        while True:
+            try:
+                return await work()
+            except (StreamUnavailable, QueueUnusable, OutOfRoom, Unreadable) as error:
+                log.warning("a Replay cannot go on now", problem=str(error))
+                if self._said is not ReplayReason.QUEUE_UNAVAILABLE:
+                    await self._say(ReplayReason.QUEUE_UNAVAILABLE, str(error))
+                await self._around.sleep(AGAIN_SECONDS)
+
+    async def _say(self, reason: ReplayReason, why: str = "") -> None:
+        """Write down how far it is, unless that is written already."""
+        message = plan.sentence(self._status, dry_run=self._replay.spec.dry_run)
+        await self._write_down(self._status, reason, f"{why}; {message}" if why else message)
+        self._said = reason

@@ -1,0 +1,194 @@
+"""Replays without a cluster: kept in a file, made and asked for by the same paths as in one.
+
+For one process on one data folder. Decides what the paths answer; what a Replay may hold, its model does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hookline.api.replay.conditions import as_manifest
+from hookline.api.replay.executor import Gone
+from hookline.api.replay.replays import Found
+from hookline.events.envelope import stamp_to_the_second
+from hookline.resources.base import API_VERSION, ObjectMeta, problems_of
+from hookline.resources.replay import Replay, ReplayStatus
+
+MOST = 1000
+"""Replays that are kept: a file is read and written whole."""
+
+MAX_BYTES = 256 * 1024
+"""Of one Replay as somebody sends it."""
+
+Manifest = dict[str, Any]
+
+
+class Taken(Exception):
+    """There is a Replay of this name."""
+
+
+class Full(Exception):
+    """No more can be kept."""
+
+
+class KeptReplays:
+    """In a file. An implementation of `Replays`."""
+
+    def __init__(self, file: Path, *, now_s: Callable[[], float]) -> None:
+        """Raises OSError, and ValueError of a file that holds something else."""
+        self._file = file
+        self._now_s = now_s
+        self._replays: dict[tuple[str, str], Manifest] = {}
+        self._versions = itertools.count(1)
+        self._changed = asyncio.Event()
+        if file.exists():
+            for each in json.loads(file.read_text(encoding="utf-8")):
+                replay = Replay.model_validate(each)
+                self._replays[replay.metadata.namespace, replay.metadata.name] = each
+                self._versions = itertools.count(int(each["metadata"]["resourceVersion"]) + 1)
+
+    def all(self, namespace: str) -> list[Manifest]:
+        return [each for (where, _), each in sorted(self._replays.items()) if namespace in ("", where)]
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        return self._replays.get((namespace, name))
+
+    def create(self, namespace: str, manifest: Mapping[str, Any]) -> Manifest:
+        """Raises ValidationError, Taken, Full."""
+        metadata = manifest.get("metadata")
+        metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
+        prefix = metadata.pop("generateName", "")
+        if prefix and not metadata.get("name"):
+            metadata["name"] = f"{prefix}{uuid.uuid4().hex[:5]}"
+        asked = {**manifest, "metadata": {**metadata, "namespace": namespace}}
+        asked.pop("status", None)
+        replay = Replay.model_validate(asked)
+        place = namespace, replay.metadata.name
+        if place in self._replays:
+            raise Taken
+        if len(self._replays) >= MOST:
+            raise Full
+        made = {
+            **replay.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"metadata", "status"}),
+            "metadata": {
+                "name": replay.metadata.name,
+                "namespace": namespace,
+                "uid": str(uuid.uuid4()),
+                "generation": 1,
+                "creationTimestamp": stamp_to_the_second(self._now_s()),
+                "labels": dict(replay.metadata.labels),
+            },
+            "status": dict(as_manifest(ReplayStatus())),
+        }
+        return self._keep(place, made)
+
+    def drop(self, namespace: str, name: str) -> Manifest | None:
+        """What was there."""
+        found = self._replays.pop((namespace, name), None)
+        if found is not None:
+            self._save()
+        return found
+
+    async def follow(self) -> AsyncIterator[Sequence[Found]]:
+        while True:
+            changed = self._changed
+            yield [_found(each) for each in self._replays.values()]
+            await changed.wait()
+
+    async def write(self, found: Found, status: ReplayStatus) -> None:
+        place = found.metadata.namespace, found.metadata.name
+        kept = self._replays.get(place)
+        if kept is None or kept["metadata"]["uid"] != found.metadata.uid:
+            raise Gone
+        self._keep(place, {**kept, "status": dict(as_manifest(status))})
+
+    async def delete(self, found: Found) -> None:
+        kept = self._replays.get((found.metadata.namespace, found.metadata.name))
+        if kept is not None and kept["metadata"]["uid"] == found.metadata.uid:
+            self.drop(found.metadata.namespace, found.metadata.name)
+
+    def _keep(self, place: tuple[str, str], manifest: Manifest) -> Manifest:
+        metadata = {**manifest["metadata"], "resourceVersion": str(next(self._versions))}
+        self._replays[place] = {**manifest, "metadata": metadata}
+        self._save()
+        return self._replays[place]
+
+    def _save(self) -> None:
+        new = self._file.with_name(f"{self._file.name}.new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(list(self._replays.values()), file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._file)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _found(manifest: Manifest) -> Found:
+    replay = Replay.model_validate(manifest)
+    return Found(replay.metadata, manifest["metadata"]["creationTimestamp"], replay.status, replay.spec)
+
+
+def routes(replays: KeptReplays) -> list[Route]:
+    """The paths of Replays as kube-apiserver has them, to be mounted where callers were told apart already."""
+
+    async def collection(request: Request) -> Response:
+        namespace = request.path_params.get("namespace", "")
+        if request.method == "GET":
+            items = replays.all(namespace)
+            return JSONResponse({"apiVersion": API_VERSION, "kind": "ReplayList", "metadata": {}, "items": items})
+        return await _created(replays, namespace, request)
+
+    async def one(request: Request) -> Response:
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        found = replays.get(namespace, name) if request.method == "GET" else replays.drop(namespace, name)
+        return JSONResponse(found) if found is not None else _no(404, "NotFound", f'replays "{name}" not found')
+
+    root = f"/apis/{API_VERSION}"
+    return [
+        Route(f"{root}/replays", collection, methods=["GET"]),
+        Route(f"{root}/namespaces/{{namespace}}/replays", collection, methods=["GET", "POST"]),
+        Route(f"{root}/namespaces/{{namespace}}/replays/{{name}}", one, methods=["GET", "DELETE"]),
+    ]
+
+
+async def _created(replays: KeptReplays, namespace: str, request: Request) -> Response:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BYTES:
+            return _no(413, "RequestEntityTooLarge", f"a Replay may have {MAX_BYTES} bytes")
+    try:
+        ObjectMeta.model_validate({"name": "any", "namespace": namespace})
+        manifest = json.loads(body)
+        if not isinstance(manifest, dict):
+            raise ValueError
+    except (ValueError, RecursionError):
+        return _no(400, "BadRequest", "the body is not a Replay as JSON, or the namespace is none")
+    try:
+        return JSONResponse(replays.create(namespace, manifest), 201)
+    except ValidationError as error:
+        said = "; ".join(map(str, problems_of(error)))
+        return _no(422, "Invalid", f"the Replay is invalid: {said}")
+    except Taken:
+        return _no(409, "AlreadyExists", "there is a Replay of this name; choose another one, or delete it")
+    except Full:
+        return _no(429, "TooManyRequests", f"{MOST} Replays are kept; delete some, or give them a ttl")
+
+
+def _no(code: int, reason: str, message: str) -> Response:
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    return JSONResponse({**status, "message": message, "reason": reason, "code": code}, code)

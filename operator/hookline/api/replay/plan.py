@@ -1,0 +1,244 @@
+"""What a Replay means: which deliveries of which messages, and how far it is. Pure.
+
+A Replay goes through streams once, in their order, up to where they reached when it began. Counts belong to what lies
+before `next` of a place, and are written together with it: after a crash nothing is counted twice, and nothing is left
+out. A dead letter is removed only after the count that it is in was written. What lies between `settled` and `next` may
+not be removed yet, so it is done again after a crash, uncounted: under the same name, by which NATS knows it for two
+minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from hookline.delivery import messages
+from hookline.delivery.messages import Delivery
+from hookline.events import envelope
+from hookline.resources.replay import Replay, ReplayPlace, ReplayStatus, ReplayTarget, unix_s
+from hookline.stream import names
+from hookline.stream.stored import Stored
+
+WAITING_SECONDS = 2.0
+"""How many deliveries of a Webhook may wait to be called: as many as the Replay stores in this time. What is published
+meanwhile goes behind them."""
+
+LEAST_WAITING = 20
+MOST_LATER = 10_000
+"""Deliveries of a Webhook that wait for their retry. They hold up nobody, but a queue is no place for all of a Replay
+whose receiver refuses everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSeen:
+    """A Webhook as it is now."""
+
+    name: str
+    uid: str
+    event: str
+    dispatcher: str
+    enabled: bool
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One delivery that is meant, and under which name it is stored."""
+
+    delivery: Delivery | None
+    """None of a dead letter that holds no delivery."""
+    once: str
+    webhook: ReplayTarget
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of items."""
+
+    replayed: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    def add(self, other: Tally) -> None:
+        self.replayed += other.replayed
+        self.skipped += other.skipped
+        self.failed += other.failed
+
+    @property
+    def found(self) -> int:
+        return self.replayed + self.skipped + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A Replay, read. Times are Unix time by the clock of NATS."""
+
+    namespace: str
+    name: str
+    uid: str
+    of_letters: bool
+    since_s: float
+    until_s: float
+    ids: frozenset[str]
+    only_failed: bool
+    dry_run: bool
+    rate: int
+    webhooks: tuple[ReplayTarget, ...]
+
+    @property
+    def base(self) -> str:
+        """The end of the names of the streams that it goes through."""
+        return names.DEAD if self.of_letters else names.EVENTS
+
+    @property
+    def removes(self) -> bool:
+        """Whether what is replayed is taken out of its stream."""
+        return self.of_letters and not self.dry_run
+
+    def pattern(self, dispatcher: str) -> str:
+        """Subjects of all messages that may be meant, and of few others: the server passes over the rest."""
+        webhooks = [each for each in self.webhooks if each.dispatcher == dispatcher]
+        if self.of_letters:
+            return names.dead_subject(self.namespace, _only(each.uid for each in webhooks) or "*")
+        return names.any_event_subject(self.namespace, _only(each.event for each in webhooks) or ">")
+
+
+def asked(replay: Replay, webhooks: Iterable[ReplayTarget]) -> Asked:
+    """What a Replay asks for, of these Webhooks."""
+    spec, metadata = replay.spec, replay.metadata
+    return Asked(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        uid=metadata.uid or metadata.name,
+        of_letters=spec.source == "DeadLetters",
+        since_s=unix_s(spec.since) if spec.since is not None else 0.0,
+        until_s=unix_s(spec.until) if spec.until is not None else float("inf"),
+        ids=frozenset(spec.ids),
+        only_failed=spec.only_failed,
+        dry_run=spec.dry_run,
+        rate=spec.rate_per_second,
+        webhooks=tuple(webhooks),
+    )
+
+
+def targets(replay: Replay, webhooks: Iterable[WebhookSeen]) -> tuple[ReplayTarget, ...]:
+    """The Webhooks of its namespace that a Replay is for, by name."""
+    meant = [each for each in webhooks if replay.spec.means(each.name, each.labels)]
+    return tuple(
+        ReplayTarget(name=each.name, uid=each.uid, event=each.event, dispatcher=each.dispatcher)
+        for each in sorted(meant, key=lambda each: each.name)
+    )
+
+
+def items(want: Asked, stream: str, message: Stored, *, replayed_ms: int) -> list[Item]:
+    """What a message means for a Replay: of a dead letter one delivery at most, of an event one for each Webhook.
+
+    `replayed_ms` is now, Unix time. The names of items are the same after a crash.
+    """
+    if not want.since_s <= message.stored_s < want.until_s:
+        return []
+    found = _of_letter(want, message) if want.of_letters else _of_event(want, message)
+    return [
+        Item(
+            again(delivery, want.name, replayed_ms) if delivery is not None else None,
+            f"replay.{want.uid}.{stream}.{message.seq}.{webhook.uid}",
+            webhook,
+        )
+        for delivery, webhook in found
+    ]
+
+
+def again(delivery: Delivery, replay: str, replayed_ms: int) -> Delivery:
+    """A delivery with its whole schedule before it. Its event, and its place among events, stay."""
+    return Delivery(delivery.uid, delivery.event, delivery.event_seq, 1, delivery.stored_s, replay, replayed_ms)
+
+
+def delivery_of(message: Stored) -> Delivery | None:
+    """What a dead letter holds to be delivered; None of one that holds no delivery of its own tenant. Anybody on this
+    NATS may have written it, and what it says of its tenant goes into the call."""
+    letter = messages.read_dead_letter(message.subject, message.headers, message.body)
+    mine = letter.delivery is not None and letter.delivery.event.tenant == letter.tenant
+    return letter.delivery if mine else None
+
+
+def _of_letter(want: Asked, message: Stored) -> list[tuple[Delivery | None, ReplayTarget]]:
+    tenant, uid = names.of_dead(message.subject)
+    webhook = next((each for each in want.webhooks if each.uid == uid), None)
+    event_id = message.headers.get(envelope.ID_HEADER, "")
+    if webhook is None or tenant != want.namespace or not _is_meant(want, event_id):
+        return []
+    return [(delivery_of(message), webhook)]
+
+
+def _of_event(want: Asked, message: Stored) -> list[tuple[Delivery | None, ReplayTarget]]:
+    if not names.is_event(message.subject) or names.event_of(message.subject)[0] != want.namespace:
+        return []
+    event_type = names.event_of(message.subject)[1]
+    heard = [each for each in want.webhooks if each.event == event_type]
+    if not heard:
+        return []
+    subject, stored_s = message.subject, message.stored_s
+    event = messages.event_of(subject, message.headers, message.body, seq=message.seq, stored_s=stored_s)
+    if not _is_meant(want, event.id):
+        return []
+    return [(Delivery(each.uid, event, message.seq, stored_s=int(stored_s)), each) for each in heard]
+
+
+def _is_meant(want: Asked, event_id: str) -> bool:
+    return not want.ids or event_id in want.ids
+
+
+def _only(values: Iterable[str]) -> str:
+    """The one value that all have; empty if there are several."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else ""
+
+
+def gone(want: Asked, webhooks: Iterable[WebhookSeen]) -> list[ReplayTarget]:
+    """Those of its Webhooks that are not there any more."""
+    there = {each.uid for each in webhooks}
+    return [each for each in want.webhooks if each.uid not in there]
+
+
+def disabled(want: Asked, webhooks: Iterable[WebhookSeen]) -> list[str]:
+    """Names of those that are not to be called now."""
+    mine = {each.uid for each in want.webhooks}
+    return [each.name for each in webhooks if each.uid in mine and not each.enabled]
+
+
+def may_wait(rate: int) -> int:
+    """How many deliveries of a Webhook may wait before a Replay of this rate adds to them."""
+    return max(LEAST_WAITING, int(rate * WAITING_SECONDS))
+
+
+def counted(status: ReplayStatus, index: int, following: int, tally: Tally) -> ReplayStatus:
+    """After what lies before `following` of a place was counted. What was counted before is settled by now."""
+    place = status.checkpoint[index]
+    moved = place.model_copy(update={"settled": place.next, "next": following})
+    return status.model_copy(
+        update={
+            "checkpoint": _with(status.checkpoint, index, moved),
+            "found": status.found + tally.found,
+            "replayed": status.replayed + tally.replayed,
+            "skipped": status.skipped + tally.skipped,
+            "failed": status.failed + tally.failed,
+        }
+    )
+
+
+def settled(status: ReplayStatus, index: int) -> ReplayStatus:
+    """After all that is counted of a place is done."""
+    place = status.checkpoint[index]
+    return status.model_copy(
+        update={"checkpoint": _with(status.checkpoint, index, place.model_copy(update={"settled": place.next}))}
+    )
+
+
+def _with(places: Sequence[ReplayPlace], index: int, place: ReplayPlace) -> tuple[ReplayPlace, ...]:
+    return (*places[:index], place, *places[index + 1 :])
+
+
+def sentence(status: ReplayStatus, *, dry_run: bool) -> str:
+    """How far it is, for people."""
+    word = "would be replayed" if dry_run else "replayed"
+    return f"{status.found} found, {status.replayed} {word}, {status.skipped} skipped, {status.failed} failed"

@@ -1,0 +1,142 @@
+"""Which deliveries a Replay means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from doubles.replays import read_replay, replay_of, webhook_of
+from hookline.api.replay import plan
+from hookline.api.replay.conditions import as_manifest, told
+from hookline.delivery.messages import Delivery
+from hookline.events.envelope import Event, to_headers
+from hookline.resources.reasons import ReplayReason
+from hookline.resources.replay import ReplayPlace, ReplayStatus
+from hookline.stream import names
+from hookline.stream.stored import Stored
+
+EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00Z", b"{}")
+LETTER = Stored(
+    names.dead_subject("default", "u1"), Delivery("u1", EVENT, 7, 3, 5).headers(), b"{}", 4, "2026-11-30T14:00:00Z"
+)
+PUBLISHED = Stored(
+    names.event_subject("default", "IdentityCreated"), to_headers(EVENT), b"{}", 4, "2026-11-30T14:00:00Z"
+)
+HERE = [webhook_of("one", "u1"), webhook_of("two", "u2", event="IdentityDeleted")]
+
+
+def meant(message: Stored, **spec: Any) -> list[str]:
+    replay = read_replay(replay_of(**spec))
+    want = plan.asked(replay, plan.targets(replay, HERE))
+    return [each.once for each in plan.items(want, "DEAD", message, replayed_ms=1)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_meant"),
+    [
+        ({}, True),
+        ({"webhook": {"name": "two"}}, False),
+        ({"since": "2026-11-30T14:00:00Z"}, True),
+        ({"since": "2026-11-30T14:00:01Z"}, False),
+        ({"until": "2026-11-30T14:00:00Z"}, False),
+        ({"until": "2026-11-30T15:00:01+01:00"}, True),
+        ({"ids": ["evt_1", "evt_2"]}, True),
+        ({"ids": ["evt_2"]}, False),
+    ],
+)
+@pytest.mark.parametrize(("message", "source"), [(LETTER, "DeadLetters"), (PUBLISHED, "Events")])
+def test_what_is_meant_is_of_the_webhook_of_the_time_and_of_the_ids(
+    message: Stored, source: str, spec: dict[str, Any], is_meant: bool
+) -> None:
+    assert bool(meant(message, source=source, **spec)) == is_meant
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["hookline.dead.other.u1", "hookline.dead.default.u9", "hookline.dead.unread.u1", "hookline.dead.default", "x"],
+)
+def test_dead_letters_of_another_namespace_or_webhook_are_never_meant(subject: str) -> None:
+    assert meant(replace(LETTER, subject=subject)) == []
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["hookline.events.other.IdentityCreated", "hookline.events.default.identitycreated", "hookline.events.default"],
+)
+def test_events_of_another_namespace_or_type_are_never_meant(subject: str) -> None:
+    assert meant(replace(PUBLISHED, subject=subject), source="Events") == []
+
+
+def test_the_name_of_an_item_is_the_same_after_a_crash_and_another_one_of_each_message_and_replay() -> None:
+    assert meant(LETTER) == meant(LETTER)
+    assert meant(LETTER) != meant(replace(LETTER, seq=5))
+    replay = read_replay({**replay_of(), "metadata": {"name": "outage", "uid": "another"}})
+    want = plan.asked(replay, plan.targets(replay, HERE))
+    assert [each.once for each in plan.items(want, "DEAD", LETTER, replayed_ms=1)] != meant(LETTER)
+
+
+def test_a_delivery_that_says_to_be_of_another_namespace_is_none() -> None:
+    foreign = Delivery("u1", replace_tenant("other"), 7, 3, 5).headers()
+    assert plan.delivery_of(replace(LETTER, headers=foreign)) is None
+    assert plan.delivery_of(LETTER) == Delivery("u1", EVENT, 7, 3, 5)
+
+
+def replace_tenant(tenant: str) -> Event:
+    return Event(EVENT.id, tenant, EVENT.type, EVENT.time, EVENT.body)
+
+
+def test_by_labels_all_webhooks_that_have_them_are_meant() -> None:
+    there = [replace(each, labels={"team": "a", "tier": each.name}) for each in HERE]
+    for labels, found in (
+        ({"team": "a"}, ["one", "two"]),
+        ({"team": "a", "tier": "two"}, ["two"]),
+        ({"team": "b"}, []),
+    ):
+        replay = read_replay(replay_of(webhook=None, selector={"matchLabels": labels}))
+        assert [each.name for each in plan.targets(replay, there)] == found
+
+
+def test_the_server_is_asked_for_no_more_subjects_than_are_meant() -> None:
+    def pattern(*webhooks: Any, **spec: Any) -> str:
+        replay = read_replay(replay_of(webhook=None, selector={"matchLabels": {"a": "b"}}, **spec))
+        labelled = [replace(each, labels={"a": "b"}) for each in webhooks]
+        return plan.asked(replay, plan.targets(replay, labelled)).pattern("default")
+
+    assert pattern(HERE[0]) == "hookline.dead.default.u1"
+    assert pattern(*HERE) == "hookline.dead.default.*"
+    assert pattern(HERE[0], source="Events") == "hookline.*.default.IdentityCreated"
+    assert pattern(*HERE, source="Events") == "hookline.*.default.>"
+
+
+def test_what_is_counted_is_settled_once_more_is_counted() -> None:
+    place = ReplayPlace(dispatcher="default", stream="DEAD", created="t", next=1, settled=1, end=9)
+    status = plan.counted(ReplayStatus(checkpoint=(place,)), 0, 4, plan.Tally(2, 1, 0))
+    assert (status.found, status.replayed, status.skipped) == (3, 2, 1)
+    assert (status.checkpoint[0].settled, status.checkpoint[0].next) == (1, 4)
+    more = plan.counted(status, 0, 6, plan.Tally(1, 0, 1))
+    assert (more.found, more.replayed, more.failed) == (5, 3, 1)
+    assert (more.checkpoint[0].settled, more.checkpoint[0].next) == (4, 6)
+    assert plan.settled(more, 0).checkpoint[0].settled == 6
+
+
+def test_a_generation_counts_as_observed_once_the_replay_is_finished() -> None:
+    running = told(ReplayStatus(phase="Running"), 1, ReplayReason.RUNNING, "3 found", "2026-11-30T14:00:00Z")
+    assert running.observed_generation == -1
+    assert [(each.type, each.status) for each in running.conditions] == [("Complete", "False")]
+    later = told(running, 1, ReplayReason.WAITING, "3 found", "2026-11-30T15:00:00Z")
+    assert later.conditions[0].last_transition_time == "2026-11-30T14:00:00Z", "its status did not change"
+    done = told(
+        later.model_copy(update={"phase": "Complete"}), 1, ReplayReason.COMPLETE, "3 found", "2026-11-30T16:00:00Z"
+    )
+    assert (done.observed_generation, done.conditions[0].last_transition_time) == (1, "2026-11-30T16:00:00Z")
+    failed = told(
+        later.model_copy(update={"phase": "Failed"}), 1, ReplayReason.WEBHOOK_GONE, "no", "2026-11-30T16:00:00Z"
+    )
+    assert {each.type: each.status for each in failed.conditions} == {
+        "Complete": "False",
+        "Failed": "True",
+        "Stalled": "True",
+    }
+    assert as_manifest(failed)["conditions"][0]["lastTransitionTime"] == "2026-11-30T14:00:00Z"
