@@ -116,33 +116,49 @@ class ApiServer:
         """Whether a user has a right. Raises Unanswered."""
         return await self._asked(_MAY, access_review(user, right), allowed_in)
 
+    async def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """What a ConfigMap says; None if there is none. Raises Unanswered."""
+        return await self._told(
+            f"/api/v1/namespaces/{namespace}/configmaps/{name}",
+            None,
+            lambda answer: None if answer is None else _texts_in(answer),
+            f"the {self._who}'s ServiceAccount may not read ConfigMap {namespace}/{name} (403); apply its RoleBinding",
+        )
+
     async def _asked(self, path: str, question: dict[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
+        return await self._told(
+            path,
+            json.dumps(question).encode(),
+            lambda answer: read(_status_in(answer)),
+            f"the {self._who}'s ServiceAccount may not create reviews (403); apply its ClusterRole",
+        )
+
+    async def _told(self, path: str, body: bytes | None, read: Callable[[bytes | None], T], forbidden: str) -> T:
         """What the API server says, read. Tells the log when it begins to fail and when that ends."""
         try:
-            status = await self._status(path, question)
-            answer = read(status)
+            answer = read(await self._answer(path, body, forbidden))
         except _Failed as error:
             self._say(str(error))
             raise Unanswered("the API server does not say now who this is, or what it may do") from None
         self._say("")
         return answer
 
-    async def _status(self, path: str, question: dict[str, Any]) -> Mapping[str, Any]:
-        body = json.dumps(question).encode()
+    async def _answer(self, path: str, body: bytes | None, forbidden: str) -> bytes | None:
         try:
             try:
-                answer = await self._post(path, body)
+                return await self._sent(path, body, forbidden)
             except aiohttp.ServerDisconnectedError:
                 # A kept connection whose other end was restarted. Nothing is changed by asking twice.
-                answer = await self._post(path, body)
+                return await self._sent(path, body, forbidden)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # By its class only: texts and members of these may hold the request.
             raise _Failed(f"it cannot be asked ({type(error).__name__})") from None
-        return _status_in(answer)
 
-    async def _post(self, path: str, body: bytes) -> bytes:
+    async def _sent(self, path: str, body: bytes | None, forbidden: str) -> bytes | None:
+        """None of what is not there: a POST if there is a body, else a GET."""
         assert self._session is not None, "to be entered before it is asked"
-        async with self._session.post(
+        async with self._session.request(
+            "GET" if body is None else "POST",
             f"{self._place.url}{path}",
             data=body,
             headers={"Authorization": f"Bearer {self._own_token()}", "Content-Type": "application/json"},
@@ -152,7 +168,9 @@ class ApiServer:
             if answer.status == 401:
                 raise _Failed("it does not know this pod's own token (401)")
             if answer.status == 403:
-                raise _Failed(f"the {self._who}'s ServiceAccount may not create reviews (403); apply its ClusterRole")
+                raise _Failed(forbidden)
+            if answer.status == 404 and body is None:
+                return None
             if answer.status not in (200, 201):
                 raise _Failed(f"it answers {answer.status}")
             content = bytearray()
@@ -230,15 +248,23 @@ class _Failed(Exception):
     """There is no answer. The text is for the log."""
 
 
-def _status_in(answer: bytes) -> Mapping[str, Any]:
+def _status_in(answer: bytes | None) -> Mapping[str, Any]:
+    return _member(answer, "status")
+
+
+def _texts_in(answer: bytes | None) -> Mapping[str, str]:
+    return {str(name): str(value) for name, value in _member(answer, "data").items()}
+
+
+def _member(answer: bytes | None, name: str) -> Mapping[str, Any]:
     try:
-        said = json.loads(answer)
+        said = json.loads(answer or b"")
     except (ValueError, RecursionError):
         raise _Failed("its answer is not JSON") from None
-    status = said.get("status") if isinstance(said, dict) else None
-    if not isinstance(status, dict):
-        raise _Failed("its answer has no status")
-    return status
+    found = said.get(name) if isinstance(said, dict) else None
+    if not isinstance(found, dict):
+        raise _Failed(f"its answer has no {name}")
+    return found
 
 
 @dataclass(slots=True)

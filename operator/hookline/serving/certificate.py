@@ -28,13 +28,31 @@ class Certificate:
         """Raises OSError, of which ssl.SSLError is one, when there is none to begin with."""
         self._chain = chain
         self._key = key
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context = _context()
+        """For connections from now on. It is another one after `trust`."""
         self.expires_s = 0.0
         """When the one that is shown ends, in Unix time."""
         self._problem = ""
         self._seen = self._fingerprint()
         self._load()
+
+    def trust(self, client_cas: str) -> None:
+        """Ask clients for a certificate of these CAs, in PEM; whoever shows none is let in as well. Nobody is asked if
+        there are none. Raises OSError or ValueError for what are no certificates.
+
+        A context of its own: out of one no CA can be taken. What was let in by the one before stays.
+        """
+        context = _context()
+        if client_cas:
+            context.load_verify_locations(cadata=client_cas)
+            context.verify_mode = ssl.CERT_OPTIONAL
+            # As Go does: what is trusted need not be a root.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            # A session that is resumed would be trusted as it was when it began.
+            context.num_tickets = 0
+            context.options |= ssl.OP_NO_TICKET
+        self._load_into(context)
+        self.context = context
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Take up other files, until `stop`. They count for connections from then on."""
@@ -86,6 +104,12 @@ def _expires_s(chain: Path) -> float:
         return x509.load_pem_x509_certificates(chain.read_bytes())[0].not_valid_after_utc.timestamp()
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _no_password() -> str:

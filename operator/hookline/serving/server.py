@@ -18,7 +18,7 @@ import math
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -126,7 +126,7 @@ async def serving(
     host: str,
     port: int,
     wording: Wording,
-    tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
     bounds: Bounds = DEFAULT_BOUNDS,
     grace_seconds: float = GRACE_SECONDS,
 ) -> AsyncIterator[int]:
@@ -135,10 +135,14 @@ async def serving(
     `wording` is how the server itself says no.
 
     At the end nobody is let in and no request is taken any more. What was begun is answered, for at most
-    `grace_seconds`, and then cut. A chain that is loaded into `tls` meanwhile counts for connections from then on.
+    `grace_seconds`, and then cut. A chain that is loaded into `tls` meanwhile counts for connections from then on, as
+    does another context, where a function gives it.
+
+    What a client has proved of itself is in the scope of its requests, as the TLS extension of ASGI has it: the
+    certificate alone, which TLS has verified, and as `hookline.context` the context that did.
     """
     listener = await _listen(host, port)
-    door = _Door(app, listener, wording, tls, bounds)
+    door = _Door(app, listener, wording, tls if tls is None or callable(tls) else lambda: tls, bounds)
     door.open()
     try:
         yield listener.getsockname()[1]
@@ -182,7 +186,7 @@ class _Door:
         app: ASGI3Application,
         listener: socket.socket,
         wording: Wording,
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
         bounds: Bounds,
     ) -> None:
         self.bounds = bounds
@@ -297,7 +301,10 @@ class _Door:
         # A handshake that fails is the client's affair.
         with contextlib.suppress(OSError):
             await self._loop.connect_accepted_socket(
-                lambda: connection, sock, ssl=self._tls, **(times if self._tls is not None else {})
+                lambda: connection,
+                sock,
+                ssl=self._tls() if self._tls is not None else None,
+                **(times if self._tls is not None else {}),
             )
 
     def _opened(self, connection: _Connection, sock: socket.socket, opening: asyncio.Task[None]) -> None:
@@ -361,6 +368,8 @@ class _Connection(HttpToolsProtocol):
         """With the answer under way."""
         self._why: Refusal | None = None
         """Why what came behind the requests under way is refused."""
+        self._proved: dict[object, object] | None = None
+        """What the client has proved of itself (ASGI, TLS extension)."""
 
     # What the transport says.
 
@@ -368,6 +377,7 @@ class _Connection(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(_WAITING_BYTES)
         self.is_open = True
+        self._proved = _proved_by(transport)
         if self._full:
             why = "all connections are in use; try again"
             self._refuse(Refusal(Why.UNAVAILABLE, why, retry_after_seconds=1.0))
@@ -432,6 +442,8 @@ class _Connection(HttpToolsProtocol):
             self._unfit(Why.BAD_REQUEST, "it was sent before others on its connection were answered; send it again")
         self._in_head = True
         super().on_message_begin()
+        if self._proved is not None:
+            self.scope["extensions"] = {"tls": dict(self._proved)}
 
     def on_headers_complete(self) -> None:
         if self._asks_for_another_protocol():
@@ -682,6 +694,15 @@ class _Connection(HttpToolsProtocol):
             elif name not in _OTHER_PROTOCOL:
                 lines.append(name + b":" + value)
         return b"\r\n".join([*lines, b"", b""])
+
+
+def _proved_by(transport: asyncio.Transport) -> dict[object, object] | None:
+    """None of a client that showed no certificate."""
+    tls = transport.get_extra_info("ssl_object")
+    shown = tls.getpeercert(binary_form=True) if tls is not None else None
+    if shown is None:
+        return None
+    return {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(shown)], "hookline.context": tls.context}
 
 
 async def _listen(host: str, port: int) -> socket.socket:

@@ -11,6 +11,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from doubles import client_certificates
+from doubles.client_certificates import Issued
 from hookline.serving.certificate import Certificate
 
 
@@ -114,3 +116,57 @@ def test_when_the_certificate_that_is_shown_ends_is_known(tmp_path: Path, author
     write(tmp_path, authority.issue_cert("gateway.test", not_after=ends[1]))
     certificate.reload()
     assert certificate.expires_s == ends[1].timestamp()
+
+
+def shown_to(context: ssl.SSLContext, client: Issued | None, authority: trustme.CA, folder: Path) -> bytes | None:
+    """The certificate that a server sees, which this context makes. Raises ssl.SSLError when it lets nobody in."""
+    trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    if client is not None:
+        trust.load_cert_chain(*client.write(folder))
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = trust.wrap_bio(to_client, to_server, server_hostname="gateway.test")
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for side in (asking, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return server.getpeercert(binary_form=True)
+
+
+def test_clients_are_asked_for_a_certificate_of_the_cas_that_are_trusted_now(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    first, second = client_certificates.authority(), client_certificates.authority()
+    mine = first.issue("front-proxy-client")
+    assert shown_to(certificate.context, mine, authority, tmp_path) is None
+    certificate.trust(first.pem)
+    assert shown_to(certificate.context, mine, authority, tmp_path) is not None
+    assert shown_to(certificate.context, None, authority, tmp_path) is None
+    certificate.trust(first.pem + second.pem)
+    assert shown_to(certificate.context, mine, authority, tmp_path) is not None
+    certificate.trust(second.pem)
+    with pytest.raises(ssl.SSLError):
+        shown_to(certificate.context, mine, authority, tmp_path)
+    certificate.trust("")
+    assert shown_to(certificate.context, mine, authority, tmp_path) is None
+
+
+def test_a_new_certificate_is_shown_by_what_asks_clients_too(tmp_path: Path, authority: trustme.CA) -> None:
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    certificate.trust(client_certificates.authority().pem)
+    first = shown_by(certificate.context, authority)
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate.reload()
+    assert shown_by(certificate.context, authority) not in (None, first)
+
+
+def test_what_are_no_certificates_changes_nobodys_trust(tmp_path: Path, authority: trustme.CA) -> None:
+    write(tmp_path, authority.issue_cert("gateway.test"))
+    certificate = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    before = certificate.context
+    with pytest.raises((OSError, ValueError)):
+        certificate.trust("rubbish")
+    assert certificate.context is before
