@@ -216,7 +216,9 @@ WATCHED = {
     "hookline_queue_connected": min,
     "hookline_queue_disk_bytes": max,
     "hookline_queue_disk_limit_bytes": max,
-}  # fmt: skip
+    "hookline_nats_disk_bytes": max,
+    "hookline_nats_disk_limit_bytes": min,
+}
 """Gauges that are shown, and what counts of several pods' and labels'."""
 
 
@@ -289,11 +291,17 @@ def _queue_lines(queue: dict[str, float]) -> list[str]:
         lines.append(paint("Queue: a pod is not connected", "red"))
     if (oldest := queue.get("hookline_oldest_waiting_seconds")) is not None:
         lines.append(f"Lag: the oldest that waits, waits for {span(oldest)}")
-    used, room = queue.get("hookline_queue_disk_bytes"), queue.get("hookline_queue_disk_limit_bytes")
-    if used is not None:
-        share = f" of {room / 2**30:.1f} GiB ({used / room:.0%})" if room else ""
-        lines.append(f"Queue disk: {used / 2**30:.1f} GiB{share}")
-    return lines
+    return [*lines, *_disk_lines(queue)]
+
+
+def _disk_lines(queue: dict[str, float]) -> list[str]:
+    """Of the fullest server where NATS is ours, else of the account."""
+    for title, name in (("NATS disk, fullest server", "nats_disk"), ("Queue disk", "queue_disk")):
+        used, room = queue.get(f"hookline_{name}_bytes"), queue.get(f"hookline_{name}_limit_bytes")
+        if used is not None:
+            share = f" of {room / 2**30:.1f} GiB ({used / room:.0%})" if room else ""
+            return [f"{title}: {used / 2**30:.1f} GiB{share}"]
+    return []
 
 
 def _webhook_lines(webhooks: Object) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -49,6 +51,8 @@ def top(
     if once or not console.is_terminal:
         console.print(table_of(rates.at(datetime.now(UTC)), everywhere=not session.namespace, rows=0))
         return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that the terminal is left as it was
     with contextlib.suppress(KeyboardInterrupt):
         _live(session, console, rates, version)
 
@@ -134,7 +138,7 @@ def table_of(rates: Sequence[Rate], *, everywhere: bool, rows: int) -> Table:
         style = "red" if each.failed else "yellow" if each.waiting else ""
         table.add_row(
             Text(f"{namespace}/{name}" if everywhere else name, style=style),
-            _rate(each.attempts),
+            _rate(each.attempts) if each.attempts else "-",
             str(each.failed) if each.failed else "-",
             Text(each.last_failure or "-"),
             _milliseconds(each.p50_ms, each.attempts),
@@ -155,7 +159,7 @@ def _caption(rates: Sequence[Rate]) -> str:
 def _rate(calls: int) -> str:
     """Of a minute, for a second."""
     a_second = calls / WINDOW_SECONDS
-    return "-" if not calls else f"{a_second:.2f}" if a_second < 1 else f"{a_second:.1f}"
+    return f"{a_second:.2f}" if 0 < a_second < 1 else f"{a_second:.1f}"
 
 
 def _count(waiting: int) -> str:
