@@ -16,7 +16,8 @@ import yaml
 from controlplane import assets
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane, User
-from hookline.control import gateway_workload, workload
+from hookline.control import api_workload, gateway_workload, workload
+from hookline.control.api_workload import ApiHome, ApiSettings
 from hookline.control.kinds import DEPLOYMENTS
 from hookline.resources.dispatcher import Dispatcher
 
@@ -27,6 +28,8 @@ RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enfo
 
 OPERATOR = "system:serviceaccount:hookline-system:hookline-operator"
 GATEWAY = "system:serviceaccount:hookline-system:hookline-gateway"
+API = "system:serviceaccount:hookline-system:hookline-api"
+NAMESPACED_API = "system:serviceaccount:hookline:hookline-api"
 NAMESPACED_GATEWAY = "system:serviceaccount:hookline:hookline-gateway"
 NAMESPACED_OPERATOR = "system:serviceaccount:hookline:hookline-operator"
 
@@ -144,7 +147,9 @@ def of_the_first_dispatcher(kubectl: Kubectl, overlay: str) -> Iterator[tuple[st
     manifest = yaml.safe_load(bootstrap["data"]["dispatcher.yaml"])
     manifest["metadata"] |= {"namespace": "hookline-system", "uid": "u"}
     dispatcher = Dispatcher.model_validate(manifest)
+    home = ApiHome("hookline-system", "hookline:1", "nats://nats:4222")
     objects = [part.objects(dispatcher, image="hookline:1") for part in (workload, gateway_workload)]
+    objects.append(api_workload.objects([dispatcher], ApiSettings(), home))
     yield from (pod_of(made) for kind, made in chain(*objects) if kind is DEPLOYMENTS)
 
 
@@ -238,3 +243,64 @@ def test_a_gateway_may_ask_about_callers_and_reads_nothing(may: May, gateway: st
     namespace = gateway.split(":")[2]
     for verb, what in (("get", "secrets"), ("list", "secrets"), ("get", "configmaps"), ("create", "pods")):
         assert not may(gateway, verb, what, "-n", namespace), (verb, what)
+
+
+@pytest.mark.parametrize("api", [API, NAMESPACED_API])
+def test_the_logs_api_asks_about_callers_executes_replays_and_reads_no_secret(may: May, api: str) -> None:
+    namespace = api.split(":")[2]
+    team = "team-a" if api == API else namespace
+    for what in ("tokenreviews.authentication.k8s.io", "subjectaccessreviews.authorization.k8s.io"):
+        assert may(api, "create", what)
+    for verb, what in (("watch", "webhooks"), ("watch", "replays"), ("delete", "replays")):
+        assert may(api, verb, f"{what}.hookline.dev", "-n", team)
+    assert may(api, "update", "replays.hookline.dev", "--subresource=status", "-n", team)
+    assert may(api, "update", "leases.coordination.k8s.io/hookline-api", "-n", namespace)
+    for verb, what in (
+        ("list", "secrets"),
+        ("get", "secrets"),
+        ("get", "configmaps"),
+        ("create", "replays.hookline.dev"),
+        ("patch", "webhooks.hookline.dev"),
+        ("list", "attempts.log.hookline.dev"),
+        ("create", "pods"),
+        ("impersonate", "users"),
+    ):
+        assert not may(api, verb, what, "-n", team), (verb, what)
+    assert not may(api, "update", "leases.coordination.k8s.io/hookline-operator", "-n", namespace)
+    assert may(API, "get", "configmaps/extension-apiserver-authentication", "-n", "kube-system")
+    assert not may(NAMESPACED_API, "get", "configmaps/extension-apiserver-authentication", "-n", "kube-system")
+
+
+def test_the_operator_changes_one_api_service_and_makes_and_deletes_none(may: May) -> None:
+    ours = "apiservices.apiregistration.k8s.io/v1alpha1.log.hookline.dev"
+    assert may(OPERATOR, "patch", ours)
+    for verb, what in (
+        ("patch", "apiservices.apiregistration.k8s.io/v1."),
+        ("create", "apiservices.apiregistration.k8s.io"),
+        ("delete", ours),
+    ):
+        assert not may(OPERATOR, verb, what), (verb, what)
+    assert not may(NAMESPACED_OPERATOR, "patch", ours)
+
+
+LOG = {
+    "viewer": "list attempts, list deliveries, list deadletters, watch attempts",
+    "editor": "list attempts, create webhooktests, delete deadletters, create deadletters/replay",
+    "nobody": "get attempts/body, get deliveries/body, get deadletters/body, delete attempts",
+}
+
+
+@pytest.mark.parametrize("user", ["viewer", "editor", "owner"])
+def test_the_log_is_read_with_view_and_acted_on_with_edit_and_no_body_is_read_with_either(may: May, user: str) -> None:
+    """Asked as the log's API asks: whether or not anybody answers for the kinds."""
+    has = {"viewer": {"viewer"}, "editor": {"viewer", "editor"}, "owner": {"viewer", "editor"}}[user]
+    for who, line in LOG.items():
+        for verb, _, what in (each.strip().partition(" ") for each in line.split(",")):
+            resource, _, part = what.partition("/")
+            words = (verb, f"{resource}.log.hookline.dev", *((f"--subresource={part}",) if part else ()))
+            assert may(user, *words, "-n", "team-a") == (who in has), words
+            assert not may(user, *words, "-n", "team-b"), words
+    assert may(user, "list", "replays.hookline.dev", "-n", "team-a")
+    for verb in ("create", "patch", "delete"):
+        assert may(user, verb, "replays.hookline.dev", "-n", "team-a") == (user != "viewer")
+        assert not may(user, verb, "replays.hookline.dev", "--subresource=status", "-n", "team-a")

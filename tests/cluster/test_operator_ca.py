@@ -14,15 +14,23 @@ import pytest_asyncio
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
-from doubles.installation import Installation, condition_of, installed
+from doubles.installation import Installation, api_service, condition_of, installed
 from doubles.waiting import eventually
-from hookline.control.kinds import CONFIG_MAPS, DISPATCHERS, EVENTS, SECRETS
+from hookline.control.kinds import (
+    API_SERVICE_NAME,
+    API_SERVICES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DISPATCHERS,
+    EVENTS,
+    SECRETS,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
 Object = dict[str, Any]
 
-CA, TLS = "hookline-ca", "hookline-gateway-tls-default"
+CA, TLS, API_TLS = "hookline-ca", "hookline-gateway-tls-default", "hookline-api-tls"
 ASKS = {"hookline.dev/ca": "true"}
 
 
@@ -211,3 +219,66 @@ async def test_a_ca_that_somebody_else_brought_is_left_alone_and_whom_nobody_ser
     assert await held(hookline, namespace) == ""
     await hookline.kube("label", "namespace", namespace, "hooks=yes")
     await until_held(hookline, namespace)
+
+
+async def test_kube_apiserver_trusts_what_the_logs_api_shows_whatever_becomes_of_the_ca(
+    hookline: Installation, tmp_path: Path
+) -> None:
+    async with api_service(hookline):
+        hookline.operator().start()
+        first = await until_trusted(hookline, tmp_path)
+        words = ("get", "apiservice", API_SERVICE_NAME, "--show-managed-fields", "-o", "json")
+        live = json.loads(await hookline.kube(*words))
+        # Its field, and nothing else of it.
+        (owned,) = (each for each in live["metadata"]["managedFields"] if each["manager"] == "hookline")
+        assert owned["fieldsV1"] == {"f:spec": {"f:caBundle": {}}}
+
+        # What Git says again, without the field, takes nothing away: nobody fights.
+        manifest = {key: live[key] for key in ("apiVersion", "kind", "spec")}
+        manifest["spec"] = {key: value for key, value in live["spec"].items() if key != "caBundle"}
+        manifest["metadata"] = {"name": API_SERVICE_NAME}
+        await apply(hookline, manifest)
+        assert await trusted_bundle(hookline) == first
+
+        # The CA is lost, or damaged: kube-apiserver is told at once, of both where both count.
+        await hookline.kube("delete", "secret", CA, "-n", hookline.namespace)
+        second = await until_trusted(hookline, tmp_path, before=first)
+        patch = json.dumps({"data": {"ca.key": ""}})
+        await hookline.kube("patch", "secret", CA, "-n", hookline.namespace, "--type=merge", "-p", patch)
+        both = await until_trusted(hookline, tmp_path, before=second)
+        assert both.endswith(second)
+
+        # Somebody writes another one: put back, once the next look comes.
+        mine = json.dumps({"spec": {"caBundle": "bWluZQ=="}})
+        await hookline.kube("patch", "apiservice", API_SERVICE_NAME, "--type=merge", "-p", mine)
+        assert await until_trusted(hookline, tmp_path, before="mine") == both
+        assert "others changed caBundle" in hookline.logs()
+
+        # It says what people meet: no pod is ready here.
+        condition = condition_of(
+            await hookline.admin.get(DISPATCHERS, hookline.namespace, "default") or {}, "LogApiAvailable"
+        )
+        assert (condition["status"], condition["reason"]) == ("False", "NoLogApi")
+        deployment = await hookline.admin.get(DEPLOYMENTS, hookline.namespace, "hookline-api")
+        assert deployment is not None
+        assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == "hookline-api"
+    assert "Forbidden" not in hookline.logs()
+
+
+async def trusted_bundle(hookline: Installation) -> str:
+    live = await hookline.admin.get(API_SERVICES, None, API_SERVICE_NAME) or {}
+    return base64.b64decode(live.get("spec", {}).get("caBundle", "")).decode()
+
+
+async def until_trusted(hookline: Installation, folder: Path, *, before: str = "", seconds: float = 30) -> str:
+    """Wait until kube-apiserver is told to trust what the log's API shows by the name that it is called; the bundle."""
+    bundle = ""
+
+    async def is_trusted() -> bool:
+        nonlocal bundle
+        bundle = await trusted_bundle(hookline)
+        shown = await secret(hookline, API_TLS)
+        return bundle != before and verified(shown, folder, bundle, f"hookline-api.{hookline.namespace}.svc")
+
+    await eventually(is_trusted, seconds=seconds, what=lambda: hookline.logs()[-3000:])
+    return bundle

@@ -14,11 +14,11 @@ import pytest
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
-from doubles.installation import ACCOUNT, Installation, installed
+from doubles.installation import ACCOUNT, Installation, api_service, installed
 from doubles.receiver import TlsReceiver
 from doubles.team import Team, new_secret
 from doubles.waiting import eventually
-from hookline.control.kinds import CA_NAME, CONFIG_MAPS
+from hookline.control.kinds import API_SERVICE_NAME, API_SERVICES, CA_NAME, CONFIG_MAPS
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -52,6 +52,8 @@ async def test_every_right_that_is_shipped_is_used_and_none_is_missing(
         operator.start()
         await hookline.until_sends()
         await journey(hookline, Team(hookline, hookline.watched or namespace, receiver))
+        if not namespaced:
+            await trusted_by_kube_apiserver(hookline)
         # A watch is told of in the audit log when it ends.
         hookline.proxy.cut_watches()
         await operator.end()
@@ -90,6 +92,16 @@ async def journey(hookline: Installation, team: Team) -> None:
         await hookline.settled()
     finally:
         await hookline.kube("delete", "eventtype", "badgelost")
+
+
+async def trusted_by_kube_apiserver(hookline: Installation) -> None:
+    async with api_service(hookline):
+
+        async def is_trusted() -> bool:
+            found = await hookline.admin.get(API_SERVICES, None, API_SERVICE_NAME)
+            return bool(found and found["spec"].get("caBundle"))
+
+        await eventually(is_trusted)
 
 
 async def has_the_ca(hookline: Installation, namespace: str) -> bool:

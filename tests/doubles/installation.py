@@ -296,6 +296,22 @@ async def report_of(pod: RunningPod) -> Mapping[str, str]:
         return {}
 
 
+@asynccontextmanager
+async def api_service(installation: Installation, **spec: Any) -> AsyncIterator[None]:
+    """The APIService of the manifests, for this installation. A cluster has one, and without an answer it harms all
+    others, so that it is there for as long as it is needed.
+    """
+    built = yaml.safe_load_all(await installation.kube("kustomize", MANIFESTS / "overlays" / "default"))
+    (found,) = [each for each in built if each["kind"] == "APIService"]
+    found["spec"]["service"]["namespace"] = installation.namespace
+    found["spec"] |= spec
+    await installation.kube("apply", "--server-side", "--field-manager=gitops", "-f", "-", stdin=json.dumps(found))
+    try:
+        yield
+    finally:
+        await installation.kube("delete", "apiservice", found["metadata"]["name"])
+
+
 def condition_of(manifest: Object, kind: str) -> Object:
     """One condition; empty when it is not there or speaks of an older generation."""
     conditions: list[Object] = (manifest.get("status") or {}).get("conditions") or []

@@ -27,7 +27,7 @@ SOON_SECONDS = 10.0
 """Between two looks while it is not, such as while the first pods start."""
 
 AGAIN_SECONDS = 60.0
-"""Before the same is written again: whoever else insists on another value is told, and not fought."""
+"""After it was put back, before it is again: whoever else insists on another value is not fought."""
 
 
 class ApiServiceWriter:
@@ -38,8 +38,10 @@ class ApiServiceWriter:
         self._home = home
         self.problem: str | None = None if self._is_kept else ""
         """Why people do not reach the log by kube-apiserver; empty if nothing is wrong, None before the first look."""
-        self._written: tuple[str, float] | None = None
-        """Which bundle was written, and when."""
+        self._written = ""
+        """The bundle that was written last."""
+        self._due_s = 0.0
+        """From when on the same may be written again."""
 
     async def reconcile(self) -> None:
         """Have it trust the CA that is in force, or is to be. Raises ClusterError."""
@@ -64,15 +66,16 @@ class ApiServiceWriter:
         if manifest is None:
             return
         now_s = asyncio.get_running_loop().time()
-        written = self._written
-        if written is not None and written[0] == bundle:
-            if now_s < written[1] + AGAIN_SECONDS:
-                self._context.queue.add_later(ApiServiceKey(), written[1] + AGAIN_SECONDS - now_s)
-                return
-            log.warning("others changed caBundle of the APIService; it is put back, see docs/gitops.md")
+        again = bundle == self._written
+        if again and now_s < self._due_s:
+            self._context.queue.add_later(ApiServiceKey(), self._due_s - now_s)
+            return
         await self._context.cluster.apply(API_SERVICES, manifest)
-        self._written = (bundle, now_s)
-        log.info("kube-apiserver is told which CA the log's API has")
+        self._written, self._due_s = bundle, now_s + AGAIN_SECONDS if again else now_s
+        if again:
+            log.warning("others changed caBundle of the APIService; it is put back, see docs/gitops.md")
+        else:
+            log.info("kube-apiserver is told which CA the log's API has")
 
     def _say(self, problem: str) -> None:
         if problem:
