@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,12 +16,14 @@ import pytest
 
 from doubles.command import hookline
 from doubles.local import all_the_while, hook, receiver_of, sender, until, write_book
+from doubles.logs import ALL, log_of, make_log, record, until_listed, write
 from doubles.shipped_nats import ShippedNats, shipped, three, with_password
 from doubles.waiting import eventually
+from hookline.api.log import Unreadable
 from hookline.control.nats_users import OVERLAP_SECONDS, AskServers, Keys, Rest, WriteKeys, WriteUsers, next_step
 from hookline.events.builtin_events import event_named, sample_of
 from hookline.local.receiver import ReceivedCall
-from hookline.stream import names
+from hookline.stream import log_reader, names
 from hookline.stream.admission import Admission
 from hookline.stream.connection import Client, LoginRefused, StreamRefused, StreamUnavailable, close, connect
 from hookline.stream.credentials import by_seed
@@ -414,3 +417,42 @@ def told(urls: str, tag: str) -> Callable[[], Awaitable[bool]]:
         return True
 
     return have_all
+
+
+async def test_the_logs_api_reads_all_that_it_shows_and_drops_dead_letters_with_its_own_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where there are many: by a consumer.
+    monkeypatch.setattr(log_reader, "FEW", 0)
+    async with shipped(tmp_path, USERS) as server:
+        owner = await connected(server, Role.SENDER)
+        await ensure(owner, Retention())
+        await make_log(owner)
+        await write(owner, [record()])
+        stored = {"Hookline-Tenant": "team-a", "Hookline-Webhook": "team-a/hook"}
+        for subject in (names.dead_subject("team-a", UID), names.parked_subject(UID), DELIVERY):
+            await owner.jetstream().publish(subject, b"{}", headers=stored)
+        api = await connected(server, Role.API)
+        refused: list[str] = []
+
+        async def heard(error: Exception) -> None:
+            refused.append(str(error))
+
+        api._error_cb = heard
+        async with log_of(api, tmp_path / "index") as log:
+            (attempt,) = await until_listed(log, 1)
+            assert await log.attempt("team-a", attempt.name)
+            await log.deliveries("team-a", ALL, limit=10)
+
+            async def is_there() -> bool:
+                with contextlib.suppress(Unreadable):  # until they were read
+                    return len((await log.dead_letters("team-a", ALL, limit=10)).items) == 1
+                return False
+
+            await eventually(is_there)
+            (letter,) = (await log.dead_letters("team-a", ALL, limit=10)).items
+            await log.body_of_dead_letter("team-a", letter.name)
+            assert await log.drop_dead_letter("team-a", letter.name)
+        await close(api)
+        assert refused == []
+        await close(owner)

@@ -105,7 +105,7 @@ class DeadLetters:
             raise Unreadable(str(error)) from None
         if self._index is not None:
             await self._do(partial(self._index.forget, stream, deleted=(seq,)))
-        log.info("a dead letter was dropped", namespace=dead.namespace, webhook=dead.webhook, event=dead.event_id)
+        log.info("a dead letter was dropped", namespace=dead.namespace, webhook=dead.webhook, event_id=dead.event_id)
         return dropped
 
     async def run(self) -> None:

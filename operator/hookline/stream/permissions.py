@@ -109,11 +109,7 @@ RIGHTS: Mapping[Role, Rights] = {
             "$JS.API.STREAM.MSG.GET.*",
             "$JS.API.DIRECT.GET.>",
             # Consumers that end with whoever reads: there is no right to make a lasting one, nor to acknowledge.
-            "$JS.API.CONSUMER.CREATE.*.*",
-            "$JS.API.CONSUMER.CREATE.*.*.>",
-            "$JS.API.CONSUMER.INFO.*.*",
-            "$JS.API.CONSUMER.MSG.NEXT.*.*",
-            "$JS.API.CONSUMER.DELETE.*.*",
+            *(f"$JS.API.CONSUMER.{verb}.*.*" for verb in ("CREATE", "MSG.NEXT", "DELETE")),
             # Of single dead letters. Names of streams bear a prefix, which no permission can leave open.
             "$JS.API.STREAM.MSG.DELETE.*",
         ),
