@@ -71,8 +71,8 @@ def operator(
         raise WrongInput(f"{error.name} is not installed; install hookline with the extra `operator`") from None
     from hookline.control.api_workload import ApiSettings
     from hookline.control.cluster import ClusterError, NoCluster
-    from hookline.control.leader import LeaseLost
     from hookline.control.run import WatchEnded
+    from hookline.serving.leader import LeaseLost
 
     set_up_logs()
     host, port = listen_address(listen)

@@ -40,7 +40,7 @@ from hookline.control.kinds import (
     WEBHOOKS,
     Kind,
 )
-from hookline.control.leader import Election, LeaseLost
+from hookline.control.leases import ClusterLeases
 from hookline.control.nats_disks import NatsDisks
 from hookline.control.reconcile import Reconciler
 from hookline.control.seen import kept_by
@@ -52,6 +52,7 @@ from hookline.control.work_queue import retry_seconds
 from hookline.resources.base import GROUP
 from hookline.runtime.logs import frames_of
 from hookline.runtime.tasks import cancel, within
+from hookline.serving.leader import Election, LeaseLost
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +117,7 @@ class Operator:
         self._bootstrap = bootstrap
         self._resync_seconds = resync_seconds
         self._senders = Senders() if sender_port is None else Senders(port=sender_port)
-        self._election = Election(cluster, identity.namespace, lease, identity.name)
+        self._election = Election(ClusterLeases(cluster), identity.namespace, lease, identity.name)
         self.context = Context(cluster, identity)
         self.nats_disks = NatsDisks(self.context)
         self._webhooks = Webhooks(self.context)

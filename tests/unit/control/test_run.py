@@ -11,9 +11,9 @@ import pytest
 from hookline.control.book_writer import BookWriter
 from hookline.control.cluster import Access, Cluster
 from hookline.control.context import Identity
-from hookline.control.leader import Election, LeaseLost
 from hookline.control.run import ENDING_SECONDS, SLOW_SECONDS, Operator
 from hookline.control.watch import STOP_SECONDS
+from hookline.serving.leader import Election, LeaseLost
 
 TICKS = 8
 """Turns of the event loop between what is waited for and the cancellation; `asyncio.wait_for` needs three."""

@@ -1,7 +1,7 @@
-"""Which of several operators works: the holder of a Lease (coordination.k8s.io/v1).
+"""Which of several processes works, of the operator or of the API: the holder of a Lease (coordination.k8s.io/v1).
 
 Our own instead of the Kubernetes client's: that one measures with the wall clock, which may jump, and waits five
-minutes for an API server that hangs, by when another operator leads as well.
+minutes for an API server that hangs, by when another one leads as well.
 
 The times in the Lease are for people. Whether a Lease has run out is measured by this process's monotonic clock from
 when it saw the Lease change last, so that the clocks of replicas may differ.
@@ -13,17 +13,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
-
-from hookline.control.cluster import Cluster, ClusterError, Conflict
-from hookline.control.kinds import LEASES
 
 log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 15.0
-"""After this time without renewal another operator takes over."""
+"""After this time without renewal another one takes over."""
 RENEW_SECONDS = 10.0
 """A leader that could not renew for this long stops: before another one can take over."""
 RETRY_SECONDS = 2.0
@@ -31,22 +28,44 @@ RETRY_SECONDS = 2.0
 
 
 class LeaseLost(Exception):
-    """This operator leads no longer. The process must end; it starts anew as a follower."""
+    """This one leads no longer. What leaders do must end; it stands anew as a follower."""
+
+
+class NoLease(Exception):
+    """The API server said no, or nothing."""
+
+
+class LeaseChanged(NoLease):
+    """Somebody else wrote the Lease meanwhile."""
+
+
+class Leases(Protocol):
+    """The way to the Leases of an API server, as dicts. Each raises NoLease."""
+
+    async def get(self, namespace: str, name: str) -> dict[str, Any] | None: ...
+
+    async def create(self, lease: dict[str, Any]) -> dict[str, Any]:
+        """Raises LeaseChanged when there is one."""
+
+    async def replace(self, lease: dict[str, Any]) -> dict[str, Any]:
+        """Raises LeaseChanged when it is not the version any more that its resourceVersion names."""
 
 
 class Election:
-    """One candidate."""
+    """One candidate. `who` is a word for logs."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        leases: Leases,
         namespace: str,
         lease: str,
         identity: str,
         *,
+        who: str = "operator",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cluster = cluster
+        self._leases = leases
+        self._who = who
         self._namespace = namespace
         self._lease = lease
         self._identity = identity
@@ -56,19 +75,19 @@ class Election:
 
     @property
     def leads(self) -> bool:
-        """Whether this operator may write: its Lease was renewed so lately that nobody else can have taken it."""
+        """Whether this one may write: its Lease was renewed so lately that nobody else can have taken it."""
         return self._monotonic() - self._renewed_at < RENEW_SECONDS
 
     async def win(self) -> None:
-        """Wait until this operator is the leader."""
+        """Wait until this one is the leader."""
         said = ""
         while not await self._try():
             holder = str(((self._seen[0] or {}).get("spec") or {}).get("holderIdentity") or "")
             if holder and holder != said:
                 said = holder
-                log.info("another operator leads; standing by", leader=holder)
+                log.info(f"another {self._who} leads; standing by", leader=holder)
             await asyncio.sleep(RETRY_SECONDS)
-        log.info("this operator leads", identity=self._identity)
+        log.info(f"this {self._who} leads", identity=self._identity)
 
     async def keep(self) -> None:
         """Renew for ever. Raises LeaseLost."""
@@ -76,17 +95,17 @@ class Election:
             await asyncio.sleep(RETRY_SECONDS)
             await self._try()
             if not self.leads:
-                raise LeaseLost("the Lease could not be renewed in time; another operator may lead now")
+                raise LeaseLost(f"the Lease could not be renewed in time; another {self._who} may lead now")
 
     async def resign(self) -> None:
-        """Give the Lease back at the end, so that another operator need not wait for it to run out."""
+        """Give the Lease back at the end, so that another one need not wait for it to run out."""
         if not self.leads or self._seen[0] is None:
             return
         self._renewed_at = float("-inf")
         try:
-            await self._cluster.replace(LEASES, self._manifest(self._seen[0], holder="", duration=1))
-        except ClusterError as error:
-            log.info("could not give the Lease back; another operator takes over when it runs out", problem=str(error))
+            await self._leases.replace(self._manifest(self._seen[0], holder="", duration=1))
+        except NoLease as error:
+            log.info("could not give the Lease back; another one takes over when it runs out", problem=str(error))
 
     async def _try(self) -> bool:
         """Take or renew the Lease; whether it is ours. Time counts from before the request: it may take long."""
@@ -94,8 +113,8 @@ class Election:
         try:
             async with asyncio.timeout(RENEW_SECONDS / 2):
                 ours = await self._take_or_renew()
-        except (ClusterError, TimeoutError) as error:
-            if not isinstance(error, Conflict):
+        except (NoLease, TimeoutError) as error:
+            if not isinstance(error, LeaseChanged):
                 log.warning("cannot reach the Lease", problem=str(error) or type(error).__name__)
             return False
         # That another one holds it is certain, whatever the clock says: it stands still while a machine is suspended.
@@ -103,16 +122,16 @@ class Election:
         return ours
 
     async def _take_or_renew(self) -> bool:
-        lease = await self._cluster.get(LEASES, self._namespace, self._lease)
+        lease = await self._leases.get(self._namespace, self._lease)
         if lease is None:
-            self._see(await self._cluster.create(LEASES, self._manifest(None, holder=self._identity)))
+            self._see(await self._leases.create(self._manifest(None, holder=self._identity)))
             return True
         self._see(lease)
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity")
         if holder and holder != self._identity and not self._run_out(_bounded(spec.get("leaseDurationSeconds"))):
             return False
-        self._see(await self._cluster.replace(LEASES, self._manifest(lease, holder=self._identity)))
+        self._see(await self._leases.replace(self._manifest(lease, holder=self._identity)))
         return True
 
     def _see(self, lease: dict[str, Any]) -> None:

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hookline.control import leader as leader_module
-from hookline.control.cluster import Cluster, ClusterUnavailable, Conflict
-from hookline.control.leader import LEASE_SECONDS, RENEW_SECONDS, Election, LeaseLost
+from hookline.serving import leader as leader_module
+from hookline.serving.leader import LEASE_SECONDS, RENEW_SECONDS, Election, LeaseChanged, LeaseLost, NoLease
 from unit.control import clock
 
 Object = dict[str, Any]
@@ -34,7 +33,7 @@ class Leases:
         known = manifest["metadata"].get("resourceVersion")
         current = self.lease["metadata"]["resourceVersion"] if self.lease else None
         if new != (self.lease is None) or (not new and known != current):
-            raise Conflict("somebody else wrote")
+            raise LeaseChanged("somebody else wrote")
         self.version += 1
         self.lease = copy.deepcopy(manifest)
         self.lease["metadata"]["resourceVersion"] = str(self.version)
@@ -45,7 +44,7 @@ class Leases:
         return str((self.lease or {}).get("spec", {}).get("holderIdentity", ""))
 
 
-class Road(Cluster):
+class Road:
     """The way of one candidate to the Lease: requests and answers may take long, or be lost."""
 
     def __init__(self, leases: Leases) -> None:
@@ -54,14 +53,14 @@ class Road(Cluster):
         """Seconds that a request needs to the server; None when it never arrives."""
         self.back: Callable[[], float | None] = lambda: 0.0
 
-    async def get(self, *_: Any, **__: Any) -> Object | None:
+    async def get(self, namespace: str, name: str) -> Object | None:
         return await self._travel(self._leases.get)
 
-    async def create(self, _: Any, manifest: Object) -> Object:
-        return await self._travel(lambda: self._leases.write(manifest, new=True))
+    async def create(self, lease: Object) -> Object:
+        return await self._travel(lambda: self._leases.write(lease, new=True))
 
-    async def replace(self, _: Any, manifest: Object) -> Object:
-        return await self._travel(lambda: self._leases.write(manifest, new=False))
+    async def replace(self, lease: Object) -> Object:
+        return await self._travel(lambda: self._leases.write(lease, new=False))
 
     async def _travel(self, work: Callable[[], T]) -> T:
         # Shielded: a request that is on its way arrives, also when nobody waits for its answer any more.
@@ -77,7 +76,7 @@ class Road(Cluster):
     async def _pass(self, seconds: float | None) -> None:
         if seconds is None:
             await asyncio.sleep(20)
-            raise ClusterUnavailable("no answer")
+            raise NoLease("no answer")
         await asyncio.sleep(seconds)
 
 
