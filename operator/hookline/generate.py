@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hookline.delivery.policy import retry
-from hookline.events import builtin_events
+from hookline.events import builtin_events, notices
 from hookline.local import samples
 from hookline.resources import crds, fieldreference
 from hookline.resources.reasons import DispatcherReason, EventTypeReason, ReplayReason, WebhookReason, table
@@ -33,6 +33,7 @@ def generated() -> dict[Path, str]:
     return {
         **{Path("crds") / name: text for name, text in crds.crd_files().items()},
         **{Path("schemas") / name: text for name, text in builtin_events.schema_files().items()},
+        **{Path("schemas") / name: text for name, text in notices.schema_files().items()},
         **{Path("schemas") / name: text for name, text in book_files.contracts().items()},
         **{Path("manifests/samples") / name: text for name, text in samples.sample_files().items()},
         Path("docs/fields.md"): fieldreference.page(crds.crd(kind) for kind in crds.KINDS),

@@ -17,6 +17,7 @@ from doubles.nats import free_port, nats, tls_settings
 from hookline import __version__
 from hookline.events.builtin_events import EVENTS
 from hookline.events.envelope import ID_HEADER
+from hookline.events.notices import NOTICES
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import TypeRecord
 from hookline.routing.signing import valid_message_id
@@ -106,8 +107,8 @@ def test_wrong_input_is_one_line_and_exit_code_2(words: list[str], message: str)
 
 def test_events_are_listed_with_schemas_and_samples(tmp_path: Path) -> None:
     listed = json.loads(hookline("events", "list", "--json").stdout)
-    assert [each["name"] for each in listed] == [event.name for event in EVENTS]
-    assert len(hookline("events", "list").stdout.splitlines()) == 20
+    assert [each["name"] for each in listed] == [*(each.name for each in EVENTS), *(each.name for each in NOTICES)]
+    assert len(hookline("events", "list").stdout.splitlines()) == 20 + 4
     assert hookline("events", "schema", "IdentityDeleted", "--output", tmp_path).returncode == 0
     written = (tmp_path / "schema-identitydeleted.json").read_bytes()
     assert written == hookline("events", "schema", "IdentityDeleted").stdout

@@ -55,6 +55,7 @@ STORES: list[tuple[str, str, set[Role]]] = [
     ("store a retry", names.later_subject(UID, "1"), READS),
     ("park a delivery", names.parked_subject(UID), SENDER),
     ("store a dead letter", names.dead_subject("team", UID), SENDER),
+    ("publish a notice", names.event_subject("team", "hookline.EndpointGone"), SENDER | GATEWAY),
     ("set events aside", names.backlog_subject("team"), SENDER),
     ("write the attempts log", names.attempts_subject("team", UID), SENDER),
     ("count what nobody hears", names.unheard_subject("team"), SENDER),
@@ -106,6 +107,7 @@ HEARS: list[tuple[str, str, set[Role]]] = [
     ("hear all answers", "_INBOX.>", NOBODY),
     ("hear acknowledgements", "$JS.ACK.>", NOBODY),
     ("be asked as a sender", names.AUDIENCE_SUBJECT, SENDER),
+    ("be asked for a test call", names.TEST_SUBJECT, SENDER),
     ("hear of other senders", names.HERE_SUBJECT, SENDER),
 ]
 SYSTEM: list[tuple[str, str, set[Role]]] = [

@@ -7,7 +7,8 @@ know the EventTypes that somebody else has added.
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,8 +17,49 @@ from rich.table import Table
 from hookline.cli.errors import WrongInput
 from hookline.cli.event_files import Name, Output, hand_over
 from hookline.cli.program import help_if_alone
-from hookline.events.builtin_events import EVENTS, BuiltinEvent, event_named, sample_of, schema_of, to_text
+from hookline.events import builtin_events, notices
+from hookline.events.builtin_events import sample_file_name, schema_file_name, to_text
 from hookline.events.schemas import Catalogue, UnknownEvent
+
+
+@dataclass(frozen=True)
+class _Type:
+    """A built-in event type, as it is shown."""
+
+    name: str
+    display_name: str
+    category: str
+    description: str
+    schema: dict[str, Any]
+    sample: dict[str, Any]
+
+
+def _builtin() -> list[_Type]:
+    """Those of ClearID, and behind them what Hookline itself tells."""
+    clearid = [
+        _Type(
+            each.name,
+            each.display_name,
+            each.category,
+            each.description,
+            builtin_events.schema_of(each),
+            builtin_events.sample_of(each),
+        )
+        for each in builtin_events.EVENTS
+    ]
+    own = [
+        _Type(
+            each.name,
+            each.display_name,
+            notices.CATEGORY,
+            each.description,
+            notices.schema_of(each),
+            notices.sample_of(each),
+        )
+        for each in notices.NOTICES
+    ]
+    return clearid + own
+
 
 app = typer.Typer(
     help="The built-in event types, their schemas and samples.",
@@ -34,7 +76,7 @@ def list_events(as_json: Annotated[bool, typer.Option("--json", help="Print a JS
     """
     console = Console()
     if as_json:
-        typer.echo(json.dumps([_as_dict(event) for event in EVENTS], indent=2))
+        typer.echo(json.dumps([_as_dict(event) for event in _builtin()], indent=2))
     elif console.is_terminal:
         console.print(_table())
     else:
@@ -48,7 +90,7 @@ def schema(name: Name, output: Output = None) -> None:
     Example: hookline events schema IdentityCreated --output schemas/
     """
     event = _event(name)
-    hand_over(to_text(schema_of(event)), output, event.schema_file_name)
+    hand_over(to_text(event.schema), output, schema_file_name(event.name))
 
 
 @app.command(short_help="Print or write one realistic body of an event.")
@@ -58,18 +100,19 @@ def sample(name: Name, output: Output = None) -> None:
     Example: hookline events sample IdentityCreated | hookline publish IdentityCreated -
     """
     event = _event(name)
-    hand_over(to_text(sample_of(event)), output, event.sample_file_name)
+    hand_over(to_text(event.sample), output, sample_file_name(event.name))
 
 
-def _event(name: str) -> BuiltinEvent:
+def _event(name: str) -> _Type:
     try:
-        return event_named(Catalogue().get(name).name)
+        known = Catalogue().get(name).name
     except UnknownEvent as error:
         raise WrongInput(str(error)) from None
+    return next(each for each in _builtin() if each.name == known)
 
 
 def _rows() -> list[tuple[str, ...]]:
-    return [(event.name, event.display_name, event.category, event.description) for event in EVENTS]
+    return [(event.name, event.display_name, event.category, event.description) for event in _builtin()]
 
 
 def _table() -> Table:
@@ -88,11 +131,11 @@ def _lines() -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _as_dict(event: BuiltinEvent) -> dict[str, str]:
+def _as_dict(event: _Type) -> dict[str, str]:
     return {
         "name": event.name,
         "displayName": event.display_name,
         "category": event.category,
         "description": event.description,
-        "schemaFile": event.schema_file_name,
+        "schemaFile": schema_file_name(event.name),
     }

@@ -23,6 +23,7 @@ from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.events.envelope import MAX_BODY_BYTES, valid_tenant
 from hookline.events.explain import shortened
+from hookline.events.notices import PREFIX, is_reserved
 from hookline.events.schemas import BodyProblem, UnknownEvent
 from hookline.events.strictjson import begins_only
 from hookline.events.strictjson import read as read_json
@@ -84,6 +85,10 @@ def publish(
     set_up_logs()
     if not valid_tenant(tenant):
         raise WrongInput("--tenant must be a namespace: lower-case letters, digits and -, at most 63 characters")
+    if is_reserved(event):
+        raise WrongInput(
+            f"events of types that begin with {PREFIX} are published by Hookline itself; take another type"
+        )
     _check_id(event_id, lines=lines)
     job = _Job(event, tenant, event_id, nats_credentials, wait_seconds, as_json)
     with _opened(file) as source:

@@ -268,7 +268,8 @@ class DesiredBook:
         """
         there = self._shards[self._places[route.uid]].entries[route.uid].route
         event = None if route.event is None else there.event
-        return self.put(there.model_copy(update={"state": route.state, "event": event}), Keys(uid=route.uid))
+        stopped = there.model_copy(update={"state": route.state, "event": event, "paused": False})
+        return self.put(stopped, Keys(uid=route.uid))
 
     def remove(self, uid: str) -> list[int]:
         """Take a Webhook out; the shards that are to be written, none when it was not there."""

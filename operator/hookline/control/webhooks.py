@@ -152,7 +152,7 @@ class Webhooks:
             route = fleet.book.route(seen.uid)
             if route is not None:
                 disabled = route.state is RouteState.DISABLED
-                held = route if disabled else route.model_copy(update={"state": RouteState.HELD})
+                held = route if disabled else route.model_copy(update={"state": RouteState.HELD, "paused": False})
                 self._enter(place, fleet, held, Keys(uid=seen.uid))
 
     def _withdraw(self, place: Place) -> None:

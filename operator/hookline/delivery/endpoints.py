@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 
@@ -43,6 +44,23 @@ class _Known:
     jitter: float
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Turn:
+    """What is to be told once all senders know it."""
+
+    route: Route
+    before: State | None
+    state: State | None
+
+
+OnTurned: TypeAlias = Callable[[Route, State | None, State | None], None]
+"""Of an endpoint, what it was before and what it is now. No state: it is tried anew, since its Webhook was changed."""
+
+
+def _told_nobody(_route: Route, _before: State | None, _state: State | None) -> None:
+    pass
+
+
 class Endpoints:
     """Lives as long as the process; `follow` has it share what it knows over one connection.
 
@@ -54,6 +72,9 @@ class Endpoints:
         self._known: dict[str, _Known] = {}
         self._revisions: dict[str, int] = {}
         self._unwritten: set[str] = set()
+        self._untold: dict[str, _Turn] = {}
+        """By uid, of those that turned here."""
+        self._on_turned: OnTurned = _told_nobody
         self._bucket: EndpointBucket | None = None
         self._wake = asyncio.Event()
         self.failures = Failures()
@@ -94,9 +115,9 @@ class Endpoints:
 
         While an endpoint is failing, any success means recovery; only a failed probe counts against it.
         """
-        state = self._state_after(route, outcome, probe=probe)
+        before, state = self.state_of(route), self._state_after(route, outcome, probe=probe)
         if state is not None:
-            self._turn(route.uid, state)
+            self._turn(route.uid, state, _Turn(route, before, state))
         return state is not None
 
     def _state_after(self, route: Route, outcome: Outcome, *, probe: bool) -> State | None:
@@ -147,7 +168,10 @@ class Endpoints:
         known = self._known.get(route.uid)
         if known is None or known.state.generation == route.generation:
             return
-        if known.state.generation < route.generation or now_s - known.seen_s > VOID_SECONDS:
+        if known.state.generation < route.generation:
+            self._turn(route.uid, None, _Turn(route, known.state, None))
+            self.failures.forget(route.uid)
+        elif now_s - known.seen_s > VOID_SECONDS:
             self.forget(route.uid)
 
     def is_due(self, route: Route, now_s: float) -> bool:
@@ -177,11 +201,15 @@ class Endpoints:
         self._learn(uid, state, revision)
         return True
 
-    async def follow(self, bucket: EndpointBucket, on_parked: Callable[[str], None]) -> None:
+    async def follow(
+        self, bucket: EndpointBucket, on_parked: Callable[[str], None], on_turned: OnTurned = _told_nobody
+    ) -> None:
         """Share states over one connection until cancelled.
 
-        `on_parked` is called with the uid of each Webhook for which another sender wrote a state.
+        `on_parked` is called with the uid of each Webhook for which another sender wrote a state, `on_turned` of each
+        turn that this one wrote: of several senders that saw it, one.
         """
+        self._on_turned = on_turned
         try:
             await bucket.listen(self._wake.set)
             while True:
@@ -194,6 +222,7 @@ class Endpoints:
                 await within(self._wake, LOOK_SECONDS)
         finally:
             self._bucket = None
+            self._on_turned = _told_nobody
 
     async def load(self, bucket: EndpointBucket) -> None:
         """Take in what the others know, before anything is called. Raises StreamUnavailable."""
@@ -211,7 +240,7 @@ class Endpoints:
             await self._write(bucket, uid)
 
     async def _write(self, bucket: EndpointBucket, uid: str) -> None:
-        known, revision = self._known.get(uid), self._revisions.get(uid, 0)
+        known, revision, turn = self._known.get(uid), self._revisions.get(uid, 0), self._untold.get(uid)
         if known is not None:
             written = await bucket.write(uid, known.state.encoded(), revision=revision)
         else:
@@ -219,11 +248,15 @@ class Endpoints:
         if self._known.get(uid) is known:
             # Else it turned again meanwhile, and is written once more.
             self._unwritten.discard(uid)
+        if self._untold.get(uid) is turn:
+            self._untold.pop(uid, None)
         if written is None:
             # Another one was first: what it wrote is read next.
             self._wake.set()
         elif written:
             self._revisions[uid] = max(written, self._revisions.get(uid, 0))
+            if turn is not None:
+                self._on_turned(turn.route, turn.before, turn.state)
 
     def _take_in(self, anew: bool, entries: list[Entry]) -> list[str]:
         """The uids of those that have a state since."""
@@ -236,6 +269,7 @@ class Endpoints:
             if entry.revision <= self._revisions.get(entry.key, 0):
                 continue
             self._unwritten.discard(entry.key)
+            self._untold.pop(entry.key, None)
             state = endpoint_state.read(entry.value) if entry.value is not None else None
             self._learn(entry.key, state, entry.revision)
             if state is not None:
@@ -246,9 +280,13 @@ class Endpoints:
         self._revisions[uid] = max(revision, self._revisions.get(uid, 0))
         self._set(uid, state)
 
-    def _turn(self, uid: str, state: State | None) -> None:
+    def _turn(self, uid: str, state: State | None, turn: _Turn | None = None) -> None:
         self._set(uid, state)
         self._unwritten.add(uid)
+        if turn is not None:
+            self._untold[uid] = turn
+        else:
+            self._untold.pop(uid, None)
         self._wake.set()
 
     def _set(self, uid: str, state: State | None) -> None:

@@ -75,9 +75,11 @@ class Parking:
         *,
         gone_seconds: float,
         layout: Callable[[], Layout] = plain,
+        on_buried: Callable[[Delivery, Route, str], None] = lambda _delivery, _route, _reason: None,
     ) -> None:
         self._client = client
         self._layout = layout
+        self._on_buried = on_buried
         self._pull = pull
         self._publisher = publisher
         self._settlement = settlement
@@ -226,6 +228,8 @@ class Parking:
         letter = messages.dead_letter(delivery, reason, route=route, keys=None, outcome=None, failed_at=now)
         await self._publisher.store(letter.subject, letter.body, letter.headers, once=letter.once)
         self._metrics.died(reason.partition(":")[0])
+        if route is not None:
+            self._on_buried(delivery, route, reason)
 
     async def _look(self) -> None:
         book = self._books.current

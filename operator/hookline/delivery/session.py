@@ -24,16 +24,20 @@ from hookline.delivery.http.call import tls_material
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.lane_key import LaneKey
 from hookline.delivery.large_events import LargeEvents
+from hookline.delivery.messages import Delivery
+from hookline.delivery.notices import Notices
 from hookline.delivery.parking import Parking
 from hookline.delivery.policy.event_room import EventRoom
 from hookline.delivery.policy.lanes import LaneSnapshot
+from hookline.delivery.policy.retry import Dead
 from hookline.delivery.policy.shard_room import ShardRoom
 from hookline.delivery.policy.shares import ANNOUNCE_SECONDS, Members
 from hookline.delivery.route_book import RouteBook
 from hookline.delivery.sender import Attempt, Sender
 from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import Settlement
-from hookline.routing.routes import Audience, Book, DispatcherRecord
+from hookline.delivery.test_call import TestCalls
+from hookline.routing.routes import Audience, Book, DispatcherRecord, Route
 from hookline.runtime.background import background
 from hookline.runtime.metrics import SenderMetrics
 from hookline.runtime.tasks import Deadline, cancel, unless, within
@@ -66,6 +70,7 @@ from hookline.stream.streams import (
     foreign_names,
     small_events,
 )
+from hookline.stream.test_call import answer_tests
 from hookline.stream.types import are_spoiled, types_version, write_types
 
 log = structlog.get_logger(__name__)
@@ -111,6 +116,9 @@ LARGE_SECONDS = 2.0
 """How long the end of a session waits for large events to be read past, or for a quarter of its grace if that is
 less."""
 
+NOTICES_SECONDS = 1.0
+"""How long the end of a session takes to publish what tenants are told."""
+
 CALM_SECONDS = 2.0
 """Without a new sign of trouble the queue counts as well again."""
 
@@ -151,6 +159,7 @@ class Session:
         self._pull = PullLoop(client, self._dispatch, on_gone=self._consumer_gone)
         self._outdated = asyncio.Event()
         self._ownership = Ownership(client, installation)
+        self._on_attempt = on_attempt
         self._on_waiting = on_waiting
         self._trouble = ""
         """What was last said of a queue that is not as it should be."""
@@ -177,6 +186,9 @@ class Session:
         me = secrets.token_hex(8)
         self._endpoints = endpoints
         self._bucket = EndpointBucket(client, on_missing=self._outdated.set)
+        self._me = me
+        self._notices = Notices(Publisher(client), books, metrics, now_s=self._clock.now_s)
+        self._tests = TestCalls(me, books, self._caller, self._clock)
         self._members = Members(me)
         self._agreement = Agreement(me)
         self._large = LargeEvents(
@@ -200,7 +212,7 @@ class Session:
             self._members,
             metrics,
             self._clock,
-            on_attempt=on_attempt,
+            on_attempt=self._attempted,
         )
         self._room = EventRoom()
         self._shard_room = ShardRoom(names.DELIVERY_SHARDS)
@@ -242,6 +254,7 @@ class Session:
             self._clock,
             gone_seconds=gone_seconds,
             layout=lambda: self._layout,
+            on_buried=self._buried,
         )
         self._handling: set[asyncio.Task[None]] = set()
         self._root = ""
@@ -295,6 +308,7 @@ class Session:
             await self._presence.announce()
             await answer_audience(self._client, self._audience)
             await answer_same(self._client, self._reader.read, self._handle)
+            await answer_tests(self._client, self._me, self._tests.serves, self._tests.call, self._handle)
             await self._pull.start()
             self._is_set_up = True
             self._take_everything()
@@ -307,7 +321,8 @@ class Session:
                 self._backlog.watch(),
                 self._backlog.keep_alive(),
                 self._keep_pace(),
-                self._endpoints.follow(self._bucket, self._sender.park_waiting),
+                self._endpoints.follow(self._bucket, self._sender.park_waiting, self._notices.turned),
+                self._notices.follow(),
                 self._announce(),
                 self._clock.follow(),
                 self._follow_changes(),
@@ -323,6 +338,14 @@ class Session:
                 await self._say_held("deliveries wait for the next start")
         finally:
             await self._let_go()
+
+    def _attempted(self, attempt: Attempt) -> None:
+        if isinstance(attempt.decision, Dead) and attempt.settled and not attempt.given_back:
+            self._notices.died(attempt.delivery, attempt.route, attempt.decision.reason, attempt.outcome)
+        self._on_attempt(attempt)
+
+    def _buried(self, delivery: Delivery, route: Route, reason: str) -> None:
+        self._notices.died(delivery, route, reason, None)
 
     async def _say_held(self, when: str) -> None:
         """How many deliveries are not done yet, if any. Never holds up: a queue that does not answer is left."""
@@ -344,6 +367,8 @@ class Session:
         if self._handling:
             await asyncio.wait(self._handling, timeout=max(0.0, ends_s - time.monotonic()))
         await self._sender.drain(max(0.0, ends_s - time.monotonic()))
+        with contextlib.suppress(TimeoutError), Deadline(NOTICES_SECONDS):
+            await self._notices.tell_the_rest()
         with contextlib.suppress(StreamUnavailable):
             await self._presence.announce(leaving=True)
         # Whatever was answered last should not be lost in a buffer.

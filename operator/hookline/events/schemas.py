@@ -31,7 +31,7 @@ from jsonschema.validators import (
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
-from hookline.events import builtin_events, keywords, patterns, strictjson
+from hookline.events import builtin_events, keywords, notices, patterns, strictjson
 from hookline.events.acceptor import Accepts, acceptor
 from hookline.events.explain import (
     NEAREST_CHARACTERS,
@@ -245,6 +245,14 @@ def _builtin() -> Iterator[EventTypeSpec]:
             description=event.description,
             builtin=True,
             sample=builtin_events.sample_of(event),
+        )
+    for notice in notices.NOTICES:
+        yield EventTypeSpec(
+            notice.name,
+            notices.schema_of(notice),
+            description=notice.description,
+            builtin=True,
+            sample=notices.sample_of(notice),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from hookline.events.envelope import MAX_BODY_BYTES, valid_tenant
 from hookline.events.explain import NOT_JSON, quoted
+from hookline.events.notices import PREFIX, is_reserved
 from hookline.events.schemas import BodyProblem, Catalogue, UnknownEvent
 from hookline.gateway.callers import Caller, Callers
 from hookline.gateway.catalogue_pages import unknown
@@ -176,7 +177,9 @@ class _NotStored(Exception):
 
 
 def _check_may_publish(caller: Caller, event_type: str) -> None:
-    """Raises Refused: FORBIDDEN for an event type that this caller was not given."""
+    """Raises Refused: FORBIDDEN for an event type that this caller was not given, or that is nobody's to publish."""
+    if is_reserved(event_type):
+        raise refuse(Kind.FORBIDDEN, f"events of types that begin with {PREFIX} are published by Hookline itself")
     if caller.types is not None and event_type not in caller.types:
         raise refuse(Kind.FORBIDDEN, f"this token is not for events of the type {quoted(event_type)}")
 

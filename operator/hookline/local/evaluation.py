@@ -319,7 +319,7 @@ class _Before:
         if route is None or route.uid not in self.keys:
             return held(*title.split("/", 1))
         state = RouteState.DISABLED if route.state is RouteState.DISABLED else RouteState.HELD
-        return route.model_copy(update={"state": state}), self.keys[route.uid]
+        return route.model_copy(update={"state": state, "paused": False}), self.keys[route.uid]
 
 
 def _names(namespace: str, name: str) -> bool:

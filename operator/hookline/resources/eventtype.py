@@ -18,11 +18,20 @@ _NAME_RULE = "must be the lower case of spec.event, because Kubernetes allows no
 ONE_LINE = TextRule("must be one line of text, without control characters", r"[^\x00-\x1f\x7f-\x9f]*")
 """Terminals show it, and would obey what else it held."""
 
+NOT_OUR_OWN = TextRule(
+    "must not begin with hookline., as the types of Hookline's own events do; write another name",
+    "(?i)^hookline[.]",
+    refuses=True,
+)
+"""See events/notices."""
+
 
 class EventTypeSpec(Model):
     """The event type."""
 
-    event: EventName = Field(description="Name of the event type in its own spelling; Webhooks and producers use it.")
+    event: Annotated[EventName, NOT_OUR_OWN] = Field(
+        description="Name of the event type in its own spelling; Webhooks and producers use it."
+    )
     description: str = Field(default="", max_length=1024, description="When such an event happens, in your own words.")
     schema_: dict[str, Any] = Field(
         alias="schema",

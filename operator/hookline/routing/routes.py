@@ -78,6 +78,9 @@ class Route(RouteHead):
     """One Webhook, compiled and without secrets."""
 
     state: RouteState = Field(description="Deliver, let wait, or make no deliveries.")
+    paused: bool = Field(
+        default=False, description="Held because its owner paused it, and for nothing else: it may be called as a test."
+    )
     needs: tuple[Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9-]+$")], ...] = Field(
         default=(),
         max_length=32,
@@ -334,6 +337,10 @@ class Book:
     def _keys(self) -> dict[str, Keys]:
         found = {uid: keys for shard in self.shards.values() for uid, keys in shard.keys.items()}
         return found | {uid: self.shards[number].keys[uid] for uid, number in self._moving.items()}
+
+    def named(self, namespace: str, name: str) -> Route | None:
+        """The route of a Webhook by its name, for whoever asks seldom."""
+        return next((each for each in self.routes() if (each.namespace, each.name) == (namespace, name)), None)
 
     def all_keys(self) -> Iterator[Keys]:
         """The keys of every Webhook."""

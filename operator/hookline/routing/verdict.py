@@ -228,12 +228,13 @@ def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved
     defaults = around.dispatchers[spec.dispatcher].spec if spec.dispatcher in around.dispatchers else DispatcherSpec()
     # While its Dispatcher does not work, events wait for it instead of being nobody's.
     hears = accepted.status == "True" or accepted.reason == WebhookReason.DISPATCHER_NOT_FOUND
+    is_complete = accepted.status == "True" and resolved.status == "True"
     if not spec.enabled:
         state = RouteState.DISABLED
     elif spec.paused:
         # As one whose Secret is missing: senders of any version let its deliveries wait.
         state = RouteState.HELD
-    elif accepted.status == "True" and resolved.status == "True":
+    elif is_complete:
         state = RouteState.ACTIVE
     else:
         state = RouteState.HELD
@@ -244,6 +245,7 @@ def _route(webhook: Webhook, around: Surroundings, accepted: Condition, resolved
         name=webhook.metadata.name,
         generation=_generation(webhook),
         state=state,
+        paused=spec.paused and spec.enabled and is_complete,
         # A Webhook that is not accepted hears nothing new; what it had waits for its owner to put it right.
         event=spec.event if hears else None,
         url=split_query(spec.url)[0],

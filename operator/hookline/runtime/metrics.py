@@ -278,6 +278,15 @@ class SenderMetrics(Metrics):
             "every 10 s and after a reconnect; so several may count the same: take `max`, not `sum`. A log line says "
             "each number. What was set aside before is told by the dead letter `EventGone` instead.",
         )
+        self._notices = self._counter(
+            "hookline_notices",
+            "Notices to tenants, by what became of them.",
+            "outcome",
+            more="`published`, or `lost` because there were too many or NATS did not take them: see "
+            "[event-types.md](event-types.md).",
+        )
+        for outcome in ("published", "lost"):
+            self._notices.labels(outcome)
         self._held = self._gauge("hookline_deliveries_held", "Deliveries in the hands of this process.")
         self._loads = self._counter(
             "hookline_route_book_loads", "Route books taken into force.", more="The first and each change."
@@ -374,6 +383,9 @@ class SenderMetrics(Metrics):
     def first_attempt(self, origin: str, delay_seconds: float) -> None:
         """`origin` is a word of ORIGINS."""
         self._first_attempts[origin].observe(delay_seconds)
+
+    def noticed(self, outcome: str) -> None:
+        self._notices.labels(outcome).inc()
 
     def will_retry(self) -> None:
         self._retries.inc()

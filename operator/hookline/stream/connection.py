@@ -24,7 +24,7 @@ from hookline.resources.natsaddress import Login, parse_nats
 from hookline.runtime.private_parts import require
 from hookline.runtime.tasks import Deadline
 from hookline.stream.credentials import CredentialsError, Prove, by_file
-from hookline.stream.names import NOT_NEEDED_SUBJECTS, inbox_of, is_attempts, is_header, is_large
+from hookline.stream.names import NOT_NEEDED_SUBJECTS, inbox_of, is_attempts, is_header, is_large, is_notice
 from hookline.stream.queue_problem import QueueProblem, QueueReason
 
 log = structlog.get_logger(__name__)
@@ -468,6 +468,8 @@ class _Told:
             if is_large(subject):
                 # One is stored as all others then.
                 log.warning("NATS does not permit large events their own subject", subject=subject, needed=what)
+            elif is_notice(subject):
+                log.warning("NATS does not permit what tenants are told of endpoints", subject=subject, wanted=what)
             else:
                 log.error("NATS does not permit something that is needed", subject=subject, needed=what)
             self._client.denied[subject] = what

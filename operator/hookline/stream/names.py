@@ -20,7 +20,8 @@ same whichever stream has it. A stream that has none of them has hookline.former
 No stream: hookline.unknown and hookline.known, by which senders ask one another for Webhooks
 (delivery/policy/deleted_webhooks), hookline.here, by which they count one another (delivery/policy/shares), and
 hookline.audience and hookline.same, by which whoever publishes asks a sender for how many Webhooks an event is
-(stream/audience), and whether a key that was used before stands for the same event (stream/same_event).
+(stream/audience), and whether a key that was used before stands for the same event (stream/same_event), and
+hookline.test, by which a sender is asked to call a Webhook with a sample (stream/test_call).
 """
 
 from __future__ import annotations
@@ -71,12 +72,13 @@ KNOWN_SUBJECT = "hookline.known"
 HERE_SUBJECT = "hookline.here"
 AUDIENCE_SUBJECT = "hookline.audience"
 SAME_SUBJECT = "hookline.same"
+TEST_SUBJECT = "hookline.test"
 ACCOUNT_INFO = "$JS.API.INFO"
 """Not ours, but JetStream's: what the account uses, and may use."""
-NOT_NEEDED_SUBJECTS = (AUDIENCE_SUBJECT, SAME_SUBJECT, ACCOUNT_INFO.lower())
+NOT_NEEDED_SUBJECTS = (AUDIENCE_SUBJECT, SAME_SUBJECT, TEST_SUBJECT, ACCOUNT_INFO.lower())
 """Nobody needs to be permitted to use them: without them it is not known for how many Webhooks an event is, another
-event with a key that was used before is taken for a repeat, and a metric is missing. In lower case, as the client
-library hands them on."""
+event with a key that was used before is taken for a repeat, no sender makes test calls, and a metric is missing. In
+lower case, as the client library hands them on."""
 
 PURGED_SUBJECTS = "hookline.attempts.*._purged"
 """Markers: what a tenant had in the log before is to be forgotten."""
@@ -153,6 +155,11 @@ def any_event_subject(tenant: str, event_type: str) -> str:
 
 def is_large(subject: str) -> bool:
     return subject.startswith(f"{_PREFIX}.large.")
+
+
+def is_notice(subject: str) -> bool:
+    """Whether an event under a subject, in lower case, is one that Hookline itself publishes."""
+    return is_event(subject) and event_of(subject)[1].startswith("hookline.")
 
 
 def is_event(subject: str) -> bool:

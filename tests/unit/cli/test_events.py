@@ -8,13 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft4Validator, FormatChecker
+from jsonschema import FormatChecker
+from jsonschema.validators import validator_for
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from hookline.cli import events
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.events.builtin_events import EVENTS, BuiltinEvent, event_named, sample_of, schema_files
+from hookline.events import notices
+from hookline.events.builtin_events import event_named, sample_of, schema_files
+
+SHOWN = events._builtin()
 
 
 def run(*words: str | Path) -> Result:
@@ -25,15 +29,15 @@ def test_list_has_one_line_for_each_event_in_columns() -> None:
     result = run("list")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == [event.name for event in EVENTS]
-    assert len({line.index(event.description) for line, event in zip(lines, EVENTS, strict=True)}) == 1
-    assert all(event.display_name in line and event.category in line for line, event in zip(lines, EVENTS, strict=True))
+    assert [line.split()[0] for line in lines] == [event.name for event in SHOWN]
+    assert len({line.index(event.description) for line, event in zip(lines, SHOWN, strict=True)}) == 1
+    assert all(event.display_name in line and event.category in line for line, event in zip(lines, SHOWN, strict=True))
     assert not any(line.endswith(" ") for line in lines)
 
 
 def test_list_as_json_is_an_array_of_objects() -> None:
     listed = json.loads(run("list", "--json").stdout)
-    assert [each["name"] for each in listed] == [event.name for event in EVENTS]
+    assert [each["name"] for each in listed] == [event.name for event in SHOWN]
     assert listed[4] == {
         "name": "IdentityRequestCreated",
         "displayName": "Identity requests created",
@@ -48,15 +52,16 @@ def test_list_on_a_terminal_is_a_table_that_never_cuts_names(monkeypatch: pytest
     monkeypatch.setattr(events, "Console", lambda: Console(file=screen, force_terminal=True, width=80))
     assert run("list").stdout == ""
     assert "display name" in screen.getvalue()
-    assert all(event.name in screen.getvalue() for event in EVENTS)
+    assert all(event.name in screen.getvalue() for event in SHOWN)
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
-def test_schema_prints_the_text_of_the_generated_file_and_sample_a_body_that_satisfies_it(event: BuiltinEvent) -> None:
+@pytest.mark.parametrize("event", SHOWN, ids=lambda event: event.name)
+def test_schema_prints_the_text_of_the_generated_file_and_sample_a_body_that_satisfies_it(event: events._Type) -> None:
     printed = run("schema", event.name).stdout
-    assert printed == schema_files()[f"events/schema-{event.name.lower()}.json"]
+    assert printed == {**schema_files(), **notices.schema_files()}[f"events/schema-{event.name.lower()}.json"]
     sample = json.loads(run("sample", event.name).stdout)
-    assert Draft4Validator(json.loads(printed), format_checker=FormatChecker()).is_valid(sample)
+    schema = json.loads(printed)
+    assert validator_for(schema)(schema, format_checker=FormatChecker()).is_valid(sample)
 
 
 def test_what_is_printed_is_utf_8_in_every_locale() -> None:

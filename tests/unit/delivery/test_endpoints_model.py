@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from doubles.books import route
-from hookline.delivery.endpoints import Endpoints
-from hookline.delivery.policy.endpoint_state import LONGEST_PROBE_SECONDS, Kind
+from hookline.delivery.endpoints import Endpoints, OnTurned
+from hookline.delivery.policy.endpoint_state import LONGEST_PROBE_SECONDS, Kind, State
 from hookline.delivery.policy.retry import Outcome, Reason
 from hookline.routing.routes import Route
 from hookline.stream.connection import StreamUnavailable
@@ -226,5 +226,106 @@ def test_a_call_that_ends_while_a_probe_is_claimed_is_not_forgotten(outcome: Out
             state = each.endpoints.state_of(each.route)
             assert state is not None
             assert state.kind is kind
+
+    _at_once(run())
+
+
+class _Told:
+    """What of two senders over one bucket is told to tenants."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.senders = [Sender(self.log), Sender(self.log)]
+        self.told: list[tuple[str, str, str]] = []
+        for name, sender in zip("ab", self.senders, strict=True):
+            sender.endpoints._on_turned = self._teller(name)
+
+    def _teller(self, name: str) -> OnTurned:
+        def tell(_: Route, before: State | None, after: State | None) -> None:
+            self.told.append((name, before.kind if before else "", after.kind if after else ""))
+
+        return tell
+
+    def attempted(self, outcome: Outcome, times: int, *who: int) -> None:
+        for number in who:
+            for _ in range(times):
+                self.senders[number].endpoints.attempted(self.senders[number].route, outcome)
+
+    async def share(self) -> list[tuple[str, str, str]]:
+        """What is told meanwhile, in any order of looks."""
+        before = len(self.told)
+        for _ in range(2):
+            for sender in self.senders:
+                await sender.share()
+        return self.told[before:]
+
+
+def test_of_several_senders_that_see_an_endpoint_turn_the_one_that_writes_it_tells_it() -> None:
+    async def run() -> None:
+        world = _Told()
+        world.attempted(BAD, 5, 0, 1)
+        assert await world.share() == [("a", "", "Failing")]
+        world.attempted(BAD, 5, 1)
+        assert await world.share() == []
+        world.attempted(WELL, 1, 1, 0)
+        assert await world.share() == [("a", "Failing", "Backlogged")]
+
+    _at_once(run())
+
+
+def test_what_turned_while_nats_was_away_is_told_as_it_is_at_last() -> None:
+    async def run() -> None:
+        world = _Told()
+        world.log.up = False
+        world.attempted(BAD, 5, 0)
+        assert await world.share() == []
+        world.attempted(WELL, 1, 0)
+        world.log.up = True
+        assert await world.share() == [("a", "Failing", "Backlogged")]
+
+    _at_once(run())
+
+
+def test_a_bucket_that_was_lost_and_is_written_anew_tells_nothing_again() -> None:
+    async def run() -> None:
+        world = _Told()
+        world.attempted(BAD, 5, 0)
+        assert len(await world.share()) == 1
+        world.log.lose()
+        assert await world.share() == []
+        assert world.log.last
+
+    _at_once(run())
+
+
+def test_a_failing_webhook_that_is_changed_is_told_once() -> None:
+    async def run() -> None:
+        world = _Told()
+        world.attempted(BAD, 5, 0)
+        await world.share()
+        for sender in world.senders:
+            sender.route = route(generation=2)
+            sender.endpoints.forget_void(sender.route, 0.0)
+        assert await world.share() == [("a", "Failing", "")]
+
+    _at_once(run())
+
+
+def test_a_turn_that_another_sender_wrote_in_the_same_moment_is_told_by_that_one_alone() -> None:
+    world = _Told()
+    first, second = world.senders
+
+    class Overtaken(Bucket):
+        async def changes(self) -> tuple[bool, list[Entry]]:
+            found = await super().changes()
+            await first.share()
+            return found
+
+    async def run() -> None:
+        second.bucket = cast(EndpointBucket, Overtaken(world.log))
+        world.attempted(BAD, 5, 0, 1)
+        await second.share()
+        assert world.told == [("a", "", "Failing")]
+        assert await world.share() == []
 
     _at_once(run())

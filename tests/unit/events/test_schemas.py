@@ -16,6 +16,7 @@ from hookline.events import schemas as schemas_module
 from hookline.events.builtin_events import EVENTS, event_named, sample_of, schema_of
 from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.events.keywords import FORMATS
+from hookline.events.notices import NOTICES
 from hookline.events.schemas import (
     EVENT_NAME_MAX_LENGTH,
     EVENT_NAME_PATTERN,
@@ -201,7 +202,7 @@ def test_near_names_of_an_unknown_event_are_looked_for_once(monkeypatch: pytest.
 
 def test_a_custom_type_adds_or_replaces() -> None:
     custom = Catalogue([EventTypeSpec("order.created", {"required": ["id"]}), EventTypeSpec("IdentityCreated", {})])
-    assert len(custom.names()) == 21
+    assert len(custom.names()) == 20 + len(NOTICES) + 1
     assert custom.check("IdentityCreated", b"{}") == ()
     assert [each.place for each in custom.check("order.created", b"{}")] == ["$.id"]
 

@@ -13,7 +13,8 @@ from hookline.cli.log.api import RESOURCES, Denied, Object, listed, path_of
 from hookline.cli.log.fields import text, value
 from hookline.cli.log.output import Column, Kind, field_of, print_items
 from hookline.cli.log.place import Session
-from hookline.events.builtin_events import EVENTS, event_named, sample_of, schema_of, to_text
+from hookline.events.builtin_events import to_text
+from hookline.events.schemas import Catalogue
 
 LONGEST_NAME = 128
 
@@ -37,11 +38,11 @@ def list_events(session: Session) -> None:
 
     Example: hookline events list
     """
-    custom = _of_cluster(session)
+    custom, known = _of_cluster(session), Catalogue()
     named = {text(each, "spec.event") for each in custom}
     builtin = [
         {"metadata": {"name": each.name.lower()}, "spec": {"event": each.name, "description": each.description}}
-        for each in EVENTS
+        for each in map(known.get, known.names())
         if each.name not in named
     ]
     items = [{**each, "from": FROM_CLUSTER} for each in custom] + [{**each, "from": BUILT_IN} for each in builtin]
@@ -55,7 +56,7 @@ def schema(session: Session, name: Name, output: File = None) -> None:
     Example: hookline events schema IdentityCreated
     """
     custom = _named(session, name)
-    made = schema_of(event_named(name)) if custom is None else value(custom, "spec.schema")
+    made = Catalogue().get(name).schema if custom is None else value(custom, "spec.schema")
     hand_over(to_text(made), output, f"schema-{name.lower()}.json")
 
 
@@ -65,7 +66,7 @@ def sample(session: Session, name: Name, output: File = None) -> None:
     Example: hookline events sample IdentityCreated
     """
     custom = _named(session, name)
-    made = sample_of(event_named(name)) if custom is None else value(custom, "spec.sample")
+    made = Catalogue().get(name).sample if custom is None else value(custom, "spec.sample")
     if made is None:
         raise NotAchieved(f"the EventType {name.lower()} has no spec.sample; its schema says what a body is like")
     hand_over(to_text(made), output, f"sample-{name.lower()}.json")
@@ -74,7 +75,7 @@ def sample(session: Session, name: Name, output: File = None) -> None:
 def _named(session: Session, name: str) -> Object | None:
     """The EventType; None of a built-in event, which an EventType of its name replaces. Raises WrongInput."""
     custom = {text(each, "spec.event"): each for each in _of_cluster(session)}
-    builtin = {each.name for each in EVENTS}
+    builtin = Catalogue().names()
     if name in custom:
         return custom[name]
     if name in builtin:

@@ -38,10 +38,19 @@ class Call:
     tenant: str = ""
 
 
-def call_of(event: Event, attempt: int, route: Route, keys: Keys, *, now_s: float, replay: str = "") -> Call:
+def call_of(
+    event: Event,
+    attempt: int,
+    route: Route,
+    keys: Keys,
+    *,
+    now_s: float,
+    replay: str = "",
+    test: bool = False,
+) -> Call:
     """The call of one attempt, counted from 1, at `now_s`, Unix time. A fresh timestamp and signature each time.
 
-    `replay` is the name of what asked for it once more, if anything did.
+    `replay` is the name of what asked for it once more, if anything did; a `test` says that it is one.
     """
     signed = signing.standard_headers(
         message_id=event.id,
@@ -57,6 +66,7 @@ def call_of(event: Event, attempt: int, route: Route, keys: Keys, *, now_s: floa
         ("hookline-tenant", event.tenant),
         ("hookline-attempt", str(attempt)),
         *([("hookline-replay", replay)] if replay else []),
+        *([("hookline-test", "true")] if test else []),
         *keys.headers,
     ]
     return Call(
