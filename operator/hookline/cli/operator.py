@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.resources.dispatcher import Resources
 from hookline.runtime.logs import set_up_logs
+
+if TYPE_CHECKING:
+    from hookline.control.api_workload import ApiSettings
 
 
 def operator(
@@ -45,10 +48,13 @@ def operator(
     ] = 2,
     api_requests: Annotated[
         str, typer.Option(envvar="HOOKLINE_API_REQUESTS", help="What each needs at least, as kubectl has it.")
-    ] = "cpu=100m,memory=128Mi",
+    ] = "cpu=100m,memory=256Mi",
     api_limits: Annotated[
         str, typer.Option(envvar="HOOKLINE_API_LIMITS", help="What each may use at most, as kubectl has it.")
-    ] = "memory=512Mi",
+    ] = "memory=1Gi",
+    api_disk: Annotated[
+        str, typer.Option(envvar="HOOKLINE_API_DISK", help="How much of its node's disk each may use at most.")
+    ] = "4Gi",
     kubeconfig: Annotated[
         Path | None,
         typer.Option(
@@ -69,7 +75,6 @@ def operator(
         from hookline.control import process
     except ModuleNotFoundError as error:
         raise WrongInput(f"{error.name} is not installed; install hookline with the extra `operator`") from None
-    from hookline.control.api_workload import ApiSettings
     from hookline.control.cluster import ClusterError, NoCluster
     from hookline.control.run import WatchEnded
     from hookline.serving.leader import LeaseLost
@@ -87,7 +92,7 @@ def operator(
         bootstrap=bootstrap,
         kubeconfig=kubeconfig,
         shipped_nats=checked_nats(shipped_nats) if shipped_nats else "",
-        api=ApiSettings(api_replicas, _resources(api_requests, api_limits)),
+        api=_api_settings(api_replicas, api_requests, api_limits, api_disk),
     )
     try:
         run_until_signal(lambda stop: process.serve(options, stop))
@@ -97,13 +102,18 @@ def operator(
         raise NotAchieved(str(error)) from None
 
 
-def _resources(requests: str, limits: str) -> Resources:
+def _api_settings(replicas: int, requests: str, limits: str, disk: str) -> ApiSettings:
+    from hookline.control.api_workload import ApiSettings
+
     try:
-        return Resources(requests=_quantities(requests), limits=_quantities(limits))
+        resources = Resources(requests=_quantities(requests), limits=_quantities(limits))
+        Resources(limits={"disk": disk})
     except ValueError:
         raise WrongInput(
-            "--api-requests and --api-limits must be quantities of Kubernetes; write cpu=100m,memory=256Mi"
+            "--api-requests, --api-limits and --api-disk must be quantities of Kubernetes; write cpu=100m,memory=256Mi "
+            "and 4Gi"
         ) from None
+    return ApiSettings(replicas, resources, disk)
 
 
 def _quantities(text: str) -> dict[str, str]:

@@ -40,9 +40,6 @@ NATS_FOLDER = "/var/run/hookline/nats"
 """Has a folder for each Dispatcher whose NATS asks for credentials."""
 DATA_FOLDER = "/var/lib/hookline"
 
-DATA_SIZE = "4Gi"
-"""Of the index, which a pod makes anew whenever it begins."""
-
 LAST_LOOK_SECONDS = 5
 """Between the decision to end a pod and its SIGTERM: meanwhile kube-apiserver hears that the Service has it no more."""
 
@@ -60,8 +57,10 @@ class ApiSettings:
     replicas: int = 2
     """0: there is none."""
     resources: Resources = field(
-        default_factory=lambda: Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"})
+        default_factory=lambda: Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
     )
+    disk: str = "4Gi"
+    """At most, of a node's, for the index that a pod makes anew whenever it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def objects(
         [
             secret_volume("tls", API_CERTIFICATE_NAME),
             {"name": "queues", "configMap": {"name": API_QUEUES_NAME, "defaultMode": 0o440}},
-            {"name": "data", "emptyDir": {"sizeLimit": DATA_SIZE}},
+            {"name": "data", "emptyDir": {"sizeLimit": settings.disk}},
             *_login_volumes(logins),
         ],
         replicas=settings.replicas,

@@ -3,6 +3,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+from typer.testing import CliRunner
+
+from hookline.cli.errors import WrongInput
+from hookline.cli.main import app
 from hookline.control.api_workload import (
     END_SECONDS,
     GRACE_SECONDS,
@@ -114,7 +119,7 @@ def test_the_pods_are_restricted_spread_and_can_write_their_index_alone() -> Non
     (data,) = (folder for folder, volume in folders.items() if not volume["readOnly"])
     assert arguments_of()["--data"] == data
     # The node's disk is not filled by it.
-    assert folders[data]["emptyDir"].keys() == {"sizeLimit"}
+    assert folders[data]["emptyDir"] == {"sizeLimit": "4Gi"}
     assert {each["topologyKey"] for each in pod["topologySpreadConstraints"]} == {
         "topology.kubernetes.io/zone",
         "kubernetes.io/hostname",
@@ -126,6 +131,8 @@ def test_replicas_and_resources_are_what_administrators_say() -> None:
     settings = ApiSettings(5, Resources(requests={"cpu": "1"}))
     assert made(DEPLOYMENTS, settings=settings)["spec"]["replicas"] == 5
     assert container_of(settings=settings)["resources"] == {"requests": {"cpu": "1"}}
+    volumes = pod_of(settings=ApiSettings(disk="9Gi"))["volumes"]
+    assert [each["emptyDir"] for each in volumes if "emptyDir" in each] == [{"sizeLimit": "9Gi"}]
     assert made(DEPLOYMENTS)["spec"]["replicas"] == 2
     assert made(DEPLOYMENTS, settings=ApiSettings(0))["spec"]["replicas"] == 0
 
@@ -211,3 +218,10 @@ def test_a_pod_is_taken_from_its_service_before_it_ends_and_has_the_time_to_end(
     assert seconds_before >= 5
     assert float(arguments_of()["--grace-seconds"]) == GRACE_SECONDS
     assert seconds_before + GRACE_SECONDS + END_SECONDS <= pod["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("words", [["--api-requests=cpu"], ["--api-limits=memory=lots"], ["--api-disk=big"]])
+def test_a_quantity_that_is_none_is_refused_before_anything_is_made(words: list[str]) -> None:
+    done = CliRunner().invoke(app, ["operator", *words])
+    assert isinstance(done.exception, WrongInput)
+    assert "quantities" in str(done.exception)
