@@ -105,7 +105,7 @@ RIGHTS: Mapping[Role, Rights] = {
             # What is delivered again, and what may not be read any more.
             "hookline.deliveries.>",
             names.PURGED_SUBJECTS,
-            "hookline.test",
+            names.TEST_SUBJECT,
             "$JS.API.STREAM.NAMES",
             "$JS.API.STREAM.INFO.*",
             "$JS.API.STREAM.MSG.GET.*",
