@@ -27,6 +27,7 @@ from benchmarks import (
     gateway,
     isolation,
     latency,
+    log_lists,
     memory,
     plot,
     pods,
@@ -53,6 +54,7 @@ STEPS: tuple[tuple[str, Callable[[Setting], Awaitable[list[Figure]]]], ...] = (
     ("h", whole_way.measure),
     ("i", fairness.measure),
     ("j", gateway.measure),
+    ("l", log_lists.measure),
 )
 COMPARING = set("hi")
 BEFORE = "da7cd7f"
@@ -111,13 +113,19 @@ def main() -> None:
     options.add_argument(
         "--backlog", type=int, help="deliveries queued for the dead endpoint, events of one tenant (default 1,000,000)"
     )
+    options.add_argument("--records", type=int, help="of the attempts log (default 10,000,000)")
     options.add_argument("--before", default=BEFORE, metavar="COMMIT", help=f"compared with (default {BEFORE})")
     options.add_argument("--sync-interval", default="always", help="fsync of the queue (default always, as `run`)")
     output_options(options)
     given = options.parse_args()
     facts = machine()
     with tempfile.TemporaryDirectory(prefix="hookline-bench-") as folder, Receiver() as receiver:
-        setting = Setting(Path(folder), receiver, sizes(quick=given.quick, backlog=given.backlog), given.sync_interval)
+        setting = Setting(
+            Path(folder),
+            receiver,
+            sizes(quick=given.quick, backlog=given.backlog, records=given.records),
+            given.sync_interval,
+        )
         if given.only & COMPARING:
             try:
                 setting.before = engines.former(given.before, setting.folder / "engine")

@@ -36,6 +36,8 @@ class Sizes:
     gateway_seconds: float = 4.0
     connections: int = 9_500
     """Idle ones of a gateway, which lets 10,000 in."""
+    records: int = 10_000_000
+    """Of the attempts log."""
 
     @property
     def p99_rounds(self) -> int:
@@ -60,12 +62,15 @@ QUICK = Sizes(
     controlled=1,
     gateway_seconds=1.5,
     connections=1_000,
+    records=200_000,
 )
 
 
-def sizes(*, quick: bool, backlog: int | None) -> Sizes:
+def sizes(*, quick: bool, backlog: int | None, records: int | None = None) -> Sizes:
     """What was asked for on the command line."""
     chosen = QUICK if quick else Sizes()
+    if records is not None:
+        chosen = replace(chosen, records=records)
     return (
         chosen
         if backlog is None

@@ -9,7 +9,6 @@ A new file is filled without its indexes, which are made once it has caught up: 
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -35,9 +34,6 @@ gives what comes then the same sequences."""
 WRITER_CACHE_KIB = 64 * 1024
 
 _SERIES_REMEMBERED = 100_000
-_TEXT, _LONG_TEXT = 256, 2048
-"""Characters of a text that are kept. Anybody on this NATS may have written it."""
-_MOST = 2**53
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -80,7 +76,7 @@ Series = tuple[str, str, str, str, str, str]
 
 @dataclass(slots=True)  # not frozen: made for each record
 class Entry:
-    """A record with its place."""
+    """A record with its place. Texts are printable and bounded, as `attempt_record.decode` gives them."""
 
     place: int
     tenant: str
@@ -240,38 +236,29 @@ class IndexWriter:
     def _row(self, entry: Entry, touched: tuple[dict[int, int], dict[int, int]]) -> tuple[object, ...]:
         record, place = entry.record, entry.place
         tenant, webhook = self._name(entry.tenant), self._name(f"{entry.tenant}/{entry.webhook}")
-        series = self._series_of(
-            (
-                entry.tenant,
-                _text(entry.webhook),
-                entry.uid,
-                _text(entry.sender),
-                _text(record.event_type),
-                _text(record.url, _LONG_TEXT),
-            )
-        )
+        key = (entry.tenant, entry.webhook, entry.uid, entry.sender, record.event_type, record.url)
+        series = self._series.get(key) or self._new_series(key)
         touched[0][tenant] = touched[0][webhook] = touched[1][series] = place
-        event_id = _text(record.event_id)
         return (
             place,
             tenant,
             webhook,
-            event_key(self._secret, event_id),
+            event_key(self._secret, record.event_id),
             series,
-            event_id,
-            _real(record.at_s) or 0.0,
-            _int(record.attempt),
-            _text(record.reason),
-            None if record.status is None else _int(record.status),
-            _text(record.detail, _LONG_TEXT),
-            _int(record.event_seq),
-            _real(record.duration_s) or 0.0,
-            _int(record.request_bytes),
-            _int(record.answer_bytes),
-            _text(record.follows),
-            _real(record.next_at_s),
+            record.event_id,
+            record.at_s,
+            record.attempt,
+            record.reason,
+            record.status,
+            record.detail,
+            record.event_seq,
+            record.duration_s,
+            record.request_bytes,
+            record.answer_bytes,
+            record.follows,
+            record.next_at_s,
             (PROBE if record.probe else 0) | (TEST if record.test else 0),
-            _text(record.replay),
+            record.replay,
         )
 
     def _name(self, text: str) -> int:
@@ -284,23 +271,15 @@ class IndexWriter:
             self._names[text] = found
         return found
 
-    def _series_of(self, series: Series) -> int:
-        found = self._series.get(series)
-        if found is None:
-            if len(self._series) >= _SERIES_REMEMBERED:
-                self._series.clear()
-            self._db.execute(
-                "INSERT OR IGNORE INTO series (tenant, webhook, uid, sender, type, url, last) "
-                "VALUES (?, ?, ?, ?, ?, ?, 0)",
-                series,
-            )
-            (found,) = self._db.execute(
-                "SELECT id FROM series WHERE tenant = ? AND webhook = ? AND uid = ? AND sender = ? AND type = ? "
-                "AND url = ?",
-                series,
-            ).fetchone()
-            self._series[series] = found
-        return found
+    def _new_series(self, series: Series) -> int:
+        if len(self._series) >= _SERIES_REMEMBERED:
+            self._series.clear()
+        columns = "tenant, webhook, uid, sender, type, url"
+        self._db.execute(f"INSERT OR IGNORE INTO series ({columns}, last) VALUES (?, ?, ?, ?, ?, ?, 0)", series)  # noqa: S608
+        question = f"SELECT id FROM series WHERE ({columns}) = (?, ?, ?, ?, ?, ?)"  # noqa: S608
+        (found,) = self._db.execute(question, series).fetchone()
+        self._series[series] = found
+        return int(found)
 
     def _forget_texts(self) -> None:
         """Texts that no row has any more: senders come and go."""
@@ -349,17 +328,3 @@ def _is_usable(path: Path) -> bool:
 
 def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _text(text: str, longest: int = _TEXT) -> str:
-    if len(text) > longest:
-        text = text[:longest]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _int(number: int) -> int:
-    return number if -_MOST < number < _MOST else 0
-
-
-def _real(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None

@@ -14,7 +14,7 @@ from hookline.api.index import Entry
 from hookline.api.object_names import MAX_LINES, place_in_log
 from hookline.events.envelope import valid_tenant
 from hookline.stream import names
-from hookline.stream.attempt_record import FORMAT, FORMAT_HEADER, SENDER_HEADER, WEBHOOK_HEADER, decode
+from hookline.stream.attempt_record import FORMAT, FORMAT_HEADER, SENDER_HEADER, WEBHOOK_HEADER, decode, printable
 
 PURGED = "_purged"
 """In place of a Webhook: what the tenant had before this message is to be forgotten."""
@@ -22,6 +22,7 @@ PURGED = "_purged"
 _PREFIX = names.attempts_subject("", "").rstrip(".") + "."
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LARGEST_MARK = 4096
+_LONGEST_SENDER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,16 @@ class Forget:
     event_id: str
 
 
-def entries_of(seq: int, subject: str, headers: Mapping[str, str], body: bytes) -> list[Entry]:
-    """None of what is no batch of records."""
+def entries_of(seq: int, subject: str, headers: Mapping[str, str], body: bytes, *, whole: bool = True) -> list[Entry]:
+    """None of what is no batch of records. Without what the index does not keep if not `whole`."""
     tenant, uid = tenant_and_last(subject)
     webhook = webhook_of(headers.get(WEBHOOK_HEADER, ""), tenant)
     if not tenant or not webhook or not names.is_uid(uid) or headers.get(FORMAT_HEADER, FORMAT) != FORMAT:
         return []
-    sender = headers.get(SENDER_HEADER, "")
+    sender = printable(headers.get(SENDER_HEADER, ""))[:_LONGEST_SENDER]
     return [
         Entry(place_in_log(seq, line), tenant, webhook, uid, sender, record)
-        for line, record in enumerate(decode(body)[:MAX_LINES])
+        for line, record in enumerate(decode(body, whole=whole)[:MAX_LINES])
     ]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -175,3 +176,9 @@ def test_an_answer_of_control_characters_takes_no_six_times_its_length() -> None
 def test_counts_of_what_nobody_heard_are_read() -> None:
     counts = [Unheard("A", 3, 1.5), Unheard("", 2, 2.0)]
     assert decode_unheard(encode_unheard(counts) + b'\n{"type":1}\nx') == counts
+
+
+def test_what_is_not_read_whole_says_the_same_but_for_headers_phases_and_answers() -> None:
+    body = encode([record(), record(attempt=2, status=503, answer=b"later", answer_headers={})])
+    short = [replace(each, phases_s={}, request_headers={}, answer_headers={}, answer=b"") for each in decode(body)]
+    assert decode(body, whole=False) == short
