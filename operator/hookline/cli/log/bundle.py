@@ -98,9 +98,9 @@ def bundle(
 def collected(session: Session) -> Bundle:
     made, namespace = Bundle(), session.namespace
     resources: dict[str, list[Object] | None] = {}
-    for plural, of in {"dispatchers": "", "eventtypes": "", "webhooks": namespace, "replays": namespace}.items():
-        if session.in_cluster or of:
-            resources[plural] = made.look(plural, _list, session, path_of(RESOURCES, of, plural))
+    of_cluster = {"dispatchers": "", "eventtypes": "", "webhooks": namespace} if session.in_cluster else {}
+    for plural, of in {**of_cluster, "replays": namespace}.items():
+        resources[plural] = made.look(plural, _list, session, path_of(RESOURCES, of, plural))
     made.secrets = secrets_of(each for found in resources.values() for each in found or [])
     for plural, found in resources.items():
         made.add_json(f"resources/{plural}.json", None if found is None else without_secrets(found))

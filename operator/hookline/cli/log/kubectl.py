@@ -34,6 +34,14 @@ _ERROR_BEGINS = (
 )
 """How kubectl begins what it fails with. What else it writes, such as how to log in, a person must see at once."""
 
+_HINTS = {
+    "the server could not find the requested resource": "; is the log's API installed, and of this version?",
+    "the server is currently unable to handle the request": (
+        "; the log's API does not answer: kubectl get apiservice v1alpha1.log.hookline.dev"
+    ),
+}
+"""Behind what kube-apiserver says, by how that begins."""
+
 
 class Kubectl(Api):
     """`flags`: those of kubectl that a person typed, as words."""
@@ -147,6 +155,7 @@ def denied(said: str, exit_code: int) -> Denied:
     text = printable(" ".join(" ".join(lines).split()))
     found = _SERVER_ERROR.fullmatch(text)
     reason, message = (found[1] or "", found[2]) if found else ("", text.removeprefix("error: "))
+    message += next((hint for begin, hint in _HINTS.items() if message.startswith(begin)), "")
     return Denied(message or "kubectl failed without a word", reason=reason, exit_code=exit_code)
 
 

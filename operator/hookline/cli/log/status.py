@@ -69,8 +69,8 @@ def gathered(session: Session) -> Seen:
     if session.in_cluster:
         with seen.looking("Dispatchers"):
             report["dispatchers"] = list(listed(api, path_of(RESOURCES, "", "dispatchers"), limit=MOST))
-    with seen.looking("Webhooks"):
-        report["webhooks"] = _webhooks(list(listed(api, path_of(RESOURCES, namespace, "webhooks"), limit=MOST)))
+        with seen.looking("Webhooks"):
+            report["webhooks"] = _webhooks(list(listed(api, path_of(RESOURCES, namespace, "webhooks"), limit=MOST)))
     with seen.looking("what waits"):
         report["waiting"] = _waiting(list(listed(api, path_of(LOG, namespace, "deliveries"), limit=MOST)))
     with seen.looking("dead letters"):
@@ -79,7 +79,7 @@ def gathered(session: Session) -> Seen:
         report["lastMinute"] = _last_minute(list(listed(api, path_of(LOG, namespace, "attempts"), limit=MOST)))
     if session.in_cluster:
         _look_at_pods(session, seen)
-    looked_at = 5 if session.in_cluster else 4
+    looked_at = 5 if session.in_cluster else 3
     if len(seen.hidden) >= looked_at and not any(each.reason for each in seen.hidden):
         raise seen.hidden[0]
     return seen

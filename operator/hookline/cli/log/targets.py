@@ -8,13 +8,15 @@ from typing import Any
 import typer
 
 from hookline.cli.errors import Failure, WrongInput
-from hookline.cli.log.api import RESOURCES, items_of, path_of
+from hookline.cli.log.api import LOG, RESOURCES, items_of, path_of
 from hookline.cli.log.fields import text
-from hookline.cli.log.place import Offered, Place, session_of
+from hookline.cli.log.place import Offered, Place, Session, session_of
 
 _WEBHOOK_KINDS = frozenset({"webhook", "webhooks", "whk", "webhooks.hookline.dev", "webhook.hookline.dev"})
 _ATTEMPT_KINDS = frozenset({"attempt", "attempts", "att", "attempts.log.hookline.dev", "attempt.log.hookline.dev"})
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+_CALLED = ("attempts", LOG, "webhook.name")
 
 COMPLETION_SECONDS = 2
 
@@ -41,12 +43,17 @@ def webhooks_offered(place: Place) -> Offered:
     def offered(context: typer.Context, incomplete: str) -> list[str]:
         typed: dict[str, Any] = {**context.params, "request_timeout": f"{COMPLETION_SECONDS}s"}
         try:
-            session = session_of(place, {name: value for name, value in typed.items() if value is not None})
-            page = session.api.get(path_of(RESOURCES, session.namespace, "webhooks"), {"limit": "500"})
+            names = _names(session_of(place, {name: value for name, value in typed.items() if value is not None}))
         except (Failure, OSError, ValueError):
             return []
-        names = [text(each, "metadata.name") for each in items_of(page)]
         whole = [f"webhook/{name}" for name in names if name]
         return [each for each in (*whole, *(names if incomplete else [])) if each.startswith(incomplete)]
 
     return offered
+
+
+def _names(session: Session) -> list[str]:
+    """Of Webhooks; without a cluster of those that were called lately."""
+    plural, root, field = ("webhooks", RESOURCES, "metadata.name") if session.in_cluster else _CALLED
+    page = session.api.get(path_of(root, session.namespace, plural), {"limit": "500"})
+    return sorted({text(each, field) for each in items_of(page)})

@@ -56,3 +56,10 @@ def test_every_option_of_kubectl_that_says_where_is_known() -> None:
     disable-compression insecure-skip-tls-verify kubeconfig match-server-version password request-timeout server
     tls-server-name token user username"""
     assert {*VALUE_FLAGS, *LIST_FLAGS, *SWITCH_FLAGS} == {*listed.split()}
+
+
+def test_what_kube_apiserver_says_of_an_api_that_is_not_there_is_explained() -> None:
+    missing = "Error from server (NotFound): the server could not find the requested resource\n"
+    away = "Error from server (ServiceUnavailable): the server is currently unable to handle the request\n"
+    assert str(denied(missing, 1)).endswith("; is the log's API installed, and of this version?")
+    assert str(denied(away, 1)).endswith("kubectl get apiservice v1alpha1.log.hookline.dev")
