@@ -15,9 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from doubles.command import HOOKLINE
-from doubles.kubectl import KubectlDouble, kubectl_double
-from doubles.log_api import (
+from doubles.answered_api import (
     LOG,
     RESOURCES,
     TOKEN,
@@ -30,6 +28,8 @@ from doubles.log_api import (
     serving,
     waiting,
 )
+from doubles.command import HOOKLINE
+from doubles.kubectl import KubectlDouble, kubectl_double
 from hookline.cli import main
 from hookline.cli.errors import Failure, NotAchieved, WrongInput
 from hookline.cli.log import attempts, replay

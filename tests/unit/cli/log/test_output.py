@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from doubles.log_api import Object, attempt, dead, delivered, waiting
+from doubles.answered_api import Object, attempt, dead, delivered, waiting
 from hookline.cli.log.kinds import ATTEMPTS, DEAD_LETTERS, DELIVERIES
 from hookline.cli.log.output import Kind, Output, Table, as_text
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from doubles.log_api import Object, attempt, delivered, waiting
+from doubles.answered_api import Object, attempt, delivered, waiting
 from hookline.cli.log.rates import WINDOW_SECONDS, Rates, percentile
 from hookline.cli.log.top import table_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from doubles.log_api import attempt, dead
+from doubles.answered_api import attempt, dead
 from hookline.cli.log.redaction import event_summary, pod_summary, redacted, secrets_of, without_secrets
 
 CANARY = "canary0c0ffee"
