@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ import trustme
 from aiohttp import web
 
 from doubles.account_tokens import claims, unsigned
-from hookline.serving.api_server import ApiServer, NoPod, Place, Right, User, allowed_in, place_of_pod, user_in
+from hookline.serving import api_server
+from hookline.serving.api_server import MERGE, ApiServer, NoPod, Place, Right, User, allowed_in, place_of_pod, user_in
 from hookline.serving.remembered import Unanswered
 
 TOKEN = unsigned(claims())
@@ -43,8 +45,12 @@ class Played:
     """Path, Authorization and body of each request."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append((request.path, request.headers["Authorization"], await request.json()))
+        self.seen.append((request.path, request.headers["Authorization"], await _sent(request)))
         return await self.answer(request)
+
+
+async def _sent(request: web.Request) -> Any:
+    return json.loads(await request.read() or b"null")
 
 
 def says(content: object, status: int = 201) -> Handler:
@@ -286,3 +292,56 @@ def test_the_place_of_the_api_server_is_that_of_the_pod() -> None:
     assert place_of_pod({**pod, "KUBERNETES_SERVICE_HOST": "fd00::1"}).url == "https://[fd00::1]:443"
     with pytest.raises(NoPod, match="KUBERNETES_SERVICE_HOST"):
         place_of_pod({})
+
+
+async def test_an_object_is_asked_for_and_what_the_api_server_refuses_is_told_as_it_is(
+    played: Played, api: ApiServer
+) -> None:
+    played.answer = says({"kind": "Status", "reason": "Conflict"}, 409)
+    assert await api.request("PATCH", "/apis/x/status", {"a": 1}, kind=MERGE, query={"fieldManager": "us"}) == (
+        409,
+        {"kind": "Status", "reason": "Conflict"},
+    )
+    assert played.seen == [("/apis/x/status", f"Bearer {OWN}", {"a": 1})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [says({}, 500), says({}, 429), says([], 200), writes(b"{", 200), writes(b"[" * 100_000, 200), ends_early],
+    ids=["500", "429", "list", "not JSON", "deep", "ends early"],
+)
+async def test_what_is_no_answer_about_an_object_is_none(played: Played, api: ApiServer, answer: Handler) -> None:
+    played.answer = answer
+    with unanswered():
+        await api.request("GET", "/apis/x")
+    with unanswered():
+        async for _ in api.watch("/apis/x"):
+            pass
+
+
+async def test_events_of_a_watch_come_as_they_are_written_however_long_a_line_is(
+    played: Played, api: ApiServer
+) -> None:
+    events = [{"type": "ADDED", "object": {"a": "x" * 200_000}}, {"type": "BOOKMARK"}]
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in events)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.query["watch"] == "true"
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, len(lines), 70_000):
+            await response.write(lines[start : start + 70_000])
+        return response
+
+    played.answer = answer
+    assert [each async for each in api.watch("/apis/x", resourceVersion="7")] == events
+
+
+async def test_an_event_without_an_end_is_not_kept_in_memory_for_ever(
+    played: Played, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_server, "MAX_OBJECT_BYTES", 1000)
+    played.answer = writes(b"{" * 5000, 200)
+    with unanswered():
+        async for _ in api.watch("/apis/x"):
+            pass

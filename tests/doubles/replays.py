@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -49,7 +49,7 @@ class OneQueue:
 class SomeWebhooks:
     there: list[WebhookSeen]
 
-    async def of(self, namespace: str) -> Sequence[WebhookSeen]:
+    async def of(self, namespace: str, names: Collection[str] = ()) -> Sequence[WebhookSeen]:
         return list(self.there)
 
 

@@ -1,7 +1,7 @@
-"""The API server as a pod asks it: whose a token is (TokenReview), what a user may do (SubjectAccessReview).
+"""The API server as a pod asks it: whose a token is (TokenReview), what a user may do (SubjectAccessReview), objects.
 
-Decides how it is reached from inside a pod, and what counts as an answer. Decides nothing about callers. A token goes
-to the API server and nowhere else: no error holds one, nor any word of an answer.
+Decides how it is reached from inside a pod, and what counts as an answer. Decides nothing about callers and objects. A
+token goes to the API server and nowhere else: no error holds one, nor any word of an answer.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -31,6 +32,19 @@ REQUEST_SECONDS = 3.0
 """Of one request."""
 
 CONNECTIONS = 48
+
+WATCH_SECONDS, SILENT_SECONDS = 270, 90
+"""Of one watch, and of one on which nothing comes, not even a bookmark."""
+
+MAX_OBJECT_BYTES = 4 * 1024 * 1024
+"""More than etcd takes of one."""
+
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Of a list, which is asked for in parts."""
+
+JSON, MERGE = "application/json", "application/merge-patch+json"
+
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
 _MAX_ANSWER_BYTES = 1024 * 1024
 _WHOSE = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -125,6 +139,58 @@ class ApiServer:
             f"the {self._who}'s ServiceAccount may not read ConfigMap {namespace}/{name} (403); apply its RoleBinding",
         )
 
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        kind: str = JSON,
+        query: Mapping[str, str] = NO_QUERY,
+    ) -> tuple[int, dict[str, Any]]:
+        """One request about objects: the status, and the answer, a Status where it says no. Raises Unanswered where
+        there is none, or one that asks to come again; a request that changes something may have done so."""
+        assert self._session is not None, "to be entered before it is asked"
+        try:
+            async with self._session.request(
+                method, f"{self._place.url}{path}", params=dict(query), **self._carrying(body, kind)
+            ) as answer:
+                said = json.loads(await _content(answer, MAX_LIST_BYTES))
+                if answer.status == 429 or answer.status >= 500 or not isinstance(said, dict):
+                    raise Unanswered(f"the API server answers {answer.status}")
+                return answer.status, said
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError, _Failed) as error:
+            # By its class only: texts and members of these may hold the request.
+            raise Unanswered(f"the API server cannot be asked ({type(error).__name__})") from None
+
+    async def watch(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+        """The events of a watch until it ends, as it does after some minutes. Raises Unanswered where it does not
+        begin, or breaks off. Bookmarks come every minute: a silent one is given up."""
+        assert self._session is not None, "to be entered before it is asked"
+        asked = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_SECONDS), **query}
+        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + 30, sock_read=SILENT_SECONDS)
+        try:
+            async with self._session.get(
+                f"{self._place.url}{path}", params=asked, timeout=timeout, **self._carrying(None, JSON)
+            ) as answer:
+                if answer.status != 200:
+                    raise Unanswered(f"the API server answers a watch with {answer.status}")
+                async for line in _lines(answer):
+                    event = json.loads(line)
+                    if not isinstance(event, dict):
+                        raise Unanswered("a watch brings what is no event")
+                    yield event
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError, _Failed) as error:
+            raise Unanswered(f"a watch broke off ({type(error).__name__})") from None
+
+    def _carrying(self, body: Mapping[str, Any] | None, kind: str) -> dict[str, Any]:
+        return {
+            "data": json.dumps(body).encode() if body is not None else None,
+            "headers": {"Authorization": f"Bearer {self._own_token()}", "Content-Type": kind},
+            "ssl": self._tls.context(),
+            "allow_redirects": False,
+        }
+
     async def _asked(self, path: str, question: dict[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
         return await self._told(
             path,
@@ -173,12 +239,7 @@ class ApiServer:
                 return None
             if answer.status not in (200, 201):
                 raise _Failed(f"it answers {answer.status}")
-            content = bytearray()
-            async for part in answer.content.iter_any():
-                content += part
-                if len(content) > _MAX_ANSWER_BYTES:
-                    raise _Failed("its answer is too long")
-            return bytes(content)
+            return await _content(answer, _MAX_ANSWER_BYTES)
 
     def _own_token(self) -> str:
         return self._place.token_file.read_text().strip()
@@ -246,6 +307,31 @@ def allowed_in(status: Mapping[str, Any]) -> bool:
 
 class _Failed(Exception):
     """There is no answer. The text is for the log."""
+
+
+async def _content(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    content = bytearray()
+    async for part in answer.content.iter_any():
+        content += part
+        if len(content) > most:
+            raise _Failed("its answer is too long")
+    return bytes(content)
+
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """aiohttp's own lines have at most 64 KiB, and an object may have more."""
+    rest = bytearray()
+    async for part in answer.content.iter_any():
+        rest += part
+        *lines, last = rest.split(b"\n")
+        rest = last
+        if len(rest) > MAX_OBJECT_BYTES:
+            raise _Failed("an object is too long")
+        for line in lines:
+            if line.strip():
+                yield bytes(line)
+    if rest.strip():
+        raise _Failed("it ends within an object")
 
 
 def _status_in(answer: bytes | None) -> Mapping[str, Any]:

@@ -84,7 +84,7 @@ async def test_a_status_is_there_after_a_restart_and_none_is_written_for_one_tha
     (found,) = await first(replays.follow())
     assert found.status == ReplayStatus(), "what somebody sends as a status is not one"
     done = told(ReplayStatus(phase="Running", found=3), 1, ReplayReason.RUNNING, "3 found", "2026-11-30T14:00:00Z")
-    await replays.write(found, done)
+    await replays.writer(found)(done)
     replays = kept(tmp_path)
     (found,) = await first(replays.follow())
     assert found.status == done
@@ -93,7 +93,7 @@ async def test_a_status_is_there_after_a_restart_and_none_is_written_for_one_tha
     replays.drop("default", "outage")
     replays.create("default", replay_of())
     with pytest.raises(Gone):
-        await replays.write(found, done)
+        await replays.writer(found)(done)
     await replays.delete(found)
     assert len(replays.all("default")) == 1, "another one of its name stays"
 

@@ -72,8 +72,9 @@ class Queue(Protocol):
 class Webhooks(Protocol):
     """Where it is known which Webhooks there are."""
 
-    async def of(self, namespace: str) -> Sequence[WebhookSeen]:
-        """Raises StreamUnavailable when that is not known now."""
+    async def of(self, namespace: str, names: Collection[str] = ()) -> Sequence[WebhookSeen]:
+        """Those with these names at least; all of the namespace without any. Raises StreamUnavailable when that is not
+        known now."""
 
 
 Write = Callable[[ReplayStatus, ReplayReason, str], Awaitable[None]]
@@ -195,7 +196,9 @@ class _Run:
 
     async def _begun(self) -> ReplayStatus:
         """What it is for, and how far that reaches now."""
-        webhooks = plan.targets(self._replay, await self._around.webhooks.of(self._replay.metadata.namespace))
+        metadata, named = self._replay.metadata, self._replay.spec.webhook
+        there = await self._around.webhooks.of(metadata.namespace, [named.name] if named is not None else [])
+        webhooks = plan.targets(self._replay, there)
         if not webhooks:
             raise _Failed(ReplayReason.WEBHOOK_NOT_FOUND, "its namespace has no Webhook that it names")
         if len(webhooks) > MAX_WEBHOOKS:
@@ -388,7 +391,7 @@ class _Run:
         """Whether a Webhook is not to be called now. Raises _Failed when there is none of them any more."""
         if self._looked_s > time.monotonic() - CHECKPOINT_SECONDS:
             return False
-        there = await self._around.webhooks.of(want.namespace)
+        there = await self._around.webhooks.of(want.namespace, [each.name for each in want.webhooks])
         gone = plan.gone(want, there)
         self._gone = frozenset(each.uid for each in gone)
         if len(gone) == len(want.webhooks):

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from hookline.api.replay.conditions import as_manifest
 from hookline.api.replay.executor import Gone
-from hookline.api.replay.replays import Found
+from hookline.api.replay.replays import Found, WriteStatus
 from hookline.events.envelope import stamp_to_the_second
 from hookline.resources.base import API_VERSION, ObjectMeta, problems_of
 from hookline.resources.replay import Replay, ReplayStatus
@@ -107,12 +107,18 @@ class KeptReplays:
             yield [_found(each) for each in self._replays.values()]
             await changed.wait()
 
-    async def write(self, found: Found, status: ReplayStatus) -> None:
-        place = found.metadata.namespace, found.metadata.name
-        kept = self._replays.get(place)
-        if kept is None or kept["metadata"]["uid"] != found.metadata.uid:
-            raise Gone
-        self._keep(place, {**kept, "status": dict(as_manifest(status))})
+    def writer(self, found: Found) -> WriteStatus:
+        place, version = (found.metadata.namespace, found.metadata.name), found.version
+
+        async def write(status: ReplayStatus) -> None:
+            nonlocal version
+            kept = self._replays.get(place)
+            if kept is None or kept["metadata"]["resourceVersion"] != version:
+                raise Gone
+            made = self._keep(place, {**kept, "status": dict(as_manifest(status))})
+            version = made["metadata"]["resourceVersion"]
+
+        return write
 
     async def delete(self, found: Found) -> None:
         kept = self._replays.get((found.metadata.namespace, found.metadata.name))
@@ -139,7 +145,8 @@ class KeptReplays:
 
 def _found(manifest: Manifest) -> Found:
     replay = Replay.model_validate(manifest)
-    return Found(replay.metadata, manifest["metadata"]["creationTimestamp"], replay.status, replay.spec)
+    created, version = manifest["metadata"]["creationTimestamp"], manifest["metadata"]["resourceVersion"]
+    return Found(replay.metadata, created, replay.status, replay.spec, version=version)
 
 
 def routes(replays: KeptReplays) -> list[Route]:

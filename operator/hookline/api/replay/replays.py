@@ -11,10 +11,9 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -49,6 +48,8 @@ class Found:
     """None of one that this version cannot read."""
     problem: str = ""
     """Why not."""
+    version: str = ""
+    """By which it is known whether it is still as it was read."""
 
     @property
     def uid(self) -> str:
@@ -69,15 +70,19 @@ class Found:
             return math.inf
 
 
+WriteStatus = Callable[[ReplayStatus], Awaitable[None]]
+"""Writes the status of a Replay; returns once it is written. Raises Gone when it is not there any more, or somebody
+else wrote its status: who goes on from an older one would count twice."""
+
+
 class Replays(Protocol):
     """Replays written down somewhere."""
 
     def follow(self) -> AsyncIterator[Sequence[Found]]:
         """All of them, now and each time after something has changed; for ever."""
 
-    async def write(self, found: Found, status: ReplayStatus) -> None:
-        """Write the status of one; returns once it is written. Raises Gone when it is not there any more, or somebody
-        else wrote its status."""
+    def writer(self, found: Found) -> WriteStatus:
+        """Of one, from the version that was found on."""
 
     async def delete(self, found: Found) -> None:
         """Raises StreamUnavailable when that cannot be done now."""
@@ -141,14 +146,15 @@ class Runner:
 
     async def _execute(self, found: Found) -> None:
         name = f"{found.metadata.namespace}/{found.metadata.name}"
+        write = _Telling(self._replays.writer(found), found, self._now).write
         try:
             if found.spec is None:
                 failed = found.status.model_copy(update={"phase": "Failed", "finished_at": self._now()})
-                await self._write(found, failed, ReplayReason.INVALID_SPEC, found.problem)
+                await write(failed, ReplayReason.INVALID_SPEC, found.problem)
             else:
                 log.info("a Replay begins, or goes on", replay=name)
                 replay = Replay(metadata=found.metadata, spec=found.spec, status=found.status)
-                await self._executor.run(replay, partial(self._write, found))
+                await self._executor.run(replay, write)
                 log.info("a Replay is finished", replay=name)
             self._done.add(found.uid)
         except Gone:
@@ -159,9 +165,6 @@ class Runner:
         finally:
             self._running.pop(found.uid, None)
             self._changed.set()
-
-    async def _write(self, found: Found, status: ReplayStatus, reason: ReplayReason, message: str) -> None:
-        await self._replays.write(found, told(status, found.metadata.generation, reason, message, self._now()))
 
     def _now(self) -> str:
         return stamp_to_the_second(self._now_s())
@@ -180,3 +183,19 @@ class Runner:
                 left_s = AGAIN_SECONDS
             wait_s = min(wait_s, left_s)
         return max(0.05, min(wait_s, 3600.0))
+
+
+class _Telling:
+    """Writes the status of one Replay with its conditions, which know since when they are so."""
+
+    def __init__(self, write: WriteStatus, found: Found, now: Callable[[], str]) -> None:
+        self._write = write
+        self._generation = found.metadata.generation
+        self._conditions = found.status.conditions
+        self._now = now
+
+    async def write(self, status: ReplayStatus, reason: ReplayReason, message: str) -> None:
+        before = status.model_copy(update={"conditions": self._conditions})
+        whole = told(before, self._generation, reason, message, self._now())
+        await self._write(whole)
+        self._conditions = whole.conditions
