@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench [--only a,c] [--quick] [--json FILE] [--plot FILE]      (make bench)
 
-Everything is on loopback, and bounded in count and time: about 38 minutes, seven with --quick. Figures that compare two
+Everything is on loopback, and bounded in count and time: about 41 minutes, eight with --quick. Figures that compare two
 loads come from rounds that take turns in the same run: machines differ and are shared. Exit code 1: targets missed.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import uvloop
 from benchmarks import (
+    attempts_log,
     backlog,
     engines,
     fairness,
@@ -54,6 +55,7 @@ STEPS: tuple[tuple[str, Callable[[Setting], Awaitable[list[Figure]]]], ...] = (
     ("h", whole_way.measure),
     ("i", fairness.measure),
     ("j", gateway.measure),
+    ("k", attempts_log.measure),
     ("l", log_lists.measure),
 )
 COMPARING = set("hi")

@@ -25,6 +25,13 @@ def _runtime(*names: str) -> tuple[str, ...]:
 
 
 SENDER: Parts = {
+    "the attempts log": (
+        "hookline/stream/attempt_record.py",
+        "hookline/stream/attempts_log.py",
+        "hookline/delivery/http/answer_headers.py",
+        "hookline/delivery/http/redaction.py",
+        *_delivery("attempts_log"),
+    ),
     "HTTP and TLS": ("aiohttp/", "ssl.py", "hookline/delivery/http/"),
     "messages of NATS": ("nats/", "hookline/stream/"),
     "the log of calls": ("structlog/", *_runtime("logs", "log_wording"), "_log_attempt (hookline/cli/run.py)"),

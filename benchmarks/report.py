@@ -19,6 +19,7 @@ MEASUREMENTS = {
     "h": "The whole way, each event on disk before it is confirmed: this engine and a former one in turns",
     "i": "Fairness: what others feel of one tenant",
     "j": "The gateway: events of 1 KiB, checked",
+    "k": "The attempts log: with it and without it in turns",
     "l": "Lists out of a large attempts log",
 }
 

@@ -171,6 +171,8 @@ class Stage(Producer):
     server: Server
     copies: int = 1
     """Of each stream."""
+    log: bool = True
+    """Whether senders write the attempts log."""
     senders: list[Sender] = field(default_factory=list)
     _started: int = 0
 
@@ -184,7 +186,7 @@ class Stage(Producer):
         return self.server.pids[0]
 
     def write_book(self, entries: Iterable[Entry]) -> None:
-        book_folder.write(book_of(entries, _dispatcher(self.copies)), self.book)
+        book_folder.write(book_of(entries, _dispatcher(self.copies, self.log)), self.book)
 
     async def add_sender(self) -> Sender:
         """One more, ready."""
@@ -228,6 +230,7 @@ async def stage(
     engine: Engine = PRESENT,
     server: Server | None = None,
     copies: int = 1,
+    log: bool = True,
 ) -> AsyncIterator[Stage]:
     """All of it, set up in a folder, and ended whatever happens.
 
@@ -239,7 +242,7 @@ async def stage(
         async with producer(await server.start(), engine) as by:
             if engine is PRESENT:
                 await ensure(by.client, Retention(), replicas=copies, take_large=True)
-            on = Stage(by.client, by.publisher, engine, data, receiver, server, copies)
+            on = Stage(by.client, by.publisher, engine, data, receiver, server, copies, log)
             on.write_book(entries)
             try:
                 for _ in range(senders):
@@ -271,8 +274,9 @@ async def until(what: Callable[[], bool], limit_seconds: float, title: str) -> N
         await asyncio.sleep(0.02)
 
 
-def _dispatcher(copies: int) -> DispatcherRecord:
+def _dispatcher(copies: int, log: bool) -> DispatcherRecord:
     """Everything on loopback may be called: receivers share this machine's addresses."""
     wanted: dict[str, Any] = {"allow_cidrs": ("127.0.0.0/8",), "allow_own": True, "stream_replicas": copies}
+    wanted["attempts_enabled"] = log
     known = DispatcherRecord.model_fields
     return DispatcherRecord(**{name: value for name, value in wanted.items() if name in known})

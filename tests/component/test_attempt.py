@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from doubles.keys import certificate, pem_of
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
+from hookline.delivery.http.answer_framing import MAX_BODY_BYTES_KEPT
 from hookline.delivery.http.attempt import Caller
 from hookline.delivery.http.call import Call, TlsMaterial
 from hookline.delivery.policy.retry import Outcome, Reason
@@ -185,13 +186,17 @@ async def test_a_retry_after_date_of_a_receiver_whose_clock_is_off_is_read_again
     assert outcome.retry_after_seconds == 120
 
 
-async def test_the_first_kib_of_the_answer_is_kept(caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial) -> None:
+async def test_of_an_answer_its_first_16_kib_its_head_and_its_size_are_kept(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial
+) -> None:
     text = bytes(range(256)) * 100
     answer = b"HTTP/1.1 500 Oops\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)
     async with RawReceiver(tls, answering(answer)) as receiver:
         outcome = await outcome_of(caller, call_to(receiver.port, trust))
 
-    assert outcome.answer == text[:1024]
+    assert (outcome.answer, outcome.answer_is_cut) == (text[:MAX_BODY_BYTES_KEPT], True)
+    assert outcome.answer_bytes == len(text)
+    assert outcome.answer_head == answer[: answer.index(text)]
 
 
 async def test_a_compressed_answer_is_not_unpacked(caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial) -> None:
@@ -201,7 +206,7 @@ async def test_a_compressed_answer_is_not_unpacked(caller: Caller, tls: ssl.SSLC
         outcome = await outcome_of(caller, call_to(receiver.port, trust))
 
     assert outcome.reason is Reason.DELIVERED
-    assert outcome.answer == bomb[:1024]
+    assert outcome.answer == bomb[:MAX_BODY_BYTES_KEPT]
 
 
 async def test_an_endless_answer_is_cut_off_and_its_status_counts(
@@ -226,7 +231,7 @@ async def test_an_endless_answer_is_cut_off_and_its_status_counts(
         await asyncio.wait_for(cut_off.wait(), 10)
 
     assert outcome.reason is Reason.DELIVERED
-    assert outcome.answer == b"x" * 1024
+    assert outcome.answer == b"x" * MAX_BODY_BYTES_KEPT
     assert sent < 64 * 1024 * 1024
 
 

@@ -74,6 +74,7 @@ class Fanout:
         *,
         whole: Whole = as_it_came,
         on_room: Callable[[], None],
+        on_unheard: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self._pull = pull
         self._publisher = publisher
@@ -85,6 +86,7 @@ class Fanout:
         self._aside = aside
         self._room = room
         self._on_room = on_room
+        self._on_unheard = on_unheard
         self._whole = whole
         self._open: dict[MessageKey, OpenEvent] = {}
         """By the names and sequences of their events."""
@@ -127,7 +129,7 @@ class Fanout:
         tenant, event_type = names.event_of(taken.subject)
         routes = book.match(tenant, event_type)
         if not routes:
-            return self._released(taken, self._nobody_hears(taken))
+            return self._released(taken, self._nobody_hears(taken, tenant, event_type))
         # What was set aside comes when there is room for it, and not behind itself.
         behind = taken.origin is Origin.BACKLOG
         waits = not behind and tenant in self._aside.behind
@@ -148,9 +150,10 @@ class Fanout:
         tenant, event_type = names.event_of(subject)
         return self._room.has(tenant, len(book.match(tenant, event_type)), size_bytes, behind=True)
 
-    async def _nobody_hears(self, taken: Taken) -> None:
+    async def _nobody_hears(self, taken: Taken, tenant: str, event_type: str) -> None:
         await self._settlement.settle(taken)
         self._metrics.fanned_out()
+        self._on_unheard(tenant, event_type)
 
     async def _read_and_begin(self, head: Taken, routes: Sequence[Route], size: _Size) -> None:
         """An event that came without its body, and has its room."""

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hookline.delivery.http.answer_framing import MAX_BODY_BYTES_KEPT
 from hookline.delivery.http.redaction import redact
 from hookline.delivery.policy.retry import Outcome
 from hookline.events import envelope
@@ -54,6 +53,10 @@ WEBHOOK_GONE = "WebhookGone"
 DELETED = f"{WEBHOOK_GONE}: the Webhook was deleted"
 _LONGEST_TEXT = 1024
 """Characters of a reason or a detail that are kept. What a dead letter adds must fit into envelope.ROOM_BYTES."""
+
+MAX_ANSWER_BYTES = 1024
+"""Of an answer, in a dead letter: it stands in a header, and headers have little room (envelope.ROOM_BYTES). The
+attempts log keeps more of it."""
 
 _LONGEST_TIME, _LONGEST_TIME_MS = 12, 15
 """Digits: a longer one is no time, and no number that floats can take."""
@@ -183,9 +186,10 @@ def dead_letter(
     if route is not None:
         headers[WEBHOOK_HEADER] = route.title
     if outcome is not None:
-        cut = outcome.answer_is_cut or len(outcome.answer) >= MAX_BODY_BYTES_KEPT
+        cut = outcome.answer_is_cut or len(outcome.answer) > MAX_ANSWER_BYTES
         # Marks are longer than a short secret: what is kept must not grow.
-        answer = redact(outcome.answer, keys.secrets() if keys else [], cut=cut)[:MAX_BODY_BYTES_KEPT]
+        beginning = outcome.answer[:MAX_ANSWER_BYTES]
+        answer = redact(beginning, keys.secrets() if keys else [], cut=cut)[:MAX_ANSWER_BYTES]
         headers |= {
             OUTCOME_HEADER: str(outcome.reason),
             STATUS_HEADER: str(outcome.status or ""),

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from hookline.delivery.attempts_log import AttemptsLog
 from hookline.delivery.endpoints import UNKNOWN, Endpoints
 from hookline.delivery.http.tunnel import ProxyCredentials
 from hookline.delivery.messages import UNKNOWN_FORMAT, WEBHOOK_GONE
@@ -27,11 +28,12 @@ from hookline.delivery.sender import Attempt
 from hookline.delivery.session import Session, Snapshot
 from hookline.delivery.settlement import EVENT_GONE, INTERNAL_ERROR, MALFORMED
 from hookline.events.envelope import stamp_to_the_second
-from hookline.routing.routes import Book, RouteState
+from hookline.routing.routes import Book, DispatcherRecord, RouteState
 from hookline.runtime.background import background
 from hookline.runtime.metrics import SenderMetrics
 from hookline.runtime.tasks import unless
 from hookline.runtime.tuning import collect_seldom
+from hookline.stream.attempts_log import Lost
 from hookline.stream.connection import (
     CLOSED,
     CONNECT_SECONDS,
@@ -89,7 +91,9 @@ class SenderProcess:
         probe_seconds: float = PROBE_SECONDS,
         patient: bool = False,
     ) -> None:
-        self.metrics = SenderMetrics(outcomes=map(str, Reason), deaths=_DEATHS, parkings=_PARKINGS)
+        self.metrics = SenderMetrics(
+            outcomes=map(str, Reason), deaths=_DEATHS, parkings=_PARKINGS, losses=map(str, Lost)
+        )
         self._books = RouteBook(folder, self.metrics)
         self._nats_url = nats_url
         self._installation = installation
@@ -100,6 +104,7 @@ class SenderProcess:
         self._gone_seconds = gone_seconds
         self._patient = patient
         self._endpoints = Endpoints(probe_seconds=probe_seconds)
+        self._attempts_log = AttemptsLog(self.metrics, self._settings)
         self._has_book = asyncio.Event()
         self._client: Client | None = None
         self._session: Session | None = None
@@ -268,6 +273,7 @@ class SenderProcess:
             self._endpoints,
             self.metrics,
             installation=self._installation,
+            attempts_log=self._attempts_log,
             on_attempt=self._attempted,
             on_waiting=self._note,
             gone_seconds=self._gone_seconds,
@@ -289,6 +295,10 @@ class SenderProcess:
         if self._session is not None:
             self._session.book_changed(book)
 
+    def _settings(self) -> DispatcherRecord | None:
+        book = self._books.current
+        return book.dispatcher if book else None
+
     def _attempted(self, attempt: Attempt) -> None:
         outcome, decision = attempt.outcome, attempt.decision
         self.metrics.attempted(str(outcome.reason), outcome.duration_seconds)
@@ -298,6 +308,7 @@ class SenderProcess:
             self.metrics.will_retry()
         elif isinstance(decision, Dead):
             self.metrics.died(decision.reason.partition(":")[0])
+        self._attempts_log.note(attempt)
         self._on_attempt(attempt)
 
 

@@ -15,7 +15,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -80,6 +80,14 @@ class Attempt:
     """Whether nothing was decided: a probe of a failing endpoint, whose delivery stays parked as it was."""
     settled: bool = True
     """Whether what was decided is stored and acked. If not, the call will be made again."""
+    keys: Keys | None = field(default=None, repr=False)
+    """Those of the call, which the answer may repeat."""
+    called_s: float = 0.0
+    """When the call began, Unix time by our own clock, as its signature says."""
+    at_s: float = 0.0
+    """The same by NATS's clock."""
+    next_at_s: float | None = None
+    """When the next attempt is due, by NATS's clock."""
 
 
 @dataclass(eq=False, slots=True)
@@ -392,10 +400,10 @@ class Sender:
             self._pace(self._lanes.wait_seconds_of(job.lane, now_s))
 
     async def _attempt(self, job: _Job, route: Route) -> None:
-        delivery, now_s = job.delivery, time.time()
+        delivery, now_s, at_s = job.delivery, time.time(), self._clock.now_s()
         if delivery.attempt == 1 and not job.probe and not delivery.replay:
             # A probe may leave its delivery as it was, and comes again and again.
-            delay_seconds = max(0.0, self._clock.now_s() - job.holding.event_stored_s)
+            delay_seconds = max(0.0, at_s - job.holding.event_stored_s)
             self._metrics.first_attempt(job.holding.origin, delay_seconds)
         keys = self._keys(route)
         call = call_of(delivery.event, delivery.attempt, route, keys, now_s=now_s, replay=delivery.replay)
@@ -408,7 +416,7 @@ class Sender:
         )
         if self._endpoints.attempted(route, outcome, probe=job.probe):
             self.park_waiting(route.uid)
-        attempt = Attempt(delivery, route, outcome, decision, probe=job.probe)
+        attempt = Attempt(delivery, route, outcome, decision, job.probe, keys=keys, called_s=now_s, at_s=at_s)
         if job.probe and endpoint_state.stays_first(outcome):
             attempt.given_back = True
             await self._give_back(job)
@@ -420,7 +428,8 @@ class Sender:
         """What is to be stored after an attempt, if anything is."""
         delivery, decision = attempt.delivery, attempt.decision
         if isinstance(decision, Retry):
-            return self._store_later(delivery.next_attempt(), decision.wait_seconds)
+            attempt.next_at_s = self._clock.now_s() + decision.wait_seconds
+            return self._store_later(delivery.next_attempt(), attempt.next_at_s)
         if isinstance(decision, Dead):
             return self._store_dead(delivery, decision.reason, attempt.route, keys, attempt.outcome)
         return None
@@ -466,15 +475,15 @@ class Sender:
     async def _store(self, subject: str, body: bytes, headers: dict[str, str], once: str) -> None:
         await self._publisher.store(subject, body, headers, once=once)
 
-    async def _store_later(self, delivery: Delivery, wait_seconds: float) -> None:
-        at_s, once = self._clock.now_s() + wait_seconds, messages.later_token(delivery)
+    async def _store_later(self, delivery: Delivery, at_s: float) -> None:
+        once = messages.later_token(delivery)
         await self._publisher.store_later(delivery.uid, delivery.event.body, delivery.headers(), at_s=at_s, once=once)
 
     async def _store_dead(self, delivery: Delivery, reason: str, route: Route, keys: Keys, outcome: Outcome) -> None:
         # `keys` are those of the call, which the answer may repeat: the book may have others by now, or none.
         now = stamp(self._clock.now_s())
         make = partial(messages.dead_letter, delivery, reason, route=route, keys=keys, outcome=outcome, failed_at=now)
-        takes_long = redaction.takes_long(outcome.answer, keys.secrets())
+        takes_long = redaction.takes_long(outcome.answer[: messages.MAX_ANSWER_BYTES], keys.secrets())
         letter = await beside(make) if takes_long else make()
         await self._store(letter.subject, letter.body, letter.headers, letter.once)
 

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from hookline.delivery import fanout, sender
+from hookline.delivery.attempts_log import AttemptsLog
 from hookline.delivery.backlog import Backlog
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.fanout import Fanout
@@ -43,6 +44,7 @@ from hookline.runtime.metrics import SenderMetrics
 from hookline.runtime.tasks import Deadline, cancel, unless, within
 from hookline.stream import names
 from hookline.stream.agreement import Agreement, Says
+from hookline.stream.attempts_log import AttemptsStream
 from hookline.stream.audience import answer_audience
 from hookline.stream.clock import ServerClock
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
@@ -119,6 +121,9 @@ less."""
 NOTICES_SECONDS = 1.0
 """How long the end of a session takes to publish what tenants are told."""
 
+LOG_SECONDS, LOG_LEAST_SECONDS = 2.0, 0.5
+"""How long the end of a session waits for the attempts log to be written: of its grace, and also when that is over."""
+
 CALM_SECONDS = 2.0
 """Without a new sign of trouble the queue counts as well again."""
 
@@ -147,6 +152,7 @@ class Session:
         metrics: SenderMetrics,
         *,
         installation: Installation,
+        attempts_log: AttemptsLog,
         on_attempt: Callable[[Attempt], None],
         on_waiting: Callable[[QueueProblem], None],
         gone_seconds: float,
@@ -185,6 +191,7 @@ class Session:
         self._clock = ServerClock(client, lambda: self._layout)
         me = secrets.token_hex(8)
         self._endpoints = endpoints
+        self._attempts_log = attempts_log
         self._bucket = EndpointBucket(client, on_missing=self._outdated.set)
         self._me = me
         self._notices = Notices(Publisher(client), books, metrics, now_s=self._clock.now_s)
@@ -229,6 +236,7 @@ class Session:
             metrics,
             whole=self._reader.whole,
             on_room=lambda: self._backlog.room_given(),
+            on_unheard=attempts_log.unheard,
         )
         self._backlog = Backlog(
             client,
@@ -290,6 +298,7 @@ class Session:
         self._pull.reconnected()
         self._clock.reconnected()
         self._ownership.wake()
+        self._attempts_log.reconnected()
         self._outdated.set()
         self._ask_disk_at_s = 0.0
         # Before fan-out goes on behind what expired meanwhile.
@@ -314,6 +323,7 @@ class Session:
             self._take_everything()
             await self._say_held("deliveries wait from before")
             on_ready()
+            attempts_stream = AttemptsStream(self._client)
             async with background(
                 self._sender.keep_alive(),
                 self._sender.stretch_long_calls(),
@@ -331,6 +341,7 @@ class Session:
                 self._bring_overdue(),
                 self._ownership.watch(),
                 self._pull.watched(),
+                self._attempts_log.run(attempts_stream, lambda: self._ownership.mark, self._clock.now_s),
             ):
                 await stop.wait()
                 log.info("shutting down: finishing calls in progress", grace_seconds=grace_seconds)
@@ -369,6 +380,8 @@ class Session:
         await self._sender.drain(max(0.0, ends_s - time.monotonic()))
         with contextlib.suppress(TimeoutError), Deadline(NOTICES_SECONDS):
             await self._notices.tell_the_rest()
+        left_seconds = max(LOG_LEAST_SECONDS, min(LOG_SECONDS, ends_s - time.monotonic()))
+        await self._attempts_log.drain(left_seconds)
         with contextlib.suppress(StreamUnavailable):
             await self._presence.announce(leaving=True)
         # Whatever was answered last should not be lost in a buffer.

@@ -220,7 +220,12 @@ class SenderMetrics(Metrics):
     """
 
     def __init__(
-        self, *, outcomes: Iterable[str] = (), deaths: Iterable[str] = (), parkings: Iterable[str] = ()
+        self,
+        *,
+        outcomes: Iterable[str] = (),
+        deaths: Iterable[str] = (),
+        parkings: Iterable[str] = (),
+        losses: Iterable[str] = (),
     ) -> None:
         super().__init__()
         self._attempts = self._counter(
@@ -262,6 +267,20 @@ class SenderMetrics(Metrics):
             more="`Held` or `Disabled` as the Webhook is, `Unknown` when the sender has not loaded it yet, "
             "`UnknownFormat` when only another version can read the delivery, `Failing`, `Gone` or `Backlogged` as its "
             "endpoint is.",
+        )
+        self._logged = self._counter(
+            "hookline_attempts_log_written",
+            "Attempts that were written to the attempts log.",
+            more="See [queue.md](queue.md).",
+        )
+        self._not_logged = self._counter(
+            "hookline_attempts_log_lost",
+            "Attempts that the attempts log has not, by why.",
+            "reason",
+            more="`Room`: more than finds room in the sender, or its namespace has there, or NATS is away; `Refused`: "
+            "NATS has no room for them; `Denied`: its user has no right to `hookline.attempts.*.*`; `Foreign`: a "
+            "stream of another application is in the way; `Ended`: the sender ended first; `Fault`: a fault in "
+            "Hookline. The deliveries themselves were made.",
         )
         self._returned = self._counter("hookline_unparked", "Parked deliveries taken to be called.")
         self._events = self._counter("hookline_events_fanned_out", "Events whose deliveries are all done or stored.")
@@ -372,7 +391,7 @@ class SenderMetrics(Metrics):
         self._connected = self._gauge("hookline_queue_connected", "1 while NATS is connected, else 0.")
         self._outcomes = {word: self._attempts.labels(word) for word in outcomes}
         """Found once: to look one up takes a lock and a third of the time of a call's metrics."""
-        for counter, words in ((self._dead, deaths), (self._parked, parkings)):
+        for counter, words in ((self._dead, deaths), (self._parked, parkings), (self._not_logged, losses)):
             for word in words:
                 counter.labels(word)
 
@@ -386,6 +405,12 @@ class SenderMetrics(Metrics):
 
     def noticed(self, outcome: str) -> None:
         self._notices.labels(outcome).inc()
+
+    def attempts_logged(self, count: int) -> None:
+        self._logged.inc(count)
+
+    def attempts_lost(self, reason: str, count: int) -> None:
+        self._not_logged.labels(reason).inc(count)
 
     def will_retry(self) -> None:
         self._retries.inc()

@@ -18,6 +18,7 @@ import binascii
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -43,6 +44,7 @@ _LATEST_S = 1e11
 _LONGEST_S = 1e7
 _LARGEST = 2**63
 _OBJECTS = ("phases_s", "request_headers", "answer_headers")
+_PARTS = (*_OBJECTS, "answer", "answer_base64")
 PHASES = ("lookup", "connect", "tls", "first_byte")
 
 
@@ -101,68 +103,60 @@ class Unheard:
 
 def encode(records: Sequence[AttemptRecord]) -> bytes:
     """A batch of one Webhook's records, oldest first: at least one."""
-    return lines([as_object(each) for each in records])
+    first, *others = records
+    whole, plain = _whole(first), _plain(first)
+    return b"\n".join([orjson.dumps(whole), *(orjson.dumps(_difference(whole, plain, each)) for each in others)])
 
 
-def lines(objects: Sequence[dict[str, Any]]) -> bytes:
-    """A batch of records that are JSON objects already, see `as_object`."""
-    first = objects[0]
-    return b"\n".join([orjson.dumps(first), *(orjson.dumps(_difference(first, each)) for each in objects[1:])])
+_DEFAULTS: Mapping[str, Any] = {
+    "event_id": None,
+    "event_type": None,
+    "at_s": None,
+    "attempt": None,
+    "reason": None,
+    "status": None,
+    "detail": "",
+    "url": "",
+    "event_seq": 0,
+    "duration_s": 0.0,
+    "request_bytes": 0,
+    "answer_bytes": 0,
+    "follows": "",
+    "next_at_s": None,
+    "probe": False,
+    "test": False,
+    "replay": "",
+}
+"""Fields that are written as they are, and what need not be."""
+_plain = attrgetter(*_DEFAULTS)
 
 
-def as_object(record: AttemptRecord) -> dict[str, Any]:
-    """As it stands in a line, without defaults."""
-    found: dict[str, Any] = {
-        "event_id": record.event_id,
-        "event_type": record.event_type,
-        "at_s": round(record.at_s, 3),
-        "attempt": record.attempt,
-        "reason": record.reason,
-    }
-    if record.status is not None:
-        found["status"] = record.status
-    for name in _TEXTS:
-        if value := getattr(record, name):
-            found[name] = value
-    if record.event_seq:
-        found["event_seq"] = record.event_seq
-    if record.duration_s:
-        found["duration_s"] = round(record.duration_s, 4)
+def _whole(record: AttemptRecord) -> dict[str, Any]:
+    """As it stands in the first line."""
+    fields = zip(_DEFAULTS.items(), _plain(record), strict=True)
+    return {name: value for (name, default), value in fields if value != default} | _parts(record)
+
+
+def _parts(record: AttemptRecord) -> dict[str, Any]:
+    """What has parts of its own, and the answer."""
+    found: dict[str, Any] = {}
     if record.phases_s:
-        found["phases_s"] = {phase: round(seconds, 4) for phase, seconds in record.phases_s.items()}
+        found["phases_s"] = record.phases_s
     if record.request_headers:
-        found["request_headers"] = _without_its_own(record)
-    if record.request_bytes:
-        found["request_bytes"] = record.request_bytes
+        found["request_headers"] = headers = dict[str, str | bool](record.request_headers)
+        for name, value in _own(record.event_id, record.attempt):
+            if headers.get(name) == value:
+                headers[name] = True
     if record.answer_headers:
-        found["answer_headers"] = dict(record.answer_headers)
-    if record.answer_bytes:
-        found["answer_bytes"] = record.answer_bytes
+        found["answer_headers"] = record.answer_headers
     if record.answer:
         found |= _answer(record.answer)
-    if record.next_at_s is not None:
-        found["next_at_s"] = round(record.next_at_s, 3)
-    if record.probe:
-        found["probe"] = True
-    if record.test:
-        found["test"] = True
     return found
 
 
-_TEXTS = ("detail", "url", "follows", "replay")
-
-
-def _own(record_id: str, attempt: int) -> dict[str, str]:
+def _own(event_id: str, attempt: int) -> tuple[tuple[str, str], ...]:
     """Headers whose values stand in the record already: true stands for them."""
-    return {"webhook-id": record_id, "hookline-attempt": str(attempt)}
-
-
-def _without_its_own(record: AttemptRecord) -> dict[str, str | bool]:
-    headers: dict[str, str | bool] = dict(record.request_headers)
-    for name, value in _own(record.event_id, record.attempt).items():
-        if headers.get(name) == value:
-            headers[name] = True
-    return headers
+    return ("webhook-id", event_id), ("hookline-attempt", str(attempt))
 
 
 def _answer(body: bytes) -> dict[str, str]:
@@ -177,16 +171,23 @@ def _answer(body: bytes) -> dict[str, str]:
     return {"answer": text}
 
 
-def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes `other` of `first` (RFC 7396)."""
-    found = {name: value for name, value in other.items() if first.get(name) != value}
-    for name in _OBJECTS:
-        if name in found and name in first:
-            mine, theirs = first[name], found[name]
-            found[name] = {key: value for key, value in theirs.items() if mine.get(key) != value}
-            found[name] |= {key: None for key in mine if key not in theirs}
-    if len(first) != len(other) or first.keys() != other.keys():
-        found |= {name: None for name in first if name not in other}
+def _difference(first: Mapping[str, Any], plain: Sequence[Any], other: AttemptRecord) -> dict[str, Any]:
+    """What makes `other` of the first record (RFC 7396), which has these plain fields."""
+    found: dict[str, Any] = {}
+    for (name, default), mine, theirs in zip(_DEFAULTS.items(), plain, _plain(other), strict=True):
+        if mine != theirs:
+            found[name] = None if theirs == default else theirs
+    parts = _parts(other)
+    for name in _PARTS:
+        before, after = first.get(name), parts.get(name)
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found[name] = {key: value for key, value in after.items() if before.get(key) != value}
+            if before.keys() != after.keys():
+                found[name] |= {key: None for key in before if key not in after}
+        else:
+            found[name] = after
     return found
 
 
@@ -256,7 +257,7 @@ def _read(said: Mapping[str, Any], *, whole: bool) -> AttemptRecord | None:
     )
     if whole:
         record.phases_s = _phases(said.get("phases_s"))
-        record.request_headers = _headers(said.get("request_headers"), _own(event_id, attempt))
+        record.request_headers = _headers(said.get("request_headers"), dict(_own(event_id, attempt)))
         record.answer_headers = _headers(said.get("answer_headers"), {})
         record.answer = _answer_of(said)
     return record
@@ -315,7 +316,7 @@ def _answer_of(said: Mapping[str, Any]) -> bytes:
 def encode_unheard(counts: Iterable[Unheard]) -> bytes:
     """Lines for the subject `names.unheard_subject`."""
     return b"\n".join(
-        orjson.dumps({"type": each.event_type, "count": each.count, "at_s": round(each.at_s, 3)}) for each in counts
+        orjson.dumps({"type": each.event_type, "count": each.count, "at_s": each.at_s}) for each in counts
     )
 
 

@@ -87,7 +87,7 @@ class LogBounds:
     bytes: int = 1_073_741_824
 
 
-LEAST_LOG_BYTES = 16 * 1024 * 1024
+LEAST_LOG_BYTES = 4 * 1024 * 1024
 """Of the attempts log, where NATS has no more room to keep free for it."""
 
 MAX_BATCH_BYTES = 32 * 1024
@@ -155,20 +155,35 @@ def attempts_config(bounds: LogBounds, *, replicas: int = 1) -> StreamConfig:
 
 
 async def ensure_attempts(client: Client, bounds: LogBounds, *, replicas: int = 1, owner: Mark = UNMARKED) -> int:
-    """Bring the attempts log to what is asked for, or to as many bytes as NATS keeps free for it; how many these are.
+    """Bring the attempts log to what is asked for; how many bytes it may have.
 
-    Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the name.
+    NATS keeps these free for it. Where that is more than there is, the log gets a quarter of what could be had, or
+    less: events need the rest. Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the
+    name.
     """
-    while True:
+
+    async def set_to(size: int) -> bool:
         try:
-            await _ensure_stream(client, attempts_config(bounds, replicas=replicas), owner)
-            return bounds.bytes
+            await _ensure_stream(client, attempts_config(replace(bounds, bytes=size), replicas=replicas), owner)
         except QueueUnusable:
             raise
         except StreamRefused:
-            if bounds.bytes // 2 < LEAST_LOG_BYTES:
+            if size // 2 < LEAST_LOG_BYTES:
                 raise
-            bounds = replace(bounds, bytes=bounds.bytes // 2)
+            return False
+        return True
+
+    size = bounds.bytes
+    if await set_to(size):
+        return size
+    there = (await api(client, f"STREAM.INFO.{names.ATTEMPTS}")).get("config")
+    if there is not None and 0 < there.get("max_bytes", 0) < size and await set_to(there["max_bytes"]):
+        return int(there["max_bytes"])
+    while not await set_to(size):
+        size //= 2
+    size = max(LEAST_LOG_BYTES, size // 4)
+    await set_to(size)
+    return size
 
 
 def consumer_configs(layout: Layout, term: int = 1) -> list[tuple[str, ConsumerConfig]]:

@@ -20,7 +20,9 @@ MAX_HEAD_BYTES = 128 * 1024
 MAX_STATUS_LINE_BYTES = 8 * 1024
 MAX_INFORMATIONAL = 64
 MAX_BODY_BYTES_READ = 64 * 1024
-MAX_BODY_BYTES_KEPT = 1024
+MAX_BODY_BYTES_KEPT = 16 * 1024
+"""For the attempts log. A dead letter keeps less of it (delivery/messages)."""
+MAX_HEAD_BYTES_KEPT = 4 * 1024
 # What comes after the head and is not of the body: sizes and extensions of chunks. A chunk, if only of one byte, costs
 # about 1 us of CPU and at least five bytes of this, so that an answer has some 1,600 of them at most.
 MAX_FRAMING_BYTES = 8 * 1024
@@ -62,19 +64,21 @@ class Reading:
     """One answer, as far as its bytes have come."""
 
     __slots__ = (
-        "_body_bytes",
         "_ending",
         "_fields",
         "_framing_bytes",
         "_head_bytes",
         "_informational",
         "_is_sound",
+        "_kept_bytes",
         "_left",
         "_length",
         "_pending",
+        "_pieces",
         "_searched",
-        "body",
+        "body_bytes",
         "closes",
+        "head",
         "is_over",
         "is_overfull",
         "status",
@@ -83,8 +87,10 @@ class Reading:
     def __init__(self) -> None:
         self.status: int | None = None
         """Once the head has come."""
-        self.body = b""
-        """The first KiB of it, undecoded."""
+        self.head = b""
+        """The first 4 KiB of it: the status line, and headers as they came."""
+        self.body_bytes = 0
+        """How much of its body has come, without what frames it."""
         self.closes = False
         """It says that the connection ends with it."""
         self.is_over = False
@@ -100,8 +106,14 @@ class Reading:
         self._ending = _Ending.UNKNOWN
         self._length = 0
         self._left = 0
-        self._body_bytes = 0
+        self._pieces: list[bytes] = []
+        self._kept_bytes = 0
         self._framing_bytes = 0
+
+    @property
+    def body(self) -> bytes:
+        """The first 16 KiB of it, undecoded."""
+        return b"".join(self._pieces)
 
     @property
     def is_reusable(self) -> bool:
@@ -111,13 +123,13 @@ class Reading:
     @property
     def is_cut(self) -> bool:
         """Whether `body` may end in the middle of a text."""
-        return not self.is_over or self.is_overfull or self._body_bytes > len(self.body)
+        return not self.is_over or self.is_overfull or self.body_bytes > self._kept_bytes
 
     @property
     def missing(self) -> str:
         """What of an answer has not come whose status has, in words that go on after it."""
         if self._ending is _Ending.LENGTH:
-            return f"{self._body_bytes} of the {self._length} bytes came that its Content-Length promises"
+            return f"{self.body_bytes} of the {self._length} bytes came that its Content-Length promises"
         if self._ending is _Ending.CHUNKS:
             return "its last chunk is missing"
         return "it has no Content-Length and no chunks, and its connection stays open"
@@ -194,6 +206,7 @@ class Reading:
         self._ending, self._length, is_sound = _ending(status, minor_version, fields)
         self._is_sound = self._is_sound and is_sound and not self.closes and status != 101
         self._left = self._length
+        self.head = head[:MAX_HEAD_BYTES_KEPT]
         self.status = status
 
     def _take_body(self, data: bytes) -> None:
@@ -214,7 +227,7 @@ class Reading:
 
     def _is_too_long(self, begun_bytes: int = 0) -> bool:
         """Whether the rest is not read. `begun_bytes` of a line with the size of a chunk have come."""
-        return self._body_bytes > MAX_BODY_BYTES_READ or self._framing_bytes + begun_bytes > MAX_FRAMING_BYTES
+        return self.body_bytes > MAX_BODY_BYTES_READ or self._framing_bytes + begun_bytes > MAX_FRAMING_BYTES
 
     def _take_chunks(self, data: bytes) -> None:
         pending, at = self._pending, 0
@@ -228,7 +241,7 @@ class Reading:
                 at += size
             if self._left:
                 break
-            first = self._body_bytes == 0
+            first = self.body_bytes == 0
             line = (_FIRST_SIZE if first else _NEXT_SIZE).match(pending, at)
             if line is None and (_FIRST_SIZE_BEGUN if first else _NEXT_SIZE_BEGUN).fullmatch(pending, at):
                 break
@@ -246,9 +259,11 @@ class Reading:
         del pending[:at]
 
     def _keep(self, data: bytes | bytearray) -> None:
-        self._body_bytes += len(data)
-        if len(self.body) < MAX_BODY_BYTES_KEPT:
-            self.body += data[: MAX_BODY_BYTES_KEPT - len(self.body)]
+        self.body_bytes += len(data)
+        if data and self._kept_bytes < MAX_BODY_BYTES_KEPT:
+            piece = bytes(data[: MAX_BODY_BYTES_KEPT - self._kept_bytes])
+            self._pieces.append(piece)
+            self._kept_bytes += len(piece)
 
     def _finish(self, *, is_overfull: bool) -> None:
         self.is_over, self.is_overfull = True, is_overfull

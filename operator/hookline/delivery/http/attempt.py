@@ -109,17 +109,16 @@ class Caller:
         except Exception as error:  # noqa: BLE001 - whatever breaks, the delivery must get its outcome
             reason, problem = _explain(error, progress, call, answer)
             let_go(error)
-            duration_seconds = time.monotonic() - started
-            if answer is None:
-                return Outcome(reason, None, problem, duration_seconds)
-            if reason is Reason.INTERNAL_ERROR or _verdict(answer.status)[0] is Reason.DELIVERED:
-                reading = answer.reading
-                return Outcome(reason, answer.status, problem, duration_seconds, None, reading.body, reading.is_cut)
-            return _answered(answer, duration_seconds, f"; {problem}")
+            outcome = _failed(reason, problem, answer, time.monotonic() - started)
+        else:
+            outcome = _answered(answer, time.monotonic() - started)
         finally:
             if answer is not None:
                 answer.close()
-        return _answered(answer, time.monotonic() - started)
+        outcome.phases_s = progress.phases_s(started + outcome.duration_seconds)
+        if answer is not None:
+            outcome.answer_bytes, outcome.answer_head = answer.reading.body_bytes, answer.reading.head
+        return outcome
 
     def keep_only(self, materials: Collection[TlsMaterial]) -> None:
         """Forget all other TLS material. What a call still needs is made anew."""
@@ -163,6 +162,16 @@ def _wire_name(name: str) -> str:
     if name.lower() in _FRAMING:
         raise InvalidCallError(f"the header {name!r} belongs to the connection and cannot be set")
     return name
+
+
+def _failed(reason: Reason, problem: str, answer: Answer | None, duration_seconds: float) -> Outcome:
+    """Of a call that got no whole answer."""
+    if answer is None:
+        return Outcome(reason, None, problem, duration_seconds)
+    if reason is Reason.INTERNAL_ERROR or _verdict(answer.status)[0] is Reason.DELIVERED:
+        reading = answer.reading
+        return Outcome(reason, answer.status, problem, duration_seconds, None, reading.body, reading.is_cut)
+    return _answered(answer, duration_seconds, f"; {problem}")
 
 
 def _answered(answer: Answer, duration_seconds: float, problem: str = "") -> Outcome:

@@ -79,6 +79,34 @@ def call_of(
     )
 
 
+def shown_headers(
+    event_id: str,
+    event_type: str,
+    attempt: int,
+    route: Route,
+    keys: Keys,
+    *,
+    now_s: float,
+    replay: str = "",
+    test: bool = False,
+) -> dict[str, str]:
+    """The headers of `call_of` for people: of those that hold a secret, or are made of one, the names alone."""
+    signed = {"webhook-signature": ""} if keys.signing else {}
+    return {
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(now_s)),
+        **signed,
+        "hookline-event-type": event_type,
+        "hookline-tenant": route.namespace,
+        "hookline-attempt": str(attempt),
+        **({"hookline-replay": replay} if replay else {}),
+        **({"hookline-test": "true"} if test else {}),
+        **{name: "" for name, _ in keys.headers},
+    }
+
+
 def tls_material(keys: Keys) -> TlsMaterial | None:
     """What the TLS Secrets of a Webhook hold, if it names any."""
     if keys.ca_pem is None and keys.client_cert_pem is None:

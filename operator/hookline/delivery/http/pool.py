@@ -152,7 +152,7 @@ class Pool(aiohttp.TCPConnector):
             self._idle.discard(connection.protocol)
             progress.reused = progress.phase is Phase.LOOKUP
             if not progress.reused or self._may_reuse(connection):
-                progress.phase = Phase.ANSWER
+                progress.reach(Phase.ANSWER)
                 return connection
             connection.close()
 
@@ -189,7 +189,7 @@ class Pool(aiohttp.TCPConnector):
     def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = addr_info
         self._check(str(address[0]))
-        current_call.get().phase = Phase.CONNECT
+        current_call.get().reach(Phase.CONNECT)
         return socket.socket(family, kind, protocol)
 
     def _check(self, address: str) -> None:

@@ -32,6 +32,10 @@ _STEP = 4
 """A secret is looked at in every fourth place, which takes a quarter of the time."""
 _SAMPLE = PART - _STEP + 1
 
+_GRAM = 4
+_STRIDE = PART - _GRAM + 1
+"""Of PART letters that follow one another in a text, four begin at each fifth place of it."""
+
 _BETWEEN_PARTS = re.compile(r"[\s&=;,]+")
 _LETTERS = re.compile(rb"([A-Za-z0-9])")
 _LOWER = bytes(range(256)).lower()
@@ -64,6 +68,44 @@ def redact(text: bytes, secrets: Iterable[str], *, cut: bool = False) -> bytes:
 def takes_long(text: bytes, secrets: Iterable[str]) -> bool:
     """Whether `redact` may take longer with these than others should wait for."""
     return len(text) > _QUICK_LENGTH or sum(map(len, secrets)) > _QUICK_LENGTH
+
+
+class Redactor:
+    """`redact` with the secrets of one Webhook, for many texts of which nearly all hold none: that is found out at a
+    hundredth of the cost, and a redactor takes about 1 KiB."""
+
+    __slots__ = ("_bare", "_short", "secrets")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self.secrets = tuple(sorted(set(secrets)))
+        self._bare: bytes | None = None
+        self._short: tuple[bytes, ...] = ()
+        if sum(map(len, self.secrets)) <= _QUICK_LENGTH:
+            known, bare = _known(self.secrets)
+            plain = {each: each.translate(_LOWER, _NO_LETTERS) for each in known}
+            self._short = tuple(each for each, letters in plain.items() if each and len(letters) < PART)
+            self._bare = b"\0".join(sorted({*bare, *(letters for letters in plain.values() if len(letters) >= PART)}))
+
+    @property
+    def size_bytes(self) -> int:
+        """Roughly, in memory."""
+        return len(self._bare or b"") + sum(map(len, self._short))
+
+    def is_clean(self, text: bytes) -> bool:
+        """Whether `redact` would leave a text as it is, unless it is cut. False where that is not known so quickly."""
+        if not text or not self.secrets:
+            return True
+        if self._bare is None or any(each in text for each in self._short):
+            return False
+        return not any(self._may_hold(letters) for letters in _bare(text))
+
+    def _may_hold(self, letters: bytes) -> bool:
+        grams = [letters[at : at + _GRAM] for at in range(0, len(letters) - _GRAM + 1, _STRIDE)]
+        return any(map((self._bare or b"").__contains__, grams))
+
+    def redact(self, text: bytes, *, cut: bool = False) -> bytes:
+        """As `redact`, which this is."""
+        return text if not cut and self.is_clean(text) else redact(text, self.secrets, cut=cut)
 
 
 @lru_cache(maxsize=8)
@@ -187,7 +229,7 @@ def _parts(bare: bytes, size: int) -> Iterator[bytes]:
 
 def _begun(text: bytes, secrets: Sequence[bytes]) -> int:
     """How many bytes at the end of `text` are the beginning of one of the secrets, which are in order."""
-    for start in range(len(text)):
+    for start in range(max(0, len(text) - max(map(len, secrets), default=0)), len(text)):
         end = text[start:]
         # What begins with it follows it in their order.
         at = bisect_left(secrets, end)

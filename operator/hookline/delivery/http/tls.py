@@ -41,7 +41,7 @@ class TlsContext(ssl.SSLContext):
     """The keys of delivery/http/pool, by tenant, and host and port: kept here so that they end with their context."""
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        current_call.get().phase = Phase.HANDSHAKE
+        current_call.get().reach(Phase.HANDSHAKE)
         return super().wrap_bio(*args, **options)
 
 

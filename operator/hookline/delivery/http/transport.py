@@ -92,7 +92,7 @@ class AiohttpTransport:
             if not (progress.reused and _says_that_it_was_idle(answer)):
                 return answer
             answer.close()
-        progress.phase, progress.needs_new_connection = Phase.LOOKUP, True
+        progress.begin_anew()
         return await self._send(post)
 
     async def _send(self, post: Post) -> Answer:
@@ -103,7 +103,7 @@ class AiohttpTransport:
         except BaseException:
             connection.close()
             raise
-        post.progress.phase = Phase.BODY
+        post.progress.reach(Phase.BODY)
         return answer
 
     async def aclose(self) -> None:

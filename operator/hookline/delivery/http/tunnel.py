@@ -81,7 +81,8 @@ class Tunnels:
         ProxyUnreachableError and ProxyRefusedError.
         """
         progress = current_call.get()
-        progress.proxy, progress.phase = name_of(proxy), Phase.PROXY
+        progress.proxy = name_of(proxy)
+        progress.reach(Phase.PROXY)
 
         async def attempt(place: _Place) -> socket.socket:
             check(place[0])
@@ -104,7 +105,7 @@ class Tunnels:
         login = self._credentials.header()
         connection = await self._connect(proxy)
         # Several ways are tried at once: how far the best of them came counts.
-        current_call.get().phase = Phase.TUNNEL
+        current_call.get().reach(Phase.TUNNEL)
         loop = asyncio.get_running_loop()
         target = _authority(*place)
         try:

@@ -22,7 +22,7 @@ for the same reason: an administrator can change the policy, the owner of a Secr
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -201,9 +201,10 @@ class Outcome:
     """The end of one attempt.
 
     `detail` is one line for the engineer on call, free of secrets. `status` is the HTTP status if one arrived.
-    `retry_after_seconds` is the receiver's wish, already parsed. `answer` holds at most the first 1024 bytes of the
+    `retry_after_seconds` is the receiver's wish, already parsed. `answer` holds at most the first 16 KiB of the
     response body, undecoded; it is the receiver's text and may hold anything. `answer_is_cut` says that it may end in
-    the middle of a word.
+    the middle of a word. `answer_bytes` is how much of it came, `answer_head` the first 4 KiB of what came before it.
+    `phases_s` is how long each part of the call took (`delivery/http/progress`).
     """
 
     reason: Reason
@@ -213,6 +214,9 @@ class Outcome:
     retry_after_seconds: float | None = None
     answer: bytes = field(default=b"", repr=False)
     answer_is_cut: bool = False
+    answer_bytes: int = 0
+    answer_head: bytes = field(default=b"", repr=False)
+    phases_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

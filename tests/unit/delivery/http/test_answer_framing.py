@@ -255,8 +255,8 @@ def test_headers_of_an_informational_answer_are_not_those_of_the_answer() -> Non
         (SIZED, False),
         (OK + b"content-length: 1\r\n\r\nok", True),
         (OK + b"content-length: 3\r\n\r\nok", True),
-        (OK + b"content-length: 1024\r\n\r\n" + b"x" * 1024, False),
-        (OK + b"content-length: 1025\r\n\r\n" + b"x" * 1025, True),
+        (OK + b"content-length: 16384\r\n\r\n" + b"x" * 16384, False),
+        (OK + b"content-length: 16385\r\n\r\n" + b"x" * 16385, True),
         (CHUNKED + b"2\r\nok\r\n", True),
     ],
 )

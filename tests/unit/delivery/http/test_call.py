@@ -3,12 +3,13 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook
 
 from doubles.books import route
 from doubles.local import SECRET
-from hookline.delivery.http.call import USER_AGENT, call_of
+from hookline.delivery.http.call import USER_AGENT, call_of, shown_headers
 from hookline.events.envelope import Event
 from hookline.routing.routes import Keys
 
@@ -48,6 +49,18 @@ def test_each_attempt_is_signed_for_its_own_time_by_every_key() -> None:
 def test_only_what_is_replayed_names_its_replay() -> None:
     assert "hookline-replay" not in dict(call_of(EVENT, 1, ROUTE, KEYS, now_s=1).headers)
     assert dict(call_of(EVENT, 1, ROUTE, KEYS, now_s=1, replay="outage").headers)["hookline-replay"] == "outage"
+
+
+@pytest.mark.parametrize("keys", [KEYS, Keys(uid="u1")], ids=["signed", "unsigned"])
+@pytest.mark.parametrize(("replay", "test"), [("", False), ("outage", False), ("", True)])
+def test_what_is_shown_of_the_headers_are_those_of_the_call_without_what_is_secret(
+    keys: Keys, replay: str, test: bool
+) -> None:
+    sent = dict(call_of(EVENT, 3, ROUTE, keys, now_s=1_700_000_000.9, replay=replay, test=test).headers)
+    shown = shown_headers(EVENT.id, EVENT.type, 3, ROUTE, keys, now_s=1_700_000_000.9, replay=replay, test=test)
+    assert list(shown) == list(sent)
+    secret = {"webhook-signature", "X-A"} & sent.keys()
+    assert shown == {name: "" if name in secret else value for name, value in sent.items()}
 
 
 def test_the_user_agent_names_the_version() -> None:

@@ -15,7 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.delivery.http.redaction import PART, _bare, _begun, _forms, _known, _words, redact, takes_long
+from hookline.delivery.http.redaction import (
+    PART,
+    Redactor,
+    _bare,
+    _begun,
+    _forms,
+    _known,
+    _words,
+    redact,
+    takes_long,
+)
 
 SECRET = "tok_Zm9vYmFy/QUJD+1234567890abcdefXYZ"
 
@@ -210,3 +220,44 @@ def test_long_answers_and_secrets_of_many_headers_take_long_and_usual_ones_do_no
     assert takes_long(b"", ["x" * 4096] * 23)
     assert takes_long(b"x" * 16 * 1024, usual)
     assert not takes_long(b"x" * 2048, usual)
+
+
+_pieces = st.sampled_from(
+    [
+        SECRET,
+        SECRET[3:14],
+        SECRET.lower(),
+        "id=7",
+        "ab%2Fcd",
+        "pass word",
+        "x",
+        "&amp;",
+        "%2F",
+        "\\u0041",
+        " ",
+        "n\u00e9e",
+    ]
+)
+_text = st.lists(_pieces | st.text(max_size=6) | st.text("0123456789abcdef", max_size=9), max_size=6).map("".join)
+
+
+@given(_text, st.lists(_pieces.filter(bool), max_size=3))
+def test_a_text_that_is_clean_at_the_quick_look_has_nothing_to_be_taken_out(text: str, secrets: list[str]) -> None:
+    quick = Redactor(secrets)
+    body = text.encode(errors="replace")
+    assert not quick.is_clean(body) or redact(body, secrets) == body
+
+
+def test_every_part_of_a_secret_is_seen_at_the_quick_look_wherever_it_stands() -> None:
+    quick = Redactor([SECRET])
+    for start in range(len(SECRET) - PART):
+        for before in range(12):
+            part = SECRET[start : start + PART + 1]
+            text = "-" * before + "q" * before + part + "zz"
+            assert not quick.is_clean(text.encode()) or redact(text.encode(), [SECRET]) == text.encode()
+    assert quick.is_clean(b'{"status": "ok", "id": "7d1c9e0a-1b2c-4d3e-8f90-a1b2c3d4e5f6"}')
+
+
+def test_with_many_secrets_nothing_counts_as_clean() -> None:
+    assert not Redactor(["s" * 5000]).is_clean(b"x")
+    assert Redactor([]).is_clean(b"x")

@@ -1,0 +1,589 @@
+"""The attempts log, as a sender writes it: attempts are noted while calls run, and written in batches beside them.
+
+Decides what is kept of an attempt, how much waits to be written, when a batch is, and what is lost. Nothing waits for
+it, and nothing of it is needed: what cannot be written is counted, and said once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import socket
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import structlog
+
+from hookline.delivery.http.answer_headers import HeadReader
+from hookline.delivery.http.call import shown_headers
+from hookline.delivery.http.redaction import Redactor, redact, takes_long
+from hookline.delivery.policy.retry import Dead, Outcome, Reason, Retry
+from hookline.delivery.sender import Attempt
+from hookline.events.envelope import valid_tenant
+from hookline.routing.routes import DispatcherRecord, Keys, Route
+from hookline.runtime.metrics import SenderMetrics
+from hookline.runtime.tasks import Deadline, beside, within
+from hookline.stream import names
+from hookline.stream.attempt_record import (
+    MAX_ANSWER_BYTES,
+    MAX_BATCH_RECORDS,
+    AttemptRecord,
+    Unheard,
+    encode,
+    encode_unheard,
+    printable,
+)
+from hookline.stream.attempts_log import AttemptsStream, Lost, NotStored
+from hookline.stream.connection import StreamUnavailable
+from hookline.stream.owner import Mark
+from hookline.stream.streams import MAX_BATCH_BYTES, LogBounds
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.25
+"""Between two looks at which batches are due."""
+
+FLUSH_SECONDS, LATEST_SECONDS = 1.0, 5.0
+"""How old a batch is when it is written, and how old where more Webhooks than AT_A_LOOK write all the time: a message
+costs ten times as much as a line in it."""
+
+AT_A_LOOK = 32
+AT_ONCE = 16
+"""Batches that are written for their age at one look, and that are under way at once."""
+
+MOST_BYTES, MOST_OF_TENANT_BYTES = 16 * 1024 * 1024, 8 * 1024 * 1024
+"""What waits to be written in one sender."""
+_NOTE_BYTES = 1024
+"""Of an attempt without its answer, in memory."""
+_LINE_BYTES = 300
+
+ANSWER_BYTES_PER_SECOND, MOST_ANSWER_BYTES = 512 * 1024, 2 * 1024 * 1024
+"""Of answers, what is looked through for secrets: a byte takes 40 ns. What is left over from a quiet time may be used
+up at once."""
+SHORT_BYTES = 256
+"""An answer that is shorter costs no more than what stands around it."""
+ECHO_FACTOR = 50
+"""A text that holds a secret, or may, takes so many times as long as one that does not."""
+
+MOST_UNHEARD = 1024
+"""Tenants with event types that nobody hears and that are counted one by one."""
+UNHEARD_SECONDS = 5.0
+
+CLOSED_SECONDS = 600.0
+"""How long nothing is tried after NATS said that it may not be: each try is logged there."""
+AGAIN_SECONDS = 5.0
+"""After NATS refused the stream."""
+
+CALM_SECONDS = 60.0
+"""Without a loss, before it is said that there is none any more."""
+
+_KNOWN_BYTES, _KNOWN_BYTES_EACH = 48 * 1024 * 1024, 3 * 1024
+"""Of what is looked for in answers, and of headers that came before, of all Webhooks together and roughly of one."""
+
+_FOLLOWS = {Retry: "Retry", Dead: "Dead"}
+
+
+@dataclass(slots=True)
+class Noted:
+    """What waits of an attempt to be written: not the event's body."""
+
+    event_id: str
+    event_type: str
+    event_seq: int
+    body_bytes: int
+    attempt: int
+    route: Route
+    keys: Keys = field(repr=False)
+    outcome: Outcome
+    at_s: float
+    called_s: float
+    follows: str
+    next_at_s: float | None
+    probe: bool = False
+    test: bool = False
+    replay: str = ""
+
+
+def note_of(attempt: Attempt) -> Noted:
+    delivery, outcome = attempt.delivery, attempt.outcome
+    event = delivery.event
+    return Noted(
+        event.id,
+        event.type,
+        delivery.event_seq,
+        len(event.body),
+        delivery.attempt,
+        attempt.route,
+        attempt.keys or Keys(uid=delivery.uid),
+        outcome,
+        attempt.at_s,
+        attempt.called_s,
+        follows_of(attempt),
+        attempt.next_at_s if attempt.settled else None,
+        attempt.probe,
+        replay=delivery.replay,
+    )
+
+
+def follows_of(attempt: Attempt) -> str:
+    """What the log says of what follows an attempt. What was decided counts only if it was stored."""
+    if attempt.given_back:
+        return "Parked"
+    return _FOLLOWS.get(type(attempt.decision), "Done") if attempt.settled else "Again"
+
+
+class AnswerAllowance:
+    """How many bytes of answers may be looked through. Time is the caller's monotonic clock. Pure."""
+
+    def __init__(self) -> None:
+        self._left = float(MOST_ANSWER_BYTES)
+        self._at_s = 0.0
+
+    def take(self, size: int, now_s: float, *, share: float = 1.0) -> bool:
+        """Whether so many may be, if they are no more than a share of what is left."""
+        self._left = min(MOST_ANSWER_BYTES, self._left + (now_s - self._at_s) * ANSWER_BYTES_PER_SECOND)
+        self._at_s = now_s
+        if size > self._left * share:
+            return False
+        self._left -= size
+        return True
+
+
+class Recorder:
+    """Makes records of what was noted. Remembers of each Webhook what is looked for, and its last headers."""
+
+    def __init__(self, allowance: AnswerAllowance | None = None) -> None:
+        self._allowance = allowance or AnswerAllowance()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._bytes = 0
+
+    def batch(self, notes: Sequence[Noted]) -> bytes:
+        """Of one Webhook."""
+        return encode([self.record(each) for each in notes])
+
+    def record(self, note: Noted) -> AttemptRecord:
+        outcome, route = note.outcome, note.route
+        known = self._of(note.keys)
+        return AttemptRecord(
+            event_id=note.event_id,
+            event_type=note.event_type,
+            at_s=round(note.at_s, 3),
+            attempt=note.attempt,
+            reason=str(outcome.reason),
+            status=outcome.status,
+            detail=outcome.detail,
+            url=route.url,
+            event_seq=note.event_seq,
+            duration_s=round(outcome.duration_seconds, 4),
+            phases_s={phase: round(seconds, 4) for phase, seconds in outcome.phases_s.items()},
+            request_headers=shown_headers(
+                note.event_id,
+                note.event_type,
+                note.attempt,
+                route,
+                note.keys,
+                now_s=note.called_s,
+                replay=note.replay,
+                test=note.test,
+            ),
+            request_bytes=note.body_bytes,
+            answer_headers=known.heads.read(outcome.answer_head, partial(self._may_redact, known)),
+            answer_bytes=outcome.answer_bytes,
+            answer=self._answer(outcome, known) if outcome.answer else b"",
+            follows=note.follows,
+            next_at_s=None if note.next_at_s is None else round(note.next_at_s, 3),
+            probe=note.probe,
+            test=note.test,
+            replay=note.replay,
+        )
+
+    def takes_long(self, note: Noted) -> bool:
+        """Whether others should not wait for its record."""
+        known = self._of(note.keys)
+        texts = (note.outcome.answer, note.outcome.answer_head)
+        return any(takes_long(each, known.redactor.secrets) and not known.redactor.is_clean(each) for each in texts)
+
+    def _answer(self, outcome: Outcome, known: _Known) -> bytes:
+        answer, cut = outcome.answer, outcome.answer_is_cut
+        if not cut and known.redactor.is_clean(answer):
+            return answer
+        return (
+            redact(answer, known.redactor.secrets, cut=cut)[:MAX_ANSWER_BYTES]
+            if self._may_redact(known, answer)
+            else b""
+        )
+
+    def _may_redact(self, known: _Known, text: bytes) -> bool:
+        size = len(text) + sum(map(len, known.redactor.secrets)) // 8
+        return self._allowance.take(size * ECHO_FACTOR, time.monotonic())
+
+    def _of(self, keys: Keys) -> _Known:
+        known = self._known.get(keys.uid)
+        if known is not None and (known.keys is keys or known.keys == keys):
+            self._known.move_to_end(keys.uid)
+            return known
+        if known is not None:
+            self._bytes -= known.bytes
+        known = self._known[keys.uid] = _Known(keys)
+        self._known.move_to_end(keys.uid)
+        self._bytes += known.bytes
+        while self._bytes > _KNOWN_BYTES and len(self._known) > 1:
+            _, dropped = self._known.popitem(last=False)
+            self._bytes -= dropped.bytes
+        return known
+
+
+class _Known:
+    """Of one Webhook."""
+
+    __slots__ = ("bytes", "heads", "keys", "redactor")
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self.redactor = Redactor(keys.secrets())
+        self.heads = HeadReader(self.redactor)
+        self.bytes = _KNOWN_BYTES_EACH + self.redactor.size_bytes
+
+
+@dataclass(slots=True)
+class _Batch:
+    route: Route
+    begun_s: float
+    notes: list[Noted] = field(default_factory=list)
+    line_bytes: int = 0
+    """As its lines will have, roughly."""
+    held_bytes: int = 0
+    """In memory."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """A message, until NATS has it."""
+
+    subject: str
+    body: bytes = field(repr=False)
+    once: str
+    webhook: str
+    tenant: str
+    lines: int
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where it is written, over one connection."""
+
+    stream: AttemptsStream
+    owner: Callable[[], Mark | None]
+    """Whose the streams are."""
+    now_s: Callable[[], float]
+    """NATS's time."""
+
+
+class AttemptsLog:
+    """Of one sender process, whatever becomes of its connections.
+
+    `settings` are those of the Dispatcher, None before there is a route book.
+    """
+
+    def __init__(self, metrics: SenderMetrics, settings: Callable[[], DispatcherRecord | None]) -> None:
+        self._metrics = metrics
+        self._settings = settings
+        self._sender = printable(socket.gethostname())[:128] or "unknown"
+        self._once = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+        self._open: dict[str, _Batch] = {}
+        """By the uids of their Webhooks, the oldest first."""
+        self._full: deque[_Batch] = deque()
+        self._again: deque[_Written] = deque()
+        """Those that NATS did not confirm."""
+        self._held: Counter[str] = Counter()
+        """Bytes of each tenant."""
+        self._held_bytes = 0
+        self._unheard: Counter[tuple[str, str]] = Counter()
+        self._unheard_s = 0.0
+        """When they were last written."""
+        self._recorder = Recorder()
+        self._allowance = AnswerAllowance()
+        self._closed: Lost | None = None
+        """Why nothing is written for a while, if that is so."""
+        self._closed_until_s = 0.0
+        self._trouble = ""
+        """Why lines were lost lately, as it was said."""
+        self._lost_since, self._lost_s = 0, 0.0
+        """How many since that was said, and when the last ones were."""
+        self._place: _Place | None = None
+        self._wake = asyncio.Event()
+        self._ensured: object = None
+        """What the stream was last brought to."""
+        self._looking = asyncio.Lock()
+
+    def note(self, attempt: Attempt) -> None:
+        """An attempt ended. Takes a microsecond or two, and never raises."""
+        settings = self._settings()
+        if settings is None or not settings.attempts_enabled:
+            return
+        try:
+            self.add(note_of(attempt))
+        except Exception as error:  # noqa: BLE001  # an observer's fault is nobody else's
+            log.error("an attempt could not be noted: this is a bug", problem=type(error).__name__)
+            self._lose(Lost.FAULT, 1)
+
+    def add(self, note: Noted) -> None:
+        """What is to be written. Of a long answer nothing, where there is no room or no time for it."""
+        if self._closed is not None:
+            self._lose(self._closed, 1)
+            return
+        route, now_s, outcome = note.route, time.monotonic(), note.outcome
+        size = len(outcome.answer) + len(outcome.answer_head)
+        if len(outcome.answer) > SHORT_BYTES and not self._may_keep(outcome, route.namespace, size, now_s):
+            size -= len(outcome.answer)
+            note.outcome = replace(outcome, answer=b"")
+        if not self._has_room(route.namespace, size):
+            self._lose(Lost.ROOM, 1)
+            return
+        batch = self._open.get(route.uid)
+        if batch is not None and batch.line_bytes + size > MAX_BATCH_BYTES:
+            self._fill(route.uid)
+            batch = None
+        if batch is None:
+            batch = self._open[route.uid] = _Batch(route, now_s)
+        batch.notes.append(note)
+        batch.line_bytes += _LINE_BYTES + size
+        self._hold(route.namespace, _NOTE_BYTES + size)
+        batch.held_bytes += _NOTE_BYTES + size
+        if len(batch.notes) >= MAX_BATCH_RECORDS or batch.line_bytes >= MAX_BATCH_BYTES:
+            self._fill(route.uid)
+
+    def _fill(self, uid: str) -> None:
+        self._full.append(self._open.pop(uid))
+        self._wake.set()
+
+    def _may_keep(self, outcome: Outcome, tenant: str, size: int, now_s: float) -> bool:
+        """Whether an answer is written. That of a failure tells more than that of a success."""
+        share = 0.5 if outcome.reason is Reason.DELIVERED else 1.0
+        return self._has_room(tenant, size) and self._allowance.take(len(outcome.answer), now_s, share=share)
+
+    def unheard(self, tenant: str, event_type: str) -> None:
+        """An event that no Webhook heard."""
+        settings = self._settings()
+        if settings is None or not settings.attempts_enabled or not valid_tenant(tenant):
+            return
+        place = (tenant, event_type)
+        if place not in self._unheard and len(self._unheard) >= MOST_UNHEARD:
+            place = (tenant, "")
+            if place not in self._unheard and len(self._unheard) >= 2 * MOST_UNHEARD:
+                return
+        self._unheard[place] += 1
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits to be written."""
+        return self._held_bytes
+
+    def _has_room(self, tenant: str, size: int) -> bool:
+        needed = _NOTE_BYTES + size
+        return self._held_bytes + needed <= MOST_BYTES and self._held[tenant] + needed <= MOST_OF_TENANT_BYTES
+
+    def _hold(self, tenant: str, size: int) -> None:
+        self._held_bytes += size
+        self._held[tenant] += size
+        if not self._held[tenant]:
+            del self._held[tenant]
+
+    def _lose(self, why: Lost, lines: int, problem: str = "") -> None:
+        if not lines:
+            return
+        self._metrics.attempts_lost(why.value, lines)
+        self._lost_since += lines
+        self._lost_s = time.monotonic()
+        self._say(why, problem)
+
+    def _say(self, why: Lost, problem: str) -> None:
+        """Once, until there was no loss for a while."""
+        if not self._trouble:
+            self._trouble = why.value
+            log.warning(
+                "attempts are missing in the attempts log; deliveries go on as ever", reason=why.value, problem=problem
+            )
+
+    def _stored(self, lines: int) -> None:
+        self._metrics.attempts_logged(lines)
+        if self._trouble and time.monotonic() - self._lost_s > CALM_SECONDS:
+            log.info("attempts are in the attempts log again", lost=self._lost_since)
+            self._trouble, self._lost_since = "", 0
+
+    async def run(self, stream: AttemptsStream, owner: Callable[[], Mark | None], now_s: Callable[[], float]) -> None:
+        """Write what was noted over one connection, for ever. `now_s` is NATS's time."""
+        self._place = _Place(stream, owner, now_s)
+        self._ensured, self._closed = None, None
+        while True:
+            try:
+                await self._look()
+                await within(self._wake, LOOK_SECONDS)
+                self._wake.clear()
+            except Exception as error:  # noqa: BLE001  # an observer's fault is nobody else's
+                log.error("the attempts log could not be written: this is a bug", problem=type(error).__name__)
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    def reconnected(self) -> None:
+        """Perhaps to another server, or as another user."""
+        self._ensured = None
+        self._closed_until_s = 0.0
+        self._wake.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Write what is left, within so many seconds."""
+        with contextlib.suppress(TimeoutError), Deadline(seconds):
+            await self._look(everything=True)
+        self._lose(Lost.ENDED, sum(each.lines for each in self._again))
+        self._lose(Lost.ENDED, sum(len(each.notes) for each in (*self._full, *self._open.values())))
+
+    async def _look(self, *, everything: bool = False) -> None:
+        async with self._looking:
+            place, settings = self._place, self._settings()
+            mark = place.owner() if place is not None else None
+            if place is None or settings is None or mark is None:
+                return
+            if self._closed is not None and time.monotonic() < self._closed_until_s:
+                return
+            if settings.attempts_enabled:
+                await self._ensure(place.stream, settings, mark)
+            if self._ensured is not None:
+                await self._write(place, everything=everything)
+
+    async def _ensure(self, stream: AttemptsStream, settings: DispatcherRecord, mark: Mark) -> None:
+        wanted = (settings.attempts_seconds, settings.attempts_bytes, settings.stream_replicas, mark)
+        if wanted == self._ensured:
+            return
+        bounds = LogBounds(settings.attempts_seconds, settings.attempts_bytes)
+        try:
+            found = await stream.ensure(bounds, replicas=settings.stream_replicas, owner=mark)
+        except StreamUnavailable as error:
+            log.debug("cannot look after the attempts log now", problem=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+        except NotStored as error:
+            self._close(error)
+        else:
+            self._ensured, self._closed = wanted, None
+            if found < bounds.bytes:
+                log.warning("NATS has less room for the attempts log than it is to have", bytes=found)
+
+    def _close(self, error: NotStored) -> None:
+        """Nothing is written for a while."""
+        self._say(error.why, str(error))
+        self._closed, self._ensured = error.why, None
+        wait_seconds = AGAIN_SECONDS if error.why is Lost.REFUSED else CLOSED_SECONDS
+        self._closed_until_s = time.monotonic() + wait_seconds
+        for batch in (*self._full, *self._open.values()):
+            self._give_up(batch.route.namespace, batch.held_bytes, len(batch.notes), error.why)
+        for written in self._again:
+            self._give_up(written.tenant, written.held_bytes, written.lines, error.why)
+        self._full.clear()
+        self._open.clear()
+        self._again.clear()
+
+    def _give_up(self, tenant: str, held_bytes: int, lines: int, why: Lost, problem: str = "") -> None:
+        self._hold(tenant, -held_bytes)
+        self._lose(why, lines, problem)
+
+    async def _write(self, place: _Place, *, everything: bool) -> None:
+        while self._again:
+            written = self._again.popleft()
+            if not await self._store(place.stream, written):
+                self._again.appendleft(written)
+                return
+        await self._write_unheard(place, everything=everything)
+        due = self._due(time.monotonic(), everything=everything)
+        while due:
+            batches = [due.popleft() for _ in range(min(AT_ONCE, len(due)))]
+            made = [await self._written(each) for each in batches]
+            await asyncio.gather(*(self._store_or_keep(place.stream, each) for each in made if each is not None))
+            if self._again or self._closed is not None:
+                break
+        # What is left is written with what comes.
+        self._full.extendleft(reversed(due))
+
+    def _due(self, now_s: float, *, everything: bool) -> deque[_Batch]:
+        """Full batches, and those that are old enough, which are taken out."""
+        due = self._full
+        self._full = deque()
+        for old, (uid, batch) in enumerate(list(self._open.items())):
+            age_s = now_s - batch.begun_s
+            if not everything and (age_s < FLUSH_SECONDS or (old >= AT_A_LOOK and age_s < LATEST_SECONDS)):
+                break
+            due.append(self._open.pop(uid))
+        return due
+
+    async def _written(self, batch: _Batch) -> _Written | None:
+        """A batch as a message. Others have their turn before the next one."""
+        route = batch.route
+        try:
+            takes_long = any(map(self._recorder.takes_long, batch.notes))
+            make = partial(self._recorder.batch, batch.notes)
+            body = await beside(make) if takes_long else make()
+            await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001  # one batch must not stop the others
+            log.error("attempts could not be written: this is a bug", problem=type(error).__name__)
+            self._give_up(route.namespace, batch.held_bytes, len(batch.notes), Lost.FAULT)
+            return None
+        self._hold(route.namespace, len(body) - batch.held_bytes)
+        return _Written(
+            names.attempts_subject(route.namespace, route.uid),
+            body,
+            f"{self._once}.{next(self._numbers)}",
+            route.title,
+            route.namespace,
+            len(batch.notes),
+            len(body),
+        )
+
+    async def _store_or_keep(self, stream: AttemptsStream, written: _Written) -> None:
+        if await self._store(stream, written):
+            return
+        if self._closed is not None:
+            self._give_up(written.tenant, written.held_bytes, written.lines, self._closed)
+        else:
+            self._again.append(written)
+
+    async def _store(self, stream: AttemptsStream, written: _Written) -> bool:
+        """Whether there is nothing left to be done about it."""
+        try:
+            await stream.store(
+                written.subject, written.body, once=written.once, sender=self._sender, webhook=written.webhook
+            )
+        except StreamUnavailable as error:
+            log.debug("a part of the attempts log is not stored yet", problem=str(error))
+            # It may have been deleted.
+            self._ensured = None
+            return False
+        except NotStored as error:
+            self._give_up(written.tenant, written.held_bytes, written.lines, error.why, str(error))
+            if error.why is not Lost.REFUSED:
+                self._close(error)
+            return True
+        self._hold(written.tenant, -written.held_bytes)
+        self._stored(written.lines)
+        return True
+
+    async def _write_unheard(self, place: _Place, *, everything: bool) -> None:
+        at_s = time.monotonic()
+        if not self._unheard or (at_s - self._unheard_s < UNHEARD_SECONDS and not everything):
+            return
+        self._unheard_s = at_s
+        counted, self._unheard = self._unheard, Counter()
+        by_tenant: dict[str, list[Unheard]] = {}
+        for (tenant, event_type), count in counted.items():
+            by_tenant.setdefault(tenant, []).append(Unheard(event_type, count, round(place.now_s(), 3)))
+        for tenant, counts in by_tenant.items():
+            # What is not stored is not tried again: it is a hint.
+            once = f"{self._once}.{next(self._numbers)}"
+            with contextlib.suppress(StreamUnavailable, NotStored):
+                await place.stream.store(
+                    names.unheard_subject(tenant), encode_unheard(counts), once=once, sender=self._sender
+                )

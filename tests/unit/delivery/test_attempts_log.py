@@ -1,0 +1,354 @@
+"""What a sender keeps of attempts for their log, when it writes that, and what is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from doubles.books import route
+from hookline.delivery import attempts_log
+from hookline.delivery.attempts_log import (
+    AT_A_LOOK,
+    ECHO_FACTOR,
+    FLUSH_SECONDS,
+    MOST_ANSWER_BYTES,
+    MOST_OF_TENANT_BYTES,
+    MOST_UNHEARD,
+    AnswerAllowance,
+    AttemptsLog,
+    Recorder,
+    note_of,
+)
+from hookline.delivery.messages import Delivery
+from hookline.delivery.policy.retry import Dead, Done, Outcome, Reason, Retry
+from hookline.delivery.sender import Attempt
+from hookline.events.envelope import Event
+from hookline.routing.routes import DispatcherRecord, Keys
+from hookline.runtime.metrics import SenderMetrics
+from hookline.runtime.tasks import cancel
+from hookline.stream.attempt_record import MAX_BATCH_RECORDS, AttemptRecord, decode, decode_unheard
+from hookline.stream.attempts_log import AttemptsStream, Lost, NotStored
+from hookline.stream.connection import StreamUnavailable
+from hookline.stream.owner import Mark
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+MARK = Mark("id", "name", "1")
+
+
+def attempt(
+    number: int = 1, *, uid: str = "u1", tenant: str = "default", answer: bytes = b"", **changes: object
+) -> Attempt:
+    outcome = Outcome(Reason.DELIVERED, 200, "answered 200 OK", 0.01, None, answer, answer_bytes=len(answer))
+    fields: dict[str, object] = {"keys": Keys(uid=uid, signing=SECRET), "at_s": 5.0, "called_s": 6.0}
+    event = Event(f"evt_{number}", tenant, "IdentityCreated", "", b"{}")
+    hooked = route(uid=uid, namespace=tenant)
+    return Attempt(Delivery(uid, event, number), hooked, outcome, Done(), **{**fields, **changes})  # type: ignore[arg-type]
+
+
+class Stream:
+    """Stores, or has a problem."""
+
+    def __init__(self) -> None:
+        self.problem: Exception | None = None
+        self.made: list[object] = []
+        self.stored: list[tuple[str, bytes, str]] = []
+
+    async def ensure(self, bounds: object, *, replicas: int, owner: Mark) -> int:
+        if self.problem is not None:
+            raise self.problem
+        self.made.append((bounds, replicas, owner))
+        return 2**40
+
+    async def store(self, subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
+        if self.problem is not None:
+            raise self.problem
+        self.stored.append((subject, body, once))
+
+    @property
+    def records(self) -> list[AttemptRecord]:
+        return [each for _, body, _ in self.stored for each in decode(body)]
+
+
+class Clock:
+    now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(attempts_log, "time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+class Running:
+    """A log whose looks are the test's own."""
+
+    def __init__(self) -> None:
+        self.metrics = SenderMetrics(losses=map(str, Lost))
+        self.settings = DispatcherRecord()
+        self.log = AttemptsLog(self.metrics, lambda: self.settings)
+        self.stream = Stream()
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        stream = cast(AttemptsStream, self.stream)
+        task = asyncio.create_task(self.log.run(stream, lambda: MARK, lambda: 7.0))
+        await asyncio.sleep(0)
+        try:
+            yield
+        finally:
+            await cancel([task])
+
+    def lost(self, why: Lost) -> float:
+        line = f'hookline_attempts_log_lost_total{{reason="{why.value}"}} '
+        return next(
+            float(each.removeprefix(line))
+            for each in self.metrics.text().decode().splitlines()
+            if each.startswith(line)
+        )
+
+
+async def test_a_batch_is_written_once_it_is_old_enough(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        running.log.note(attempt(1))
+        running.log.note(attempt(2))
+        await running.log._look()
+        assert running.stream.stored == []
+        clock.now_s += FLUSH_SECONDS
+        await running.log._look()
+    ((subject, _, _),) = running.stream.stored
+    assert subject == "hookline.attempts.default.u1"
+    assert [each.event_id for each in running.stream.records] == ["evt_1", "evt_2"]
+    assert running.log.held_bytes == 0
+
+
+async def test_a_full_batch_waits_for_no_time(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        for number in range(MAX_BATCH_RECORDS + 1):
+            running.log.note(attempt(number + 1))
+        await running.log._look()
+        assert len(running.stream.records) == MAX_BATCH_RECORDS
+
+
+async def test_long_answers_fill_a_batch_sooner(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        for number in range(6):
+            running.log.note(attempt(number + 1, answer=b"x" * 16_000))
+        await running.log._look()
+        assert len(running.stream.stored) == 2
+        await running.log.drain(60)
+    assert [len(decode(body)) for _, body, _ in running.stream.stored] == [2, 2, 2]
+
+
+async def test_of_many_webhooks_the_oldest_are_written_first_and_each_in_time(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        for number in range(3 * AT_A_LOOK):
+            running.log.note(attempt(uid=f"u{number}"))
+        clock.now_s += FLUSH_SECONDS
+        await running.log._look()
+        assert [subject for subject, _, _ in running.stream.stored] == [
+            f"hookline.attempts.default.u{number}" for number in range(AT_A_LOOK)
+        ]
+        clock.now_s += attempts_log.LATEST_SECONDS
+        await running.log._look()
+        assert len(running.stream.stored) == 3 * AT_A_LOOK
+
+
+async def test_one_tenant_fills_its_own_room_and_no_other_s(clock: Clock) -> None:
+    running = Running()
+    too_many = MOST_OF_TENANT_BYTES // 1024 + 10
+    for number in range(too_many):
+        running.log.note(attempt(number + 1))
+    assert running.lost(Lost.ROOM) == 10
+    running.log.note(attempt(1, uid="u2", tenant="other"))
+    assert running.lost(Lost.ROOM) == 10
+    async with running.connected():
+        await running.log.drain(60)
+    assert len(running.stream.records) == too_many - 10 + 1
+
+
+async def test_of_answers_that_take_long_to_look_through_some_are_left_out_and_their_lines_are_not(
+    clock: Clock,
+) -> None:
+    running = Running()
+    for number in range(400):
+        running.log.note(attempt(number + 1, answer=b"y" * 16_000))
+    failed = attempt(401, answer=b"z" * 16_000)
+    failed.outcome.reason = Reason.HTTP_STATUS
+    running.log.note(failed)
+    async with running.connected():
+        await running.log.drain(60)
+    records = running.stream.records
+    assert len(records) == 401
+    kept = [each for each in records if each.answer]
+    assert MOST_ANSWER_BYTES // 2 <= sum(len(each.answer) for each in kept) <= MOST_ANSWER_BYTES
+    # A failure tells more.
+    assert kept[-1].event_id == "evt_401"
+    assert {each.answer_bytes for each in records} == {16_000}
+
+
+@pytest.mark.parametrize("why", [Lost.DENIED, Lost.FOREIGN])
+async def test_where_nothing_may_be_written_nothing_is_kept_or_tried_again_and_again(clock: Clock, why: Lost) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        running.stream.problem = NotStored(why, "no")
+        running.log.note(attempt(1))
+        clock.now_s += FLUSH_SECONDS
+        await running.log._look()
+        running.log.note(attempt(2))
+        assert (running.lost(why), running.log.held_bytes) == (2, 0)
+        running.stream.problem = None
+        await running.log._look()
+        running.log.note(attempt(3))
+        assert running.lost(why) == 3
+        clock.now_s += attempts_log.CLOSED_SECONDS
+        await running.log._look()
+        running.log.note(attempt(4))
+        await running.log.drain(60)
+    assert [each.event_id for each in running.stream.records] == ["evt_4"]
+
+
+async def test_what_nats_has_no_room_for_is_lost_and_the_next_is_tried(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        running.stream.problem = NotStored(Lost.REFUSED, "no room")
+        running.log.note(attempt(1))
+        clock.now_s += FLUSH_SECONDS
+        await running.log._look()
+        running.stream.problem = None
+        running.log.note(attempt(2))
+        await running.log.drain(60)
+    assert running.lost(Lost.REFUSED) == 1
+    assert [each.event_id for each in running.stream.records] == ["evt_2"]
+
+
+async def test_what_is_not_confirmed_is_written_again_under_the_same_name(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        tried: list[str] = []
+        whole = running.stream.store
+
+        async def lost(subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
+            tried.append(once)
+            raise StreamUnavailable("away")
+
+        running.stream.store = lost  # type: ignore[method-assign]
+        running.log.note(attempt(1))
+        clock.now_s += FLUSH_SECONDS
+        await running.log._look()
+        running.stream.store = whole  # type: ignore[method-assign]
+        running.log.note(attempt(2))
+        await running.log.drain(60)
+    assert [once for *_, once in running.stream.stored][:1] == tried[:1]
+    assert [each.event_id for each in running.stream.records] == ["evt_1", "evt_2"]
+    assert all(running.lost(why) == 0 for why in Lost)
+
+
+async def test_what_is_left_at_the_end_is_counted(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        running.stream.problem = StreamUnavailable("away")
+        running.log.note(attempt(1))
+        await running.log.drain(0.01)
+    assert running.lost(Lost.ENDED) == 1
+
+
+async def test_what_outlasts_a_connection_is_written_over_the_next(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        running.log.note(attempt(1))
+    async with running.connected():
+        await running.log.drain(60)
+    assert [each.event_id for each in running.stream.records] == ["evt_1"]
+
+
+async def test_a_log_that_is_turned_off_keeps_nothing_and_makes_no_stream(clock: Clock) -> None:
+    running = Running()
+    running.settings = DispatcherRecord(attempts_enabled=False)
+    async with running.connected():
+        running.log.note(attempt(1))
+        running.log.unheard("default", "A")
+        await running.log.drain(60)
+    assert (running.stream.made, running.stream.stored, running.log.held_bytes) == ([], [], 0)
+
+
+async def test_events_that_nobody_hears_are_counted_by_type_and_only_so_many_types(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        for number in range(MOST_UNHEARD):
+            running.log.unheard("default", f"T{number}")
+        for _ in range(3):
+            running.log.unheard("default", "T0")
+            running.log.unheard("default", "More")
+            running.log.unheard("Not a tenant", "T0")
+        await running.log.drain(60)
+    ((subject, body, _),) = running.stream.stored
+    assert subject == "hookline.attempts.default._unheard"
+    counts = {each.event_type: each.count for each in decode_unheard(body)}
+    assert (len(counts), counts["T0"], counts[""]) == (MOST_UNHEARD + 1, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "follows"),
+    [
+        ({}, "Done"),
+        ({"decision": Retry(5), "next_at_s": 9.0}, "Retry"),
+        ({"decision": Dead("Gone")}, "Dead"),
+        ({"decision": Retry(5), "given_back": True}, "Parked"),
+        ({"decision": Retry(5), "next_at_s": 9.0, "settled": False}, "Again"),
+    ],
+)
+def test_what_follows_is_what_was_stored(changes: dict[str, object], follows: str) -> None:
+    made = attempt()
+    for name, value in changes.items():
+        setattr(made, name, value)
+    record = Recorder().record(note_of(made))
+    assert (record.follows, record.next_at_s) == (follows, 9.0 if follows == "Retry" else None)
+
+
+def test_of_an_answer_no_secret_is_written_also_where_it_was_cut_in_the_middle_of_one() -> None:
+    made = attempt(answer=f"you sent {SECRET} and whsec_Mf".encode())
+    made.outcome.answer_is_cut = True
+    made.outcome.answer_head = f"HTTP/1.1 200 OK\r\nx: {SECRET}\r\n\r\n".encode()
+    record = Recorder().record(note_of(made))
+    assert record.answer == b"you sent [redacted] and [redacted]"
+    assert record.answer_headers == {"x": "[redacted]"}
+
+
+def test_an_answer_that_would_take_long_to_clear_of_secrets_is_left_out_when_there_were_many() -> None:
+    recorder = Recorder()
+    said = [recorder.record(note_of(attempt(answer=SECRET.encode() * 40))).answer for _ in range(60)]
+    assert said[0].startswith(b"[redacted]")
+    assert said[-1] == b""
+    assert recorder.record(note_of(attempt(answer=b"ok"))).answer == b"ok"
+
+
+def test_keys_that_were_rotated_are_looked_for_at_once() -> None:
+    recorder = Recorder()
+    recorder.record(note_of(attempt(answer=b"ok")))
+    later = attempt(answer=b"another-secret-of-later", keys=Keys(uid="u1", query="another-secret-of-later"))
+    assert recorder.record(note_of(later)).answer == b"[redacted]"
+
+
+def test_an_allowance_grows_back_with_time() -> None:
+    allowance = AnswerAllowance()
+    assert allowance.take(MOST_ANSWER_BYTES, 10.0)
+    assert not allowance.take(ECHO_FACTOR, 10.0)
+    assert allowance.take(attempts_log.ANSWER_BYTES_PER_SECOND, 11.0)
+    assert not allowance.take(attempts_log.ANSWER_BYTES_PER_SECOND, 12.0, share=0.5)
