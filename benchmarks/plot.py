@@ -9,17 +9,21 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 250, 150, 56, 44, 90
 COLUMNS = 3
-COLOURS = ("#1f6feb", "#d1570a", "#2da44e")
+COLOURS = ("#1f6feb", "#d1570a", "#2da44e", "#8250df", "#bf3989", "#9a6700", "#57606a")
+LEGEND_CHARACTERS = 50
+"""In one line below a panel."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """`ticks` and the points of each series have their x as a share of the axis, 0 to 1."""
+    """`ticks` and the points of each series have their x as a share of the axis, 0 to 1. Names of series stand at their
+    ends, or in a legend below."""
 
     title: str
     axis: str
     ticks: Sequence[tuple[float, str]]
     series: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+    legend: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,24 @@ def _lines(panel: Lines) -> list[str]:
     ]
     parts.append(f'<text x="{WIDTH}" y="{HEIGHT + 34}" text-anchor="end" fill="#57606a">{escape(panel.axis)}</text>')
     for (label, points), colour in zip(panel.series, COLOURS, strict=False):
-        parts += _line([(_x(at), HEIGHT * (1 - y / top)) for at, y in points], label, colour)
-    return parts
+        at_end = "" if panel.legend else label
+        parts += _line([(_x(at), HEIGHT * (1 - y / top)) for at, y in points], at_end, colour)
+    return [*parts, *(_legend([label for label, _ in panel.series]) if panel.legend else [])]
+
+
+def _legend(labels: Sequence[str]) -> list[str]:
+    lines: list[list[str]] = [[]]
+    used = 0
+    for label, colour in zip(labels, COLOURS, strict=False):
+        if lines[-1] and used + len(label) > LEGEND_CHARACTERS:
+            lines.append([])
+            used = 0
+        used += len(label) + 2
+        lines[-1].append(f'<tspan fill="{colour}">{escape(label)}</tspan>')
+    return [
+        f'<text x="0" y="{HEIGHT + 33 + 13 * number}" font-size="11">{"&#160; ".join(line)}</text>'
+        for number, line in enumerate(lines)
+    ]
 
 
 def _bars(panel: Bars) -> list[str]:

@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
+from doubles.exposition import is_as_described
 from doubles.installation import Installation, installed
 from doubles.local import until
 from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
 from doubles.team import EVENT, Team
 from hookline.routing.signing import Ed25519Key
+from hookline.runtime.metrics import OperatorMetrics, SenderMetrics
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -154,12 +156,13 @@ async def everything(hookline: Installation, team: Team) -> dict[str, str]:
     found["the API server's audit log"] = "\n".join(map(json.dumps, hookline.audited()))
     (operator,) = hookline.operators
     found["the operator's metrics"] = await operator.page("/metrics")
-    assert "hookline_api_requests" in found["the operator's metrics"]
+    is_as_described(found["the operator's metrics"], OperatorMetrics)
     assert hookline.kubelet is not None
     for pod in hookline.kubelet.pods.values():
         for path in ("/metrics", "/report", "/readyz", "/livez"):
             async with httpx.AsyncClient(trust_env=False, verify=False) as client:
                 found[f"{path} of a sender"] = (await client.get(f"http://{pod.ip}:8080{path}")).text
+        is_as_described(found["/metrics of a sender"], SenderMetrics)
     return found
 
 

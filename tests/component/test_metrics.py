@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from doubles import own
+from doubles.exposition import labels_told
 from doubles.local import hook, publish, receiver_of, sender, until, until_stored, write_book
 from doubles.shipped_nats import shipped
 from hookline.gateway.callers import OneToken
@@ -16,7 +16,7 @@ from hookline.gateway.process import GatewayProcess
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routing.routes import RouteState
-from hookline.runtime.metrics import Metrics
+from hookline.runtime.metrics import ORIGINS, Metrics
 from hookline.stream import names, permissions
 from hookline.stream.connection import Client
 from hookline.stream.nkeys import public_of, seed_of
@@ -28,17 +28,6 @@ SEEDS = {role: seed_of(bytes([number]) * 32) for number, role in enumerate(Role,
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
-
-
-def labels_told(metrics: Metrics) -> dict[str, set[str]]:
-    """The labels of each metric of ours that has a series, as somebody reads it."""
-    found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(metrics.text().decode()):
-        for sample in family.samples:
-            if sample.name.startswith("hookline_"):
-                name = f"{family.name}_total" if family.type == "counter" else family.name
-                found.setdefault(name, set()).update(set(sample.labels) - {"le"})
-    return found
 
 
 async def test_processes_that_run_tell_the_metrics_that_are_described_with_their_labels(
@@ -60,7 +49,7 @@ async def test_processes_that_run_tell_the_metrics_that_are_described_with_their
             await until(lambda: value(told, "hookline_stream_messages", stream="parked") == 3)
             for each in (told, gateway.metrics):
                 described = {metric.name: set(metric.labels) for metric in each.described}
-                assert labels_told(each) == described
+                assert labels_told(each.text().decode()) == described
             assert value(told, "hookline_first_attempt_delay_seconds_count", origin="event") == 3
             assert value(told, "hookline_first_attempt_delay_seconds_count", origin="shard") == 0
             assert (value(told, "hookline_first_attempt_delay_seconds_sum", origin="event") or 9) < 5
@@ -69,6 +58,28 @@ async def test_processes_that_run_tell_the_metrics_that_are_described_with_their
             assert value(told, "hookline_queue_disk_limit_bytes") == 0
     stop.set()
     await serving
+
+
+async def test_a_first_attempt_is_counted_by_where_its_delivery_waited(
+    tmp_path: Path, nats_server: NatsServer, client: Client
+) -> None:
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        many = [hook(f"many-{number}", receiver, event="IdentityDeleted") for number in range(5)]
+        route, keys = hook("held", receiver)
+        write_book(tmp_path / "book", *many, (route.model_copy(update={"state": RouteState.HELD}), keys))
+        async with sender(tmp_path / "book", nats_server.url) as running:
+            await publish(client)
+            await until_stored(client, own.PARKED, 1)
+            await publish(client, event="IdentityDeleted")
+            await until(lambda: len(calls) == 5)
+            write_book(tmp_path / "book", *many, (route, keys))
+            await until(lambda: len(calls) == 6)
+            counted = {
+                origin: value(running.pod.metrics, "hookline_first_attempt_delay_seconds_count", origin=origin)
+                for origin in ORIGINS
+            }
+    assert counted == {"event": 0, "shard": 5, "parked": 1}
 
 
 async def test_where_nats_does_not_permit_to_ask_for_the_disk_all_else_goes_on(

@@ -291,6 +291,16 @@ def test_queries_of_the_dashboard_are_what_prometheus_understands(tmp_path: Path
     run("check", "rules", tmp_path / "queries.yaml")
 
 
+def test_the_configuration_without_the_operator_is_what_prometheus_understands(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    (config,) = (each for each in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "scrape_configs" in each)
+    read = yaml.safe_load(config)
+    # Debian's build knows no Kubernetes.
+    del read["scrape_configs"][0]["kubernetes_sd_configs"]
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(read))
+    run("check", "config", "--syntax-only", tmp_path / "prometheus.yaml")
+
+
 def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
     assert CASES.keys() == ALERTS.keys()
     bare = [

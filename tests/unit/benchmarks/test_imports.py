@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
-WITH_TESTS = {"cluster.py", "operator_node.py", "operator_scale.py", "operator_stage.py"}
+WITH_TESTS = {"cluster.py", "dashboard.py", "operator_node.py", "operator_scale.py", "operator_stage.py"}
 """Those that `make` starts, or that ask whether they can be had, with tests/ among the source roots."""
 OF_TESTS = {each.name for each in (FOLDER.parent / "tests").iterdir() if each.is_dir()}
 
