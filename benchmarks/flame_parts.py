@@ -30,7 +30,7 @@ SENDER: Parts = {
         "hookline/stream/attempts_log.py",
         "hookline/delivery/http/answer_headers.py",
         "hookline/delivery/http/redaction.py",
-        *_delivery("attempts_log"),
+        *_delivery("attempts_log", "recorder"),
     ),
     "HTTP and TLS": ("aiohttp/", "ssl.py", "hookline/delivery/http/"),
     "messages of NATS": ("nats/", "hookline/stream/"),
@@ -43,7 +43,7 @@ SENDER: Parts = {
         "hookline/events/",
     ),
     "holding and acks": _delivery("holding", "settlement", "recently_acked", "messages"),
-    "a delivery and its call": _delivery("sender"),
+    "a delivery and its call": _delivery("sender", "test_call", "notices"),
     "the session and its book": (
         *_delivery("session", "process", "route_book", "book_changes"),
         "hookline/runtime/folders.py",

@@ -195,7 +195,7 @@ class Session:
         self._bucket = EndpointBucket(client, on_missing=self._outdated.set)
         self._me = me
         self._notices = Notices(Publisher(client), books, metrics, now_s=self._clock.now_s)
-        self._tests = TestCalls(me, books, self._caller, self._clock)
+        self._tests = TestCalls(me, books, self._caller, self._clock, on_called=attempts_log.add)
         self._members = Members(me)
         self._agreement = Agreement(me)
         self._large = LargeEvents(

@@ -15,10 +15,9 @@ from functools import partial
 
 import structlog
 
-from hookline.delivery.http import redaction
 from hookline.delivery.http.attempt import Caller
-from hookline.delivery.http.call import Call, call_of
-from hookline.delivery.policy.retry import Outcome
+from hookline.delivery.http.call import call_of
+from hookline.delivery.recorder import Noted, Recorder
 from hookline.delivery.route_book import RouteBook
 from hookline.events.envelope import Event, stamp
 from hookline.routing.routes import Book, Keys, Route, RouteState
@@ -50,7 +49,7 @@ def refusal(route: Route | None, book: Book | None) -> tuple[Why, str] | None:
 
 
 class TestCalls:
-    """Of one sender, `me`. `on_called` is given what is to be written down of each call, with its Webhook."""
+    """Of one sender, `me`. `on_called` is given what is to be written down of each call."""
 
     def __init__(
         self,
@@ -59,13 +58,14 @@ class TestCalls:
         caller: Caller,
         clock: ServerClock,
         *,
-        on_called: Callable[[Route, AttemptRecord], None] = lambda _route, _record: None,
+        on_called: Callable[[Noted], None] = lambda _: None,
     ) -> None:
         self._me = me
         self._books = books
         self._caller = caller
         self._clock = clock
         self._on_called = on_called
+        self._recorder = Recorder()
         self._tenants: Counter[str] = Counter()
         """Of each call under way its tenant."""
         self._uids: Counter[str] = Counter()
@@ -94,13 +94,16 @@ class TestCalls:
             self._leave(route)
 
     async def _call(self, question: Question, route: Route, keys: Keys) -> AttemptRecord:
-        at_s, body = self._clock.now_s(), question.body.encode(errors="replace")
+        at_s, called_s, body = self._clock.now_s(), time.time(), question.body.encode(errors="replace")
         event = Event(question.id, route.namespace, question.event_type, stamp(at_s), body)
-        call = call_of(event, 1, route, keys, now_s=time.time(), test=True)
+        call = call_of(event, 1, route, keys, now_s=called_s, test=True)
         outcome = await self._caller.call(call)
-        record = await _record(event, call, route, keys, outcome, at_s)
+        size = len(event.body)
+        noted = Noted(event.id, event.type, 0, size, 1, route, keys, outcome, at_s, called_s, "", None, test=True)
+        make = partial(self._recorder.record, noted)
+        record = await beside(make) if self._recorder.takes_long(noted) else make()
         log.info("a test call was made", webhook=route.title, reason=record.reason, status=record.status)
-        self._on_called(route, record)
+        self._on_called(noted)
         return record
 
     def _route(self, question: Question) -> Route | None:
@@ -123,25 +126,3 @@ class TestCalls:
             counter[key] -= 1
             if not counter[key]:
                 del counter[key]
-
-
-async def _record(event: Event, call: Call, route: Route, keys: Keys, outcome: Outcome, at_s: float) -> AttemptRecord:
-    secrets = keys.secrets()
-    redacted = partial(redaction.redact, outcome.answer, secrets, cut=outcome.answer_is_cut)
-    takes_long = redaction.takes_long(outcome.answer, secrets)
-    own = {name.lower() for name, _ in keys.headers}
-    return AttemptRecord(
-        event_id=event.id,
-        event_type=event.type,
-        at_s=at_s,
-        attempt=1,
-        reason=str(outcome.reason),
-        status=outcome.status,
-        detail=outcome.detail,
-        url=route.url,
-        duration_s=outcome.duration_seconds,
-        request_headers={name: "" if name.lower() in own else value for name, value in call.headers},
-        request_bytes=len(event.body),
-        answer=await beside(redacted) if takes_long else redacted(),
-        test=True,
-    )

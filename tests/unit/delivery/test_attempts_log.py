@@ -14,18 +14,18 @@ from doubles.books import route
 from hookline.delivery import attempts_log
 from hookline.delivery.attempts_log import (
     AT_A_LOOK,
-    ECHO_FACTOR,
     FLUSH_SECONDS,
-    MOST_ANSWER_BYTES,
     MOST_OF_TENANT_BYTES,
     MOST_UNHEARD,
-    AnswerAllowance,
     AttemptsLog,
-    Recorder,
     note_of,
 )
 from hookline.delivery.messages import Delivery
 from hookline.delivery.policy.retry import Dead, Done, Outcome, Reason, Retry
+from hookline.delivery.recorder import (
+    MOST_ANSWER_BYTES,
+    Recorder,
+)
 from hookline.delivery.sender import Attempt
 from hookline.events.envelope import Event
 from hookline.routing.routes import DispatcherRecord, Keys
@@ -320,35 +320,3 @@ def test_what_follows_is_what_was_stored(changes: dict[str, object], follows: st
         setattr(made, name, value)
     record = Recorder().record(note_of(made))
     assert (record.follows, record.next_at_s) == (follows, 9.0 if follows == "Retry" else None)
-
-
-def test_of_an_answer_no_secret_is_written_also_where_it_was_cut_in_the_middle_of_one() -> None:
-    made = attempt(answer=f"you sent {SECRET} and whsec_Mf".encode())
-    made.outcome.answer_is_cut = True
-    made.outcome.answer_head = f"HTTP/1.1 200 OK\r\nx: {SECRET}\r\n\r\n".encode()
-    record = Recorder().record(note_of(made))
-    assert record.answer == b"you sent [redacted] and [redacted]"
-    assert record.answer_headers == {"x": "[redacted]"}
-
-
-def test_an_answer_that_would_take_long_to_clear_of_secrets_is_left_out_when_there_were_many() -> None:
-    recorder = Recorder()
-    said = [recorder.record(note_of(attempt(answer=SECRET.encode() * 40))).answer for _ in range(60)]
-    assert said[0].startswith(b"[redacted]")
-    assert said[-1] == b""
-    assert recorder.record(note_of(attempt(answer=b"ok"))).answer == b"ok"
-
-
-def test_keys_that_were_rotated_are_looked_for_at_once() -> None:
-    recorder = Recorder()
-    recorder.record(note_of(attempt(answer=b"ok")))
-    later = attempt(answer=b"another-secret-of-later", keys=Keys(uid="u1", query="another-secret-of-later"))
-    assert recorder.record(note_of(later)).answer == b"[redacted]"
-
-
-def test_an_allowance_grows_back_with_time() -> None:
-    allowance = AnswerAllowance()
-    assert allowance.take(MOST_ANSWER_BYTES, 10.0)
-    assert not allowance.take(ECHO_FACTOR, 10.0)
-    assert allowance.take(attempts_log.ANSWER_BYTES_PER_SECOND, 11.0)
-    assert not allowance.take(attempts_log.ANSWER_BYTES_PER_SECOND, 12.0, share=0.5)

@@ -11,9 +11,9 @@ from doubles.books import CANARY, route
 from hookline.delivery import test_call
 from hookline.delivery.http.call import Call
 from hookline.delivery.policy.retry import Outcome, Reason
+from hookline.delivery.recorder import Noted
 from hookline.routing.routes import Book, Keys, Route, RouteState, Shard, book_of
 from hookline.runtime.tasks import cancel
-from hookline.stream.attempt_record import AttemptRecord
 from hookline.stream.test_call import NotTested, Question, Serves, Why
 
 
@@ -26,8 +26,8 @@ class World:
         self.answers = asyncio.Event()
         self.answer = b"ok"
         me = cast(Any, self)
-        self.told: list[tuple[Route, AttemptRecord]] = []
-        self.tests = test_call.TestCalls("me", me, me, me, on_called=lambda *each: self.told.append(each))
+        self.told: list[Noted] = []
+        self.tests = test_call.TestCalls("me", me, me, me, on_called=self.told.append)
 
     async def call(self, call: Call) -> Outcome:
         self.calls.append(call)
@@ -108,7 +108,7 @@ async def test_a_call_is_marked_and_what_is_written_down_holds_no_secret() -> No
     assert record.request_headers["X-Key"] == ""
     assert CANARY not in repr(record)
     assert CANARY.encode() not in record.answer
-    assert [(each.uid, told is record) for each, told in world.told] == [("u1", True)]
+    assert [(each.route.uid, each.event_id, each.test) for each in world.told] == [("u1", record.event_id, True)]
 
 
 async def test_no_more_are_under_way_than_there_may_be_and_an_end_makes_room() -> None:
