@@ -35,6 +35,7 @@ from hookline.cli.errors import Failure, NotAchieved, WrongInput
 from hookline.cli.log import attempts, replay
 from hookline.cli.log.api import Denied
 from hookline.cli.log.loopback import API_FILE
+from hookline.events.schemas import Catalogue
 
 PLUGIN = str(Path(HOOKLINE).with_name("kubectl-hookline"))
 COMPLETION = str(Path(HOOKLINE).with_name("kubectl_complete-hookline"))
@@ -578,7 +579,7 @@ def test_event_types_of_the_cluster_stand_beside_the_built_in_ones(plugin: Calla
     order = {"event": "OrderPlaced", "schema": {"type": "object"}, "sample": {"a": 1}}
     api.objects[f"{RESOURCES}/eventtypes"] = [{"metadata": {"name": "orderplaced"}, "spec": order}]
     listed = plugin("events", "list").out
-    assert len(listed.splitlines()) == 22
+    assert len(listed.splitlines()) == 1 + len(Catalogue().names()) + 1
     assert ["OrderPlaced", "cluster"] in [line.split()[:2] for line in listed.splitlines()]
     assert json.loads(plugin("events", "schema", "OrderPlaced").out) == {"type": "object"}
     assert json.loads(plugin("events", "sample", "OrderPlaced").out) == {"a": 1}

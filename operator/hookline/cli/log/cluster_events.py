@@ -1,8 +1,12 @@
-"""`kubectl hookline events`: event types of the cluster, and the built-in ones; their schemas and samples."""
+"""`kubectl hookline events`: event types of the cluster, and the built-in ones; their schemas and samples.
+
+The built-in ones are imported when they are asked for: they bring jsonschema along, and every other command would wait.
+"""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,8 +17,9 @@ from hookline.cli.log.api import RESOURCES, Denied, Object, listed, path_of
 from hookline.cli.log.fields import text, value
 from hookline.cli.log.output import Column, Kind, field_of, print_items
 from hookline.cli.log.place import Session
-from hookline.events.builtin_events import to_text
-from hookline.events.schemas import Catalogue
+
+if TYPE_CHECKING:
+    from hookline.events.schemas import Catalogue
 
 LONGEST_NAME = 128
 
@@ -38,7 +43,7 @@ def list_events(session: Session) -> None:
 
     Example: hookline events list
     """
-    custom, known = _of_cluster(session), Catalogue()
+    custom, known = _of_cluster(session), _catalogue()
     named = {text(each, "spec.event") for each in custom}
     builtin = [
         {"metadata": {"name": each.name.lower()}, "spec": {"event": each.name, "description": each.description}}
@@ -56,8 +61,8 @@ def schema(session: Session, name: Name, output: File = None) -> None:
     Example: hookline events schema IdentityCreated
     """
     custom = _named(session, name)
-    made = Catalogue().get(name).schema if custom is None else value(custom, "spec.schema")
-    hand_over(to_text(made), output, f"schema-{name.lower()}.json")
+    made = _catalogue().get(name).schema if custom is None else value(custom, "spec.schema")
+    hand_over(_to_text(made), output, f"schema-{name.lower()}.json")
 
 
 def sample(session: Session, name: Name, output: File = None) -> None:
@@ -66,16 +71,16 @@ def sample(session: Session, name: Name, output: File = None) -> None:
     Example: hookline events sample IdentityCreated
     """
     custom = _named(session, name)
-    made = Catalogue().get(name).sample if custom is None else value(custom, "spec.sample")
+    made = _catalogue().get(name).sample if custom is None else value(custom, "spec.sample")
     if made is None:
         raise NotAchieved(f"the EventType {name.lower()} has no spec.sample; its schema says what a body is like")
-    hand_over(to_text(made), output, f"sample-{name.lower()}.json")
+    hand_over(_to_text(made), output, f"sample-{name.lower()}.json")
 
 
 def _named(session: Session, name: str) -> Object | None:
     """The EventType; None of a built-in event, which an EventType of its name replaces. Raises WrongInput."""
     custom = {text(each, "spec.event"): each for each in _of_cluster(session)}
-    builtin = Catalogue().names()
+    builtin = _catalogue().names()
     if name in custom:
         return custom[name]
     if name in builtin:
@@ -94,3 +99,16 @@ def _of_cluster(session: Session) -> list[Object]:
             raise
         typer.echo(f"Only the built-in event types are known here: {error}", err=True)
         return []
+
+
+def _catalogue() -> Catalogue:
+    """The built-in ones."""
+    from hookline.events.schemas import Catalogue
+
+    return Catalogue()
+
+
+def _to_text(made: Any) -> str:
+    from hookline.events.builtin_events import to_text
+
+    return to_text(made)

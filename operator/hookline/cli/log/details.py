@@ -8,7 +8,7 @@ from datetime import datetime
 
 from hookline.cli.log.api import Object
 from hookline.cli.log.fields import since, text, value
-from hookline.cli.log.kinds import milliseconds, what_follows
+from hookline.cli.log.kinds import duration, what_follows
 from hookline.runtime.log_wording import printable
 
 SHOWN_CHARACTERS = 1024
@@ -26,7 +26,7 @@ def attempt_lines(found: Object, now: datetime) -> list[str]:
         ("Attempt", f"{text(found, 'attempt')} of event {text(found, 'event.id')} ({text(found, 'event.type')})"),
         ("Webhook", f"{text(found, 'metadata.namespace')}/{text(found, 'webhook.name')}"),
         ("Called", f"{text(found, 'url')}, {since(found, 'time', now)} ago ({text(found, 'time')})"),
-        ("Outcome", f"{outcome} in {milliseconds(found, 'durationMilliseconds')}{f': {detail}' if detail else ''}"),
+        ("Outcome", f"{outcome} in {duration(found, 'durationMilliseconds')}{f': {detail}' if detail else ''}"),
         ("Phases", _phases(found)),
         ("Next", what_follows(found, now)),
         ("Sent", _bytes(found, "request.bytes")),
@@ -45,7 +45,7 @@ def attempt_lines(found: Object, now: datetime) -> list[str]:
 
 def _phases(found: Object) -> str:
     """Those that a kept connection spared are not there."""
-    taken = [(title, milliseconds(found, f"phasesMilliseconds.{name}")) for name, title in _PHASES]
+    taken = [(title, duration(found, f"phasesMilliseconds.{name}")) for name, title in _PHASES]
     return ", ".join(f"{title} {time}" for title, time in taken if time)
 
 

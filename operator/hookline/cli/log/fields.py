@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hookline.api.texts import age
 from hookline.cli.errors import WrongInput
 from hookline.runtime.log_wording import printable
 
@@ -55,32 +56,16 @@ def read_moment(text: str) -> datetime | None:
         return None
 
 
-def span(seconds: float) -> str:
-    """A time in two units at most, as kubectl's AGE: `12s`, `4m52s`, `3h10m`, `5d`."""
-    left = max(round(seconds), 0)
-    if left < 120:
-        return f"{left}s"
-    if left < 600:
-        return f"{left // 60}m{left % 60}s" if left % 60 else f"{left // 60}m"
-    if left < 3 * 3600:
-        return f"{left // 60}m"
-    if left < 8 * 3600:
-        return f"{left // 3600}h{left % 3600 // 60}m" if left % 3600 // 60 else f"{left // 3600}h"
-    return f"{left // 3600}h" if left < 48 * 3600 else f"{left // 86400}d"
-
-
 def since(found: object, path: str, now: datetime) -> str:
     """How long ago, as AGE says it."""
     at = moment(found, path)
-    return "" if at is None else span((now - at).total_seconds())
+    return "" if at is None else age(max((now - at).total_seconds(), 0))
 
 
 def until(found: object, path: str, now: datetime) -> str:
-    """How long until then; `now` of what is due."""
+    """How long until then; `0s` of what is due."""
     at = moment(found, path)
-    if at is None:
-        return ""
-    return span((at - now).total_seconds()) if at > now else "now"
+    return "" if at is None else age(max((at - now).total_seconds(), 0))
 
 
 def point_in_time(words: str, option: str, now: datetime) -> datetime | None:

@@ -1,9 +1,10 @@
-"""The kinds of objects that the commands list, and their columns. Pure."""
+"""The kinds of objects that the commands list, and their columns: those that `kubectl get` shows. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from hookline.api.texts import took
 from hookline.cli.log.api import Object
 from hookline.cli.log.fields import number, since, text, until
 from hookline.cli.log.output import Column, Kind, field_of
@@ -25,20 +26,15 @@ def _by_state(state: str) -> str:
     return "yellow" if state == "Parked" else ""
 
 
-def milliseconds(each: Object, path: str) -> str:
-    """`41ms`, or `1.2s`."""
-    taken = number(each, path)
-    if taken is None:
-        return ""
-    return f"{taken:.0f}ms" if taken < 1000 else f"{taken / 1000:.1f}s"
+def duration(each: Object, path: str) -> str:
+    """Of milliseconds: `41ms`, or `1.2s`."""
+    taken_ms = number(each, path)
+    return "" if taken_ms is None else took(taken_ms / 1000)
 
 
 def what_follows(each: Object, now: datetime) -> str:
-    """When the next attempt is due, or why there is none."""
-    if due := until(each, "next.time", now):
-        return due
-    follows = text(each, "next.follows").lower()
-    return "" if follows == "done" else follows
+    """When the next attempt is due, or what follows in its place."""
+    return until(each, "next.time", now) or text(each, "next.follows")
 
 
 ATTEMPTS = Kind(
@@ -52,7 +48,7 @@ ATTEMPTS = Kind(
         Column("ATTEMPT", field_of("attempt")),
         Column("STATUS", field_of("status"), colour=_by_status),
         Column("REASON", field_of("reason"), colour=_by_reason, least=12),
-        Column("DURATION", lambda each, _: milliseconds(each, "durationMilliseconds")),
+        Column("DURATION", lambda each, _: duration(each, "durationMilliseconds")),
         Column("NEXT", what_follows, least=5),
         Column("AGE", lambda each, now: since(each, "time", now)),
         Column("EVENT-ID", field_of("event.id"), wide=True),
@@ -87,7 +83,7 @@ DEAD_LETTERS = Kind(
         Column("WEBHOOK", field_of("webhook.name")),
         Column("EVENT", field_of("event.type")),
         Column("REASON", field_of("reason"), colour=lambda _: "red"),
-        Column("OUTCOME", field_of("outcome")),
+        Column("OUTCOME", lambda each, _: text(each, "status") or text(each, "outcome")),
         Column("ATTEMPTS", field_of("attempts")),
         Column("AGE", lambda each, now: since(each, "metadata.creationTimestamp", now)),
         Column("EVENT-ID", field_of("event.id"), wide=True),

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from hookline.api.texts import age
 from hookline.cli.log.api import CORE, LOG, RESOURCES, Denied, Object, items_of, listed, path_of
-from hookline.cli.log.fields import number, since, span, text, value
+from hookline.cli.log.fields import number, since, text, value
 from hookline.cli.log.output import Output, document, paint, say
 from hookline.cli.log.place import Session
 from hookline.cli.log.rates import WINDOW_SECONDS, Rate, Rates
@@ -290,7 +291,7 @@ def _queue_lines(queue: dict[str, float]) -> list[str]:
     if queue.get("hookline_queue_connected") == 0:
         lines.append(paint("Queue: a pod is not connected", "red"))
     if (oldest := queue.get("hookline_oldest_waiting_seconds")) is not None:
-        lines.append(f"Lag: the oldest that waits, waits for {span(oldest)}")
+        lines.append(f"Lag: the oldest that waits, waits for {age(oldest)}")
     return [*lines, *_disk_lines(queue)]
 
 

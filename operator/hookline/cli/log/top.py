@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hookline.api.texts import took
 from hookline.cli.errors import Failure
 from hookline.cli.log.api import LOG, Object, items_of, listed, path_of, version_of
 from hookline.cli.log.attempts import followed
@@ -141,8 +142,8 @@ def table_of(rates: Sequence[Rate], *, everywhere: bool, rows: int) -> Table:
             _rate(each.attempts) if each.attempts else "-",
             str(each.failed) if each.failed else "-",
             Text(each.last_failure or "-"),
-            _milliseconds(each.p50_ms, each.attempts),
-            _milliseconds(each.p99_ms, each.attempts),
+            took(each.p50_ms / 1000) if each.attempts else "-",
+            took(each.p99_ms / 1000) if each.attempts else "-",
             _count(each.waiting),
         )
     return table
@@ -164,9 +165,3 @@ def _rate(calls: int) -> str:
 
 def _count(waiting: int) -> str:
     return f"{MOST_WAITING}+" if waiting >= MOST_WAITING else str(waiting) if waiting else "-"
-
-
-def _milliseconds(taken: float, attempts: int) -> str:
-    if not attempts:
-        return "-"
-    return f"{taken:.0f}ms" if taken < 1000 else f"{taken / 1000:.1f}s"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -39,3 +42,11 @@ def test_what_says_where_fits_the_place() -> None:
     assert "--data" not in help_of(plugin.app, "attempts")
     assert "--data" in help_of(main.app, "attempts")
     assert "--context" not in help_of(main.app, "attempts")
+
+
+def test_the_plugin_starts_without_what_only_other_programs_need() -> None:
+    """A shell starts it for each word that is completed."""
+    heavy = ("pydantic", "jsonschema", "asyncio", "nats", "aiohttp", "uvloop", "structlog", "starlette")
+    code = f"import sys, hookline.cli.plugin; print([each for each in {heavy!r} if each in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

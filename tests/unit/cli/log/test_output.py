@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 import yaml
 
+from doubles import played_log
 from doubles.answered_api import Object, attempt, dead, delivered, waiting
+from hookline.api import kinds as resources
+from hookline.api.objects import Entry, as_object
+from hookline.api.table import definitions, row
 from hookline.cli.log.kinds import ATTEMPTS, DEAD_LETTERS, DELIVERIES
 from hookline.cli.log.output import Kind, Output, Table, as_text
 
@@ -22,7 +27,7 @@ def test_attempts_have_the_columns_that_are_documented() -> None:
     assert heading.split() == ["NAME", "WEBHOOK", "EVENT", "ATTEMPT", "STATUS", "REASON", "DURATION", "NEXT", "AGE"]
     assert failed.split()[:-2] == ["evt-1-1.7", "identity-created", "IdentityCreated", "1", "503", "HTTPStatus", "41ms"]
     assert failed.split()[-2].startswith("4m")
-    assert done.split()[4:] == ["204", "Delivered", "41ms", "-", "12s"]
+    assert done.split()[4:] == ["204", "Delivered", "41ms", "Done", "12s"]
     assert heading.index("STATUS") == failed.index("503") == done.index("204")
 
 
@@ -44,7 +49,7 @@ def test_deliveries_and_dead_letters_have_the_columns_that_are_documented() -> N
 @pytest.mark.parametrize("follows", ["Dead", "Parked"])
 def test_what_follows_in_place_of_another_attempt_is_said(follows: str) -> None:
     _, row = lines(ATTEMPTS, attempt(next={"follows": follows}))
-    assert row.split()[-2] == follows.lower()
+    assert row.split()[-2] == follows
 
 
 def test_an_attempt_without_an_answer_has_no_status() -> None:
@@ -83,3 +88,24 @@ def test_rows_that_come_later_stand_below_the_first() -> None:
     heading, first = table.lines([delivered()], datetime.now(UTC))
     (second,) = table.lines([attempt()], datetime.now(UTC))
     assert heading.index("REASON") == first.index("Delivered") == second.index("HTTPStatus")
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource", "made"),
+    [
+        (ATTEMPTS, resources.ATTEMPTS, lambda: played_log.attempt(7)),
+        (ATTEMPTS, resources.ATTEMPTS, lambda: played_log.attempt(8, status=None, follows="Dead", next_at_s=None)),
+        (DELIVERIES, resources.DELIVERIES, lambda: played_log.waiting(7)),
+        (DEAD_LETTERS, resources.DEAD_LETTERS, lambda: played_log.dead(7)),
+    ],
+)
+def test_a_table_shows_what_kubectl_get_shows(
+    kind: Kind, resource: resources.Resource, made: Callable[[], Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    monkeypatch.setattr("doubles.played_log.time.time", now.timestamp)
+    entry = made()
+    columns = [(each["name"].upper(), bool(each["priority"])) for each in definitions(resource)]
+    assert [(each.title, each.wide) for each in kind.columns] == columns
+    cells = [str(cell) for cell in row(resource, entry, now.timestamp(), "None")["cells"]]
+    assert [each.cell(as_object(entry), now) for each in kind.columns] == cells
