@@ -236,6 +236,14 @@ CASES: dict[str, list[Case]] = {
         Case({f"hookline_log_lines_lost{{{SENDER}}}": "0x5 10x20"}, "10m", {**OF_D, "pod": "s-1"}),
         Case({f"hookline_log_lines_lost{{{SENDER}}}": "10x20"}, "10m"),
     ],
+    "HooklineAttemptsLogLosesLines": [
+        Case(
+            {f'hookline_attempts_log_lost_total{{{SENDER},reason="Room"}}': "0x5 10x20"},
+            "10m",
+            {**OF_D, "reason": "Room"},
+        ),
+        Case({f'hookline_attempts_log_lost_total{{{SENDER},reason="Room"}}': "10x20"}, "10m"),
+    ],
 }
 
 
