@@ -18,7 +18,7 @@ from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
 from doubles import own
 from doubles.local import count, until
-from doubles.replays import OneQueue, SomeAttempts, first, give_up
+from doubles.replays import SomeAttempts, first, give_up
 from hookline.api.replay.conditions import told
 from hookline.api.replay.executor import Executor, Gone
 from hookline.api.replay.in_cluster import ClusterReplays, ClusterWebhooks, execute_when_leading
@@ -193,9 +193,7 @@ async def test_kubectl_waits_for_a_replay_and_it_is_removed_when_its_time_is_ove
         await ensure(client, Retention(), prefix="HOOKLINE_")
         uid = cluster.make_webhook()
         await give_up(client, uid, ["evt_1", "evt_2"], tenant=cluster.namespace)
-        executor = Executor(
-            {"default": await OneQueue.over(client)}, ClusterWebhooks(cluster.server), SomeAttempts().log
-        )
+        executor = Executor(lambda: {"default": client}, ClusterWebhooks(cluster.server), SomeAttempts().log)
         async with background(Runner(cluster.replays, executor).run()):
             cluster.make("tried", dryRun=True, ttlSecondsAfterFinished=0)
             cluster.make("none", webhook={"name": "other"})

@@ -28,10 +28,13 @@ from doubles.replays import (
     webhook_of,
 )
 from doubles.waiting import until_it_is
+from hookline.api.actions import CannotBeDone
+from hookline.api.object_names import message_name
 from hookline.api.replay import executor as executing
 from hookline.api.replay import plan
 from hookline.api.replay.executor import Executor
 from hookline.api.replay.kept import KeptReplays
+from hookline.api.replay.letters import ReplayLetters
 from hookline.api.replay.replays import Runner
 from hookline.delivery import messages
 from hookline.delivery.messages import Delivery
@@ -250,6 +253,29 @@ async def test_a_single_dead_letter_is_replayed_once_however_often_that_is_asked
     assert not await executor.replay_letter("default", own.DEAD, 1, "letter")
     (found,) = await deliveries(queue.client)
     assert (found.event.id, found.replay, found.attempt) == ("evt_1", "letter", 1)
+    assert await count(queue.client, own.DEAD) == 1
+
+
+async def test_a_dead_letter_is_replayed_by_the_name_that_lists_show_and_in_its_namespace_alone(
+    queue: OneQueue,
+) -> None:
+    await give_up(queue.client, UID, ["evt_1"])
+    letters = ReplayLetters(executor_of(queue, []), lambda: {"default": queue.client})
+    name = message_name("evt_1", 2, own.DEAD, 1)
+    for namespace, asked in (("other", name), ("default", message_name("evt_2", 2, own.DEAD, 1)), ("default", "x")):
+        assert not await letters.replay_dead_letter(namespace, asked)
+    assert await deliveries(queue.client) == []
+    assert await letters.replay_dead_letter("default", name)
+    assert [(each.event.id, each.replay) for each in await deliveries(queue.client)] == [("evt_1", "dead-letter")]
+    assert not await letters.replay_dead_letter("default", name)
+
+
+async def test_a_dead_letter_that_holds_no_delivery_cannot_be_replayed_and_says_so(queue: OneQueue) -> None:
+    subject = names.dead_subject("default", UID)
+    await queue.publisher.store(subject, b"{}", {"Hookline-Event-Id": "evt_1"})
+    letters = ReplayLetters(executor_of(queue, []), lambda: {"default": queue.client})
+    with pytest.raises(CannotBeDone):
+        await letters.replay_dead_letter("default", message_name("evt_1", 0, own.DEAD, 1))
     assert await count(queue.client, own.DEAD) == 1
 
 

@@ -80,7 +80,7 @@ def webhook_of(name: str, uid: str, *, event: str = "IdentityCreated", enabled: 
 
 
 def executor_of(queue: OneQueue, webhooks: Iterable[WebhookSeen], attempts: SomeAttempts | None = None) -> Executor:
-    return Executor({"default": queue}, SomeWebhooks(list(webhooks)), (attempts or SomeAttempts()).log)
+    return Executor(lambda: {"default": queue.client}, SomeWebhooks(list(webhooks)), (attempts or SomeAttempts()).log)
 
 
 def replay_of(**spec: Any) -> dict[str, Any]:

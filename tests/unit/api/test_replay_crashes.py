@@ -52,12 +52,6 @@ class World:
     """Whether the last step has its effect."""
     busy: list[bool] = field(default_factory=list)
     """Whether much waits, at each look."""
-    client: Any = None
-    layout: Any = field(default_factory=plain)
-
-    @property
-    def publisher(self) -> Any:
-        return self
 
     async def step(self, do: Any) -> Any:
         self.steps_left -= 1
@@ -121,7 +115,7 @@ async def _no_sleep(seconds: float) -> None:
 async def _until_it_is_done(world: World, replay: Replay, kills: list[tuple[int, bool, bool]]) -> None:
     """`kills` are: after how many steps, whether the last one has its effect, whether NATS forgets names after it."""
     webhooks = SomeWebhooks([webhook_of("one", "u1")])
-    executor = Executor({"default": cast(Any, world)}, webhooks, SomeAttempts().log, sleep=_no_sleep)
+    executor = Executor(lambda: {"default": cast(Any, world)}, webhooks, SomeAttempts().log, sleep=_no_sleep)
     for steps, is_late, forgets in kills:
         world.steps_left, world.is_late = steps, is_late
         with contextlib.suppress(Killed):
@@ -148,6 +142,7 @@ def run(world: World, kills: list[tuple[int, bool, bool]], **spec: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executing, "history", _History(world))
         patch.setattr(executing, "find", _layout)
+        patch.setattr(executing, "Publisher", lambda _: world)
         asyncio.run(_until_it_is_done(world, read_replay(replay_of(**spec)), kills))
 
 

@@ -27,7 +27,8 @@ from hookline.resources.replay import MAX_WEBHOOKS, Replay, ReplayPlace, ReplayS
 from hookline.runtime.tasks import together
 from hookline.stream import history, names
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
-from hookline.stream.layout import Layout
+from hookline.stream.history import Reach
+from hookline.stream.layout import Layout, plain
 from hookline.stream.publish import OutOfRoom, Publisher
 from hookline.stream.stored import Stored
 from hookline.stream.streams import find
@@ -40,6 +41,9 @@ CHECKPOINT_SECONDS = 2.0
 
 LOOK_SECONDS = 0.5
 """How often it is asked how many deliveries of a Webhook wait."""
+
+LAYOUT_SECONDS = 10.0
+"""How often it is looked where the streams are."""
 
 AGAIN_SECONDS = 1.0
 """Before what cannot be done now is tried again."""
@@ -56,17 +60,12 @@ class Gone(Exception):
     """The Replay is not there any more."""
 
 
-class Queue(Protocol):
+@dataclass(frozen=True, slots=True)
+class Queue:
     """The queue of one Dispatcher, over the connection that there is now."""
 
-    @property
-    def client(self) -> Client: ...
-
-    @property
-    def publisher(self) -> Publisher: ...
-
-    @property
-    def layout(self) -> Layout: ...
+    client: Client
+    publisher: Publisher
 
 
 class Webhooks(Protocol):
@@ -90,18 +89,19 @@ class _Failed(Exception):
 
 
 class Executor:
-    """Executes Replays, each by a `run` of its own. `queues` are by the names of Dispatchers."""
+    """Executes Replays, each by a `run` of its own. `clients` are the connections that there are now, by Dispatcher."""
 
     def __init__(
         self,
-        queues: Mapping[str, Queue],
+        clients: Callable[[], Mapping[str, Client]],
         webhooks: Webhooks,
         attempts: Log,
         *,
         now_s: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.queues = queues
+        self._clients = clients
+        self._queues: dict[str, Queue] = {}
         self.webhooks = webhooks
         self.attempts = attempts
         self.now_s = now_s
@@ -115,13 +115,23 @@ class Executor:
         except _Failed as error:
             await run.fail(error)
 
+    async def queue(self, dispatcher: str) -> Queue:
+        """Raises StreamUnavailable when there is no connection to it now."""
+        client = self._clients().get(dispatcher)
+        if client is None:
+            raise StreamUnavailable(f"there is no connection to the queue of the Dispatcher {dispatcher} now")
+        known = self._queues.get(dispatcher)
+        if known is None or known.client is not client:
+            known = self._queues[dispatcher] = Queue(client, Publisher(client))
+        return known
+
     async def replay_letter(self, dispatcher: str, stream: str, seq: int, name: str) -> bool:
         """One dead letter, by its place; whether it was there and holds a delivery. `name` stands for a Replay's.
 
         Stored first and removed then: a crash between leaves a repeat at most, and whoever asks again within two
         minutes is known. Raises StreamUnavailable, StreamRefused, QueueUnusable.
         """
-        queue = self.queues[dispatcher]
+        queue = await self.queue(dispatcher)
         message = await history.message_at(queue.client, stream, seq)
         delivery = plan.delivery_of(message) if message is not None else None
         if delivery is None:
@@ -141,7 +151,7 @@ async def _store(publisher: Publisher, delivery: Delivery, once: str) -> None:
 class _Window:
     """What was stored of one stream since it was written last how far the Replay is."""
 
-    queue: Queue
+    dispatcher: str
     index: int
     stream: str
     began_s: float
@@ -174,6 +184,8 @@ class _Run:
         self._has_room: dict[str, float] = {}
         """By uid of a Webhook: when it was seen that few enough of its deliveries wait, by the monotonic clock."""
         self._gone: frozenset[str] = frozenset()
+        self._layouts: dict[str, tuple[float, Layout]] = {}
+        """By Dispatcher: when it was looked where the streams are, by the monotonic clock, and where they were."""
 
     async def all(self) -> None:
         if self._status.started_at is None:
@@ -219,7 +231,7 @@ class _Run:
         )
 
     async def _places(self, want: Asked, dispatcher: str) -> list[ReplayPlace]:
-        client = (await self._queue(dispatcher)).client
+        client = (await self._around.queue(dispatcher)).client
         layout = await find(client)
         places = []
         for stream in (*layout.former_of(want.base), layout.stream(want.base)):
@@ -237,32 +249,28 @@ class _Run:
                 places.append(place)
         return places
 
-    async def _queue(self, dispatcher: str) -> Queue:
-        queue = self._around.queues.get(dispatcher)
-        if queue is None:
-            raise StreamUnavailable(f"the queue of the Dispatcher {dispatcher} is not known here")
-        return queue
-
     async def _go_through(self, want: Asked, index: int) -> None:
         """One stream, from where it was left."""
         place = self._status.checkpoint[index]
-        queue = await self._can(partial(self._queue, place.dispatcher))
-        has = await self._can(lambda: history.reach(queue.client, place.stream))
+        has = await self._can(partial(self._reach, place))
         if has is None or has.created != place.created:
             # Removed once it was empty, or deleted by somebody.
             return
         if want.removes and place.settled < place.next:
             # Counted, and perhaps not removed: what did that ended meanwhile.
-            await self._read(want, index, queue, place.settled, place.next - 1, counting=False)
-        await self._read(want, index, queue, place.next, place.end, counting=True)
+            await self._read(want, index, place.settled, place.next - 1, counting=False)
+        await self._read(want, index, place.next, place.end, counting=True)
         self._status = plan.settled(self._status, index)
 
-    async def _read(self, want: Asked, index: int, queue: Queue, seq: int, end: int, *, counting: bool) -> None:
+    async def _reach(self, place: ReplayPlace) -> Reach | None:
+        return await history.reach((await self._around.queue(place.dispatcher)).client, place.stream)
+
+    async def _read(self, want: Asked, index: int, seq: int, end: int, *, counting: bool) -> None:
         place = self._status.checkpoint[index]
         pattern, most = want.pattern(place.dispatcher), max(1, int(want.rate * CHECKPOINT_SECONDS))
-        window = _Window(queue, index, place.stream, time.monotonic(), counting)
+        window = _Window(place.dispatcher, index, place.stream, time.monotonic(), counting)
         while seq <= end:
-            found = await self._can(partial(self._next, queue, place.stream, pattern, seq, end))
+            found = await self._can(partial(self._next, place, pattern, seq, end))
             if not found or found[0].stored_s >= want.until_s:
                 break
             found = found[:most]
@@ -272,8 +280,9 @@ class _Run:
                 await self._close(want, window, seq)
         await self._close(want, window, end + 1)
 
-    async def _next(self, queue: Queue, stream: str, pattern: str, seq: int, end: int) -> list[Stored]:
-        return await history.next_messages(queue.client, stream, pattern, seq, end)
+    async def _next(self, place: ReplayPlace, pattern: str, seq: int, end: int) -> list[Stored]:
+        client = (await self._around.queue(place.dispatcher)).client
+        return await history.next_messages(client, place.stream, pattern, seq, end)
 
     async def _take(self, want: Asked, window: _Window, found: Sequence[Stored], seq: int) -> None:
         """Have stored what these messages mean. What was taken before ends before `seq`."""
@@ -324,7 +333,7 @@ class _Run:
         delivery = item.delivery
         assert delivery is not None, "what holds no delivery is skipped"
         try:
-            await self._can(lambda: _store(window.queue.publisher, delivery, item.once))
+            await self._can(partial(self._stored, window.dispatcher, delivery, item.once))
         except StreamRefused as error:
             window.tally.failed += 1
             log.warning(
@@ -337,6 +346,9 @@ class _Run:
             window.tally.replayed += 1
             window.stored.append(seq)
 
+    async def _stored(self, dispatcher: str, delivery: Delivery, once: str) -> None:
+        await _store((await self._around.queue(dispatcher)).publisher, delivery, once)
+
     async def _close(self, want: Asked, window: _Window, seq: int) -> None:
         """Count what was stored, write that down, and remove it then where it came from. All before `seq` is done."""
         if window.counting:
@@ -345,12 +357,12 @@ class _Run:
                 self._status = plan.settled(self._status, window.index)
             await self._say(ReplayReason.RUNNING)
         if want.removes:
-            work = [partial(self._remove, window, each) for each in window.stored]
+            work = [partial(self._can, partial(self._remove, window, each)) for each in window.stored]
             await together(work, at_once=_STORES_AT_ONCE)
         window.renew(time.monotonic())
 
     async def _remove(self, window: _Window, seq: int) -> None:
-        await self._can(lambda: history.remove(window.queue.client, window.stream, seq))
+        await history.remove((await self._around.queue(window.dispatcher)).client, window.stream, seq)
 
     async def _pace(self, seconds: float) -> None:
         """Take the time that so much of the rate has."""
@@ -364,7 +376,7 @@ class _Run:
         """Wait while a Webhook is disabled, or has much waiting."""
         while True:
             try:
-                reason = await self._why_wait(want, window.queue, uids)
+                reason = await self._why_wait(want, window.dispatcher, uids)
             except _Failed:
                 await self._close(want, window, seq)
                 raise
@@ -379,11 +391,11 @@ class _Run:
         if self._said is not ReplayReason.RUNNING:
             await self._say(ReplayReason.RUNNING)
 
-    async def _why_wait(self, want: Asked, queue: Queue, uids: Collection[str]) -> ReplayReason | None:
+    async def _why_wait(self, want: Asked, dispatcher: str, uids: Collection[str]) -> ReplayReason | None:
         if await self._can(partial(self._is_disabled, want)):
             return ReplayReason.WEBHOOK_DISABLED
         for uid in uids:
-            if not await self._can(partial(self._room_of, want, queue, uid)):
+            if not await self._can(partial(self._has_room_for, want, dispatcher, uid)):
                 return ReplayReason.WAITING
         return None
 
@@ -400,11 +412,16 @@ class _Run:
         self._looked_s = -math.inf if disabled else time.monotonic()
         return disabled
 
-    async def _room_of(self, want: Asked, queue: Queue, uid: str) -> bool:
+    async def _has_room_for(self, want: Asked, dispatcher: str, uid: str) -> bool:
         now_s = time.monotonic()
         if self._has_room.get(uid, -math.inf) > now_s - LOOK_SECONDS:
             return True
-        waiting = await history.waiting_of(queue.client, queue.layout, uid)
+        client = (await self._around.queue(dispatcher)).client
+        looked_s, layout = self._layouts.get(dispatcher, (-math.inf, plain()))
+        if looked_s < now_s - LAYOUT_SECONDS:
+            layout = await find(client)
+            self._layouts[dispatcher] = now_s, layout
+        waiting = await history.waiting_of(client, layout, uid)
         if waiting.now > plan.may_wait(want.rate) or waiting.later > plan.MOST_LATER:
             return False
         self._has_room[uid] = now_s
