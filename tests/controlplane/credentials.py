@@ -39,6 +39,9 @@ class Credentials:
         self.server_key = folder / "server.key"
         self.kubelet_client_certificate = folder / "kubelet-client.crt"
         self.kubelet_client_key = folder / "kubelet-client.key"
+        self.front_proxy_ca_file = folder / "front-proxy-ca.crt"
+        self.front_proxy_certificate = folder / "front-proxy-client.crt"
+        self.front_proxy_key = folder / "front-proxy-client.key"
         self.account_key = folder / "service-account.key"
         self.tokens_file = folder / "tokens.csv"
 
@@ -48,6 +51,8 @@ class Credentials:
         if not self.ca_file.exists():
             self._make_certificates(hosts)
             _write_private(self.account_key, _new_rsa_key())
+        if not self.front_proxy_ca_file.exists():
+            self._make_front_proxy()
         self._write_tokens(users)
 
     def token(self, user: str) -> str:
@@ -84,6 +89,14 @@ class Credentials:
         self.kubelet_client_certificate.write_bytes(client.cert_chain_pems[0].bytes())
         # Last: its presence says that all the others are there.
         authority.cert_pem.write_to_path(str(self.ca_file))
+
+    def _make_front_proxy(self) -> None:
+        """By which kube-apiserver proves to servers beside it that it is itself: a CA of its own."""
+        authority = trustme.CA(organization_name="Hookline test front proxy")
+        client = authority.issue_cert("front-proxy-client", common_name="front-proxy-client")
+        _write_private(self.front_proxy_key, client.private_key_pem.bytes())
+        self.front_proxy_certificate.write_bytes(client.cert_chain_pems[0].bytes())
+        authority.cert_pem.write_to_path(str(self.front_proxy_ca_file))
 
     def _write_tokens(self, users: Sequence[User]) -> None:
         known = self._tokens()

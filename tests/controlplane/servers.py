@@ -223,6 +223,15 @@ class ControlPlane:
             # In megabytes; a log that is turned over would lose what a test looks for.
             "--audit-log-maxsize=10000",
             f"--cert-dir={self.folder}",
+            # By which servers beside it know that it is kube-apiserver who asks, as kubeadm sets it up.
+            f"--requestheader-client-ca-file={its.front_proxy_ca_file}",
+            "--requestheader-allowed-names=front-proxy-client",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-uid-headers=X-Remote-Uid",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={its.front_proxy_certificate}",
+            f"--proxy-client-key-file={its.front_proxy_key}",
             # Else open watches hold up a restart.
             "--shutdown-watch-termination-grace-period=1s",
             *self._apiserver_flags,

@@ -175,13 +175,16 @@ class PlayedLog:
         if self.fails_after is not None and len(self.asked) > self.fails_after:
             raise Unreadable("the queue cannot be read now")
         version = self.tried[-1].version if self.tried else "1"
-        if begin and begin not in {each.name for each in entries}:
+        start = next((number for number, each in enumerate(entries) if each.name == begin), None) if begin else 0
+        if start is None:
             raise Expired
-        found = [each for each in entries if namespace in ("", each.namespace) and is_wanted(each, wanted)]
-        start = next((number for number, each in enumerate(found) if each.name == begin), 0)
-        page = found[start : start + limit]
-        more = found[start + limit].name if len(found) > start + limit else ""
-        return Page(page, more, version)
+        page: list[T] = []
+        for each in entries[start:]:
+            if namespace in ("", each.namespace) and is_wanted(each, wanted):
+                if len(page) == limit:
+                    return Page(page, each.name, version)
+                page.append(each)
+        return Page(page, "", version)
 
     def _one(self, entries: Sequence[T], namespace: str, name: str) -> T | None:
         self._check()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hookline.api import discovery, openapi
 from hookline.api.actions import Actions, CannotBeDone, NoActions, NoSuchWebhook
@@ -54,6 +54,8 @@ from hookline.serving.api_server import User
 _HEALTH = ("/livez", "/readyz", "/healthz")
 _MAX_NAME_CHARACTERS = 253
 
+_BESIDE = "/apis/hookline.dev/"
+
 _GONE = "The provided continue parameter is too old to go on from: list again without it"
 
 
@@ -67,12 +69,23 @@ class Api:
         actions: Actions | None = None,
         *,
         unready: Callable[[], str | None] = lambda: None,
+        missing: Callable[[], Sequence[str]] = lambda: (),
+        only: str | None = None,
+        beside: ASGIApp | None = None,
+        tell: Callable[[str, str, int], None] = lambda *_: None,
         bounds: Bounds = Bounds(),  # noqa: B008  # frozen
     ) -> None:
+        """`missing` names Dispatchers of which nothing is known now, `only` the one namespace that is answered for.
+        `beside` has the pages of Hookline's other resources where there is no cluster, for the same callers. `tell` is
+        told verb, resource and code of each answer."""
         self._log = log
         self._users = users
         self._actions = actions or NoActions()
         self._unready = unready
+        self._missing = missing
+        self._only = only
+        self._beside = beside
+        self._tell = tell
         self._shelves = shelves(log)
         self._requests = Places("requests", bounds.requests, bounds.requests_of_one)
         self._watches = Places("watches", bounds.watches, bounds.watches_of_one)
@@ -96,6 +109,24 @@ class Api:
         self._stopping.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = target_of(scope["path"])
+        code = 0
+
+        async def telling(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self._said(scope, receive, telling)
+        finally:
+            resource = target.resource.plural if target is not None else "other"
+            watch = target is not None and not target.name and b"watch" in scope["query_string"]
+            verb = verb_of(scope["method"], target, watch=watch) if target is not None else "other"
+            self._tell(verb or "other", resource, code)
+
+    async def _said(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._answer(scope, receive, send)
         except Refused as error:
@@ -116,6 +147,9 @@ class Api:
         target = target_of(path)
         if target is not None:
             await self._of_objects(user, target, scope, receive, send)
+            return
+        if self._beside is not None and path.startswith(_BESIDE):
+            await self._beside(scope, receive, send)
             return
         if path not in self._documents and path != f"/openapi/v3/{openapi.PATH}":
             raise Refused(no_such_page())
@@ -154,6 +188,8 @@ class Api:
             raise Refused(verb_not_supported(verb, target.resource.plural))
         if wrong is not None:
             raise wrong
+        if self._only is not None and target.namespace != self._only:
+            raise Refused(bad_request(f"this API answers for the namespace {self._only} only"))
         if not target.can_be:
             raise Refused(not_found(target.resource.plural, target.name))
         if verb == "watch":
@@ -184,7 +220,7 @@ class Api:
         if verb == "list":
             form = form_of(_header(headers, b"accept"))
             shelf = self._shelves[target.resource.plural]
-            await send_list(send, shelf, target.resource, target.namespace, asked, form)
+            await send_list(self._with_warning(send), shelf, target.resource, target.namespace, asked, form)
         elif verb == "delete":
             await self._delete(target, asked, headers, receive, send)
         elif target.resource is WEBHOOK_TESTS:
@@ -203,12 +239,28 @@ class Api:
         form = form_of(_header(headers, b"accept"))
         shelf, resource = self._shelves[target.resource.plural], target.resource
         entry = await shelf.get(target.namespace, target.name)
+        if entry is None and (missing := self._missing()):
+            raise Refused(unavailable(_without(missing)))
         if entry is None:
             raise Refused(not_found(resource.plural, target.name))
         said = item_in(resource, form, asked, entry, time.time())
         if form is Form.TABLE:
             said = table(resource, [said], {}, headers=True)
         await send_json(send, said, pretty=asked.pretty)
+
+    def _with_warning(self, send: Send) -> Send:
+        """Says what a list is without; kubectl shows it to people."""
+        missing = self._missing()
+        if not missing:
+            return send
+        warning = (b"warning", f'299 - "{_without(missing)}"'.encode())
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], warning]}
+            await send(message)
+
+        return sending
 
     async def _delete(self, target: Target, asked: Options, headers: Headers, receive: Receive, send: Send) -> None:
         wish = await read_json(receive, headers)
@@ -258,6 +310,10 @@ class Api:
             said["metadata"]["name"] = attempt.name
             said["status"] = {"attempt": attempt_content(attempt)}
         await send_json(send, said, status=201, pretty=asked.pretty)
+
+
+def _without(missing: Sequence[str]) -> str:
+    return f"the queue of these Dispatchers cannot be read now: {', '.join(missing)}"
 
 
 def _options(query: bytes, target: Target) -> tuple[Options, Refused | None]:

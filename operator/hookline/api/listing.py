@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterable
@@ -41,6 +42,8 @@ async def send_list(send: Send, shelf: Shelf, resource: Resource, namespace: str
                 await stream.give((("," if count else "") + items).encode())
                 count += len(part.items)
             more = part.more
+            # A part takes some 30 ms: others get their turn between two.
+            await asyncio.sleep(0)
             try:
                 part = await anext(parts)
             except StopAsyncIteration:

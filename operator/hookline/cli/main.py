@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hookline import __version__
-from hookline.cli import check, demo, events, gateway, listen, operator, publish, run, sender
+from hookline.cli import api, check, demo, events, gateway, listen, operator, publish, run, sender
 from hookline.cli.common import default_data
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.log.commands import add_commands
@@ -35,6 +35,7 @@ app.command(short_help="Deliver all 20 event types to a local receiver.")(demo.d
 app.command(short_help="Reconcile the resources of a Kubernetes cluster.")(operator.operator)
 app.command(short_help="Deliver by the operator's route book.")(sender.sender)
 app.command(short_help="Take events by HTTPS in a cluster.")(gateway.gateway)
+app.command(short_help="Tell what became of deliveries, in a cluster.")(api.api)
 add_commands(app, Local(default_data))
 app.add_typer(events.app, name="events", short_help="Built-in event types, schemas and samples.")
 

@@ -206,7 +206,7 @@ def table(metrics: Sequence[Described]) -> str:
 def tables() -> list[str]:
     """Of docs/metrics.md: what all processes have, then what each kind has besides."""
     common = Metrics().described
-    kinds: tuple[type[Metrics], ...] = (SenderMetrics, GatewayMetrics, OperatorMetrics)
+    kinds: tuple[type[Metrics], ...] = (SenderMetrics, GatewayMetrics, ApiMetrics, OperatorMetrics)
     return [table(common), *(table(kind().described[len(common) :]) for kind in kinds)]
 
 
@@ -523,6 +523,45 @@ class GatewayMetrics(Metrics):
         self._requests.set_function(requests)
         self._body_bytes.set_function(body_bytes)
         self._connected.set_function(connected)
+
+
+class ApiMetrics(Metrics):
+    """Of the process that tells what became of deliveries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers = self._counter(
+            "hookline_log_api_answers",
+            "Requests that were answered.",
+            "verb",
+            "resource",
+            "code",
+            more="`code` is that of HTTP; a watch counts when it ends. What is no request for objects has the verb "
+            "and the resource `other`.",
+        )
+        self._watches = self._gauge("hookline_log_api_watches", "Watches that are open.")
+        self._missing = self._gauge(
+            "hookline_log_api_queues_missing",
+            "Queues of Dispatchers that are not read.",
+            more="What became of their deliveries is missing in lists, which say so.",
+        )
+        self._expires = self._gauge(
+            "hookline_certificate_expires_seconds",
+            "When the certificate that is shown ends, in Unix time.",
+            more="0 without TLS.",
+        )
+
+    def answered(self, verb: str, resource: str, code: int) -> None:
+        self._answers.labels(verb, resource, str(code)).inc()
+
+    def watch_certificate(self, expires_s: Callable[[], float]) -> None:
+        """Ask this, which is Unix time, whenever somebody reads the metrics."""
+        self._expires.set_function(expires_s)
+
+    def watch(self, *, watches: Callable[[], int], missing: Callable[[], int]) -> None:
+        """Ask these whenever somebody reads the metrics."""
+        self._watches.set_function(watches)
+        self._missing.set_function(missing)
 
 
 class OperatorMetrics(Metrics):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from hookline.runtime.metrics import GatewayMetrics, Metrics, OperatorMetrics, SenderMetrics, tables
+from hookline.runtime.metrics import ApiMetrics, GatewayMetrics, Metrics, OperatorMetrics, SenderMetrics, tables
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
-KINDS: list[type[Metrics]] = [SenderMetrics, GatewayMetrics, OperatorMetrics]
+KINDS: list[type[Metrics]] = [SenderMetrics, GatewayMetrics, ApiMetrics, OperatorMetrics]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 BOUNDED = {
@@ -23,6 +23,7 @@ BOUNDED = {
     "outcome": "words of the code",
     "in_force": "words of the code",
     "verb": "words of the API server",
+    "code": "those of HTTP",
     "resource": "kinds that the operator reads or writes",
     "server": "pods of the shipped NATS",
 }

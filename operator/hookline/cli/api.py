@@ -1,0 +1,96 @@
+"""`hookline api`: tells what became of deliveries, over the Kubernetes API, in a pod."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from hookline.api.process import ClusterApi
+from hookline.api.queues import Queues
+from hookline.cli.common import listen_address, run_until_signal
+from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.runtime.background import background
+from hookline.runtime.logs import lost_log_lines, set_up_logs
+from hookline.runtime.probes import Probes
+from hookline.runtime.tuning import tune_process
+from hookline.serving.api_server import ApiServer, NoPod, place_of_pod
+from hookline.serving.certificate import Certificate
+from hookline.serving.server import GRACE_SECONDS
+
+log = structlog.get_logger(__name__)
+
+
+def api(
+    queues: Annotated[Path, typer.Option(help="File with the queues of Dispatchers; may be replaced.")],
+    data: Annotated[Path, typer.Option(help="Folder for the index, for this process alone; may be emptied.")],
+    tls_certificate: Annotated[
+        Path, typer.Option(help="File with the certificate and its chain, PEM; may be replaced.")
+    ],
+    tls_key: Annotated[Path, typer.Option(help="File with its private key, PEM.")],
+    namespace: Annotated[
+        str | None, typer.Option(help="The only namespace that is answered for.", show_default="all")
+    ] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; without HOST on every address.")] = ":8443",
+    health: Annotated[
+        str, typer.Option(help="HOST:PORT of /livez, /readyz and /metrics; without HOST on every address.")
+    ] = "0.0.0.0:8080",  # a kubelet asks at the pod's address
+    grace_seconds: Annotated[
+        float, typer.Option(min=0, max=3600, help="At the end: how long requests under way may take.")
+    ] = GRACE_SECONDS,
+) -> None:
+    """Answer for attempts, deliveries and dead letters, in a pod: to kube-apiserver, and to whoever shows a token.
+
+    Example: hookline api --queues queues.json --data /var/lib/hookline --tls-certificate tls.crt --tls-key tls.key
+    """
+    tune_process()
+    set_up_logs(json=True)
+    host, port = listen_address(listen)
+    health_host, health_port = listen_address(health)
+    try:
+        place = place_of_pod()
+    except NoPod as error:
+        raise WrongInput(f"{error}; on a machine of your own `hookline run` has this as well") from None
+    try:
+        certificate = Certificate(tls_certificate, tls_key)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise WrongInput(f"{tls_certificate} and {tls_key} are no certificate and its key: {why}") from None
+
+    async def work(stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(ApiServer(place, who="api"))
+            log_of_all = Queues(data)
+            pod = ClusterApi(
+                log_of_all,
+                server,
+                certificate,
+                host=host,
+                port=port,
+                missing=lambda: log_of_all.missing,
+                only=namespace,
+                grace_seconds=grace_seconds,
+            )
+            pod.process.metrics.watch_log(lost_log_lines)
+            pod.process.metrics.watch_ready(pod.process.unready)
+            probes = Probes(live=lambda: None, ready=pod.process.unready, metrics=pod.process.metrics.text)
+            following = [certificate.follow(stop), log_of_all.follow_file(queues, stop), log_of_all.run()]
+            try:
+                await stack.enter_async_context(probes.serving(health_host, health_port))
+                async with background(*following):
+                    await pod.run(stop, on_listening=_listening)
+            except OSError as error:
+                raise NotAchieved(
+                    f"cannot listen on {listen} or {health}: {error.strerror or type(error).__name__}"
+                ) from None
+        log.info("ended")
+
+    run_until_signal(work)
+
+
+def _listening(port: int) -> None:
+    log.info("answering for what became of deliveries", port=port)

@@ -1,0 +1,83 @@
+"""The log of several Dispatchers, as a file names them, while queues come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from doubles.logs import make_log, record, write
+from doubles.waiting import eventually, until_it_is
+from hookline.api import queues as module
+from hookline.api.log import Expired, Unreadable, Wanted
+from hookline.api.queues import Queues
+from hookline.local.nats_server import NatsServer
+from hookline.routing.queues import Queue, queues_file
+from hookline.runtime.tasks import cancel
+from hookline.stream.connection import connect
+
+ALL = Wanted()
+
+
+@asynccontextmanager
+async def queue_at(folder: Path, event_id: str) -> AsyncIterator[str]:
+    """The address of a NATS with one attempt in its log."""
+    folder.mkdir()
+    server = NatsServer(folder)
+    await server.start()
+    client = await connect(server.url, name="test")
+    try:
+        await make_log(client)
+        await write(client, [record(event_id)])
+        yield server.url
+    finally:
+        await client.close()
+        await server.stop()
+
+
+async def found(log: Queues) -> set[str]:
+    try:
+        return {each.record.event_id for each in (await log.attempts("team-a", ALL, limit=10)).items}
+    except Unreadable:
+        return set()
+
+
+async def test_the_queues_of_the_file_are_read_and_what_is_away_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.1)
+    file = tmp_path / "queues" / "queues.json"
+    file.parent.mkdir()
+    log, stop = Queues(tmp_path / "data"), asyncio.Event()
+    with pytest.raises(Unreadable):
+        await log.attempts("team-a", ALL, limit=1)
+    work = [asyncio.create_task(log.run()), asyncio.create_task(log.follow_file(file, stop))]
+    try:
+        async with queue_at(tmp_path / "a", "evt_a") as a, queue_at(tmp_path / "b", "evt_b") as b:
+            away = Queue("b", "nats://127.0.0.1:1")
+            file.write_text(queues_file([Queue("a", a), away]))
+            await until_it_is(lambda: found(log), lambda names: names == {"evt_a"})
+            assert list(log.missing) == ["b"]
+            following = asyncio.ensure_future(anext(log.follow_attempts("team-a", ALL, "").__aiter__()))
+            file.write_text("{")
+            file.write_text(queues_file([Queue("a", a), Queue("b", b)]))
+            await until_it_is(lambda: found(log), lambda names: names == {"evt_a", "evt_b"})
+            assert list(log.missing) == []
+            # Versions of one queue say nothing of two.
+            with pytest.raises(Expired):
+                await following
+            file.write_text(queues_file([Queue("b", b)]))
+            await until_it_is(lambda: found(log), lambda names: names == {"evt_b"})
+            file.unlink()
+
+            async def is_read() -> bool:
+                return await found(log) == {"evt_b"}
+
+            await eventually(is_read)
+    finally:
+        stop.set()
+        await cancel(work)
