@@ -524,13 +524,14 @@ class Session:
             for base, label in (_WAIT_IN | _KEPT_IN).items():
                 with contextlib.suppress(StreamUnavailable):
                     await self._look_at_stream(base, label)
-            await self._look_at_disk()
             with contextlib.suppress(StreamUnavailable):
                 # Another sender may have moved them.
                 if await find(self._client) != self._layout:
                     self._outdated.set()
             with contextlib.suppress(StreamUnavailable):
                 await self._look_at_types()
+            # Last: one that may not be asked is waited for.
+            await self._look_at_disk()
             await within(self._look_now, LOOK_SECONDS)
 
     async def _look_at_stream(self, base: str, label: str) -> None:
