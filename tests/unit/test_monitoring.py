@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from controlplane import sessions
-from hookline.control.kinds import labels_of
+from hookline.control.kinds import API, labels_of, labels_of_installation
 from hookline.delivery.policy import retry
 from hookline.delivery.process import _DEATHS, _PARKINGS
 from hookline.gateway.problem import Kind
@@ -244,6 +244,21 @@ CASES: dict[str, list[Case]] = {
         ),
         Case({f'hookline_attempts_log_lost_total{{{SENDER},reason="Room"}}': "10x20"}, "10m"),
     ],
+    "HooklineLogApiFails": [
+        Case(
+            {
+                f'hookline_log_api_answers_total{{namespace="h",pod="a-1",verb="list",code="{code}"}}': "0+6x40",
+                'hookline_log_api_answers_total{namespace="h",pod="a-1",verb="list",code="200"}': "0+6x40",
+            },
+            "30m",
+            fires,
+        )
+        for code, fires in (("503", {"namespace": "h"}), ("404", None))
+    ],
+    "HooklineLogApiMissesQueues": [
+        Case({'hookline_log_api_queues_missing{namespace="h",pod="a-1"}': f"{count}x30"}, "20m", fires)
+        for count, fires in ((1, {"namespace": "h"}), (0, None))
+    ],
 }
 
 
@@ -397,6 +412,7 @@ def test_pod_monitors_find_the_pods_and_no_others() -> None:
     selectors = {each["metadata"]["name"]: each["spec"]["selector"]["matchLabels"] for each in monitors}
     for component in ("sender", "gateway"):
         assert selectors[f"hookline-{component}"].items() <= labels_of("default", component).items()
+    assert selectors["hookline-api"].items() <= labels_of_installation(API).items()
     operator = yaml.safe_load((ROOT / "manifests/operator/kustomization.yaml").read_text())["labels"][0]["pairs"]
     assert selectors["hookline-operator"].items() <= operator.items()
     for each in monitors:
