@@ -18,6 +18,7 @@ from controlplane.kubectl import Kubectl
 from controlplane.node import Node, install_missing, unfit
 from controlplane.servers import User
 from doubles.receiver import NAME
+from hookline.control.kinds import API_SERVICE_NAME
 from hookline.control.nats_users import SECRET_NAMES, SEED_FILE
 from hookline.stream.connection import Client, connect
 from hookline.stream.credentials import by_seed
@@ -62,7 +63,7 @@ def running_node() -> Iterator[Node]:
     cluster = Node(
         folder,
         assets.ensure(assets.NODE),
-        users=[User("gitops", ("system:masters",))],
+        users=[User("gitops", ("system:masters",)), User("editor")],
         names={NAME: sandbox.HOST_ADDRESS},
     )
     try:
@@ -77,6 +78,12 @@ def running_node() -> Iterator[Node]:
 
 def kubectl_of(node: Node) -> Kubectl:
     return Kubectl(assets.ensure(assets.NODE)["kubectl"], node.kubeconfig, node.folder / "kubectl-cache")
+
+
+def uninstall(kubectl: Kubectl, system: str = SYSTEM) -> None:
+    """As docs/kubernetes.md says, but for the CRDs: the APIService goes before what answers for it."""
+    kubectl.ok("delete", "apiservice", API_SERVICE_NAME, "--ignore-not-found")
+    kubectl.ok("delete", "namespace", system, "--ignore-not-found", "--timeout=120s", seconds=130)
 
 
 def install(node: Node, kubectl: Kubectl) -> None:

@@ -14,7 +14,7 @@ from controlplane.kubectl import Kubectl
 from controlplane.node import Node
 from doubles import own
 from doubles.receiver import TlsReceiver
-from e2e.cluster import queue
+from e2e.cluster import queue, uninstall
 from e2e.team import Team, allow_receiver, new_secret
 from hookline.stream.nkeys import public_of, seed_of
 from hookline.stream.permissions import EXAMPLE_KEY, Role
@@ -34,7 +34,7 @@ def install(kubectl: Kubectl, overlay: Path, system: str) -> Iterator[None]:
         kubectl.ok("rollout", "status", "deployment/hookline-operator", "-n", system, "--timeout=90s", seconds=100)
         yield
     finally:
-        kubectl.ok("delete", "namespace", system, "--ignore-not-found", "--timeout=120s", seconds=130)
+        uninstall(kubectl, system)
 
 
 @asynccontextmanager
@@ -64,7 +64,7 @@ async def a_call_arrives(
 @pytest.fixture
 def vacated(kubectl: Kubectl) -> Kubectl:
     """The cluster without the installation of the other tests."""
-    kubectl.ok("delete", "namespace", "hookline-system", "--ignore-not-found", "--timeout=120s", seconds=130)
+    uninstall(kubectl)
     return kubectl
 
 
