@@ -24,7 +24,7 @@ LOOK_SECONDS = 60.0
 """Between two looks while all is well."""
 
 SOON_SECONDS = 10.0
-"""Between two looks while it is not, such as while the first pods start."""
+"""Between two looks while kube-apiserver does not reach it, such as while the first pods start."""
 
 AGAIN_SECONDS = 60.0
 """After it was put back, before it is again: whoever else insists on another value is not fought."""
@@ -58,6 +58,8 @@ class ApiServiceWriter:
             self._say(f"the APIService {API_SERVICE_NAME} cannot be kept: {error}")
             return
         self._say(api_service.problem_in(live, self._namespace))
+        if self.problem and live is not None:
+            self._context.queue.add_later(ApiServiceKey(), SOON_SECONDS)
 
     async def _trust(self, live: dict[str, object]) -> None:
         held = authority.read(decoded(self._context.own(SECRETS, CA_NAME)), self._home)
@@ -78,8 +80,6 @@ class ApiServiceWriter:
             log.info("kube-apiserver is told which CA the log's API has")
 
     def _say(self, problem: str) -> None:
-        if problem:
-            self._context.queue.add_later(ApiServiceKey(), SOON_SECONDS)
         if problem != self.problem:
             self.problem = problem
             self._context.queue.add(ApiKey())

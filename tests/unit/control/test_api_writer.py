@@ -300,11 +300,14 @@ def test_whoever_insists_on_another_ca_is_not_fought() -> None:
     run(scene())
 
 
-@pytest.mark.parametrize(("available", "seconds"), [("True", LOOK_SECONDS), ("False", SOON_SECONDS)])
+@pytest.mark.parametrize(
+    ("available", "seconds"), [("True", LOOK_SECONDS), ("False", SOON_SECONDS), ("", LOOK_SECONDS)]
+)
 def test_it_is_looked_at_without_any_news_and_sooner_while_it_is_not_reached(available: str, seconds: float) -> None:
     async def scene() -> None:
         player = Player()
-        player.api_service_is(available=available)
+        if available:
+            player.api_service_is(available=available)
         await player.authority.reconcile()
         await player.waiting()
         await player.api_service.reconcile()
