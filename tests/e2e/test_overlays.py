@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +16,7 @@ import pytest
 from controlplane.kubectl import Kubectl
 from controlplane.node import Node
 from doubles import own
+from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
 from e2e.cluster import queue, uninstall
 from e2e.team import Team, allow_receiver, new_secret
@@ -21,6 +25,7 @@ from hookline.stream.permissions import EXAMPLE_KEY, Role
 from hookline.stream.publish import Publisher
 
 CHECKOUT = Path(__file__).parents[2]
+LOG_API_PAGE = (CHECKOUT / "docs/log-api.md").read_text()
 MY_SEED = seed_of(secrets.token_bytes(32))
 
 pytestmark = pytest.mark.timeout(400)
@@ -97,8 +102,24 @@ async def test_three_nats_servers_hold_every_stream_three_times(
     assert {each.config.num_replicas for each in infos} == {3}, infos
 
 
+async def the_log_is_read_through_a_port_forward(kubectl: Kubectl, folder: Path) -> None:
+    """By the documented commands, as an account with `view`; nothing of it is in the API of the cluster."""
+    kubectl.ok(
+        "create", "rolebinding", "view", "--clusterrole=view", "--serviceaccount=hookline:default", "-n", "hookline"
+    )
+    kubectl.ok("rollout", "status", "deployment/hookline-api", "-n", "hookline", "--timeout=90s", seconds=100)
+    section = LOG_API_PAGE.partition("## In a single namespace")[2].partition("\n## ")[0]
+    by_curl, by_kubectl = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    script = f"{by_curl}\necho\n{by_kubectl}".replace("8443", str(free_port()))
+    said = await asyncio.to_thread(kubectl.script, script, folder)
+    listed, table = said.split("\n", 1)
+    assert json.loads(listed)["kind"] == "AttemptList"
+    assert "orders" in table, said
+    assert "v1alpha1.log.hookline.dev" not in kubectl.ok("get", "apiservices", "-o", "name")
+
+
 async def test_one_namespace_for_everything_serves_that_namespace_only(
-    vacated: Kubectl, node: Node, namespace: str, receiver: TlsReceiver
+    vacated: Kubectl, node: Node, namespace: str, receiver: TlsReceiver, tmp_path: Path
 ) -> None:
     node.make_volume("namespaced")
     vacated.ok("create", "namespace", "hookline")
@@ -106,6 +127,7 @@ async def test_one_namespace_for_everything_serves_that_namespace_only(
         vacated.ok("rollout", "status", "statefulset/nats", "-n", "hookline", "--timeout=90s", seconds=100)
         async with publisher(vacated, "hookline") as publishing:
             await a_call_arrives(vacated, "hookline", "hookline", receiver, publishing)
+            await the_log_is_read_through_a_port_forward(vacated, tmp_path)
             outside = Team(vacated, namespace, receiver, publishing)
             outside.apply(outside.webhook("unseen", "/unseen", secret="signing"))
         status = vacated.json("get", "webhook", "unseen", "-n", namespace)["status"]
