@@ -110,7 +110,8 @@ async def the_log_is_read_through_a_port_forward(kubectl: Kubectl, folder: Path)
     kubectl.ok("rollout", "status", "deployment/hookline-api", "-n", "hookline", "--timeout=90s", seconds=100)
     section = LOG_API_PAGE.partition("## In a single namespace")[2].partition("\n## ")[0]
     by_curl, by_kubectl = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    script = f"{by_curl}\necho\n{by_kubectl}".replace("8443", str(free_port()))
+    seen = f"until {by_kubectl.strip()} > table && grep -q orders table; do sleep 0.5; done; cat table"
+    script = f"{by_curl}\necho\n{seen}".replace("8443", str(free_port()))
     said = await asyncio.to_thread(kubectl.script, script, folder)
     listed, table = said.split("\n", 1)
     assert json.loads(listed)["kind"] == "AttemptList"
