@@ -92,7 +92,7 @@ def operator(
         bootstrap=bootstrap,
         kubeconfig=kubeconfig,
         shipped_nats=checked_nats(shipped_nats) if shipped_nats else "",
-        api=_api_settings(api_replicas, api_requests, api_limits, api_disk),
+        api=api_settings(api_replicas, api_requests, api_limits, api_disk),
     )
     try:
         run_until_signal(lambda stop: process.serve(options, stop))
@@ -102,7 +102,8 @@ def operator(
         raise NotAchieved(str(error)) from None
 
 
-def _api_settings(replicas: int, requests: str, limits: str, disk: str) -> ApiSettings:
+def api_settings(replicas: int, requests: str, limits: str, disk: str) -> ApiSettings:
+    """What the flags say of the log's API. Raises WrongInput."""
     from hookline.control.api_workload import ApiSettings
 
     try:

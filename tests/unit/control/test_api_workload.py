@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.main import get_command
 
 from hookline.cli.errors import WrongInput
 from hookline.cli.main import app
+from hookline.cli.operator import api_settings
 from hookline.control.api_workload import (
     END_SECONDS,
     GRACE_SECONDS,
@@ -220,8 +221,17 @@ def test_a_pod_is_taken_from_its_service_before_it_ends_and_has_the_time_to_end(
     assert seconds_before + GRACE_SECONDS + END_SECONDS <= pod["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize("words", [["--api-requests=cpu"], ["--api-limits=memory=lots"], ["--api-disk=big"]])
-def test_a_quantity_that_is_none_is_refused_before_anything_is_made(words: list[str]) -> None:
-    done = CliRunner().invoke(app, ["operator", *words])
-    assert isinstance(done.exception, WrongInput)
-    assert "quantities" in str(done.exception)
+@pytest.mark.parametrize("words", [("cpu", "", "4Gi"), ("", "memory=lots", "4Gi"), ("", "", "big")])
+def test_a_quantity_that_is_none_is_refused_before_anything_is_made(words: tuple[str, str, str]) -> None:
+    with pytest.raises(WrongInput, match="quantities"):
+        api_settings(2, *words)
+
+
+def test_what_the_operator_does_without_a_flag_is_what_the_log_has_by_default() -> None:
+    command = get_command(app).commands["operator"]  # type: ignore[attr-defined]
+    flags = command.make_context("operator", []).params
+    said = api_settings(*(flags[f"api_{each}"] for each in ("replicas", "requests", "limits", "disk")))
+    assert said == ApiSettings()
+    assert api_settings(1, "cpu=1, memory=1Gi", "", "1Gi").resources == Resources(
+        requests={"cpu": "1", "memory": "1Gi"}
+    )

@@ -19,7 +19,7 @@ LISTS = {each.__name__: each for each in CONDITION_REASONS}
 ALL = [reason for each in CONDITION_REASONS for reason in each]
 WELL = {
     *("Accepted", "Resolved", "Programmed", "Ready", "Delivering", "AllSenders", "RolledOut", "QueueReady", "Written"),
-    *("Compatible", "AllGateways", "Issued", "OwnCertificate"),
+    *("Compatible", "AllGateways", "AllLogApis", "Issued", "OwnCertificate"),
     *("Running", "Complete", "DryRun"),
 }
 OF_REPLAYS = {"Complete", "Failed"}
