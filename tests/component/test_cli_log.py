@@ -315,6 +315,35 @@ def test_a_replay_is_waited_for_and_its_end_is_the_exit_code(
     assert str(done.failure).endswith("failed: there is no such Webhook")
 
 
+def test_a_replay_is_followed_over_an_answer_that_did_not_come_and_not_over_a_refusal(
+    local: Callable[..., Done], api: LogApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "LOOK_SECONDS", 0)
+    answers = [Answer(503, "ServiceUnavailable", "not now"), Answer(504, text="<html>"), None]
+
+    def made(path: str, body: Object) -> Object:
+        place = f"{path}/{body['metadata']['name']}"
+        api.objects[path] = [{**body, "status": {"phase": "Complete"}}]
+        api.answers[place] = answers[0] or Answer(200)
+
+        def later() -> None:
+            answers.pop(0)
+            if answers[0] is None:
+                api.answers.pop(place)
+            else:
+                api.answers[place] = answers[0]
+
+        api.on_refused = later
+        return body
+
+    api.on_post = made
+    assert local("replay", "x").code == 0
+    assert answers == [None]
+    answers[:] = [Answer(403, "Forbidden", "not any more"), None]
+    done = local("replay", "x")
+    assert (done.code, str(done.failure).partition(" ")[2]) == (1, "goes on, but cannot be followed: not any more")
+
+
 def test_a_replay_that_is_not_waited_for_says_how_to_follow_it(local: Callable[..., Done], api: LogApi) -> None:
     done = local("replay", "identity-created", "--no-wait", "-n", "team-a")
     assert "is made; follow what it sends with: hookline attempts -w -n team-a --data" in done.out

@@ -50,6 +50,8 @@ class LogApi:
     on_post: Callable[[str, Object], Object] = lambda _, body: body
     on_get: Callable[[], object] = lambda: None
     """Before each answer to a GET."""
+    on_refused: Callable[[], object] = lambda: None
+    """After each of `answers` that was said."""
     watched: list[list[Object]] = field(default_factory=list)
     """Events of a watch, of the first, the second and so on. After the last one it stays open."""
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -191,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self._body())
         self.double.asked.append(("POST", path, {}))
         self.double.posted.append((path, body))
         if not self._refused(path):
@@ -199,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         path = urlsplit(self.path).path
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._body()
         self.double.asked.append(("DELETE", path, {}))
         if self._refused(path):
             return
@@ -211,6 +213,17 @@ class _Handler(BaseHTTPRequestHandler):
             if one in found:
                 found.remove(one)
         self._say(200, {"kind": "Status", "apiVersion": "v1", "status": "Success"})
+
+    def _body(self) -> bytes:
+        """kubectl sends it in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def log_message(self, *_: object) -> None: ...
 
@@ -225,6 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._raw(answer.code, answer.text.encode(), "text/plain")
         else:
             self._status(answer.code, answer.reason, answer.message)
+        self.double.on_refused()
         return True
 
     def _page(self, found: list[Object], query: dict[str, str]) -> Object:

@@ -22,6 +22,11 @@ CORE = "/api/v1"
 PAGE_ITEMS = 500
 """Asked for at once: of attempts with answers of 16 KiB some 10 MB."""
 
+REFUSALS = frozenset({"Forbidden", "Unauthorized", "NotFound", "BadRequest", "Invalid", "MethodNotAllowed"})
+"""Reasons after which asking again is of no use."""
+TRIES = 30
+"""Of asking again, a second apart, when nobody answers."""
+
 
 class Denied(Failure):
     """The API said no, or could not be asked. The text is for people, `reason` is the word of its Status, if any."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hookline.cli.errors import WrongInput
-from hookline.cli.log.api import LOG, Denied, Object, Params, listed, path_of, selector, version_of
+from hookline.cli.log.api import LOG, TRIES, Denied, Object, Params, listed, path_of, selector, version_of
 from hookline.cli.log.details import attempt_lines
 from hookline.cli.log.fields import moment, point_in_time, text
 from hookline.cli.log.kinds import ATTEMPTS
@@ -24,11 +24,6 @@ NEWEST = 100
 
 AGAIN_SECONDS = 1.0
 """Between two tries to follow again."""
-TRIES = 30
-"""Without an answer, before following is given up."""
-
-_REFUSALS = frozenset({"Forbidden", "Unauthorized", "NotFound", "BadRequest", "Invalid", "MethodNotAllowed"})
-"""After which asking again is of no use."""
 
 Target = Annotated[
     str, typer.Argument(metavar="[webhook/NAME]", help="Of one Webhook; attempt/NAME: all of one.", show_default=False)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hookline.cli.errors import NotAchieved, WrongInput
-from hookline.cli.log.api import RESOURCES, Object, path_of
+from hookline.cli.log.api import REFUSALS, RESOURCES, TRIES, Denied, Object, path_of
 from hookline.cli.log.fields import number, point_in_time, stamp, text, value
 from hookline.cli.log.output import Output, document, say
 from hookline.cli.log.place import Session
@@ -147,11 +147,17 @@ def _until_it_ends(session: Session, path: str, name: str) -> Object:
     """What it was at its end. Ctrl-C ends the command alone."""
     try:
         with _progress(name) as show:
+            failures = 0
             while True:
-                found = session.api.get(path)
-                show(found)
-                if text(found, "status.phase") in FINISHED:
-                    return found
+                try:
+                    found, failures = session.api.get(path), 0
+                except Denied as error:
+                    if error.reason in REFUSALS or (failures := failures + 1) >= TRIES:
+                        raise Denied(f"replay/{name} goes on, but cannot be followed: {error}") from None
+                else:
+                    show(found)
+                    if text(found, "status.phase") in FINISHED:
+                        return found
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         typer.echo(f"replay/{name} goes on; {_how_to_follow(session, name)}", err=True)
