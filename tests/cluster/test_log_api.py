@@ -6,6 +6,7 @@ import json
 import secrets
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from doubles.played_log import attempt, dead, waiting
 from doubles.registered_api import LogApi, registered
 
 pytestmark = pytest.mark.timeout(180)
+
+PLUGIN = str(Path(sys.executable).with_name("kubectl-hookline"))
 
 ROOT = "/apis/log.hookline.dev/v1alpha1"
 
@@ -213,6 +216,38 @@ class Watching:
     def end(self) -> str:
         self.process.terminate()
         return self.process.communicate(timeout=10)[0]
+
+
+def test_the_plugin_does_what_kubectl_may_do(api: LogApi, kubectl: Kubectl, team: str) -> None:
+    def plugin(user: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PLUGIN, *words, "-n", team],
+            env=kubectl.environment(user),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    rows = plugin("alice", "attempts", "webhook/identity-created", "--status", "503").stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["NAME", "evt-1-1.1"]
+    assert "lookup 1ms, first byte 30ms" in plugin("alice", "attempts", "attempt/evt-1-1.1").stdout
+    assert plugin("alice", "deliveries", "-o", "name").stdout == "delivery.log.hookline.dev/evt-4.4\n"
+    seen = plugin("alice", "status")
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert "Dead letters: 1 (1 ScheduleSpent)" in seen.stdout
+    assert "Not seen: Dispatchers (dispatchers.hookline.dev is forbidden: " in seen.stdout
+    refused = plugin("alice", "dead", "drop", "evt-6.6", "--yes")
+    assert refused.returncode == 1
+    assert 'User "alice" cannot delete resource "deadletters"' in refused.stderr
+    assert len(refused.stderr.splitlines()) == 2
+    assert "cannot list" in plugin("admin", "attempts", "--as=of-another-namespace").stderr
+    tested = plugin("bob", "test", "webhook/identity-created", "-o", "json")
+    assert json.loads(tested.stdout)["status"]["attempt"]["event"]["type"] == "IdentityCreated"
+    made = plugin("bob", "replay", "webhook/identity-created", "--since", "2h", "--dry-run", "--no-wait", "-o", "name")
+    assert kubectl.json("get", made.stdout.strip(), "-n", team)["spec"]["dryRun"] is True
+    assert plugin("bob", "dead", "replay", "evt-6.6").stdout == "deadletter/evt-6.6 is queued to be sent again\n"
+    assert api.actions.replayed[-1] == (team, "evt-6.6")
 
 
 def test_a_watch_is_a_live_tail(api: LogApi, kubectl: Kubectl, control_plane: ControlPlane, team: str) -> None:

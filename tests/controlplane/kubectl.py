@@ -48,13 +48,17 @@ class Kubectl:
             raise RuntimeError(f"kubectl {words} failed: {done.stderr.strip()[-2000:]}")
         return done.stdout
 
+    def environment(self, user: str) -> dict[str, str]:
+        """In which `kubectl` is this one, as a user: for programs that call it."""
+        path = f"{self._program.parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "KUBECONFIG": str(self._kubeconfig(user)), "KUBECACHEDIR": str(self._cache)}
+
     def script(self, text: str, folder: Path, *, seconds: float = 60) -> str:
         """What a script for a shell prints that calls kubectl; what it leaves behind in the background is ended."""
-        path = f"{self._program.parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p)' EXIT\n{text}"],
             cwd=folder,
-            env={**os.environ, "PATH": path, "KUBECONFIG": str(self._kubeconfig(ADMIN.name))},
+            env=self.environment(ADMIN.name),
             capture_output=True,
             text=True,
             timeout=seconds,
