@@ -253,6 +253,8 @@ async def test_what_was_purged_of_a_tenant_or_of_an_event_is_forgotten(client: C
         assert await log.attempt("team-a", "evt-1-1.1-0") is None
         await client.jetstream().publish(names.attempts_subject("team-a", "_purged"), b"")
         await until_listed(log, 0)
+        await write(client, [record("evt_1", 3)])
+        await until_listed(log, 1)
         assert len(await listed(log, "team-b")) == 2
 
 
@@ -279,6 +281,26 @@ async def test_a_stream_that_was_made_anew_begins_a_new_index(client: Client, tm
         with pytest.raises(Expired):
             await first(log.follow_attempts("team-a", ALL, page.version), 1)
         assert len(list(tmp_path.glob("attempts-*.sqlite3"))) == 1
+
+
+async def test_an_index_that_breaks_is_made_anew_out_of_the_stream(client: Client, tmp_path: Path) -> None:
+    await make_log(client)
+    for number in range(3):
+        await write(client, [record(f"evt_{number}")])
+    async with log_of(client, tmp_path) as log:
+        await until_listed(log, 3)
+        (file,) = tmp_path.glob("attempts-*.sqlite3")
+        for each in (file, file.with_name(f"{file.name}-wal")):
+            size = each.stat().st_size
+            each.write_bytes(b"\xff" * size)
+
+        async def are_there() -> bool:
+            try:
+                return len(await listed(log)) == 3
+            except Unreadable:
+                return False
+
+        await eventually(are_there, seconds=20)
 
 
 async def test_a_killed_server_and_new_connections_lose_nothing(tmp_path: Path) -> None:

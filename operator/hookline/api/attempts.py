@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -65,6 +65,13 @@ class Followed:
     is_all: bool
 
 
+@dataclass(eq=False, frozen=True, slots=True)
+class _File:
+    """One that is made anew under the same name is another one."""
+
+    path: Path
+
+
 class Attempts:
     """Of the log that a connection leads to, with files in a folder of its own. `on_change` is called after records
     came; it must only pass it on."""
@@ -80,7 +87,9 @@ class Attempts:
         self._readers: set[IndexReader] = set()
         self._writer: IndexWriter | None = None
         self._state: StreamState | None = None
-        self._path: Path | None = None
+        self._file: _File | None = None
+        """What may be read, once it has caught up."""
+        self._is_broken = False
         self._progress = ""
         self._last = 0
         self._newest: dict[str, int] = {}
@@ -91,11 +100,11 @@ class Attempts:
     @property
     def is_ready(self) -> bool:
         """Whether all was read that there was at the start."""
-        return self._path is not None
+        return self._file is not None
 
     def version(self) -> Version:
         """Of all that is known now. Raises Unreadable."""
-        if self._state is None or self._path is None:
+        if self._state is None or self._file is None:
             raise Unreadable(f"the attempts log is being read{self._progress}; ask again soon")
         return Version(self._state.created_ms, self._last)
 
@@ -172,6 +181,8 @@ class Attempts:
         return bool(namespace) and place >= self._newest_from and self._newest.get(namespace, 0) <= place
 
     async def _look(self) -> None:
+        if self._is_broken:
+            raise sqlite3.DatabaseError("it cannot be read")
         state = await log_reader.state_of(self._client, names.ATTEMPTS) or _NO_STREAM
         if self._state is None or self._state.created != state.created or self._writer is None:
             await self._open(state)
@@ -182,9 +193,11 @@ class Attempts:
         await self._read_on(writer, state)
         if not self.is_ready:
             self._progress = ""
+            await self._write(writer.make_indexes)
+            await self._forget_marked(writer)
             await self._write(writer.filled)
             self._newest, self._newest_from = {}, self._last
-            self._path = self._file(state)
+            self._file = _File(self._path_of(state))
         while await self._write(writer.forget_some):
             pass
         if state.per_subject:
@@ -215,19 +228,22 @@ class Attempts:
             await cancel([next_step])
 
     async def _add(self, writer: IndexWriter, messages: Sequence[Stored], state: StreamState) -> None:
-        newest, marks = await self._write(partial(_add, writer, messages))
+        newest = await self._write(partial(_add, writer, messages))
         if len(self._newest) > _TENANTS_REMEMBERED:
             self._newest, self._newest_from = {}, self._last
         self._newest |= newest
-        for mark in marks:
-            while await self._write(partial(writer.forget_tenant, mark.tenant, mark.before, mark.event_id)):
-                pass
+        if self.is_ready:
+            await self._forget_marked(writer)
         self._last = log_messages.last_place(writer.seen)
         if self.is_ready:
             self._on_change()
         else:
             span = max(1, state.last - state.first)
             self._progress = f" ({min(100, 100 * max(0, writer.seen - state.first) // span)} %)"
+
+    async def _forget_marked(self, writer: IndexWriter) -> None:
+        while await self._write(writer.forget_marked):
+            pass
 
     async def _rewind(self, writer: IndexWriter) -> None:
         """The server lost the end of the log, as when it was killed: go back to where both have the same."""
@@ -260,9 +276,9 @@ class Attempts:
                     pass
 
     async def _open(self, state: StreamState) -> None:
-        self._path = None
+        self._file = None
         self._last, self._newest, self._newest_from = 0, {}, 0
-        path = self._file(state)
+        path = self._path_of(state)
         former, self._writer = self._writer, None
         if former is not None:
             await self._write(former.close)
@@ -275,40 +291,42 @@ class Attempts:
         self._on_change()
 
     async def _begin_anew(self) -> None:
-        writer, self._writer, self._path = self._writer, None, None
+        writer, self._writer, self._file, self._is_broken = self._writer, None, None, False
         if writer is not None:
             await self._write(writer.close)
         for each in self._folder.glob("attempts-*.sqlite3"):
             remove(each)
 
-    def _file(self, state: StreamState) -> Path:
+    def _path_of(self, state: StreamState) -> Path:
         return self._folder / f"attempts-{SCHEMA}-{state.created_ms}.sqlite3"
 
     async def _write(self, do: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writing, do)
 
     async def _read(self, do: Callable[[IndexReader], T]) -> T:
-        assert self._path is not None, "asked for the version before"
+        assert self._file is not None, "asked for the version before"
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._reading, partial(self._read_here, self._path, do)
+                self._reading, partial(self._read_here, self._file, do)
             )
         except sqlite3.Error as error:
+            if not isinstance(error, sqlite3.OperationalError):
+                self._is_broken = True
             raise Unreadable(f"the index of attempts cannot be read ({type(error).__name__}); ask again soon") from None
 
-    def _read_here(self, path: Path, do: Callable[[IndexReader], T]) -> T:
+    def _read_here(self, file: _File, do: Callable[[IndexReader], T]) -> T:
         """With this thread's own connection."""
-        known: tuple[Path, IndexReader] | None = getattr(self._local, "reader", None)
-        if known is None or known[0] != path:
+        known: tuple[_File, IndexReader] | None = getattr(self._local, "reader", None)
+        if known is None or known[0] is not file:
             if known is not None:
                 self._readers.discard(known[1])
                 known[1].close()
-            self._local.reader = known = (path, IndexReader(path))
+            self._local.reader = known = (file, IndexReader(file.path))
             self._readers.add(known[1])
         return do(known[1])
 
     def _close(self) -> None:
-        self._path = None
+        self._file = None
         if self._writer is not None:
             self._writer.interrupt()
         self._writing.shutdown(cancel_futures=True)
@@ -319,10 +337,12 @@ class Attempts:
             self._writer.close()
 
 
-def _add(writer: IndexWriter, messages: Sequence[Stored]) -> tuple[dict[str, int], list[log_messages.Forget]]:
-    entries = [
-        entry for each in messages for entry in log_messages.entries_of(each.seq, each.subject, each.headers, each.body)
-    ]
-    marks = [log_messages.forget_of(each.seq, each.subject, each.body) for each in messages]
-    writer.add(entries, messages[-1].seq, messages[-1].stored_ns)
-    return dict(log_messages.newest_of(entries)), [each for each in marks if each is not None]
+def _add(writer: IndexWriter, messages: Sequence[Stored]) -> Mapping[str, int]:
+    """The last place of each tenant that got something."""
+    batches = (
+        log_messages.entries_of(each.seq, each.subject, each.headers, each.body, whole=False) for each in messages
+    )
+    entries = [entry for batch in batches for entry in batch]
+    marks = (log_messages.mark_of(each.seq, each.subject, each.body) for each in messages)
+    writer.add(entries, messages[-1].seq, messages[-1].stored_ns, [each for each in marks if each is not None])
+    return log_messages.newest_of(entries)

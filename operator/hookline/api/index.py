@@ -53,6 +53,9 @@ CREATE TABLE attempts (
     follows TEXT NOT NULL, next_at_s REAL, flags INTEGER NOT NULL, replay TEXT NOT NULL
 );
 CREATE TABLE steps (seq INTEGER PRIMARY KEY, stored_ns INTEGER NOT NULL);
+CREATE TABLE marks (
+    tenant TEXT NOT NULL, event_id TEXT NOT NULL, before INTEGER NOT NULL, PRIMARY KEY (tenant, event_id)
+) WITHOUT ROWID;
 CREATE TABLE pushed_out (tenant TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -87,6 +90,15 @@ class Entry:
     record: AttemptRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a tenant had before a place is to be forgotten, or of one event if it names one."""
+
+    tenant: str
+    before: int
+    event_id: str = ""
+
+
 def event_key(secret: bytes, event_id: str) -> int:
     """Stands for an event id: a fifth of the room. Of two with one key the id itself decides."""
     return int.from_bytes(hashlib.blake2b(event_id.encode("utf-8", "replace"), digest_size=6, key=secret).digest())
@@ -106,6 +118,7 @@ class IndexWriter:
         self._db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
         self.is_filled = _version(self._db) == SCHEMA
         """Whether the file had caught up once: from then on it has its indexes, and may be read."""
+        self._is_indexed = self.is_filled
         if self.is_filled:
             self._keep_safe()
         else:
@@ -125,9 +138,16 @@ class IndexWriter:
         """End what another thread does with it now."""
         self._db.interrupt()
 
-    def add(self, entries: Iterable[Entry], seen: int, stored_ns: int) -> int:
-        """Add records of the log up to the sequence `seen`, which was stored at this time; how many there were."""
+    def add(self, entries: Iterable[Entry], seen: int, stored_ns: int, marks: Iterable[Mark] = ()) -> int:
+        """Add records of the log up to the sequence `seen`, which was stored at this time; how many there were.
+
+        What is marked is forgotten by `forget_marked`, also if that comes after a crash.
+        """
         with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)",
+                [(each.tenant, each.event_id, each.before) for each in marks],
+            )
             touched: tuple[dict[int, int], dict[int, int]] = {}, {}
             rows = [self._row(each, touched) for each in entries]
             self._db.executemany(_INSERT, rows)
@@ -154,11 +174,16 @@ class IndexWriter:
             self._set("seen", seq)
         self.seen, self.seen_ns = seq, stored_ns
 
-    def filled(self) -> None:
-        """It has caught up: have it indexed and kept safe."""
-        if not self.is_filled:
+    def make_indexes(self) -> None:
+        """It has caught up."""
+        if not self._is_indexed:
             for statement in filter(str.strip, _INDEXES.split(";")):
                 self._db.execute(statement)
+            self._is_indexed = True
+
+    def filled(self) -> None:
+        """It is indexed, and what is marked was forgotten: keep it safe from now on."""
+        if not self.is_filled:
             self._db.execute(f"PRAGMA user_version = {SCHEMA}")
             self._keep_safe()
             self.is_filled = True
@@ -192,16 +217,24 @@ class IndexWriter:
         )
         return gone
 
-    def forget_tenant(self, tenant: str, before: int, event_id: str = "") -> bool:
-        """Remove some of what a tenant had before a place, or of one of its events; whether there may be more."""
-        condition = "tenant = (SELECT id FROM names WHERE text = ?) AND place < ?"
-        if not event_id:
-            return self._forget("by_tenant", condition, tenant, before)
-        key = event_key(self._secret, event_id)
-        return self._forget("by_event", f"event = ? AND event_id = ? AND {condition}", key, event_id, tenant, before)
+    def forget_marked(self) -> bool:
+        """Remove some of what is marked; whether there may be more."""
+        mark = self._db.execute("SELECT tenant, event_id, before FROM marks LIMIT 1").fetchone()
+        if mark is None:
+            return False
+        tenant, event_id, before = mark
+        condition, values = "tenant = (SELECT id FROM names WHERE text = ?) AND place < ?", (tenant, before)
+        if event_id:
+            key = event_key(self._secret, event_id)
+            more = self._forget("by_event", f"event = ? AND event_id = ? AND {condition}", key, event_id, *values)
+        else:
+            more = self._forget("by_tenant", condition, *values)
+        if not more:
+            self._db.execute("DELETE FROM marks WHERE tenant = ? AND event_id = ?", (tenant, event_id))
+        return True
 
     def _forget(self, index: str, condition: str, *values: object) -> bool:
-        by = f"INDEXED BY {index}" if self.is_filled else ""
+        by = f"INDEXED BY {index}" if self._is_indexed else ""
         some = f"SELECT place FROM attempts {by} WHERE {condition} LIMIT ?"  # noqa: S608
         with self._transaction():
             return self._db.execute(f"DELETE FROM attempts WHERE place IN ({some})", (*values, CHUNK)).rowcount == CHUNK  # noqa: S608

@@ -8,30 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from hookline.api.index import Entry
+from hookline.api.index import Entry, Mark
 from hookline.api.object_names import MAX_LINES, place_in_log
 from hookline.events.envelope import valid_tenant
 from hookline.stream import names
 from hookline.stream.attempt_record import FORMAT, FORMAT_HEADER, SENDER_HEADER, WEBHOOK_HEADER, decode, printable
 
-PURGED = "_purged"
+PURGED = names.PURGED_SUBJECTS.rpartition(".")[2]
 """In place of a Webhook: what the tenant had before this message is to be forgotten."""
 
 _PREFIX = names.attempts_subject("", "").rstrip(".") + "."
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LARGEST_MARK = 4096
 _LONGEST_SENDER = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """What a tenant had before a place, or of one event."""
-
-    tenant: str
-    before: int
-    event_id: str
+_LONGEST_ID = 256
 
 
 def entries_of(seq: int, subject: str, headers: Mapping[str, str], body: bytes, *, whole: bool = True) -> list[Entry]:
@@ -47,7 +38,7 @@ def entries_of(seq: int, subject: str, headers: Mapping[str, str], body: bytes, 
     ]
 
 
-def forget_of(seq: int, subject: str, body: bytes) -> Forget | None:
+def mark_of(seq: int, subject: str, body: bytes) -> Mark | None:
     """None of what is no such mark."""
     tenant, last = tenant_and_last(subject)
     if not tenant or last != PURGED or len(body) > _LARGEST_MARK:
@@ -57,7 +48,11 @@ def forget_of(seq: int, subject: str, body: bytes) -> Forget | None:
     except (ValueError, RecursionError):
         return None
     event_id = said.get("event_id", "") if isinstance(said, dict) else None
-    return Forget(tenant, place_in_log(seq, 0), event_id) if isinstance(event_id, str) else None
+    return (
+        Mark(tenant, place_in_log(seq, 0), event_id)
+        if isinstance(event_id, str) and len(event_id) <= _LONGEST_ID
+        else None
+    )
 
 
 def tenant_and_last(subject: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from hookline.api import index, index_reader
-from hookline.api.index import Entry, IndexWriter
+from hookline.api.index import Entry, IndexWriter, Mark
 from hookline.api.index_reader import IndexReader
 from hookline.api.log import Wanted
 from hookline.api.object_names import place_in_log, seq_of
@@ -64,6 +64,18 @@ def is_wanted(entry: Entry, namespace: str, wanted: Wanted) -> bool:
     return all(not asked or asked == said for asked, said in pairs)
 
 
+def forget_marked(writer: IndexWriter) -> None:
+    while writer.forget_marked():
+        pass
+
+
+def fill(writer: IndexWriter) -> None:
+    """As whoever reads the log does once it has caught up."""
+    writer.make_indexes()
+    forget_marked(writer)
+    writer.filled()
+
+
 class Model(RuleBasedStateMachine):
     """What is in the index is what was put in and not forgotten, by whatever it is asked for."""
 
@@ -75,7 +87,7 @@ class Model(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "attempts.sqlite3"
         self.writer = IndexWriter(self.path)
         if filled:
-            self.writer.filled()
+            fill(self.writer)
         self.entries: list[Entry] = []
         self.seq = 0
         self.floor = 0
@@ -116,8 +128,12 @@ class Model(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), event=st.sampled_from(("", *EVENTS)), back=st.integers(0, 5))
     def forget_tenant(self, tenant: str, event: str, back: int) -> None:
         before = place_in_log(max(0, self.seq - back), 0)
-        while self.writer.forget_tenant(tenant, before, event):
-            pass
+        crashes = self.writer.is_filled and event == "evt_2"
+        self.writer.add([], self.seq, self.seq * 10, [Mark(tenant, before, event)])
+        if crashes:
+            self.writer.close()
+            self.writer = IndexWriter(self.path)
+        forget_marked(self.writer)
         self.entries = [
             each
             for each in self.entries
@@ -160,7 +176,7 @@ class Model(RuleBasedStateMachine):
     @rule(question=questions, limit=st.integers(1, 4), cut=st.integers(0, 20))
     def list_and_follow(self, question: tuple[str, Wanted], limit: int, cut: int) -> None:
         if not self.writer.is_filled:
-            self.writer.filled()
+            fill(self.writer)
         if self.reader is None:
             self.reader = IndexReader(self.path)
         reader = self.reader
@@ -233,7 +249,7 @@ def test_a_file_that_never_caught_up_is_made_anew(file: File) -> None:
 
 def test_what_is_added_is_there_as_a_whole_or_not_at_all(file: File) -> None:
     writer = file.writer()
-    writer.filled()
+    fill(writer)
     wrong = entry(2)
     wrong.place = "x"  # type: ignore[assignment]
     with pytest.raises(sqlite3.Error):
@@ -247,7 +263,7 @@ def test_what_is_added_is_there_as_a_whole_or_not_at_all(file: File) -> None:
 
 def test_texts_of_senders_that_are_gone_are_forgotten(file: File) -> None:
     writer = file.writer()
-    writer.filled()
+    fill(writer)
     for seq in range(1, 6):
         one = entry(seq)
         one.sender = f"sender-{seq}"
@@ -270,7 +286,7 @@ def test_texts_of_senders_that_are_gone_are_forgotten(file: File) -> None:
 
 def test_a_webhook_that_was_made_anew_keeps_what_it_has_when_the_former_one_is_pushed_out(file: File) -> None:
     writer = file.writer()
-    writer.filled()
+    fill(writer)
     second = entry(2)
     second.uid = "uid-2"
     writer.add([entry(1), second], 2, 2)
