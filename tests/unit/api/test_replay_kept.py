@@ -82,18 +82,22 @@ async def test_a_status_is_there_after_a_restart_and_none_is_written_for_one_tha
     replays = kept(tmp_path)
     replays.create("default", {**replay_of(), "status": {"phase": "Complete", "found": 9}})
     (found,) = await first(replays.follow())
-    assert found.status == ReplayStatus(), "what somebody sends as a status is not one"
+    opened = await replays.open(found)
+    assert opened.status == ReplayStatus(), "what somebody sends as a status is not one"
     done = told(ReplayStatus(phase="Running", found=3), 1, ReplayReason.RUNNING, "3 found", "2026-11-30T14:00:00Z")
-    await replays.writer(found)(done)
+    await opened.write(done)
     replays = kept(tmp_path)
     (found,) = await first(replays.follow())
-    assert found.status == done
+    opened = await replays.open(found)
+    assert opened.status == done
     with pytest.raises(Taken):
         replays.create("default", replay_of())
     replays.drop("default", "outage")
     replays.create("default", replay_of())
     with pytest.raises(Gone):
-        await replays.writer(found)(done)
+        await opened.write(done)
+    with pytest.raises(Gone):
+        await replays.open(found)
     await replays.delete(found)
     assert len(replays.all("default")) == 1, "another one of its name stays"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from hookline.resources.base import Condition
 from hookline.resources.reasons import ReplayReason
 from hookline.resources.replay import ReplayStatus
@@ -46,3 +48,12 @@ def _since(before: Condition | None, value: str, now: str) -> str:
 def as_manifest(status: ReplayStatus) -> Mapping[str, Any]:
     """As it stands in an object."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def status_in(manifest: Mapping[str, Any]) -> ReplayStatus | None:
+    """The status of an object. None of one that this version cannot read: it is left alone, for begun anew it would do
+    again what another version has done."""
+    try:
+        return ReplayStatus.model_validate(manifest.get("status") or {})
+    except ValidationError:
+        return None

@@ -7,18 +7,17 @@ one that somebody else wrote in between ends the execution here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 import structlog
-from pydantic import ValidationError
 
-from hookline.api.replay.conditions import as_manifest
+from hookline.api.replay.conditions import as_manifest, status_in
 from hookline.api.replay.executor import Gone
 from hookline.api.replay.plan import WebhookSeen
-from hookline.api.replay.replays import Found, Runner, WriteStatus
-from hookline.resources.base import API_VERSION, ObjectMeta, problems_of
-from hookline.resources.replay import Replay, ReplayStatus
+from hookline.api.replay.replays import Found, Opened, Runner, due_s, opened
+from hookline.resources.base import API_VERSION
+from hookline.resources.replay import ReplayStatus
 from hookline.runtime.background import background
 from hookline.serving.api_server import MERGE, ApiServer
 from hookline.serving.leader import Election, LeaseChanged, LeaseLost, NoLease
@@ -30,8 +29,8 @@ log = structlog.get_logger(__name__)
 LEASE = "hookline-api"
 """Name of the Lease of whoever executes Replays; the role of the API names it."""
 
-PAGE = 500
-"""Objects of one part of a list."""
+PAGE = 25
+"""Objects of one part of a list: each may have as much as etcd takes, 1.5 MiB."""
 
 AGAIN_SECONDS, REFUSED_SECONDS = 1.0, 10.0
 """Before a request is made again that was not answered; that was refused."""
@@ -43,6 +42,7 @@ _FIELD_MANAGER = "hookline-api"
 _REPLAYS, _WEBHOOKS = "replays", "webhooks"
 
 Manifest = dict[str, Any]
+T = TypeVar("T")
 
 
 def _path(plural: str, namespace: str = "", name: str = "") -> str:
@@ -50,15 +50,15 @@ def _path(plural: str, namespace: str = "", name: str = "") -> str:
     return f"/apis/{API_VERSION}{inside}/{plural}{f'/{name}' if name else ''}"
 
 
-async def _all(server: ApiServer, path: str) -> tuple[list[Manifest], str]:
-    """A whole list, and its version. Raises Unanswered."""
-    items: list[Manifest] = []
+async def _all(server: ApiServer, path: str, read: Callable[[Manifest], T]) -> tuple[list[T], str]:
+    """What `read` keeps of each object of a list, and the list's version. Raises Unanswered."""
+    items: list[T] = []
     more: dict[str, str] = {}
     while True:
         code, said = await server.request("GET", path, query={"limit": str(PAGE), **more})
         if code != 200:
             raise Unanswered(f"the API server answers a list with {code}")
-        items += said.get("items") or []
+        items += map(read, said.get("items") or [])
         metadata = said.get("metadata") or {}
         if not metadata.get("continue"):
             return items, str(metadata.get("resourceVersion", ""))
@@ -77,8 +77,8 @@ class ClusterReplays:
         said = ""
         while True:
             try:
-                manifests, version = await _all(self._server, path)
-                there = {_key(each): _found(each) for each in manifests}
+                listed, version = await _all(self._server, path, _found)
+                there = {each.uid: each for each in listed}
                 said = ""
                 yield list(there.values())
                 async for event in self._server.watch(path, resourceVersion=version):
@@ -87,9 +87,10 @@ class ClusterReplays:
                         break
                     if kind == "BOOKMARK":
                         continue
-                    there.pop(_key(manifest), None)
+                    found = _found(manifest)
+                    there.pop(found.uid, None)
                     if kind != "DELETED":
-                        there[_key(manifest)] = _found(manifest)
+                        there[found.uid] = found
                     yield list(there.values())
                 await asyncio.sleep(AGAIN_SECONDS)
             except Unanswered as error:
@@ -98,11 +99,18 @@ class ClusterReplays:
                     log.warning("Replays cannot be read now", problem=said)
                 await asyncio.sleep(error.retry_after_seconds)
 
-    def writer(self, found: Found) -> WriteStatus:
-        return _Writer(self._server, found).write
+    async def open(self, found: Found) -> Opened:
+        path = _path(_REPLAYS, found.namespace, found.name)
+        try:
+            code, said = await self._server.request("GET", path)
+        except Unanswered as error:
+            raise StreamUnavailable(str(error)) from None
+        if code != 200 or said["metadata"].get("uid") != found.uid:
+            raise Gone
+        return opened(said, _Writer(self._server, path, said).write)
 
     async def delete(self, found: Found) -> None:
-        path = _path(_REPLAYS, found.metadata.namespace, found.metadata.name)
+        path = _path(_REPLAYS, found.namespace, found.name)
         try:
             code, _ = await self._server.request("DELETE", path, {"preconditions": {"uid": found.uid}})
         except Unanswered as error:
@@ -114,19 +122,19 @@ class ClusterReplays:
 class _Writer:
     """Of the status of one Replay, as long as nobody else writes it."""
 
-    def __init__(self, server: ApiServer, found: Found) -> None:
+    def __init__(self, server: ApiServer, path: str, manifest: Manifest) -> None:
         self._server = server
-        self._uid = found.uid
-        self._path = _path(_REPLAYS, found.metadata.namespace, found.metadata.name)
-        self._version = found.version
-        self._written = found.status
+        self._path = path
+        self._uid = manifest["metadata"]["uid"]
+        self._version = _version(manifest)
+        self._written = status_in(manifest)
 
     async def write(self, status: ReplayStatus) -> None:
         while True:
             try:
                 code, said = await self._tried(status)
                 if code == 200:
-                    self._version, self._written = _version(said), _status(said)
+                    self._version, self._written = _version(said), status_in(said)
                     return
                 if code == 404:
                     raise Gone
@@ -150,10 +158,10 @@ class _Writer:
         """After a conflict: whether our own write had arrived before. If not, something else of the Replay was changed,
         such as a label. Raises Gone when somebody else wrote the status, or it is another Replay; and Unanswered."""
         code, said = await self._server.request("GET", self._path)
-        if code != 200 or said["metadata"].get("uid") != self._uid or _status(said) not in (self._written, status):
+        if code != 200 or said["metadata"].get("uid") != self._uid or status_in(said) not in (self._written, status):
             log.info("somebody else has a Replay in hand", path=self._path)
             raise Gone
-        self._version, self._written = _version(said), _status(said)
+        self._version, self._written = _version(said), status_in(said)
         return self._written == status
 
 
@@ -161,29 +169,17 @@ def _version(manifest: Mapping[str, Any]) -> str:
     return str(manifest["metadata"]["resourceVersion"])
 
 
-def _key(manifest: Mapping[str, Any]) -> tuple[str, str]:
-    metadata = manifest["metadata"]
-    return str(metadata.get("namespace", "")), str(metadata["name"])
-
-
-def _status(manifest: Mapping[str, Any]) -> ReplayStatus:
-    """As far as this version reads it."""
-    try:
-        return ReplayStatus.model_validate(manifest.get("status") or {})
-    except ValidationError:
-        return ReplayStatus()
-
-
 def _found(manifest: Mapping[str, Any]) -> Found:
-    metadata = manifest["metadata"]
-    created, version = str(metadata.get("creationTimestamp", "")), str(metadata.get("resourceVersion", ""))
-    try:
-        replay = Replay.model_validate({**manifest, "status": {}})
-    except ValidationError as error:
-        meta = ObjectMeta.model_validate(metadata)
-        problem = "; ".join(map(str, problems_of(error)))
-        return Found(meta, created, _status(manifest), None, problem, version)
-    return Found(replay.metadata, created, _status(manifest), replay.spec, version=version)
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    phase = status.get("phase", "Pending")
+    return Found(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        created=metadata["creationTimestamp"],
+        is_finished=phase not in ("Pending", "Running"),
+        due_s=due_s(status.get("finishedAt"), manifest["spec"].get("ttlSecondsAfterFinished")),
+    )
 
 
 class ClusterWebhooks:
@@ -197,10 +193,10 @@ class ClusterWebhooks:
             if 0 < len(names) <= FEW:
                 found = [await self._one(namespace, each) for each in names]
                 return [_webhook(each) for each in found if each is not None]
-            manifests, _ = await _all(self._server, _path(_WEBHOOKS, namespace))
+            listed, _ = await _all(self._server, _path(_WEBHOOKS, namespace), _webhook)
         except Unanswered as error:
             raise StreamUnavailable(f"it is not known which Webhooks there are: {error}") from None
-        return [_webhook(each) for each in manifests]
+        return listed
 
     async def _one(self, namespace: str, name: str) -> Manifest | None:
         code, said = await self._server.request("GET", _path(_WEBHOOKS, namespace, name))

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from hookline.api.replay.conditions import as_manifest
 from hookline.api.replay.executor import Gone
-from hookline.api.replay.replays import Found, WriteStatus
+from hookline.api.replay.replays import Found, Opened, due_s, opened
 from hookline.events.envelope import stamp_to_the_second
 from hookline.resources.base import API_VERSION, ObjectMeta, problems_of
 from hookline.resources.replay import Replay, ReplayStatus
@@ -54,10 +54,15 @@ class KeptReplays:
         self._versions = itertools.count(1)
         self._changed = asyncio.Event()
         if file.exists():
-            for each in json.loads(file.read_text(encoding="utf-8")):
-                replay = Replay.model_validate(each)
-                self._replays[replay.metadata.namespace, replay.metadata.name] = each
-                self._versions = itertools.count(int(each["metadata"]["resourceVersion"]) + 1)
+            self._load(json.loads(file.read_text(encoding="utf-8")))
+
+    def _load(self, manifests: Any) -> None:
+        try:
+            self._replays = {(each.namespace, each.name): kept for kept in manifests for each in [_found(kept)]}
+            newest = max((int(each["metadata"]["resourceVersion"]) for each in manifests), default=0)
+        except (TypeError, KeyError, AttributeError):
+            raise ValueError(f"{self._file} does not hold Replays; move it away") from None
+        self._versions = itertools.count(newest + 1)
 
     def all(self, namespace: str) -> list[Manifest]:
         return [each for (where, _), each in sorted(self._replays.items()) if namespace in ("", where)]
@@ -107,23 +112,25 @@ class KeptReplays:
             yield [_found(each) for each in self._replays.values()]
             await changed.wait()
 
-    def writer(self, found: Found) -> WriteStatus:
-        place, version = (found.metadata.namespace, found.metadata.name), found.version
+    async def open(self, found: Found) -> Opened:
+        place, kept = (found.namespace, found.name), self._replays.get((found.namespace, found.name))
+        if kept is None or kept["metadata"]["uid"] != found.uid:
+            raise Gone
+        version = kept["metadata"]["resourceVersion"]
 
         async def write(status: ReplayStatus) -> None:
             nonlocal version
-            kept = self._replays.get(place)
-            if kept is None or kept["metadata"]["resourceVersion"] != version:
+            now = self._replays.get(place)
+            if now is None or now["metadata"]["resourceVersion"] != version:
                 raise Gone
-            made = self._keep(place, {**kept, "status": dict(as_manifest(status))})
-            version = made["metadata"]["resourceVersion"]
+            version = self._keep(place, {**now, "status": dict(as_manifest(status))})["metadata"]["resourceVersion"]
 
-        return write
+        return opened(kept, write)
 
     async def delete(self, found: Found) -> None:
-        kept = self._replays.get((found.metadata.namespace, found.metadata.name))
-        if kept is not None and kept["metadata"]["uid"] == found.metadata.uid:
-            self.drop(found.metadata.namespace, found.metadata.name)
+        kept = self._replays.get((found.namespace, found.name))
+        if kept is not None and kept["metadata"]["uid"] == found.uid:
+            self.drop(found.namespace, found.name)
 
     def _keep(self, place: tuple[str, str], manifest: Manifest) -> Manifest:
         metadata = {**manifest["metadata"], "resourceVersion": str(next(self._versions))}
@@ -144,9 +151,15 @@ class KeptReplays:
 
 
 def _found(manifest: Manifest) -> Found:
-    replay = Replay.model_validate(manifest)
-    created, version = manifest["metadata"]["creationTimestamp"], manifest["metadata"]["resourceVersion"]
-    return Found(replay.metadata, created, replay.status, replay.spec, version=version)
+    metadata, status = manifest["metadata"], manifest["status"]
+    return Found(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        created=metadata["creationTimestamp"],
+        is_finished=status["phase"] not in ("Pending", "Running"),
+        due_s=due_s(status.get("finishedAt"), manifest["spec"].get("ttlSecondsAfterFinished")),
+    )
 
 
 def routes(replays: KeptReplays) -> list[Route]:

@@ -11,19 +11,20 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
+from pydantic import ValidationError
 
-from hookline.api.replay.conditions import told
+from hookline.api.replay.conditions import status_in, told
 from hookline.api.replay.executor import Executor, Gone
 from hookline.events.envelope import stamp_to_the_second
-from hookline.resources.base import ObjectMeta
+from hookline.resources.base import problems_of
 from hookline.resources.reasons import ReplayReason
-from hookline.resources.replay import Replay, ReplaySpec, ReplayStatus
+from hookline.resources.replay import Replay, ReplayStatus
 from hookline.runtime.background import background
 from hookline.runtime.tasks import Deadline, cancel
 from hookline.stream.connection import StreamUnavailable
@@ -39,40 +40,62 @@ AGAIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A Replay as it is written down."""
+    """What is kept of each Replay that is written down, however large it is: anybody may make many."""
 
-    metadata: ObjectMeta
+    namespace: str
+    name: str
+    uid: str
     created: str
-    status: ReplayStatus
-    spec: ReplaySpec | None
-    """None of one that this version cannot read."""
-    problem: str = ""
-    """Why not."""
-    version: str = ""
-    """By which it is known whether it is still as it was read."""
+    """By which they are ordered; RFC 3339."""
+    is_finished: bool
+    due_s: float = math.inf
+    """When it is to be removed, Unix time; infinite of one that stays."""
 
     @property
-    def uid(self) -> str:
-        return self.metadata.uid or f"{self.metadata.namespace}/{self.metadata.name}"
+    def title(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
-    @property
-    def is_finished(self) -> bool:
-        return self.status.phase in ("Complete", "Failed")
 
-    def due_s(self) -> float:
-        """When it is to be removed, Unix time; infinite of one that stays."""
-        ttl_s = self.spec.ttl_seconds_after_finished if self.spec is not None else None
-        if not self.is_finished or ttl_s is None or self.status.finished_at is None:
-            return math.inf
-        try:
-            return datetime.fromisoformat(self.status.finished_at).timestamp() + ttl_s
-        except (ValueError, OverflowError):
-            return math.inf
+def due_s(finished_at: object, ttl_seconds: object) -> float:
+    """When a finished Replay is to be removed, Unix time; infinite where one of the two is not as it should be."""
+    if not isinstance(finished_at, str) or not isinstance(ttl_seconds, int):
+        return math.inf
+    try:
+        return datetime.fromisoformat(finished_at).timestamp() + ttl_seconds
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 WriteStatus = Callable[[ReplayStatus], Awaitable[None]]
 """Writes the status of a Replay; returns once it is written. Raises Gone when it is not there any more, or somebody
 else wrote its status: who goes on from an older one would count twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A Replay as it is now, to be executed from there."""
+
+    replay: Replay | None
+    """None of one whose spec this version cannot read."""
+    write: WriteStatus
+    problem: str = ""
+    """Why it cannot be read."""
+    generation: int = 1
+    status: ReplayStatus = field(default_factory=ReplayStatus)
+
+
+def opened(manifest: Mapping[str, Any], write: WriteStatus) -> Opened:
+    """As an object says it. Raises Gone of one that is finished, or of another version."""
+    status = status_in(manifest)
+    if status is None or status.phase in ("Complete", "Failed"):
+        raise Gone
+    generation = int(manifest["metadata"].get("generation", 1))
+    try:
+        replay = Replay.model_validate({**manifest, "status": {}})
+    except ValidationError as error:
+        problem = "; ".join(map(str, problems_of(error)))
+        return Opened(None, write, problem, generation, status)
+    return Opened(replay.model_copy(update={"status": status}), write, "", generation, status)
 
 
 class Replays(Protocol):
@@ -81,8 +104,9 @@ class Replays(Protocol):
     def follow(self) -> AsyncIterator[Sequence[Found]]:
         """All of them, now and each time after something has changed; for ever."""
 
-    def writer(self, found: Found) -> WriteStatus:
-        """Of one, from the version that was found on."""
+    async def open(self, found: Found) -> Opened:
+        """Raises Gone of one that is not there any more, or is finished or of another version; StreamUnavailable when
+        that is not known now."""
 
     async def delete(self, found: Found) -> None:
         """Raises StreamUnavailable when that cannot be done now."""
@@ -133,10 +157,10 @@ class Runner:
     def _begin(self) -> None:
         at_once = Counter(namespace for namespace, _ in self._running.values())
         now_s = time.monotonic()
-        for each in sorted(self._found, key=lambda found: (found.created, found.metadata.name)):
-            namespace = each.metadata.namespace
-            is_due = self._not_before_s.get(each.uid, -math.inf) <= now_s
-            if each.is_finished or each.uid in self._running or each.uid in self._done or not is_due:
+        waiting = [each for each in self._found if not (each.is_finished or each.uid in self._done)]
+        for each in sorted(waiting, key=lambda found: (found.created, found.name)):
+            namespace = each.namespace
+            if each.uid in self._running or self._not_before_s.get(each.uid, -math.inf) > now_s:
                 continue
             if at_once.total() >= AT_ONCE or at_once[namespace] >= OF_A_NAMESPACE:
                 continue
@@ -145,22 +169,21 @@ class Runner:
             self._running[each.uid] = (namespace, task)
 
     async def _execute(self, found: Found) -> None:
-        name = f"{found.metadata.namespace}/{found.metadata.name}"
-        write = _Telling(self._replays.writer(found), found, self._now).write
         try:
-            if found.spec is None:
-                failed = found.status.model_copy(update={"phase": "Failed", "finished_at": self._now()})
-                await write(failed, ReplayReason.INVALID_SPEC, found.problem)
+            opened = await self._replays.open(found)
+            write = _Telling(opened, self._now).write
+            if opened.replay is None:
+                failed = opened.status.model_copy(update={"phase": "Failed", "finished_at": self._now()})
+                await write(failed, ReplayReason.INVALID_SPEC, opened.problem)
             else:
-                log.info("a Replay begins, or goes on", replay=name)
-                replay = Replay(metadata=found.metadata, spec=found.spec, status=found.status)
-                await self._executor.run(replay, write)
-                log.info("a Replay is finished", replay=name)
+                log.info("a Replay begins, or goes on", replay=found.title)
+                await self._executor.run(opened.replay, write)
+                log.info("a Replay is finished", replay=found.title)
             self._done.add(found.uid)
-        except Gone:
+        except (Gone, StreamUnavailable):
             self._not_before_s[found.uid] = time.monotonic() + AGAIN_SECONDS
         except Exception as error:  # noqa: BLE001  # a bug in one of them must not stop the others
-            log.error("a Replay ended as it should not: this is a bug", replay=name, problem=type(error).__name__)
+            log.error("a Replay ended: this is a bug", replay=found.title, problem=type(error).__name__)
             self._not_before_s[found.uid] = time.monotonic() + AGAIN_SECONDS
         finally:
             self._running.pop(found.uid, None)
@@ -174,7 +197,7 @@ class Runner:
         now_s = self._now_s()
         wait_s = min((at_s - time.monotonic() for at_s in self._not_before_s.values()), default=math.inf)
         for each in self._found:
-            left_s = each.due_s() - now_s
+            left_s = each.due_s - now_s
             if left_s <= 0:
                 try:
                     await self._replays.delete(each)
@@ -188,10 +211,10 @@ class Runner:
 class _Telling:
     """Writes the status of one Replay with its conditions, which know since when they are so."""
 
-    def __init__(self, write: WriteStatus, found: Found, now: Callable[[], str]) -> None:
-        self._write = write
-        self._generation = found.metadata.generation
-        self._conditions = found.status.conditions
+    def __init__(self, opened: Opened, now: Callable[[], str]) -> None:
+        self._write = opened.write
+        self._generation = opened.generation
+        self._conditions = opened.status.conditions
         self._now = now
 
     async def write(self, status: ReplayStatus, reason: ReplayReason, message: str) -> None:
