@@ -235,3 +235,11 @@ def test_what_the_operator_does_without_a_flag_is_what_the_log_has_by_default() 
     assert api_settings(1, "cpu=1, memory=1Gi", "", "1Gi").resources == Resources(
         requests={"cpu": "1", "memory": "1Gi"}
     )
+
+
+def test_the_command_takes_every_argument_that_the_operator_writes() -> None:
+    command = get_command(app).commands["api"]  # type: ignore[attr-defined]
+    for home in (HOME, NAMESPACED):
+        _, *arguments = container_of(home=home)["args"]
+        values = command.make_context("api", list(arguments)).params
+        assert {f"--{name.replace('_', '-')}" for name in values} >= arguments_of(home=home).keys()
