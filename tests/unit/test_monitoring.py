@@ -211,7 +211,12 @@ CASES: dict[str, list[Case]] = {
             "20m",
             {**OF_D, "pod": "s-1", "job": "hookline-sender"},
         ),
-        Case({f"hookline_ready{{{SENDER}}}": "1x30"}, "20m"),
+        Case(
+            {'up{namespace="h",pod="o-1",job="hookline-operator"}': "0x30"},
+            "20m",
+            {"namespace": "h", "pod": "o-1", "job": "hookline-operator"},
+        ),
+        Case({f"hookline_ready{{{SENDER}}}": "1x30", 'up{namespace="h",pod="x",job="other"}': "0x30"}, "20m"),
     ],
     "HooklineRouteBooksDiffer": [
         Case(
@@ -349,7 +354,22 @@ def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> No
         for number, case in enumerate(cases)
     ]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": bare}))
-    page = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
+    shares = {
+        "name": "shares of calls",
+        "interval": "1m",
+        "input_series": [
+            {"series": f'{ATTEMPTS}{{{SENDER},reason="Delivered"}}', "values": "0+30x20"},
+            {"series": f'{ATTEMPTS}{{{OTHER},reason="Timeout"}}', "values": "0+10x20"},
+        ],
+        "promql_expr_test": [
+            {
+                "expr": "round(hookline:delivered:share5m, 0.01)",
+                "eval_time": "15m",
+                "exp_samples": [{"labels": f"{{{D}}}", "value": 0.75}],
+            }
+        ],
+    }
+    page = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [*tests, shares]}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(page))
     run("test", "rules", tmp_path / "tests.yaml")
 
