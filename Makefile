@@ -99,7 +99,7 @@ lock: setup ## Resolve the lock files anew, after a change of dependencies in py
 	@# uv itself is pinned in requirements-uv.lock; a new one is put there with its hashes by hand.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
-	  --no-annotate --extra operator pyproject.toml --output-file requirements.lock
+	  --no-annotate --extra operator --extra otel pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	  --no-annotate --all-extras pyproject.toml --output-file requirements-dev.lock
 

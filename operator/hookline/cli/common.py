@@ -16,6 +16,7 @@ from hookline.cli.errors import WrongInput
 from hookline.local.nats_server import known_url, url_file
 from hookline.resources.egress_policy import parse_cidrs
 from hookline.resources.natsaddress import BadNatsAddress, parse_nats
+from hookline.runtime import telemetry
 from hookline.runtime.tasks import cancel
 
 T = TypeVar("T")
@@ -87,8 +88,11 @@ def run_loop(work: Awaitable[T]) -> T:
             # The runner cancels what libraries left running once, and waits for it for ever.
             await cancel(each for each in asyncio.all_tasks() if each is not asyncio.current_task())
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(body())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(body())
+    finally:
+        telemetry.shut_down()
 
 
 def run_until_signal(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:

@@ -17,6 +17,7 @@ from hookline.gateway.cluster_callers import ClusterCallers
 from hookline.gateway.limits import Bounds
 from hookline.gateway.process import GatewayProcess
 from hookline.gateway.static_tokens import StaticTokens
+from hookline.runtime import telemetry
 from hookline.runtime.background import background
 from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
@@ -73,6 +74,7 @@ def gateway(
     """
     tune_process()
     set_up_logs(json=True)
+    telemetry.set_up("hookline-gateway")
     host, port = listen_address(listen)
     health_host, health_port = listen_address(health)
     try:

@@ -10,6 +10,7 @@ import typer
 from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.resources.dispatcher import Resources
+from hookline.runtime import telemetry
 from hookline.runtime.logs import set_up_logs
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def operator(
         bootstrap=bootstrap,
         kubeconfig=kubeconfig,
         shipped_nats=checked_nats(shipped_nats) if shipped_nats else "",
+        traces=telemetry.passed_on(),
         api=api_settings(api_replicas, api_requests, api_limits, api_disk),
     )
     try:

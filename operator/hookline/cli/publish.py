@@ -29,6 +29,7 @@ from hookline.events.strictjson import begins_only
 from hookline.events.strictjson import read as read_json
 from hookline.routing.routes import Audience
 from hookline.routing.signing import MAX_MESSAGE_ID_LENGTH, valid_message_id
+from hookline.runtime import telemetry
 from hookline.runtime.background import background
 from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import collect_seldom
@@ -83,6 +84,7 @@ def publish(
     Example: hookline events sample IdentityCreated | hookline publish IdentityCreated -
     """
     set_up_logs()
+    telemetry.set_up("hookline-publish")
     if not valid_tenant(tenant):
         raise WrongInput("--tenant must be a namespace: lower-case letters, digits and -, at most 63 characters")
     if is_reserved(event):

@@ -21,6 +21,7 @@ from hookline.delivery.sender import Attempt
 from hookline.local.evaluation import Finding, Level
 from hookline.local.run import LocalHookline, Manifests
 from hookline.resources.dispatcher import STREAM_PREFIX
+from hookline.runtime import telemetry
 from hookline.runtime.log_wording import duration
 from hookline.runtime.logs import set_up_logs
 from hookline.runtime.tuning import tune_process
@@ -78,6 +79,7 @@ def run(
     """
     tune_process()
     for_machines = set_up_logs(json=True if as_json else None)
+    telemetry.set_up("hookline")
     if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m)", sync_interval):
         raise WrongInput("--sync-interval must be `always`, or a time such as 500ms, 1s or 2m")
     if stream_prefix is not None and not re.fullmatch(STREAM_PREFIX, stream_prefix):

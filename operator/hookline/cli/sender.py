@@ -14,6 +14,7 @@ from hookline.cli.common import checked_nats, listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved
 from hookline.cli.run import log_attempts
 from hookline.delivery.process import SenderProcess
+from hookline.runtime import telemetry
 from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
 from hookline.runtime.tuning import tune_process
@@ -59,6 +60,7 @@ def sender(
     """
     tune_process()
     set_up_logs(json=True)
+    telemetry.set_up("hookline-sender")
     host, port = listen_address(listen)
     pod = SenderProcess(
         book,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +53,8 @@ class Identity:
     """Of the log's API."""
     pull_secrets: tuple[str, ...] = ()
     """Names of Secrets with credentials for the registry of its own image."""
+    traces: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment of senders and gateways: where traces go; empty if there are none."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ They read their certificate and the tokens of publishers from volumes: what chan
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hookline.control.authority import CERTIFICATE, KEY
@@ -22,6 +23,7 @@ from hookline.control.kinds import (
     publishers_name,
 )
 from hookline.control.pods import (
+    NOTHING,
     PORT,
     Pods,
     from_those_who_look,
@@ -51,13 +53,16 @@ END_SECONDS = 10
 """From there to the end of the process: what a client still sends, and the connection to NATS."""
 
 
-def objects(dispatcher: Dispatcher, *, image: str, stopped: bool = False) -> list[tuple[Kind, dict[str, Any]]]:
+def objects(
+    dispatcher: Dispatcher, *, image: str, stopped: bool = False, environment: Mapping[str, str] = NOTHING
+) -> list[tuple[Kind, dict[str, Any]]]:
     """Everything that makes the gateway of a Dispatcher, in the order in which it is applied.
 
     `stopped`: without any pod. Its Service then refuses connections, and keeps its address for when it comes back.
+    `environment` is that of its pods.
     """
     spec = dispatcher.spec
-    pods = pods_of(dispatcher, GATEWAY, gateway_name(dispatcher.metadata.name), image)
+    pods = pods_of(dispatcher, GATEWAY, gateway_name(dispatcher.metadata.name), image, environment)
     container = pods.container(
         _arguments(spec),
         _mounts(spec),

@@ -7,7 +7,8 @@ and nodes, and answer health and metrics at one port.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from hookline import __version__
@@ -28,6 +29,8 @@ PORT = 8080
 USER_ID = 65532
 """The image's user."""
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
 NATS_FOLDER = "/var/run/hookline/nats"
 """Where a container has what it shows to NATS."""
 
@@ -44,6 +47,8 @@ class Pods:
     image: str
     pull_secrets: Sequence[str] = ()
     """Names of Secrets with credentials for the image's registry."""
+    environment: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    """Of their container."""
 
     @property
     def name(self) -> str:
@@ -117,10 +122,12 @@ class Pods:
 
         `last_look_seconds` pass between the decision to end a pod and its SIGTERM.
         """
+        environment = [{"name": name, "value": self.environment[name]} for name in sorted(self.environment)]
         return {
             "name": self.component,
             "image": self.image,
             "args": list(arguments),
+            **({"env": environment} if environment else {}),
             "ports": [
                 {"name": name, "containerPort": port, "protocol": "TCP"}
                 for name, port in {**(ports or {}), "http": PORT}.items()
@@ -142,7 +149,9 @@ class Pods:
         }
 
 
-def pods_of(dispatcher: Dispatcher, component: str, name: str, image: str) -> Pods:
+def pods_of(
+    dispatcher: Dispatcher, component: str, name: str, image: str, environment: Mapping[str, str] = NOTHING
+) -> Pods:
     """Those of a component of a Dispatcher. `image` is for one that names none."""
     spec = dispatcher.spec
     return Pods(
@@ -151,6 +160,7 @@ def pods_of(dispatcher: Dispatcher, component: str, name: str, image: str) -> Po
         {COMPONENT_LABEL: component, DISPATCHER_LABEL: dispatcher.metadata.name},
         spec.image or image,
         [each.name for each in spec.image_pull_secrets],
+        environment,
     )
 
 

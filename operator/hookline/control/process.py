@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -43,6 +43,7 @@ class Options:
     kubeconfig: Path | None = None
     shipped_nats: str = ""
     api: ApiSettings = field(default_factory=ApiSettings)
+    traces: Mapping[str, str] = field(default_factory=dict)
 
 
 async def serve(options: Options, stop: asyncio.Event) -> None:
@@ -81,6 +82,7 @@ async def _identity(cluster: Cluster, access: Access, options: Options) -> Ident
         shipped_nats=options.shipped_nats,
         api=options.api,
         pull_secrets=pull_secrets,
+        traces=options.traces,
     )
 
 

@@ -198,6 +198,7 @@ class Reconciler:
             namespace_uid=identity.uid,
             stopped=not works,
             name_servers=await asyncio.to_thread(name_servers),
+            environment=identity.traces,
         )
         return await self._applier.workload(objects, [seen])
 
@@ -210,7 +211,9 @@ class Reconciler:
             return None
         identity = self._context.identity
         dispatcher = with_login(seen.value, identity.shipped_nats, Role.GATEWAY)
-        objects = gateway_workload.objects(dispatcher, image=identity.image, stopped=not runs)
+        objects = gateway_workload.objects(
+            dispatcher, image=identity.image, stopped=not runs, environment=identity.traces
+        )
         return await self._applier.workload(objects, [seen])
 
     async def _write(

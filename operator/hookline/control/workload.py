@@ -6,9 +6,10 @@ a change of the Dispatcher's image, resources or NATS does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from hookline.control.kinds import (
     DEPLOYMENTS,
@@ -23,6 +24,7 @@ from hookline.control.kinds import (
     sender_name,
 )
 from hookline.control.pods import (
+    NOTHING,
     PORT,
     Pods,
     from_those_who_look,
@@ -45,6 +47,7 @@ from hookline.resources.egress_policy import (
 )
 from hookline.resources.natsaddress import parse_nats
 from hookline.routing.routes import BOOK_SHARDS
+from hookline.runtime.telemetry import ENDPOINTS
 from hookline.stream.owner import Installation
 
 BOOK_FOLDER = "/var/run/hookline/book"
@@ -64,13 +67,14 @@ def objects(
     namespace_uid: str = "",
     stopped: bool = False,
     name_servers: Sequence[Address] = (),
+    environment: Mapping[str, str] = NOTHING,
 ) -> list[tuple[Kind, dict[str, Any]]]:
     """Everything that makes the senders of a Dispatcher, in the order in which it is applied.
 
     `stopped`: without any pod, since they may not take from the queue. `name_servers`: those that pods of this cluster
-    ask, if they are known.
+    ask, if they are known. `environment`: of the pods; where it says that traces go, they may.
     """
-    pods = pods_of(dispatcher, SENDER, sender_name(dispatcher.metadata.name), image)
+    pods = pods_of(dispatcher, SENDER, sender_name(dispatcher.metadata.name), image, environment)
     grace_seconds = dispatcher.spec.max_timeout_seconds + DRAIN_MARGIN_SECONDS
     deployment = pods.deployment(
         _container(pods, dispatcher.spec, grace_seconds, installation(dispatcher, namespace_uid)),
@@ -148,6 +152,7 @@ def _network_policy(pods: Pods, dispatcher: Dispatcher, name_servers: Sequence[A
             _to_name_servers(name_servers),
             *_to_nats(dispatcher),
             _to_receivers(dispatcher.spec.egress),
+            *_to_collector(pods.environment),
         ],
     }
 
@@ -181,6 +186,19 @@ def _to_receivers(egress: Egress) -> dict[str, Any]:
         proxy = parse_proxy(egress.proxy.url)
         return {"ports": [{"protocol": "TCP", "port": proxy.port}], "to": _peers_of(proxy.host)}
     return {"to": [_peer(block) for block in callable_blocks(parse_cidrs(egress.allow_cidrs))]}
+
+
+def _to_collector(environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Where traces go, if they do."""
+    endpoint = urlsplit(next((environment[name] for name in ENDPOINTS if environment.get(name)), ""))
+    try:
+        port = endpoint.port or {"http": 80, "https": 443}.get(endpoint.scheme, 0)
+    except ValueError:
+        return []
+    if not endpoint.hostname or not port:
+        return []
+    peers = _peers_of(endpoint.hostname, one_word=_THIS_NAMESPACE)
+    return [{"ports": [{"protocol": "TCP", "port": port}], "to": peers}]
 
 
 _THIS_NAMESPACE: tuple[dict[str, Any], ...] = ({"podSelector": {}},)

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from hookline.delivery import traces
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.messages import Delivery, event_of
 from hookline.delivery.open_event import OpenEvent
@@ -28,6 +29,7 @@ from hookline.delivery.set_aside import SetAside
 from hookline.delivery.settlement import EVENT_GONE, Settlement, Whole, as_it_came, stored
 from hookline.events.envelope import Event
 from hookline.routing.routes import Route
+from hookline.runtime import telemetry
 from hookline.runtime.metrics import SenderMetrics
 from hookline.stream import names
 from hookline.stream.anchor import Anchor
@@ -187,6 +189,8 @@ class Fanout:
         """An event that has its room."""
         try:
             event = event_of(taken.subject, taken.headers, taken.body, seq=taken.seq, stored_s=taken.stored_s)
+            if telemetry.tracing is not None:
+                event = traces.fanned_out(telemetry.tracing, event, taken.stored_s, len(routes))
             return self._open_event(taken, event, deliveries(event, taken.seq, routes, taken.stored_s), size)
         except Exception:
             if (taken.known_as, taken.seq) not in self._open:

@@ -20,7 +20,7 @@ from functools import partial
 
 import structlog
 
-from hookline.delivery import messages
+from hookline.delivery import messages, traces
 from hookline.delivery.endpoints import Endpoints
 from hookline.delivery.holding import DUE_AFTER_SECONDS, Copied, FromEvent, Holding, Queued
 from hookline.delivery.http import redaction
@@ -39,6 +39,7 @@ from hookline.delivery.route_book import RouteBook
 from hookline.delivery.settlement import MALFORMED, Settlement
 from hookline.events.envelope import stamp
 from hookline.routing.routes import Keys, Route
+from hookline.runtime import telemetry
 from hookline.runtime.metrics import SenderMetrics
 from hookline.runtime.tasks import Deadline, beside, cancel
 from hookline.stream import names
@@ -406,8 +407,20 @@ class Sender:
             delay_seconds = max(0.0, at_s - job.holding.event_stored_s)
             self._metrics.first_attempt(job.holding.origin, delay_seconds)
         keys = self._keys(route)
-        call = call_of(delivery.event, delivery.attempt, route, keys, now_s=now_s, replay=delivery.replay)
+        span = traces.attempt_begins(telemetry.tracing, delivery, route) if telemetry.tracing is not None else None
+        traceparent = span.traceparent if span is not None else ""
+        call = call_of(
+            delivery.event,
+            delivery.attempt,
+            route,
+            keys,
+            now_s=now_s,
+            replay=delivery.replay,
+            traceparent=traceparent,
+        )
         outcome = await self._caller.call(call)
+        if span is not None:
+            delivery = traces.attempt_ends(span, delivery, outcome)
         decision = retry.decide(
             outcome,
             attempt=delivery.attempt,

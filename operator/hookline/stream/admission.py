@@ -11,19 +11,23 @@ import contextlib
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from nats.aio.client import Client
 
-from hookline.events.context import NO_CONTEXT
+from hookline.events.context import NO_CONTEXT, context_problems
 from hookline.events.envelope import Event, stamp
 from hookline.events.schemas import BodyProblem, Catalogue
+from hookline.runtime import telemetry
+from hookline.runtime.telemetry import Attributes, Kind, Tracing
 from hookline.stream import names
-from hookline.stream.connection import QueueUnusable, StreamUnavailable
+from hookline.stream.connection import QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.publish import NEW, Former, Outcome, Publisher, publish_event
 from hookline.stream.same_event import digest_of, is_another
 from hookline.stream.types import read_types, types_version
+
+_PARENT = "traceparent"
 
 FOLLOW_SECONDS = 2.0
 """Between two looks for changed event types."""
@@ -113,7 +117,10 @@ class Admission:
         """
         event_id = event_id or new_event_id()
         event = Event(event_id, tenant, event_type, stamp(time.time()), body, context)
-        outcome = await publish_event(self._publisher, event, patience_seconds=patience_seconds)
+        if telemetry.tracing is not None:
+            outcome = await traced(telemetry.tracing, self._publisher, event, patience_seconds)
+        else:
+            outcome = await publish_event(self._publisher, event, patience_seconds=patience_seconds)
         return Admitted(event_id, outcome)
 
     async def is_another(self, admitted: Admitted, event_type: str, body: bytes) -> bool | None:
@@ -125,6 +132,31 @@ class Admission:
     def unconfirmed(self) -> None:
         """An event was not confirmed in the time that its publisher had for it."""
         self._publisher.unconfirmed(names.EVENTS)
+
+
+async def traced(tracing: Tracing, publisher: Publisher, event: Event, patience_seconds: float) -> Outcome:
+    """As publish_event. What becomes of the event follows from here, and this from what its producer did."""
+    attributes: Attributes = {
+        "hookline.tenant": event.tenant,
+        "hookline.event.id": event.id,
+        "hookline.event.type": event.type,
+        "messaging.message.body.size": len(event.body),
+    }
+    parent = event.context.get(_PARENT, "")
+    span = tracing.begin(f"publish {event.type}", Kind.PRODUCER, attributes, parent=parent)
+    failed = "Cancelled"
+    try:
+        context = {**event.context, _PARENT: span.traceparent}
+        if not context_problems(context):
+            event = replace(event, context=context)
+        outcome = await publish_event(publisher, event, patience_seconds=patience_seconds)
+        failed = ""
+    except (StreamUnavailable, StreamRefused) as error:
+        failed = type(error).__name__
+        raise
+    finally:
+        span.end(failed=failed)
+    return outcome
 
 
 def new_event_id() -> str:

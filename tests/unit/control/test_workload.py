@@ -422,3 +422,24 @@ def test_senders_say_to_nats_whose_they_are() -> None:
 def test_stopped_senders_have_no_pod() -> None:
     (found,) = [each for kind, each in objects(a_dispatcher(), image=IMAGE, stopped=True) if kind is DEPLOYMENTS]
     assert found["spec"]["replicas"] == 0
+
+
+TRACES = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.monitoring.svc:4318", "OTEL_TRACES_SAMPLER": "always_on"}
+
+
+def test_senders_are_told_where_traces_go_and_may_go_there() -> None:
+    found = dict(objects(a_dispatcher(), image=IMAGE, environment=TRACES))
+    (container,) = found[DEPLOYMENTS]["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": name, "value": TRACES[name]} for name in sorted(TRACES)]
+    assert found[NETWORK_POLICIES]["spec"]["egress"][-1] == {
+        "ports": [{"protocol": "TCP", "port": 4318}],
+        "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    }
+    assert "env" not in container_of(a_dispatcher())
+
+
+@pytest.mark.parametrize("endpoint", ["", "collector", "http://", "http://a:99999", "http://a:b", "unix:///x"])
+def test_an_endpoint_that_is_none_opens_nothing(endpoint: str) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    found = dict(objects(a_dispatcher(), image=IMAGE, environment=environment))
+    assert found[NETWORK_POLICIES] == made(a_dispatcher(), NETWORK_POLICIES)

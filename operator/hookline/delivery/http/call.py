@@ -9,6 +9,10 @@ from hookline import __version__
 from hookline.events.envelope import Event
 from hookline.routing import signing
 from hookline.routing.routes import Keys, Route
+from hookline.runtime.telemetry import is_traceparent
+
+_TRACEPARENT = "traceparent"
+"""Of W3C Trace Context."""
 
 USER_AGENT = f"Hookline/{__version__}"
 
@@ -47,10 +51,12 @@ def call_of(
     now_s: float,
     replay: str = "",
     test: bool = False,
+    traceparent: str = "",
 ) -> Call:
     """The call of one attempt, counted from 1, at `now_s`, Unix time. A fresh timestamp and signature each time.
 
     `replay` is the name of what asked for it once more, if anything did; a `test` says that it is one.
+    `traceparent` names the span of this call, if there is one; else the receiver is told the one that the event has.
     """
     signed = signing.standard_headers(
         message_id=event.id,
@@ -69,6 +75,8 @@ def call_of(
         *([("hookline-test", "true")] if test else []),
         *keys.headers,
     ]
+    if event.context or traceparent:
+        headers += _trace(traceparent or event.context.get(_TRACEPARENT, ""), keys)
     return Call(
         url=f"{route.url}?{keys.query}" if keys.query else route.url,
         headers=headers,
@@ -105,6 +113,13 @@ def shown_headers(
         **({"hookline-test": "true"} if test else {}),
         **{name: "" for name, _ in keys.headers},
     }
+
+
+def _trace(traceparent: str, keys: Keys) -> list[tuple[str, str]]:
+    """Anybody may have written it. What the Webhook itself sends under this name counts."""
+    if not is_traceparent(traceparent) or any(name.lower() == _TRACEPARENT for name, _ in keys.headers):
+        return []
+    return [(_TRACEPARENT, traceparent)]
 
 
 def tls_material(keys: Keys) -> TlsMaterial | None:
