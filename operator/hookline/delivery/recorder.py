@@ -13,10 +13,10 @@ from functools import partial
 
 from hookline.delivery.http.answer_headers import HeadReader
 from hookline.delivery.http.call import shown_headers
-from hookline.delivery.http.redaction import Redactor, redact, takes_long
+from hookline.delivery.http.redaction import QUICK_LENGTH, Redactor, redact
 from hookline.delivery.policy.retry import Outcome
 from hookline.routing.routes import Keys, Route
-from hookline.stream.attempt_record import MAX_ANSWER_BYTES, AttemptRecord, encode
+from hookline.stream.attempt_record import MAX_ANSWER_BYTES, AttemptRecord, Batch
 
 ANSWER_BYTES_PER_SECOND, MOST_ANSWER_BYTES = 512 * 1024, 2 * 1024 * 1024
 """Of answers, what is looked through for secrets: a byte takes 40 ns. What is left over from a quiet time may be used
@@ -76,7 +76,24 @@ class Recorder:
 
     def batch(self, notes: Sequence[Noted]) -> bytes:
         """Of one Webhook."""
-        return encode([self.record(each) for each in notes])
+        first = notes[0]
+        batch = Batch(self.record(first))
+        for note in notes[1:]:
+            if not _is_like(first, note):
+                batch.add(self.record(note))
+                continue
+            outcome = note.outcome
+            batch.add_like_first(
+                event_id=note.event_id,
+                at_s=round(note.at_s, 3),
+                event_seq=note.event_seq,
+                duration_s=round(outcome.duration_seconds, 4),
+                phases_s={phase: round(seconds, 4) for phase, seconds in outcome.phases_s.items()},
+                request_bytes=note.body_bytes,
+                timestamp=str(int(note.called_s)),
+                answer_headers=self._headers(outcome, self._of(note.keys)),
+            )
+        return batch.body()
 
     def record(self, note: Noted) -> AttemptRecord:
         outcome, route = note.outcome, note.route
@@ -104,7 +121,7 @@ class Recorder:
                 test=note.test,
             ),
             request_bytes=note.body_bytes,
-            answer_headers=known.heads.read(outcome.answer_head, partial(self._may_redact, known)),
+            answer_headers=self._headers(outcome, known),
             answer_bytes=outcome.answer_bytes,
             answer=self._answer(outcome, known) if outcome.answer else b"",
             follows=note.follows,
@@ -116,9 +133,13 @@ class Recorder:
 
     def takes_long(self, note: Noted) -> bool:
         """Whether others should not wait for its record."""
-        known = self._of(note.keys)
-        texts = (note.outcome.answer, note.outcome.answer_head)
-        return any(takes_long(each, known.redactor.secrets) and not known.redactor.is_clean(each) for each in texts)
+        known, answer = self._of(note.keys), note.outcome.answer
+        if not (known.is_large or len(answer) > QUICK_LENGTH or len(note.outcome.answer_head) > QUICK_LENGTH):
+            return False
+        return not all(map(known.redactor.is_clean, (answer, note.outcome.answer_head)))
+
+    def _headers(self, outcome: Outcome, known: _Known) -> dict[str, str]:
+        return known.heads.read(outcome.answer_head, partial(self._may_redact, known)) if outcome.answer_head else {}
 
     def _answer(self, outcome: Outcome, known: _Known) -> bytes:
         answer, cut = outcome.answer, outcome.answer_is_cut
@@ -150,13 +171,31 @@ class Recorder:
         return known
 
 
+def _is_like(first: Noted, note: Noted) -> bool:
+    """Whether its record differs from the first in nothing but what most do."""
+    one, other = first.outcome, note.outcome
+    return (
+        note.route is first.route
+        and note.keys is first.keys
+        and other.reason is one.reason
+        and other.status == one.status
+        and other.detail == one.detail
+        and (other.answer, other.answer_bytes) == (one.answer, one.answer_bytes)
+        and other.answer_is_cut == one.answer_is_cut
+        and (note.event_type, note.attempt, note.follows) == (first.event_type, first.attempt, first.follows)
+        and (note.next_at_s, note.probe, note.test, note.replay)
+        == (first.next_at_s, first.probe, first.test, first.replay)
+    )
+
+
 class _Known:
     """Of one Webhook."""
 
-    __slots__ = ("bytes", "heads", "keys", "redactor")
+    __slots__ = ("bytes", "heads", "is_large", "keys", "redactor")
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
         self.redactor = Redactor(keys.secrets())
         self.heads = HeadReader(self.redactor)
+        self.is_large = sum(map(len, self.redactor.secrets)) > QUICK_LENGTH
         self.bytes = _KNOWN_BYTES_EACH + self.redactor.size_bytes

@@ -24,7 +24,7 @@ PART = 8
 """Letters and digits of a secret that are taken out wherever they follow one another. A secret with fewer of them is
 known as it is written, and in the spellings of URLs, JSON and HTML."""
 
-_QUICK_LENGTH = 2048
+QUICK_LENGTH = 2048
 """Of a text, and of all secrets together: up to here one is looked through for the others within a few ms. A text of
 16 KiB takes 10 to 60 ms, with 96 KiB of secrets up to 0.2 s."""
 
@@ -67,7 +67,7 @@ def redact(text: bytes, secrets: Iterable[str], *, cut: bool = False) -> bytes:
 
 def takes_long(text: bytes, secrets: Iterable[str]) -> bool:
     """Whether `redact` may take longer with these than others should wait for."""
-    return len(text) > _QUICK_LENGTH or sum(map(len, secrets)) > _QUICK_LENGTH
+    return len(text) > QUICK_LENGTH or sum(map(len, secrets)) > QUICK_LENGTH
 
 
 class Redactor:
@@ -80,7 +80,7 @@ class Redactor:
         self.secrets = tuple(sorted(set(secrets)))
         self._bare: bytes | None = None
         self._short: tuple[bytes, ...] = ()
-        if sum(map(len, self.secrets)) <= _QUICK_LENGTH:
+        if sum(map(len, self.secrets)) <= QUICK_LENGTH:
             known, bare = _known(self.secrets)
             plain = {each: each.translate(_LOWER, _NO_LETTERS) for each in known}
             self._short = tuple(each for each, letters in plain.items() if each and len(letters) < PART)
