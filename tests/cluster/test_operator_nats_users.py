@@ -12,6 +12,7 @@ import pytest
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
+from doubles.exposition import labels_told
 from doubles.installation import DISPATCHER, Installation, installed
 from doubles.shipped_nats import ShippedNats, shipped
 from doubles.waiting import eventually
@@ -58,6 +59,12 @@ async def test_the_operator_makes_the_users_and_replaces_a_key_although_it_is_ki
                     return await text(hookline, NATS_SENDER_NAME, SEED_FILE) != first
 
                 await eventually(is_another, seconds=60, what=lambda: again.said[-3000:])
+
+            async def tells_the_disk() -> bool:
+                told = labels_told(await again.page("/metrics"))
+                return told.get("hookline_nats_disk_limit_bytes") == {"server"}
+
+            await eventually(tells_the_disk)
             second = await text(hookline, NATS_SENDER_NAME, SEED_FILE)
             for seed in (first, second):
                 await close(await connect(server.url, name=Role.SENDER, credentials=by_seed(seed)))

@@ -20,8 +20,9 @@ from hookline.stream.server_users import disks
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 60.0
-"""Between two looks, each a connection of its own: the operator has no other business with NATS."""
+LOOK_SECONDS, AGAIN_SECONDS = 60.0, 10.0
+"""Between two looks, each a connection of its own: the operator has no other business with NATS. The latter while
+nothing is known, as in an installation that just begins."""
 
 Ask = Callable[[str, str], Awaitable[Mapping[str, Disk]]]
 
@@ -47,7 +48,7 @@ class NatsDisks:
         try:
             while self._context.identity.shipped_nats:
                 await self.look()
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(LOOK_SECONDS if self._found else AGAIN_SECONDS)
         finally:
             # Another operator looks from now on.
             self._found = {}
