@@ -74,7 +74,7 @@ current: setup ## Check that generated files are current
 	@$(BIN)/python -m hookline.generate --check
 
 .PHONY: bench
-bench: setup ## What delivery costs and holds: speed, latency, isolation, fairness, memory, the gateway (ARGS="--quick", "--only a,c"; 38 minutes)
+bench: setup ## What delivery costs and holds: speed, latency, isolation, fairness, memory, the gateway (ARGS="--quick", "--only a,c"; 50 minutes)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.bench $(ARGS)
 
 .PHONY: flame

@@ -31,7 +31,8 @@ STEPS = 1000
 """Places of the log that are remembered with their times: a server that was killed may have lost its last records, and
 gives what comes then the same sequences."""
 
-WRITER_CACHE_KIB = 64 * 1024
+FILL_CACHE_KIB, CACHE_KIB = 64 * 1024, 16 * 1024
+"""Of the pages of a file, while it is filled and indexed, and from then on."""
 
 _SERIES_REMEMBERED = 100_000
 
@@ -115,7 +116,7 @@ class IndexWriter:
         if path.exists() and not _is_usable(path):
             remove(path)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+        self._db.execute(f"PRAGMA cache_size = -{FILL_CACHE_KIB}")
         self.is_filled = _version(self._db) == SCHEMA
         """Whether the file had caught up once: from then on it has its indexes, and may be read."""
         self._is_indexed = self.is_filled
@@ -251,6 +252,8 @@ class IndexWriter:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA secure_delete = FAST")
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self._db.execute("PRAGMA shrink_memory")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

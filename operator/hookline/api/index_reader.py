@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hookline.api.index import COLUMNS, PROBE, TEST, Entry, Series, event_key
+from hookline.api.index import CACHE_KIB, COLUMNS, PROBE, TEST, Entry, Series, event_key
 from hookline.api.log import Wanted
 from hookline.delivery.policy.retry import Reason
 from hookline.stream.attempt_record import AttemptRecord
 
 SCAN = 50_000
 """Rows that are looked at for one part of a list, or of what is followed."""
-
-CACHE_KIB = 16 * 1024
 
 _SERIES_REMEMBERED = 20_000
 _LONGEST_STATUS = 9

@@ -23,8 +23,9 @@ from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, 
 from hookline.stream.pull import read_reply
 from hookline.stream.stored import Stored, read_from
 
-LOG_STEP, LOG_STEP_BYTES = 1000, 4 * 1024 * 1024
-"""Messages of the log, and their bytes, that one question asks for."""
+LOG_STEP, LOG_STEP_BYTES = 250, 2 * 1024 * 1024
+"""Messages of the log, and their bytes, that one question asks for: with 64 records each they are 16,000 records in
+memory, and as many on their way."""
 
 HEADS_STEP = 500
 """Headers of dead letters that one pull asks for: of each up to 48 KiB, as long as an answer is kept in them."""
