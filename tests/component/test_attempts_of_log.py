@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hookline.api.object_names import MAX_LINES, attempt_name, place_in_log
 from hookline.api.queue_log import QueueLog, Source
 from hookline.events.envelope import Event, stamp
 from hookline.local.nats_server import NatsServer
+from hookline.runtime.tasks import cancel
 from hookline.stream import names
 from hookline.stream.api import ask
 from hookline.stream.attempt_record import FORMAT_HEADER, WEBHOOK_HEADER, encode
@@ -30,6 +32,7 @@ from hookline.stream.publish import Publisher
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(attempts_module, "WRONG_SECONDS", 0.1)
     monkeypatch.setattr(attempts_module, "PUSHED_OUT_SECONDS", 0.1)
 
 
@@ -301,6 +304,56 @@ async def test_an_index_that_breaks_is_made_anew_out_of_the_stream(client: Clien
                 return False
 
         await eventually(are_there, seconds=20)
+
+
+async def test_on_a_full_disk_what_is_known_is_told_and_the_rest_once_there_is_room(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_log(client)
+    await write(client, [record("evt_0")])
+    async with log_of(client, tmp_path) as log:
+        await until_listed(log, 1)
+        refused = asyncio.Event()
+        with monkeypatch.context() as full:
+
+            def add(*_: object) -> int:
+                refused.set()
+                raise sqlite3.OperationalError("database or disk is full")
+
+            full.setattr(IndexWriter, "add", add)
+            await write(client, [record("evt_1")])
+            await refused.wait()
+            assert len(await listed(log)) == 1
+        await until_listed(log, 2)
+
+
+async def test_an_index_that_finds_no_room_to_be_filled_says_so_and_is_filled_later(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_log(client)
+    await write(client, [record("evt_0")])
+    log = QueueLog([Source("default", client, tmp_path)])
+    with monkeypatch.context() as full:
+        full.setattr(IndexWriter, "make_indexes", lambda _: sqlite3.connect(tmp_path / "none" / "none"))
+        task = asyncio.create_task(log.run())
+        try:
+
+            async def says_so() -> bool:
+                with pytest.raises(Unreadable) as refused:
+                    await listed(log)
+                return "cannot be written" in str(refused.value)
+
+            await eventually(says_so, seconds=10)
+            full.undo()
+            monkeypatch.setattr(attempts_module, "WRONG_SECONDS", 0.1)
+            await eventually(lambda: _is_ready(log), seconds=10)
+            assert len(await listed(log)) == 1
+        finally:
+            await cancel([task])
+
+
+async def _is_ready(log: QueueLog) -> bool:
+    return log.is_ready
 
 
 async def test_a_killed_server_and_new_connections_lose_nothing(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.5
 """Between two looks at the stream: how late a new record is seen."""
 
+WRONG_SECONDS = 10.0
+"""Before the next look, after one that found a full disk or a broken file: to fill it anew is work."""
+
 PUSHED_OUT_SECONDS = 10.0
 """Between two looks at which Webhooks have as much as is kept of one."""
 
@@ -91,6 +94,7 @@ class Attempts:
         """What may be read, once it has caught up."""
         self._is_broken = False
         self._progress = ""
+        self._problem = ""
         self._last = 0
         self._newest: dict[str, int] = {}
         self._newest_from = 0
@@ -105,7 +109,8 @@ class Attempts:
     def version(self) -> Version:
         """Of all that is known now. Raises Unreadable."""
         if self._state is None or self._file is None:
-            raise Unreadable(f"the attempts log is being read{self._progress}; ask again soon")
+            why = self._problem or f"it is being read{self._progress}"
+            raise Unreadable(f"the attempts log cannot be told now: {why}; ask again soon")
         return Version(self._state.created_ms, self._last)
 
     async def before(self, namespace: str, wanted: Wanted, place: int, limit: int) -> Part:
@@ -156,19 +161,34 @@ class Attempts:
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             while True:
-                try:
-                    await self._look()
-                except (StreamUnavailable, StreamRefused) as error:
-                    log.debug("the attempts log cannot be read now", problem=str(error))
-                except sqlite3.OperationalError as error:
-                    # A full disk, most of all: what is there may still be read.
-                    log.warning("the index of attempts cannot be written", problem=str(error))
-                except sqlite3.DatabaseError as error:
-                    log.warning("the index of attempts is broken, and is made anew", problem=str(error))
-                    await self._begin_anew()
-                await asyncio.sleep(LOOK_SECONDS)
+                rest_seconds = LOOK_SECONDS if await self._looked() else WRONG_SECONDS
+                await asyncio.sleep(rest_seconds)
         finally:
             self._close()
+
+    async def _looked(self) -> bool:
+        """Look; whether nothing is wrong with the index."""
+        try:
+            await self._look()
+        except (StreamUnavailable, StreamRefused) as error:
+            log.debug("the attempts log cannot be read now", problem=str(error))
+        except sqlite3.OperationalError as error:
+            # A full disk, most of all. What has caught up may still be read, and is whole.
+            self._say(f"its index cannot be written: {error}")
+            if not self.is_ready:
+                await self._begin_anew()
+            return False
+        except sqlite3.DatabaseError as error:
+            self._say(f"its index is broken, and is made anew: {error}")
+            await self._begin_anew()
+            return False
+        self._say("")
+        return True
+
+    def _say(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.warning("something is wrong with the attempts log", problem=problem)
+        self._problem = problem
 
     def _floor(self) -> int:
         return place_in_log(self._state.first, 0) if self._state is not None else 0
