@@ -32,6 +32,7 @@ from benchmarks import (
     memory,
     plot,
     pods,
+    replays,
     report,
     throughput,
     whole_way,
@@ -57,6 +58,7 @@ STEPS: tuple[tuple[str, Callable[[Setting], Awaitable[list[Figure]]]], ...] = (
     ("j", gateway.measure),
     ("k", attempts_log.measure),
     ("l", log_lists.measure),
+    ("m", replays.measure),
 )
 COMPARING = set("hi")
 BEFORE = "da7cd7f"

@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "j": "The gateway: events of 1 KiB, checked",
     "k": "The attempts log: with it and without it in turns",
     "l": "Lists out of a large attempts log",
+    "m": "Replays: live events with one and without it in turns",
 }
 
 

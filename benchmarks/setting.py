@@ -38,6 +38,8 @@ class Sizes:
     """Idle ones of a gateway, which lets 10,000 in."""
     records: int = 10_000_000
     """Of the attempts log."""
+    replays: int = 100_000
+    """Dead letters, and events, of one Replay."""
 
     @property
     def p99_rounds(self) -> int:
@@ -63,6 +65,7 @@ QUICK = Sizes(
     gateway_seconds=1.5,
     connections=1_000,
     records=200_000,
+    replays=5_000,
 )
 
 

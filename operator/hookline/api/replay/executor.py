@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 
 import structlog
 
-from hookline.api.log import Log, Unreadable, Wanted
+from hookline.api.log import Expired, Log, Unreadable, Wanted
 from hookline.api.replay import plan
 from hookline.api.replay.plan import Asked, Item, Tally, WebhookSeen
 from hookline.delivery.messages import Delivery
@@ -432,7 +432,7 @@ class _Run:
         while True:
             try:
                 return await work()
-            except (StreamUnavailable, QueueUnusable, OutOfRoom, Unreadable) as error:
+            except (StreamUnavailable, QueueUnusable, OutOfRoom, Unreadable, Expired) as error:
                 log.warning("a Replay cannot go on now", problem=str(error))
                 if self._said is not ReplayReason.QUEUE_UNAVAILABLE:
                     await self._say(ReplayReason.QUEUE_UNAVAILABLE, str(error))
