@@ -91,6 +91,7 @@ def test_publish_talks_to_no_nats_but_that_of_the_run_of_this_user(tmp_path: Pat
         (["sender", "--book", "/nowhere", "--nats", f"{CANARY}@127.0.0.1:4222"], "write nats://HOST:4222"),
         (["run", str(SAMPLES), "--gateway-port", "70000"], "--gateway-port"),
         (["gateway", "--nats", "nats://a", *("--tls-certificate", "x", "--tls-key", "y")], "hookline run"),
+        (["api", "--queues", "q", "--data", "d", *("--tls-certificate", "x", "--tls-key", "y")], "hookline run"),
         (["gateway", "--nats", "nats://a", "--requests-at-once", "0"], "--requests-at-once"),
         (["events", "schema", "identitycreated"], "IdentityCreated"),
         (["check", "/nowhere"], "does not exist"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
@@ -10,15 +11,20 @@ from typing import Annotated
 import structlog
 import typer
 
+from hookline.api.doing import QueueActions
 from hookline.api.process import ClusterApi
 from hookline.api.queues import Queues
+from hookline.api.replay.executor import Executor
+from hookline.api.replay.in_cluster import ClusterReplays, ClusterWebhooks, execute_when_leading
+from hookline.api.replay.replays import Runner
+from hookline.api.webhook_names import WebhookNames
 from hookline.cli.common import listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.runtime.background import background
 from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
 from hookline.runtime.tuning import tune_process
-from hookline.serving.api_server import ApiServer, NoPod, place_of_pod
+from hookline.serving.api_server import ACCOUNT_FOLDER, ApiServer, NoPod, place_of_pod
 from hookline.serving.certificate import Certificate
 from hookline.serving.server import GRACE_SECONDS
 
@@ -34,6 +40,15 @@ def api(
     tls_key: Annotated[Path, typer.Option(help="File with its private key, PEM.")],
     namespace: Annotated[
         str | None, typer.Option(help="The only namespace that is answered for.", show_default="all")
+    ] = None,
+    own_namespace: Annotated[
+        str | None, typer.Option(envvar="POD_NAMESPACE", help="Where its Lease is.", show_default="that of its pod")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            envvar="POD_NAME", help="What this process is called in its Lease.", show_default="the host's name"
+        ),
     ] = None,
     listen: Annotated[str, typer.Option(help="HOST:PORT; without HOST on every address.")] = ":8443",
     health: Annotated[
@@ -61,14 +76,20 @@ def api(
         why = error.strerror or type(error).__name__
         raise WrongInput(f"{tls_certificate} and {tls_key} are no certificate and its key: {why}") from None
 
+    own = own_namespace or _namespace_of_pod()
+
     async def work(stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(ApiServer(place, who="api"))
-            log_of_all = Queues(data)
+            names = WebhookNames(server, namespace)
+            log_of_all = Queues(data, names_of=names.of)
+            executor = Executor(lambda: log_of_all.clients, ClusterWebhooks(server), log_of_all)
+            runner = Runner(ClusterReplays(server, namespace or ""), executor)
             pod = ClusterApi(
                 log_of_all,
                 server,
                 certificate,
+                QueueActions(executor, lambda: log_of_all.clients),
                 host=host,
                 port=port,
                 missing=lambda: log_of_all.missing,
@@ -78,7 +99,13 @@ def api(
             pod.process.metrics.watch_log(lost_log_lines)
             pod.process.metrics.watch_ready(pod.process.unready)
             probes = Probes(live=lambda: None, ready=pod.process.unready, metrics=pod.process.metrics.text)
-            following = [certificate.follow(stop), log_of_all.follow_file(queues, stop), log_of_all.run()]
+            following = [
+                certificate.follow(stop),
+                log_of_all.follow_file(queues, stop),
+                log_of_all.run(),
+                names.follow(),
+                execute_when_leading(server, runner, namespace=own, identity=name or socket.gethostname()),
+            ]
             try:
                 await stack.enter_async_context(probes.serving(health_host, health_port))
                 async with background(*following):
@@ -90,6 +117,13 @@ def api(
         log.info("ended")
 
     run_until_signal(work)
+
+
+def _namespace_of_pod() -> str:
+    try:
+        return (ACCOUNT_FOLDER / "namespace").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        raise WrongInput("it is not known in which namespace this pod is; say so with --own-namespace") from None
 
 
 def _listening(port: int) -> None:

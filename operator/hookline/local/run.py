@@ -23,6 +23,7 @@ from hookline.gateway.callers import OneToken
 from hookline.gateway.process import GatewayProcess
 from hookline.local import book_folder, evaluation, private_files
 from hookline.local.evaluation import Finding, Key, Known
+from hookline.local.log_api import LocalLogApi
 from hookline.local.manifests import Document, Unreadable, files_in, read
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import Keys, Route
@@ -69,6 +70,11 @@ class Manifests:
         """Of the files, those that were not there at the last look for the first time: perhaps being saved."""
         self._read_once: set[Path] = set()
         """Of the files, those of which something is known."""
+
+    @property
+    def objects(self) -> Mapping[Key, Known]:
+        """What is in force of them."""
+        return self._objects
 
     def changed(self) -> bool:
         """Whether any file differs from when this was last asked."""
@@ -157,6 +163,9 @@ class LocalHookline:
         self._said: list[Finding] = []
         self._sender: SenderProcess | None = None
         self._gateway: GatewayProcess | None = None
+        self._log_api: LocalLogApi | None = None
+        self._routes: Mapping[str, Route] = {}
+        """Those in force, by uid."""
         self.ready = asyncio.Event()
         self.nats_url = ""
 
@@ -177,8 +186,21 @@ class LocalHookline:
             on_attempt=self._on_attempt,
             grace_seconds=self._grace_seconds,
         )
-        async with background(self._watch(), _pass_on(pod.ready, self.ready), self._serve_gateway(stop)):
+        async with background(
+            self._watch(), _pass_on(pod.ready, self.ready), self._serve_gateway(stop), self._tell_what_became(stop)
+        ):
             await pod.run(stop)
+
+    async def _tell_what_became(self, stop: asyncio.Event) -> None:
+        """Of deliveries, to whoever may read a file in the data folder. They are made without this as well."""
+        try:
+            self._log_api = api = LocalLogApi(
+                self._data, DISPATCHER, lambda: self._manifests.objects, lambda: self._routes
+            )
+            api.use(self.nats_url)
+            await api.run(stop)
+        except (OSError, ValueError) as error:
+            log.warning("nobody can ask what became of deliveries", problem=f"{type(error).__name__}: {error}")
 
     async def _serve_gateway(self, stop: asyncio.Event) -> None:
         """Until `stop`: what was begun then is answered while the sender drains."""
@@ -232,6 +254,8 @@ class LocalHookline:
             self._sender.move_to(url)
         if self._gateway is not None:
             self._gateway.move_to(url)
+        if self._log_api is not None:
+            self._log_api.use(url)
 
     async def _watch(self) -> None:
         unfinished = False
@@ -251,6 +275,7 @@ class LocalHookline:
         routes, keys = book_folder.read_routes(self._book_folder), book_folder.read_keys(self._book_folder)
         judged = self._manifests.judge(routes, keys, time.time(), one_server=self._nats_url is None)
         book_folder.write(judged.book, self._book_folder)
+        self._routes = {each.uid: each for each in judged.book.routes()}
         self._say(judged.findings)
         if not any(judged.book.routes()):
             log.warning("these files hold no Webhook; waiting for one")
