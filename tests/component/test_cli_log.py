@@ -389,9 +389,23 @@ def test_a_refusal_is_one_line(local: Callable[..., Done], api: LogApi) -> None:
 
 
 def test_an_answer_that_is_none_of_this_api_is_a_failure(local: Callable[..., Done], api: LogApi) -> None:
-    for code in (200, 502):
-        api.answers[f"{LOG}/namespaces/default/attempts"] = Answer(code, text="<html>")
-        assert isinstance(local("attempts").failure, Denied)
+    for code, text in ((200, "<html>"), (502, "<html>"), (200, "[]"), (200, "[" * 100_000), (200, '{"items": 5}')):
+        api.answers[f"{LOG}/namespaces/default/attempts"] = Answer(code, text=text)
+        done = local("attempts")
+        assert isinstance(done.failure, Denied) or done.err == "No attempts in namespace default.\n"
+
+
+def test_a_fault_of_ours_is_a_line_that_says_where_it_is(
+    local: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError(CANARY)
+
+    monkeypatch.setattr("hookline.cli.log.attempts.print_items", broken)
+    done = local("attempts")
+    assert done.code == 1
+    assert "itself: KeyError at " in str(done.failure)
+    assert CANARY not in str(done.failure)
 
 
 def test_whoever_reads_the_output_may_stop_early(api: LogApi, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def _with(path: str, params: Params) -> str:
 def _object(text: str) -> Object:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise Denied("what answers there is no Kubernetes API: its answer is no JSON object")

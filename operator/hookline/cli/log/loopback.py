@@ -116,7 +116,7 @@ def _lost(error: Exception) -> Denied:
 def _object(content: bytes) -> Object:
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise Denied("`hookline run` answered what is no JSON object; are both of one version?")

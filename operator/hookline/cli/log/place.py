@@ -9,14 +9,17 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol, get_args
 
 import typer
+from typer.exceptions import TyperException
 
-from hookline.cli.errors import WrongInput
+from hookline import __version__
+from hookline.cli.errors import Failure, NotAchieved, WrongInput
 from hookline.cli.log.api import Api
 from hookline.cli.log.kubectl import Kubectl, kubectl_flags
 from hookline.cli.log.loopback import Loopback
@@ -169,13 +172,25 @@ def bound(
     @functools.wraps(command)
     def run(**typed: Any) -> None:
         of_place = {name: typed.pop(name) for name in names}
-        command(session_of(place, of_place), **typed)
+        try:
+            command(session_of(place, of_place), **typed)
+        except (Failure, TyperException, typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:  # a person gets a line, and no traceback
+            raise NotAchieved(_fault(error)) from error
 
     parameters = [_completed(each, offered).replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *shared)]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     run.__doc__ = (command.__doc__ or "").replace("Example: hookline", f"Example: {place.program}")
     return run
+
+
+def _fault(error: Exception) -> str:
+    """Where it is, for whoever reports it; not what the error says, which may be anybody's words."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    place = f"{frame.f_globals.get('__name__')}:{line}"
+    return f"a fault in Hookline {__version__} itself: {type(error).__name__} at {place}; please report it"
 
 
 def _completed(parameter: inspect.Parameter, offered: Offered | None) -> inspect.Parameter:
