@@ -154,7 +154,7 @@ def _caption(rates: Sequence[Rate]) -> str:
     failed = sum(each.failed for each in rates)
     waiting = sum(each.waiting for each in rates)
     minute = f"{_rate(calls)} calls/s, {failed} of {calls} failed in the last minute"
-    return f"{minute}, {_count(waiting)} waiting"
+    return f"{minute}, {_count(waiting) if waiting else 'nothing'} waiting"
 
 
 def _rate(calls: int) -> str:
