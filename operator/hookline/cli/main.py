@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hookline import __version__
-from hookline.cli import api, check, demo, events, gateway, listen, operator, publish, run, sender
+from hookline.cli import api, check, demo, events, gateway, listen, operator, publish, purge, run, sender
 from hookline.cli.common import default_data
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.log.commands import add_commands
@@ -29,6 +29,7 @@ app = typer.Typer(
 # The list of commands has room for one short line each, at 80 columns.
 app.command(short_help="Deliver events to the Webhooks in YAML files.")(run.run)
 app.command(short_help="Publish an event.")(publish.publish)
+app.command(short_help="Remove what a tenant, or one event, has in the streams.")(purge.purge)
 app.command(short_help="Receive, verify and print calls on this machine.")(listen.listen)
 app.command(short_help="Say what a cluster would say of manifests.")(check.check)
 app.command(short_help="Deliver all 20 event types to a local receiver.")(demo.demo)
