@@ -244,8 +244,8 @@ async def test_what_a_restart_of_nats_takes_with_it_is_repeated_or_counted(
             await until(lambda: {call.webhook_id for call in calls} == set(ids), seconds=60)
             await until(lambda: logged(running) + lost(running) == len(running.attempts))
         records = await written(client)
-    assert len(running.attempts) <= len(records) + lost(running)
-    assert {each.event_id for each in records} == set(ids) or lost(running)
+    missing = Counter(each.delivery.event.id for each in running.attempts) - Counter(each.event_id for each in records)
+    assert missing.total() <= lost(running)
 
 
 async def test_a_sender_that_is_killed_loses_no_line_but_of_its_last_moment(

@@ -71,6 +71,9 @@ CLOSED_SECONDS = 600.0
 AGAIN_SECONDS = 5.0
 """After NATS refused the stream."""
 
+RECENT_SECONDS, MOST_RECENT = 2.0, 64
+"""Batches that are written once more after a connection was lost: of the last moment, and at most 2 MiB of them."""
+
 CALM_SECONDS = 60.0
 """Without a loss, before it is said that there is none any more."""
 
@@ -127,6 +130,8 @@ class _Written:
     tenant: str
     lines: int
     held_bytes: int
+    stored_s: float = 0.0
+    """When that was, by the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,8 @@ class AttemptsLog:
         self._full: deque[_Batch] = deque()
         self._again: deque[_Written] = deque()
         """Those that NATS did not confirm."""
+        self._recent: deque[_Written] = deque()
+        """Those that it confirmed last."""
         self._held: Counter[str] = Counter()
         """Bytes of each tenant."""
         self._held_bytes = 0
@@ -279,6 +286,7 @@ class AttemptsLog:
         """Write what was noted over one connection, for ever. `now_s` is NATS's time."""
         self._place = _Place(stream, owner, now_s)
         self._ensured, self._closed = None, None
+        self._write_again()
         while True:
             try:
                 await self._look()
@@ -292,7 +300,14 @@ class AttemptsLog:
         """Perhaps to another server, or as another user."""
         self._ensured = None
         self._closed_until_s = 0.0
+        self._write_again()
         self._wake.set()
+
+    def _write_again(self) -> None:
+        """What was confirmed just before: nats-server may have been killed before it was on its disk. What is there is
+        known by its name."""
+        self._again.extendleft(reversed(self._recent))
+        self._recent.clear()
 
     async def drain(self, seconds: float) -> None:
         """Write what is left, within so many seconds."""
@@ -320,7 +335,7 @@ class AttemptsLog:
             return
         bounds = LogBounds(settings.attempts_seconds, settings.attempts_bytes)
         try:
-            found = await stream.ensure(bounds, replicas=settings.stream_replicas, owner=mark)
+            size, copies = await stream.ensure(bounds, replicas=settings.stream_replicas, owner=mark)
         except StreamUnavailable as error:
             log.debug("cannot look after the attempts log now", problem=str(error))
             await asyncio.sleep(LOOK_SECONDS)
@@ -328,8 +343,10 @@ class AttemptsLog:
             self._close(error)
         else:
             self._ensured, self._closed = wanted, None
-            if found < bounds.bytes:
-                log.warning("NATS has less room for the attempts log than it is to have", bytes=found)
+            if size < bounds.bytes:
+                log.warning("NATS has less room for the attempts log than it is to have", bytes=size)
+            if copies < settings.stream_replicas:
+                log.warning("the attempts log stays with one copy; delete its stream to have it made anew with more")
 
     def _close(self, error: NotStored) -> None:
         """Nothing is written for a while."""
@@ -429,6 +446,9 @@ class AttemptsLog:
             return True
         self._hold(written.tenant, -written.held_bytes)
         self._stored(written.lines)
+        self._recent.append(replace(written, lines=0, held_bytes=0, stored_s=time.monotonic()))
+        while len(self._recent) > MOST_RECENT or self._recent[0].stored_s < time.monotonic() - RECENT_SECONDS:
+            self._recent.popleft()
         return True
 
     async def _write_unheard(self, place: _Place, *, everything: bool) -> None:

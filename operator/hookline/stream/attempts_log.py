@@ -58,8 +58,9 @@ class AttemptsStream:
         self._client = client
         self._inbox = Inbox(client, ACK_SECONDS)
 
-    async def ensure(self, bounds: LogBounds, *, replicas: int, owner: Mark) -> int:
-        """Make the stream, or change what differs; how many bytes it may have. Raises StreamUnavailable, NotStored."""
+    async def ensure(self, bounds: LogBounds, *, replicas: int, owner: Mark) -> tuple[int, int]:
+        """Make the stream, or change what differs; how many bytes and copies it has. Raises StreamUnavailable,
+        NotStored."""
         try:
             return await ensure_attempts(self._client, bounds, replicas=replicas, owner=owner)
         except QueueUnusable as error:

@@ -87,6 +87,11 @@ class LogBounds:
     bytes: int = 1_073_741_824
 
 
+_NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
+_CONFIRMED_FIRST: Mapping[str, Any] = MappingProxyType({"persist_mode": "async"})
+"""Of the attempts log with one copy: a batch is confirmed before it is written (ADR-56), since an fsync of each would
+slow down those of events. What a kill of nats-server loses so is written again, see delivery/attempts_log."""
+
 LEAST_LOG_BYTES = 4 * 1024 * 1024
 """Of the attempts log, where NATS has no more room to keep free for it."""
 
@@ -154,17 +159,26 @@ def attempts_config(bounds: LogBounds, *, replicas: int = 1) -> StreamConfig:
     )
 
 
-async def ensure_attempts(client: Client, bounds: LogBounds, *, replicas: int = 1, owner: Mark = UNMARKED) -> int:
-    """Bring the attempts log to what is asked for; how many bytes it may have.
+async def ensure_attempts(
+    client: Client, bounds: LogBounds, *, replicas: int = 1, owner: Mark = UNMARKED
+) -> tuple[int, int]:
+    """Bring the attempts log to what is asked for; how many bytes it may have, and how many copies.
 
-    NATS keeps these free for it. Where that is more than there is, the log gets a quarter of what could be had, or
+    What was made with one copy stays so: nats-server takes no other way of writing for a stream that is there. NATS
+    keeps these bytes free for it. Where that is more than there is, the log gets a quarter of what could be had, or
     less: events need the rest. Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the
     name.
     """
 
+    there = (await api(client, f"STREAM.INFO.{names.ATTEMPTS}")).get("config")
+    if there is not None and there.get("persist_mode") == _CONFIRMED_FIRST["persist_mode"]:
+        replicas = 1
+    more = _CONFIRMED_FIRST if there is None and replicas == 1 else _NOTHING_MORE
+
     async def set_to(size: int) -> bool:
         try:
-            await _ensure_stream(client, attempts_config(replace(bounds, bytes=size), replicas=replicas), owner)
+            config = attempts_config(replace(bounds, bytes=size), replicas=replicas)
+            await _ensure_stream(client, config, owner, more)
         except QueueUnusable:
             raise
         except StreamRefused:
@@ -175,15 +189,14 @@ async def ensure_attempts(client: Client, bounds: LogBounds, *, replicas: int = 
 
     size = bounds.bytes
     if await set_to(size):
-        return size
-    there = (await api(client, f"STREAM.INFO.{names.ATTEMPTS}")).get("config")
+        return size, replicas
     if there is not None and 0 < there.get("max_bytes", 0) < size and await set_to(there["max_bytes"]):
-        return int(there["max_bytes"])
+        return int(there["max_bytes"]), replicas
     while not await set_to(size):
         size //= 2
     size = max(LEAST_LOG_BYTES, size // 4)
     await set_to(size)
-    return size
+    return size, replicas
 
 
 def consumer_configs(layout: Layout, term: int = 1) -> list[tuple[str, ConsumerConfig]]:
@@ -418,8 +431,10 @@ async def ensure_bucket(client: Client, name: str, *, replicas: int = 1, owner: 
     await _ensure_stream(client, config, owner)
 
 
-async def _ensure_stream(client: Client, config: StreamConfig, owner: Mark) -> None:
-    asked: dict[str, Any] = {key: value for key, value in config.as_dict().items() if value is not None}
+async def _ensure_stream(
+    client: Client, config: StreamConfig, owner: Mark, more: Mapping[str, Any] = _NOTHING_MORE
+) -> None:
+    asked: dict[str, Any] = {key: value for key, value in config.as_dict().items() if value is not None} | dict(more)
     asked["metadata"] = _metadata(owner)
     name = asked["name"]
     there = (await api(client, f"STREAM.INFO.{name}")).get("config")
@@ -438,7 +453,7 @@ async def _ensure_stream(client: Client, config: StreamConfig, owner: Mark) -> N
         raise await _overlap(client, asked["subjects"])
     if error_code == _NAME_IN_USE and there is None:
         # Another one made it since we asked.
-        await _ensure_stream(client, config, owner)
+        await _ensure_stream(client, config, owner, more)
         return
     differing = _differing(_done(answer, f"the stream {name}").get("config") or {}, asked)
     if differing:

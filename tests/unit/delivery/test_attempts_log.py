@@ -58,11 +58,11 @@ class Stream:
         self.made: list[object] = []
         self.stored: list[tuple[str, bytes, str]] = []
 
-    async def ensure(self, bounds: object, *, replicas: int, owner: Mark) -> int:
+    async def ensure(self, bounds: object, *, replicas: int, owner: Mark) -> tuple[int, int]:
         if self.problem is not None:
             raise self.problem
         self.made.append((bounds, replicas, owner))
-        return 2**40
+        return 2**40, replicas
 
     async def store(self, subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
         if self.problem is not None:
@@ -257,6 +257,25 @@ async def test_what_is_not_confirmed_is_written_again_under_the_same_name(clock:
     assert [once for *_, once in running.stream.stored][:1] == tried[:1]
     assert [each.event_id for each in running.stream.records] == ["evt_1", "evt_2"]
     assert all(running.lost(why) == 0 for why in Lost)
+
+
+async def test_what_was_confirmed_just_before_a_connection_was_lost_is_written_once_more_under_its_name(
+    clock: Clock,
+) -> None:
+    running = Running()
+    async with running.connected():
+        running.log.note(attempt(1))
+        await running.log.drain(60)
+        clock.now_s += 10
+        running.log.note(attempt(2))
+        await running.log.drain(60)
+        running.log.reconnected()
+        await running.log.drain(60)
+        running.log.reconnected()
+    first, second, again = running.stream.stored
+    assert again == second
+    assert first != second
+    assert "hookline_attempts_log_written_total 2.0" in running.metrics.text().decode()
 
 
 async def test_what_is_left_at_the_end_is_counted(clock: Clock) -> None:
