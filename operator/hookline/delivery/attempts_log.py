@@ -44,8 +44,8 @@ LOOK_SECONDS = 0.25
 """Between two looks at which batches are due."""
 
 FLUSH_SECONDS, LATEST_SECONDS = 1.0, 5.0
-"""How old a batch is when it is written, and how old where more Webhooks than AT_A_LOOK write all the time: a message
-costs ten times as much as a line in it."""
+"""How old a batch is when it is written, and how old at most, where so many are due that AT_A_LOOK leaves some waiting:
+a message costs five times as much as a line in it."""
 
 AT_A_LOOK = 8
 AT_ONCE = 64
