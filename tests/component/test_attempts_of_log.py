@@ -427,6 +427,8 @@ async def test_the_body_of_an_attempt_is_that_of_its_event_and_of_no_other(queue
             (each.record.event_id, each.record.attempt): await log.body_of_attempt("team-a", each.name)
             for each in await listed(log)
         }
+        of_others = [await log.body_of_attempt("team-b", each.name) for each in await listed(log)]
+        assert set(of_others) == {None}
         assert bodies.pop(("evt_1", 1)) == b'{"a": 1}'
         assert set(bodies.values()) == {None}
 

@@ -104,11 +104,7 @@ class QueueLog:
         return await self._page("attempts", question, first, version_text(versions), ask, lambda each: each.record.at_s)
 
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
-        place = place_of_attempt(name)
-        for queue in self._queues if place is not None else ():
-            entry = await queue.attempts.at(place) if place is not None else None
-            if entry is None or (namespace and entry.tenant != namespace) or queue.attempt(entry).name != name:
-                continue
+        for queue, entry in await self._found(namespace, name):
             whole = await queue.attempts.whole(entry)
             if whole is not None and queue.attempt(whole).name == name:
                 return queue.attempt(whole)
@@ -163,13 +159,10 @@ class QueueLog:
         return False
 
     async def body_of_attempt(self, namespace: str, name: str) -> bytes | None:
-        place = place_of_attempt(name)
-        for queue in self._queues if place is not None else ():
-            entry = await queue.attempts.at(place) if place is not None else None
-            if entry is not None and entry.tenant == (namespace or entry.tenant) and queue.attempt(entry).name == name:
-                body = await queue.body_of(entry)
-                if body is not None:
-                    return body
+        for queue, entry in await self._found(namespace, name):
+            body = await queue.body_of(entry)
+            if body is not None:
+                return body
         return None
 
     async def body_of_delivery(self, namespace: str, name: str) -> bytes | None:
@@ -179,6 +172,18 @@ class QueueLog:
     async def body_of_dead_letter(self, namespace: str, name: str) -> bytes | None:
         found = await self._dead(namespace, name)
         return found[1] if found is not None else None
+
+    async def _found(self, namespace: str, name: str) -> list[tuple[_Queue, Entry]]:
+        """What has this name, of whichever Dispatchers."""
+        place = place_of_attempt(name)
+        if place is None:
+            return []
+        at = [(queue, await queue.attempts.at(place)) for queue in self._queues]
+        return [
+            (queue, entry)
+            for queue, entry in at
+            if entry is not None and namespace in ("", entry.tenant) and queue.attempt(entry).name == name
+        ]
 
     async def _waiting(self, namespace: str, name: str) -> tuple[Waiting, bytes] | None:
         for queue in self._queues:
