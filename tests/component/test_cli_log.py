@@ -565,7 +565,7 @@ def test_status_shows_what_is_not_well_and_what_may_not_be_seen(plugin: Callable
         "Lag: the oldest that waits, waits for 90s",
         "Webhooks: 2, 1 not delivering",
         "  team-a/bad: EndpointFailing: calls fail since 12:00",
-        "Waiting: 1 scheduled",
+        "Waiting: 1 (1 scheduled), the oldest for 6",
         "Dead letters: 1 (1 ScheduleSpent)",
         "Calls of the last minute: 1, 1 failed",
     ):

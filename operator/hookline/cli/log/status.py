@@ -316,10 +316,9 @@ def _webhook_lines(webhooks: Object) -> list[str]:
 
 
 def _waiting_lines(waiting: Object, now: datetime) -> list[str]:
-    states = ", ".join(f"{count} {state.lower()}" for state, count in waiting["states"].items())
+    states = ", ".join(f"{count} {printable(state).lower()}" for state, count in waiting["states"].items())
     oldest = since(waiting, "oldest", now)
-    words = [f"{states} ({'at least ' if waiting['more'] else ''}{waiting['count']})" if states else "nothing"]
-    return [f"Waiting: {', '.join(words)}" + (f", the oldest since {oldest}" if oldest else "")]
+    return [f"Waiting: {_at_least(waiting)}{f' ({states}), the oldest for {oldest}' if states else ''}"]
 
 
 def _dead_lines(dead: Object) -> list[str]:
