@@ -253,7 +253,7 @@ def test_the_logs_api_asks_about_callers_executes_replays_and_reads_no_secret(ma
         assert may(api, "create", what)
     for verb, what in (("watch", "webhooks"), ("watch", "replays"), ("delete", "replays")):
         assert may(api, verb, f"{what}.hookline.dev", "-n", team)
-    assert may(api, "update", "replays.hookline.dev", "--subresource=status", "-n", team)
+    assert may(api, "patch", "replays.hookline.dev", "--subresource=status", "-n", team)
     assert may(api, "update", "leases.coordination.k8s.io/hookline-api", "-n", namespace)
     for verb, what in (
         ("list", "secrets"),

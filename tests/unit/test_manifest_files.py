@@ -312,7 +312,7 @@ ABOUT_CALLERS = table("""
 FOR_REPLAYS = table("""
     hookline.dev webhooks: get list watch
     hookline.dev replays: get list watch delete
-    hookline.dev replays/status: update patch
+    hookline.dev replays/status: patch
 """)
 ITS_LEASE = table("""
     coordination.k8s.io leases: create
