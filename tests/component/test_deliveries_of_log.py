@@ -212,3 +212,19 @@ async def test_a_part_of_a_list_reads_no_more_than_it_may(
         assert [each.event_id for each in await listed(log, wanted=Wanted(event_id="evt_9"))] == ["evt_9"]
         with pytest.raises(Expired):
             await log.deliveries("team-b", Wanted(event_id="evt_9"), limit=10, begin=page.more)
+
+
+async def test_a_part_of_a_list_looks_at_no_more_webhooks_than_it_may(
+    queue: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_module, "HEAPS_MOST", 2)
+    uids = [f"{UID[:-2]}{number:02}" for number in range(10, 15)]
+    for uid in uids:
+        await park(queue, delivery(f"evt_{uid[-2:]}", uid=uid))
+    named = {uid: Named("team-a", f"hook-{uid[-2:]}") for uid in uids}
+    async with log_of(queue, tmp_path, names_of=named.get) as log:
+        await until_known(log)
+        assert len((await log.deliveries("team-a", ALL, limit=10)).items) == 2
+        assert [each.event_id for each in await listed(log)] == [f"evt_{number}" for number in range(10, 15)]
+        # Others than the one that is asked for are not looked at.
+        assert len((await log.deliveries("team-a", Wanted(webhook="hook-14"), limit=10)).items) == 1

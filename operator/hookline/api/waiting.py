@@ -34,6 +34,9 @@ LIST_MOST = 500
 READ_MOST, READ_MOST_BYTES = 2000, 32 * 1024 * 1024
 """Messages, and bytes of their bodies, that are read for one part of a list."""
 
+HEAPS_MOST = 200
+"""Webhooks, in each of their states, that are looked at for one part of a list: each takes a question."""
+
 UIDS_SECONDS = 5.0
 """How long it is known which Webhooks have something waiting."""
 
@@ -152,10 +155,13 @@ class WaitingDeliveries:
         heaps = await self._heaps_of(namespace)
         await self._learn_states()
         found: list[tuple[str, Waiting]] = []
-        read = size = 0
+        read = size = looked_at = 0
         for heap in heaps:
-            if place is not None and heap < place[0]:
+            if (place is not None and heap < place[0]) or not self._may_be_of(heap.uid, wanted.webhook):
                 continue
+            if looked_at == HEAPS_MOST:
+                return found, _text_of(heap, 0)
+            looked_at += 1
             seq = place[1] + 1 if place is not None and heap == place[0] else 1
             async for message in self._messages(heap, seq):
                 at = _text_of(heap, message.seq)
@@ -166,6 +172,10 @@ class WaitingDeliveries:
                 if len(found) >= limit or read >= READ_MOST or size >= READ_MOST_BYTES:
                     return found, at
         return found, None
+
+    def _may_be_of(self, uid: str, webhook: str) -> bool:
+        named = self._names_of(uid) if webhook else None
+        return not webhook or (named is not None and named.name == webhook)
 
     async def _messages(self, heap: _Heap, seq: int) -> AsyncIterator[Stored]:
         while some := await read_from(self._client, heap.stream, heap.pattern, seq):
