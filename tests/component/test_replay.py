@@ -221,7 +221,7 @@ async def test_a_replay_waits_while_many_deliveries_of_its_webhook_wait_and_whil
     monkeypatch.setattr(executing, "CHECKPOINT_SECONDS", 0.01)
     await give_up(queue.client, UID, ["evt_1", "evt_2"])
     await deliver(queue.client, UID, 2)
-    await deliver(queue.client, UID, 3, parked=True)
+    await deliver(queue.client, UID, 9, parked=True)
     webhook = webhook_of("one", UID, enabled=False)
     executor = executor_of(queue, [webhook])
     written = Written(read_replay(replay_of(ratePerSecond=2)))

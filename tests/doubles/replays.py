@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hookline.api.log import Attempt, Log, Page, Unreadable, Wanted
+from hookline.api.replay import plan
 from hookline.api.replay.executor import Executor
 from hookline.api.replay.kept import KeptReplays
 from hookline.api.replay.plan import WebhookSeen
@@ -109,7 +110,8 @@ async def give_up(
 
 
 async def execute(nats_url: str, file: Path, uid: str) -> None:
-    """Execute the Replays of a file for the Webhook `one`, for ever."""
+    """Execute the Replays of a file for the Webhook `one`, for ever. Nobody takes its deliveries."""
+    plan.LEAST_WAITING = 100_000
     client = await connect(nats_url, name="replays")
     replays = KeptReplays(file, now_s=time.time)
     executor = executor_of(await OneQueue.over(client), [webhook_of("one", uid)])

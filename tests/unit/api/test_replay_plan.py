@@ -140,3 +140,30 @@ def test_a_generation_counts_as_observed_once_the_replay_is_finished() -> None:
         "Stalled": "True",
     }
     assert as_manifest(failed)["conditions"][0]["lastTransitionTime"] == "2026-11-30T14:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "room"),
+    [
+        # The first look: nothing is known of the receiver.
+        (None, (0, 0, 0), 10),
+        (None, (0, 9, 0), 1),
+        (None, (0, 60, 0), 0),
+        # All that was stored was done.
+        ((0, 0, 0), (0.5, 0, 25), 50),
+        # 20 of 50 in a second: no more may wait than that.
+        ((0, 0, 0), (1, 30, 50), 0),
+        ((0, 35, 50), (1, 15, 50), 5),
+        # 200 in a second are more than it stores.
+        ((0, 250, 0), (1, 45, 0), 5),
+        # Nothing is done, and others store as well.
+        ((0, 10, 0), (1, 11, 0), 0),
+        ((0, 5, 0), (1, 8, 0), 2),
+        ((1, 100, 0), (1, 45, 0), 5),
+    ],
+)
+def test_no_more_may_wait_than_is_stored_or_done_in_a_second(
+    before: tuple[float, int, int] | None, now: tuple[float, int, int], room: int
+) -> None:
+    looked = plan.Look(*before) if before is not None else None
+    assert plan.room(50, looked, plan.Look(*now)) == room

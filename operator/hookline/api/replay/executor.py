@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ import structlog
 
 from hookline.api.log import Expired, Log, Unreadable, Wanted
 from hookline.api.replay import plan
-from hookline.api.replay.plan import Asked, Item, Tally, WebhookSeen
+from hookline.api.replay.plan import Asked, Item, Look, Tally, WebhookSeen
 from hookline.delivery.messages import Delivery
 from hookline.delivery.policy.retry import Reason
 from hookline.events.envelope import stamp_to_the_second
@@ -181,8 +182,10 @@ class _Run:
         """When the next delivery may be stored, by the monotonic clock."""
         self._looked_s = -math.inf
         """When it was looked which Webhooks there are, by the monotonic clock."""
-        self._has_room: dict[str, float] = {}
-        """By uid of a Webhook: when it was seen that few enough of its deliveries wait, by the monotonic clock."""
+        self._looks: dict[str, tuple[Look, int]] = {}
+        """By uid of a Webhook: what waited of it at the last look, and how many more might then."""
+        self._stored_of: Counter[str] = Counter()
+        """Deliveries that were stored here, by uid of their Webhook."""
         self._gone: frozenset[str] = frozenset()
         self._layouts: dict[str, tuple[float, Layout]] = {}
         """By Dispatcher: when it was looked where the streams are, by the monotonic clock, and where they were."""
@@ -273,9 +276,7 @@ class _Run:
             found = await self._can(partial(self._next, place, pattern, seq, end))
             if not found or found[0].stored_s >= want.until_s:
                 break
-            found = found[:most]
-            await self._take(want, window, found, seq)
-            seq = found[-1].seq + 1
+            seq = await self._take(want, window, found[:most], seq)
             if window.is_due(time.monotonic()):
                 await self._close(want, window, seq)
         await self._close(want, window, end + 1)
@@ -284,24 +285,27 @@ class _Run:
         client = (await self._around.queue(place.dispatcher)).client
         return await history.next_messages(client, place.stream, pattern, seq, end)
 
-    async def _take(self, want: Asked, window: _Window, found: Sequence[Stored], seq: int) -> None:
-        """Have stored what these messages mean. What was taken before ends before `seq`."""
+    async def _take(self, want: Asked, window: _Window, found: Sequence[Stored], seq: int) -> int:
+        """Have stored what the first of these messages mean, as many as there is room for; the sequence behind them.
+        What was taken before ends before `seq`."""
         now_ms = int(self._around.now_s() * 1000)
-        meant = [
-            (message.seq, item)
-            for message in found
-            for item in plan.items(want, window.stream, message, replayed_ms=now_ms)
-        ]
-        wanted = [each for each in meant if await self._is_wanted(want, each[1])]
+        meant = [(message.seq, plan.items(want, window.stream, message, replayed_ms=now_ms)) for message in found]
         if not want.dry_run:
-            await self._may_go_on(want, window, {item.webhook.uid for _, item in wanted}, seq)
-        window.tally.skipped += len(meant) - len(wanted)
+            uids = {item.webhook.uid for _, items in meant for item in items}
+            meant = meant[: await self._room(want, window, uids, seq)]
+        items = [(seq, item) for seq, items in meant for item in items]
+        wanted = [each for each in items if await self._is_wanted(want, each[1])]
+        window.tally.skipped += len(items) - len(wanted)
         if want.dry_run:
             window.tally.replayed += len(wanted)
-            return
+        else:
+            await self._store_all(want, window, wanted)
+        return meant[-1][0] + 1
+
+    async def _store_all(self, want: Asked, window: _Window, items: Sequence[tuple[int, Item]]) -> None:
         at_once = max(1, min(_STORES_AT_ONCE, want.rate // 10))
-        for start in range(0, len(wanted), at_once):
-            batch = wanted[start : start + at_once]
+        for start in range(0, len(items), at_once):
+            batch = items[start : start + at_once]
             await self._pace(len(batch) / want.rate)
             await together([partial(self._store, window, *each) for each in batch], at_once=at_once)
 
@@ -343,6 +347,7 @@ class _Run:
                 problem=str(error),
             )
         else:
+            self._stored_of[delivery.uid] += 1
             window.tally.replayed += 1
             window.stored.append(seq)
 
@@ -372,15 +377,15 @@ class _Run:
         if due_s > now_s:
             await self._around.sleep(due_s - now_s)
 
-    async def _may_go_on(self, want: Asked, window: _Window, uids: Collection[str], seq: int) -> None:
-        """Wait while a Webhook is disabled, or has much waiting."""
+    async def _room(self, want: Asked, window: _Window, uids: Collection[str], seq: int) -> int:
+        """How many messages may be taken, once any may: not while a Webhook is disabled, or has much waiting."""
         while True:
             try:
-                reason = await self._why_wait(want, window.dispatcher, uids)
+                room, reason = await self._looked(want, window.dispatcher, uids)
             except _Failed:
                 await self._close(want, window, seq)
                 raise
-            if reason is None:
+            if room:
                 break
             if window.tally.found:
                 # It may take long: what is done is written down first.
@@ -390,14 +395,15 @@ class _Run:
             await self._around.sleep(LOOK_SECONDS)
         if self._said is not ReplayReason.RUNNING:
             await self._say(ReplayReason.RUNNING)
+        return room
 
-    async def _why_wait(self, want: Asked, dispatcher: str, uids: Collection[str]) -> ReplayReason | None:
+    async def _looked(self, want: Asked, dispatcher: str, uids: Collection[str]) -> tuple[int, ReplayReason]:
+        """How many may be stored for each of these Webhooks, and why none may. Raises _Failed when there is none any
+        more."""
         if await self._can(partial(self._is_disabled, want)):
-            return ReplayReason.WEBHOOK_DISABLED
-        for uid in uids:
-            if not await self._can(partial(self._has_room_for, want, dispatcher, uid)):
-                return ReplayReason.WAITING
-        return None
+            return 0, ReplayReason.WEBHOOK_DISABLED
+        rooms = [await self._can(partial(self._room_of, want, dispatcher, uid)) for uid in uids]
+        return min(rooms, default=want.rate), ReplayReason.WAITING
 
     async def _is_disabled(self, want: Asked) -> bool:
         """Whether a Webhook is not to be called now. Raises _Failed when there is none of them any more."""
@@ -412,20 +418,23 @@ class _Run:
         self._looked_s = -math.inf if disabled else time.monotonic()
         return disabled
 
-    async def _has_room_for(self, want: Asked, dispatcher: str, uid: str) -> bool:
+    async def _room_of(self, want: Asked, dispatcher: str, uid: str) -> int:
+        """What is left of the room of the last look, or what there is by a new one."""
         now_s = time.monotonic()
-        if self._has_room.get(uid, -math.inf) > now_s - LOOK_SECONDS:
-            return True
+        before, room = self._looks.get(uid, (None, 0))
+        left = room - (self._stored_of[uid] - before.stored) if before is not None else 0
+        if before is not None and left > 0 and before.at_s > now_s - LOOK_SECONDS:
+            return left
         client = (await self._around.queue(dispatcher)).client
         looked_s, layout = self._layouts.get(dispatcher, (-math.inf, plain()))
         if looked_s < now_s - LAYOUT_SECONDS:
             layout = await find(client)
             self._layouts[dispatcher] = now_s, layout
         waiting = await history.waiting_of(client, layout, uid)
-        if waiting.now > plan.may_wait(want.rate) or waiting.later > plan.MOST_LATER:
-            return False
-        self._has_room[uid] = now_s
-        return True
+        look = Look(now_s, waiting.now, self._stored_of[uid])
+        room = plan.room(want.rate, before, look) if waiting.later <= plan.MOST_LATER else 0
+        self._looks[uid] = look, room
+        return room
 
     async def _can(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what may not be possible now, until it is."""

@@ -19,11 +19,14 @@ from hookline.resources.replay import Replay, ReplayPlace, ReplayStatus, ReplayT
 from hookline.stream import names
 from hookline.stream.stored import Stored
 
-WAITING_SECONDS = 2.0
-"""How many deliveries of a Webhook may wait to be called: as many as the Replay stores in this time. What is published
-meanwhile goes behind them."""
+WAITING_SECONDS = 1.0
+"""How many deliveries of a Webhook may wait to be called before a Replay adds to them: as many as it stores in this
+time, or as its receiver takes if that is less. What is published meanwhile goes behind them; and a lane in which they
+would wait for two seconds counts as stuck (delivery/policy/lanes)."""
 
-LEAST_WAITING = 20
+LEAST_WAITING = 10
+"""Else a receiver that takes one in a second would be left without any between two looks."""
+
 MOST_LATER = 10_000
 """Deliveries of a Webhook that wait for their retry. They hold up nobody, but a queue is no place for all of a Replay
 whose receiver refuses everything."""
@@ -206,9 +209,27 @@ def disabled(want: Asked, webhooks: Iterable[WebhookSeen]) -> list[str]:
     return [each.name for each in webhooks if each.uid in mine and not each.enabled]
 
 
-def may_wait(rate: int) -> int:
-    """How many deliveries of a Webhook may wait before a Replay of this rate adds to them."""
-    return max(LEAST_WAITING, int(rate * WAITING_SECONDS))
+@dataclass(frozen=True, slots=True)
+class Look:
+    """At a Webhook: how many of its deliveries wait to be called, and how many this Replay has stored so far."""
+
+    at_s: float
+    """By the monotonic clock."""
+    waiting: int
+    stored: int
+
+
+def done_per_second(before: Look, now: Look) -> float:
+    """How many were done in a second between two looks, at least: what others stored meanwhile is not known."""
+    done = before.waiting + now.stored - before.stored - now.waiting
+    return max(0.0, done / max(now.at_s - before.at_s, 0.001))
+
+
+def room(rate: int, before: Look | None, now: Look) -> int:
+    """How many a Replay of this rate may add to what waits now. `before` is the look before, if there was one: without
+    it nothing is known of the receiver, and few are sent to see."""
+    pace = min(rate, done_per_second(before, now)) if before is not None else 0
+    return max(0, int(max(LEAST_WAITING, pace * WAITING_SECONDS)) - now.waiting)
 
 
 def counted(status: ReplayStatus, index: int, following: int, tally: Tally) -> ReplayStatus:
