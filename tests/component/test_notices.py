@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from doubles import own
-from doubles.command import hookline
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from doubles.nats import free_port, nats
 from hookline.delivery.policy import notices as policy
@@ -20,6 +19,7 @@ from hookline.events import notices
 from hookline.events.schemas import Catalogue
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
+from hookline.routing.routes import RouteState
 from hookline.stream import publish as publish_module
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
@@ -104,6 +104,22 @@ async def test_dead_letters_of_the_last_seconds_are_told_when_a_sender_ends(
         assert await count(client, own.EVENTS) == 4
 
 
+async def test_what_waited_for_too_long_is_told(tmp_path: Path, nats_server: NatsServer, client: Client) -> None:
+    heard: list[ReceivedCall] = []
+    async with receiver_of(heard) as receiver:
+        held = hook("one", receiver, state=RouteState.HELD)
+        write_book(tmp_path / "book", held, hook("two", receiver, event=notices.DELIVERY_DEAD), parked_seconds=1)
+        async with sender(tmp_path / "book", nats_server.url):
+            await publish(client, event_id="evt_1")
+            await until_stored(client, own.DEAD, 1)
+        # What was collected is published at the end of that one, and delivered by the next.
+        async with sender(tmp_path / "book", nats_server.url):
+            await until(lambda: bool(heard), what="the notice")
+    (dead,) = told(heard, notices.DELIVERY_DEAD)
+    assert (dead["count"], dead["reasons"], dead["webhook"]["name"]) == (1, {"ParkedExpired": 1}, "one")
+    assert dead["last"] == {"eventId": "evt_1", "attempts": 0, "reason": "", "status": None}
+
+
 async def test_a_sender_that_may_not_publish_notices_delivers_and_counts_them_as_lost(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,10 +143,8 @@ async def test_a_sender_that_may_not_publish_notices_delivers_and_counts_them_as
     assert "needed" not in capfd.readouterr().err
 
 
-async def test_nobody_else_publishes_them(gateway: httpx.AsyncClient, nats_server: NatsServer, queue: Client) -> None:
+async def test_nobody_else_publishes_them_over_http(gateway: httpx.AsyncClient, queue: Client) -> None:
     body = json.dumps(notices.sample_of(notices.NOTICES[0])).encode()
     answer = await gateway.post(f"/v1/events/{notices.ENDPOINT_FAILING}", content=body)
     assert (answer.status_code, "published by Hookline itself" in answer.json()["detail"]) == (403, True)
-    done = hookline("publish", notices.ENDPOINT_FAILING, "-", "--nats", nats_server.url, stdin=body)
-    assert (done.returncode, b"published by Hookline itself" in done.stderr) == (2, True)
     assert await count(queue, own.EVENTS) == 0
