@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import time
@@ -228,7 +229,7 @@ def test_following_ends_with_ctrl_c_and_without_a_word(api: LogApi, tmp_path: Pa
         [HOOKLINE, "attempts", "-w", "--data", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         until(lambda: any("watch" in query for _, _, query in api.asked))
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "")
     assert out.startswith("NAME")
@@ -362,7 +363,7 @@ def test_ctrl_c_leaves_a_replay_running_and_says_so(api: LogApi, tmp_path: Path)
         text=True,
     ) as process:
         until(lambda: sum("/replays/" in path for _, path, _ in api.asked) > 0)
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "goes on; follow what it sends with: hookline attempts -w" in err
@@ -377,9 +378,9 @@ def test_without_a_hookline_run_it_says_so(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"hookline: no `hookline run` works on {tmp_path}")
     (tmp_path / API_FILE).write_text('{"url": "http://127.0.0.1:1", "token": "x"}')
-    done = subprocess.run([HOOKLINE, "attempts", "--data", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "no `hookline run` works on" in done.stderr
+    result = CliRunner().invoke(main.app, ["attempts", "--data", str(tmp_path)])
+    assert isinstance(result.exception, WrongInput)
+    assert str(result.exception).startswith(f"no `hookline run` works on {tmp_path}")
 
 
 def test_a_refusal_is_one_line(local: Callable[..., Done], api: LogApi) -> None:
@@ -466,20 +467,24 @@ def test_bodies_go_to_kubectl_by_its_input(plugin: Callable[..., Done], kubectl:
     assert delete == ["delete", "--raw", f"{LOG}/namespaces/team-a/deadletters/one"]
 
 
-def test_the_plugin_follows_and_ends_its_kubectl(kubectl: KubectlDouble, api: LogApi) -> None:
-    """By a signal that reaches it alone, as from a supervisor."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_plugin_ends_its_kubectl_when_it_is_ended(
+    kubectl: KubectlDouble, api: LogApi, number: signal.Signals, code: int
+) -> None:
+    """By a signal that reaches it alone, as from `timeout` or a supervisor."""
     with subprocess.Popen(
         [PLUGIN, "attempts", "-w", "-n", "team-a"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **kubectl.environment},
-        start_new_session=True,
     ) as process:
         until(lambda: any("watch" in query for _, _, query in api.asked))
-        process.send_signal(2)
+        assert kubectl.is_running
+        process.send_signal(number)
         _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, "")
+    assert (process.returncode, err) == (code, "")
+    assert not kubectl.is_running
 
 
 # --- completion, help

@@ -17,6 +17,8 @@ import json, os, sys, urllib.error, urllib.request
 words = sys.argv[1:]
 with open({calls!r}, "a") as calls:
     calls.write(json.dumps(words) + "\\n")
+with open({pid!r}, "w") as pid:
+    pid.write(str(os.getpid()))
 if words[:2] == ["config", "view"]:
     print("team-a", end="")
     sys.exit()
@@ -55,11 +57,22 @@ class KubectlDouble:
     def calls(self) -> list[list[str]]:
         return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
 
+    @property
+    def is_running(self) -> bool:
+        """The one that was started last."""
+        try:
+            os.kill(int((self.folder / "pid").read_text()), 0)
+        except ProcessLookupError:
+            return False
+        return True
+
 
 def kubectl_double(folder: Path, url: str) -> KubectlDouble:
     """That asks the API at `url`."""
     folder.mkdir(exist_ok=True)
     program = folder / "kubectl"
-    program.write_text(_PROGRAM.format(python=sys.executable, calls=str(folder / "calls"), url=url))
+    program.write_text(
+        _PROGRAM.format(python=sys.executable, calls=str(folder / "calls"), pid=str(folder / "pid"), url=url)
+    )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return KubectlDouble(folder)

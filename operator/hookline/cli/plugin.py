@@ -18,7 +18,7 @@ from typer.completion import get_completion_inspect_parameters
 from hookline import __version__
 from hookline.cli.log.commands import add_commands, add_events
 from hookline.cli.log.place import LIST_FLAGS, SWITCH_FLAGS, VALUE_FLAGS, Cluster
-from hookline.cli.program import help_if_alone, run_to_its_end
+from hookline.cli.program import end_in_order_on_signals, help_if_alone, run_to_its_end
 
 PROGRAM = Cluster.program
 COMPLETE_VARIABLE = "_KUBECTL_HOOKLINE_COMPLETE"
@@ -59,6 +59,7 @@ def root(
 
 def main() -> None:
     """Entry point of `kubectl-hookline`."""
+    end_in_order_on_signals()
     words = behind_the_command(sys.argv[1:])
     sys.exit(run_to_its_end(PROGRAM, lambda: app(words, prog_name=PROGRAM, standalone_mode=False)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -44,6 +45,13 @@ def run_to_its_end(program: str, work: Callable[[], object]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+def end_in_order_on_signals() -> None:
+    """SIGTERM and SIGHUP end this program as Ctrl-C does, by an exception: children end, the terminal is as it was."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _print_whatever_the_locale() -> None:

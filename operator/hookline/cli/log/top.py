@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -25,6 +23,7 @@ from hookline.cli.log.attempts import followed
 from hookline.cli.log.fields import moment
 from hookline.cli.log.place import Session
 from hookline.cli.log.rates import WINDOW_SECONDS, Rate, Rates
+from hookline.cli.program import end_in_order_on_signals
 
 DRAW_SECONDS = 1.0
 LOOK_SECONDS = 5.0
@@ -52,8 +51,7 @@ def top(
     if once or not console.is_terminal:
         console.print(table_of(rates.at(datetime.now(UTC)), everywhere=not session.namespace, rows=0))
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that the terminal is left as it was
+    end_in_order_on_signals()
     with contextlib.suppress(KeyboardInterrupt):
         _live(session, console, rates, version)
 
