@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,7 @@ async def test_a_webhook_is_called_with_the_sample_of_its_event_or_of_another_on
         async with sender(tmp_path / "book", nats_server.url):
             attempt = await test_calls.call_webhook(clients, "default", "one")
             assert (attempt.namespace, attempt.webhook, attempt.uid) == ("default", "one", route.uid)
+            assert attempt.sender == socket.gethostname()
             assert (attempt.name, attempt.record.test, attempt.record.status) == (attempt.record.event_id, True, 200)
             await test_calls.call_webhook(clients, "default", "one", "order.created")
             assert [json.loads(each.body) for each in calls] == [

@@ -36,7 +36,7 @@ async def call_webhook(clients: Mapping[str, Client], namespace: str, name: str,
         raise _told(error) from None
     except (StreamUnavailable, StreamRefused) as error:
         raise Unreadable(str(error)) from None
-    return Attempt(test_id, namespace, name, serves.uid, serves.sender, dispatcher, "0", record)
+    return Attempt(test_id, namespace, name, serves.uid, serves.pod or serves.sender, dispatcher, "0", record)
 
 
 async def _found(clients: Mapping[str, Client], webhook: str) -> tuple[str, Client, Serves]:

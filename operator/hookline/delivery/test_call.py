@@ -8,6 +8,7 @@ owner disabled is never called.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -75,7 +76,7 @@ class TestCalls:
         route = self._route(question)
         if route is None:
             return None
-        return Serves(self._me, route.uid, route.event or "", route.timeout_seconds)
+        return Serves(self._me, route.uid, route.event or "", route.timeout_seconds, socket.gethostname())
 
     async def call(self, question: Question) -> AttemptRecord:
         """Raises NotTested."""

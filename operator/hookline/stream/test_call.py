@@ -34,6 +34,8 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_QUESTION_BYTES = 512 * 1024
 """A body of the largest size with an escape for every character of it, and then some."""
 
+MAX_POD_LENGTH = 128
+
 FIND_SECONDS = 2.0
 """How long senders have to say that they serve a Webhook."""
 
@@ -121,6 +123,8 @@ class Serves:
     """That the Webhook hears; empty when it hears none."""
     call_seconds: int
     """How long its calls may take."""
+    pod: str = ""
+    """What the sender is called in the attempts log."""
 
     def encoded(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -130,12 +134,14 @@ class Serves:
         """None of what is no such answer: anybody on this NATS may have sent it."""
         content = _object(data)
         sender, uid, event_type = (content.get(name) for name in ("sender", "uid", "event_type"))
-        seconds = content.get("call_seconds")
+        seconds, pod = content.get("call_seconds"), content.get("pod", "")
         if not (isinstance(sender, str) and isinstance(uid, str) and isinstance(event_type, str)):
+            return None
+        if not isinstance(pod, str):
             return None
         if not sender or not names.is_uid(uid) or type(seconds) is not int or not 0 < seconds <= MAX_CALL_SECONDS:
             return None
-        return cls(sender, uid, event_type, seconds)
+        return cls(sender, uid, event_type, seconds, pod[:MAX_POD_LENGTH])
 
 
 def new_test_id() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, cast
 
 import pytest
@@ -78,7 +79,7 @@ def test_one_that_is_not_in_the_book_is_left_to_others() -> None:
     assert world.tests.serves(asked("u2")) is None
     assert world.tests.serves(Question(webhook="default/other")) is None
     assert world.tests.serves(Question()) is None
-    mine = Serves("me", "u1", "IdentityCreated", 7)
+    mine = Serves("me", "u1", "IdentityCreated", 7, socket.gethostname())
     assert (world.tests.serves(asked()), world.tests.serves(Question(webhook="default/hook"))) == (mine, mine)
     world.current = None
     assert world.tests.serves(asked()) is None

@@ -24,7 +24,8 @@ def said(content: Any) -> Serves | None:
 def test_a_question_and_an_answer_arrive_as_they_were_sent() -> None:
     for question in (Question(uid="u-1"), Question(webhook="team-a/hook"), Question(**ASKED)):
         assert Question.read(question.encoded()) == question
-    assert Serves.read(Serves("s1", "u-1", "", 30).encoded()) == Serves("s1", "u-1", "", 30)
+    for serves in (Serves("s1", "u-1", "", 30), Serves("s1", "u-1", "A.b", 1, "pod-1")):
+        assert Serves.read(serves.encoded()) == serves
 
 
 def test_fields_of_a_later_version_are_passed_over() -> None:
@@ -51,6 +52,7 @@ def test_what_cannot_be_read_is_neither_question_nor_answer(data: bytes) -> None
         *({name: text for name, text in SAYS.items() if name != left_out} for left_out in SAYS),
         {**SAYS, "sender": ""},
         {**SAYS, "uid": "a.b"},
+        {**SAYS, "pod": 1},
         *({**SAYS, "call_seconds": seconds} for seconds in (0, -1, 31, True, 1.5, "15", None)),
     ],
 )
