@@ -19,7 +19,7 @@ from controlplane.servers import ControlPlane
 from doubles import client_certificates
 from doubles.client_certificates import Issued
 from doubles.played_log import attempt, dead, waiting
-from doubles.registered_api import LogApi, registered
+from doubles.registered_api import NAMESPACE, SERVICE, LogApi, registered
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -347,6 +347,24 @@ def test_who_comes_directly_is_who_his_token_says_and_no_other(
         f"https://127.0.0.1:{api.port}{ROOT}/namespaces/{team}/attempts", headers=ALICE, verify=trust, timeout=10
     )
     assert said.status_code == 200
+
+
+def test_kubectl_without_an_api_service_reaches_it_directly(
+    api: LogApi, control_plane: ControlPlane, kubectl: Kubectl, team: str, tmp_path: Path
+) -> None:
+    """As in an installation for one namespace, through a port-forward (docs/log-api.md)."""
+    api.authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+
+    def directly(user: str, *words: str) -> subprocess.CompletedProcess[str]:
+        place = [f"--server=https://127.0.0.1:{api.port}", f"--tls-server-name={SERVICE}.{NAMESPACE}.svc"]
+        who = [f"--certificate-authority={tmp_path / 'ca.crt'}", f"--token={control_plane.token(user)}"]
+        command = [str(kubectl._program), "--kubeconfig=/dev/null", f"--cache-dir={tmp_path}", *place, *who, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    shown = directly("alice", "get", "att", "-n", team, "-o", "wide")
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["NAME", "evt-3-1.3", "evt-1-1.1"], shown.stderr
+    assert "DESCRIPTION" in directly("alice", "explain", "attempts.answer").stdout
+    assert "Forbidden" in directly("alice", "get", "attempts", "-n", "elsewhere").stderr
 
 
 def test_nobody_becomes_somebody_else_by_headers_through_kube_apiserver(
