@@ -81,7 +81,9 @@ async def test_what_waits_is_told_with_its_state_its_reason_and_when_it_is_due(q
     await schedule(queue, delivery("evt_called"), due_s)
     await park(queue, delivery("evt_paused", uid=OTHER))
     await enqueue(queue, delivery("evt_foreign", tenant="team-b", uid=FOREIGN))
-    await EndpointBucket(queue).write(UID, b'{"generation": 1, "kind": "Failing", "reason": "HTTPStatus"}', revision=0)
+    failing = b'{"generation": 1, "kind": "Failing", "reason": "HTTPStatus"}'
+    for uid in (UID, OTHER):
+        await EndpointBucket(queue).write(uid, failing, revision=0)
     names_of = {UID: Named("team-a", "hook"), OTHER: Named("team-a", "other", "Paused")}
     async with log_of(queue, tmp_path, names_of=names_of.get) as log:
         await until_known(log)

@@ -54,6 +54,8 @@ _LATER = "hookline.deliveries.later."
 
 QUEUED, SCHEDULED, PARKED = "Queued", "Scheduled", "Parked"
 
+_BEFORE_ENDPOINT = ("Disabled", "Paused", "Held")
+
 RETRY = "Retry"
 """Why something is scheduled that was called before. The word for a first attempt is CALLED: it is under way, and comes
 once more if nobody says how it ended."""
@@ -234,7 +236,9 @@ class WaitingDeliveries:
         if heap.state != PARKED:
             return ""
         named = self._names_of(heap.uid)
-        return self._states.get(heap.uid) or (named.why if named is not None else "")
+        why = named.why if named is not None else ""
+        # A Webhook that may not be called waits for its owner, whatever its endpoint was like before.
+        return why if why in _BEFORE_ENDPOINT else self._states.get(heap.uid, why)
 
     async def _heaps_of(self, namespace: str) -> Sequence[_Heap]:
         """What there is of Webhooks of a namespace, in the order of a list."""
