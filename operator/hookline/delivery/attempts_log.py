@@ -130,6 +130,8 @@ class _Written:
     tenant: str
     lines: int
     held_bytes: int
+    is_done: bool = False
+    """Whether it was stored, or given up."""
     stored_s: float = 0.0
     """When that was, by the monotonic clock."""
 
@@ -160,8 +162,8 @@ class AttemptsLog:
         self._open: dict[str, _Batch] = {}
         """By the uids of their Webhooks, the oldest first."""
         self._full: deque[_Batch] = deque()
-        self._again: deque[_Written] = deque()
-        """Those that NATS did not confirm."""
+        self._unsent: deque[_Written] = deque()
+        """Messages that NATS did not confirm yet."""
         self._recent: deque[_Written] = deque()
         """Those that it confirmed last."""
         self._held: Counter[str] = Counter()
@@ -306,14 +308,14 @@ class AttemptsLog:
     def _write_again(self) -> None:
         """What was confirmed just before: nats-server may have been killed before it was on its disk. What is there is
         known by its name."""
-        self._again.extendleft(reversed(self._recent))
+        self._unsent.extendleft(reversed(self._recent))
         self._recent.clear()
 
     async def drain(self, seconds: float) -> None:
         """Write what is left, within so many seconds."""
         with contextlib.suppress(TimeoutError), Deadline(seconds):
             await self._look(everything=True)
-        self._lose(Lost.ENDED, sum(each.lines for each in self._again))
+        self._lose(Lost.ENDED, sum(each.lines for each in self._unsent if not each.is_done))
         self._lose(Lost.ENDED, sum(len(each.notes) for each in (*self._full, *self._open.values())))
 
     async def _look(self, *, everything: bool = False) -> None:
@@ -356,43 +358,50 @@ class AttemptsLog:
         self._closed_until_s = time.monotonic() + wait_seconds
         for batch in (*self._full, *self._open.values()):
             self._give_up(batch.route.namespace, batch.held_bytes, len(batch.notes), error.why)
-        for written in self._again:
-            self._give_up(written.tenant, written.held_bytes, written.lines, error.why)
+        for written in self._unsent:
+            self._drop(written, error.why)
         self._full.clear()
         self._open.clear()
-        self._again.clear()
+        self._unsent.clear()
 
     def _give_up(self, tenant: str, held_bytes: int, lines: int, why: Lost, problem: str = "") -> None:
         self._hold(tenant, -held_bytes)
         self._lose(why, lines, problem)
 
     async def _write(self, place: _Place, *, everything: bool) -> None:
-        while self._again:
-            written = self._again.popleft()
-            if not await self._store(place.stream, written):
-                self._again.appendleft(written)
-                return
+        """Whenever it is cancelled, what is not written yet is kept, and written over the next connection."""
+        if not await self._send(place.stream):
+            return
         await self._write_unheard(place, everything=everything)
-        due = self._due(time.monotonic(), everything=everything)
-        while due:
-            batches = [due.popleft() for _ in range(min(AT_ONCE, len(due)))]
-            made = [each for each in [await self._written(batch) for batch in batches] if each is not None]
-            await asyncio.gather(*(self._store_or_keep(place.stream, each) for each in made))
-            if self._again or self._closed is not None:
-                break
-        # What is left is written with what comes.
-        self._full.extendleft(reversed(due))
+        self._fill_old(time.monotonic(), everything=everything)
+        while self._full:
+            batch = self._full[0]
+            written = await self._written(batch)
+            self._full.popleft()
+            if written is not None:
+                self._unsent.append(written)
+            if len(self._unsent) >= AT_ONCE and not await self._send(place.stream):
+                return
+        await self._send(place.stream)
 
-    def _due(self, now_s: float, *, everything: bool) -> deque[_Batch]:
-        """Full batches, and those that are old enough, which are taken out."""
-        due = self._full
-        self._full = deque()
+    async def _send(self, stream: AttemptsStream) -> bool:
+        """Whether all that was made is stored, or given up."""
+        while self._unsent:
+            sent = list(itertools.islice(self._unsent, AT_ONCE))
+            await asyncio.gather(*(self._store(stream, each) for each in sent if not each.is_done))
+            left = sum(not each.is_done for each in sent)
+            self._unsent = deque(each for each in self._unsent if not each.is_done)
+            if left:
+                return False
+        return True
+
+    def _fill_old(self, now_s: float, *, everything: bool) -> None:
+        """Batches that are old enough take no more."""
         for old, (uid, batch) in enumerate(list(self._open.items())):
             age_s = now_s - batch.begun_s
             if not everything and (age_s < FLUSH_SECONDS or (old >= AT_A_LOOK and age_s < LATEST_SECONDS)):
                 break
-            due.append(self._open.pop(uid))
-        return due
+            self._full.append(self._open.pop(uid))
 
     async def _written(self, batch: _Batch) -> _Written | None:
         """A batch as a message. Others have their turn before the next one."""
@@ -420,16 +429,7 @@ class AttemptsLog:
             len(body),
         )
 
-    async def _store_or_keep(self, stream: AttemptsStream, written: _Written) -> None:
-        if await self._store(stream, written):
-            return
-        if self._closed is not None:
-            self._give_up(written.tenant, written.held_bytes, written.lines, self._closed)
-        else:
-            self._again.append(written)
-
-    async def _store(self, stream: AttemptsStream, written: _Written) -> bool:
-        """Whether there is nothing left to be done about it."""
+    async def _store(self, stream: AttemptsStream, written: _Written) -> None:
         try:
             await stream.store(
                 written.subject, written.body, once=written.once, sender=self._sender, webhook=written.webhook
@@ -438,18 +438,25 @@ class AttemptsLog:
             log.debug("a part of the attempts log is not stored yet", problem=str(error))
             # It may have been deleted.
             self._ensured = None
-            return False
+            return
         except NotStored as error:
-            self._give_up(written.tenant, written.held_bytes, written.lines, error.why, str(error))
+            self._drop(written, error.why, str(error))
             if error.why is not Lost.REFUSED:
                 self._close(error)
-            return True
+            return
+        if written.is_done:  # given up meanwhile, with the others
+            return
+        written.is_done = True
         self._hold(written.tenant, -written.held_bytes)
         self._stored(written.lines)
-        self._recent.append(replace(written, lines=0, held_bytes=0, stored_s=time.monotonic()))
+        self._recent.append(replace(written, lines=0, held_bytes=0, is_done=False, stored_s=time.monotonic()))
         while len(self._recent) > MOST_RECENT or self._recent[0].stored_s < time.monotonic() - RECENT_SECONDS:
             self._recent.popleft()
-        return True
+
+    def _drop(self, written: _Written, why: Lost, problem: str = "") -> None:
+        if not written.is_done:
+            written.is_done = True
+            self._give_up(written.tenant, written.held_bytes, written.lines, why, problem)
 
     async def _write_unheard(self, place: _Place, *, everything: bool) -> None:
         at_s = time.monotonic()

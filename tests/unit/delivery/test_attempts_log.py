@@ -297,6 +297,27 @@ async def test_what_outlasts_a_connection_is_written_over_the_next(clock: Clock)
     assert [each.event_id for each in running.stream.records] == ["evt_1"]
 
 
+async def test_what_is_under_way_when_a_connection_ends_is_written_over_the_next(clock: Clock) -> None:
+    running = Running()
+    whole, waits = running.stream.store, asyncio.Event()
+
+    async def hangs(subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    running.stream.store = hangs  # type: ignore[method-assign]
+    async with running.connected():
+        for number in range(MAX_BATCH_RECORDS * 3):
+            running.log.note(attempt(number + 1))
+        running.log._wake.set()
+        await waits.wait()
+    running.stream.store = whole  # type: ignore[method-assign]
+    async with running.connected():
+        await running.log.drain(60)
+    assert len(running.stream.records) == MAX_BATCH_RECORDS * 3
+    assert (running.log.held_bytes, running.lost(Lost.ENDED)) == (0, 0)
+
+
 async def test_a_log_that_is_turned_off_keeps_nothing_and_makes_no_stream(clock: Clock) -> None:
     running = Running()
     running.settings = DispatcherRecord(attempts_enabled=False)
