@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ async def test_a_delivery_is_seen_to_fail_and_to_be_given_up_and_is_sent_again(
                 await see_it_fail(command, data, refused, taken)
                 await send_it_again(command, refused, taken)
                 await try_it(command, taken)
+                await bundle(command, tmp_path / "bundle.tar.gz")
                 assert "Dead letters: 0" in await command("status")
                 assert {row[0] for row in await command.rows("top")} >= {"failing", "well"}
                 await asyncio.to_thread(followed.until_says, "attempt.log.hookline.dev/", times=7)
@@ -120,3 +122,12 @@ async def try_it(command: Commands, taken: Sequence[ReceivedCall]) -> None:
     assert taken[-1].webhook_id.startswith("test-")
     assert (await command("test", "webhook/failing", code=1)).endswith("not delivered: HTTPStatus")
     await command("test", "webhook/nobody", code=1)
+
+
+async def bundle(command: Commands, file: Path) -> None:
+    assert "without secrets and bodies" in await command("bundle", str(file))
+    with tarfile.open(file) as tar:
+        contents = {each.name: tar.extractfile(each) for each in tar.getmembers()}
+        texts = {name: content.read().decode() for name, content in contents.items() if content is not None}
+    assert "evt_" in texts["hookline-bundle/log/attempts.json"]
+    assert all(CANARY not in text and SECRET not in text and "AccountId" not in text for text in texts.values())

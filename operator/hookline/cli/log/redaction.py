@@ -9,7 +9,7 @@ before it is handed on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -29,20 +29,30 @@ _DROPPED_METADATA = frozenset({"managedFields", "annotations"})
 """Annotations hold whole manifests: kubectl's `last-applied-configuration`."""
 _URL_FIELD = re.compile(r"(?i)url$|^proxy$")
 
-_PATTERNS = (
+
+def _without_query(url: re.Match[str]) -> str:
+    return f"{url[1]}?{MARK}" if url[2] else url[1]
+
+
+_SCHEME = r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://"
+
+# Each repeat has a bound: a log may hold what a stranger wrote, and it is looked through from every place in it.
+_PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     # A PEM block, also broken into the \n of JSON.
-    (re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL), MARK),
-    (re.compile(r"\bwhs[eku][c]?_[A-Za-z0-9+/=_-]+"), MARK),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {MARK}"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"), MARK),
+    (re.compile(r"-----BEGIN [A-Z ]{1,40}-----.*?(-----END [A-Z ]{1,40}-----|\Z)", re.DOTALL), MARK),
+    (re.compile(r"\bwhs(?:ec|k|pk)_[A-Za-z0-9+/=_-]+"), MARK),
+    (re.compile(r"(?i)\b(bearer|basic)\s{1,8}[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {MARK}"),
+    (re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,4096}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"), MARK),
     # NKey seeds: https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/nkey_auth
     (re.compile(r"\bS[UAONCX][A-Z2-7]{40,}\b"), MARK),
-    (re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@\"'\\]+@"), rf"\1{MARK}@"),
-    (re.compile(r"([a-z][a-z0-9+.-]*://[^\s?\"'\\<>]*)\?[^\s\"'\\<>]*"), rf"\1?{MARK}"),
+    (re.compile(rf"({_SCHEME})[^\s/@\"'\\]{{1,512}}@"), rf"\1{MARK}@"),
+    # All of a URL is taken at once, with a query or without: none of it is looked through again.
+    (re.compile(rf"({_SCHEME}[^\s?\"'\\<>]*+)(\?[^\s\"'\\<>]*)?"), _without_query),
     (
         re.compile(
-            r"(?i)(\b[\w-]*(?:secret|token|password|passwd|api-?_?key|app-?_?key|authorization|cookie)[\w-]*[\"']?\s*[:=]\s*)"
-            r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,;}&]+)"
+            r"(?i)((?:secret|token|password|passwd|api-?_?key|app-?_?key|authorization|cookie)[\w-]{0,40}"
+            r"[\"']?\s{0,8}[:=]\s{0,8})"
+            r"(\"(?:[^\"\\]|\\.)*+\"?|'[^']*+'?|[^\s,;}&\"']+)"
         ),
         rf"\1{MARK}",
     ),

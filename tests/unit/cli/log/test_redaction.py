@@ -99,3 +99,12 @@ def test_of_pods_and_events_only_what_is_known_to_be_harmless_is_kept() -> None:
     event = {"metadata": {"annotations": {"a": CANARY}}, "note": f"token={CANARY}", "regarding": {"name": "hook"}}
     assert CANARY not in json.dumps([pod_summary(pod), event_summary(event)])
     assert pod_summary(pod)["containers"][0]["restartCount"] == 3
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "a-", "a://", "eyJ-", "-----BEGIN A", "token", "token=", 'token="', "bearer ", "https://a?", '"\\', "://@"],
+)
+def test_hostile_text_costs_little(piece: str) -> None:
+    """With a repeat that has no bound, 300,000 characters take minutes; so the timeout of tests is the measure."""
+    redacted(piece * (300_000 // len(piece)))
