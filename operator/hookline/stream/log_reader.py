@@ -23,8 +23,8 @@ from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, 
 from hookline.stream.pull import read_reply
 from hookline.stream.stored import Stored, read_from
 
-LOG_STEP, LOG_STEP_BYTES = 250, 2 * 1024 * 1024
-"""Messages of the log, and their bytes, that one question asks for: with 64 records each they are 16,000 records in
+LOG_STEP, LOG_STEP_BYTES = 100, 1024 * 1024
+"""Messages of the log, and their bytes, that one question asks for: with 64 records each they are 6,400 records in
 memory, and as many on their way."""
 
 HEADS_STEP = 500
