@@ -144,8 +144,17 @@ async def test_before_all_is_read_nobody_gets_half_a_list(client: Client, tmp_pa
     with pytest.raises(Unreadable):
         await log.attempt("team-a", "evt-1-1.1-0")
     async with running(log):
-        # No sender has made the log yet.
+        # No sender has made a stream yet.
         assert await listed(log) == []
+
+        async def are_empty() -> bool:
+            try:
+                pages = await log.deliveries("team-a", ALL, limit=1), await log.dead_letters("team-a", ALL, limit=1)
+            except Unreadable:
+                return False
+            return not any(page.items or page.more for page in pages)
+
+        await eventually(are_empty, seconds=10)
 
 
 async def test_the_name_of_another_namespaces_attempt_or_a_guessed_one_finds_nothing(

@@ -167,7 +167,12 @@ async def subjects_of(client: Client, stream: str, pattern: str) -> Mapping[str,
     QueueUnusable."""
     found: dict[str, int] = {}
     while len(found) < SUBJECTS_MOST:
-        info = await ask(client, f"STREAM.INFO.{stream}", subjects_filter=pattern, offset=len(found))
+        info = await api(client, f"STREAM.INFO.{stream}", subjects_filter=pattern, offset=len(found))
+        if info.get("error", {}).get("code") == NOT_FOUND:
+            # No sender has made it yet.
+            return {}
+        if "error" in info:
+            raise StreamUnavailable(f"JetStream does not tell of {stream} ({info['error'].get('description')})")
         some = info["state"].get("subjects") or {}
         found |= some
         if not some or len(found) >= info.get("total", 0):
