@@ -1,8 +1,9 @@
 """(m) What live deliveries feel of a Replay, and what it leaves out or does twice when it is killed.
 
-One Webhook has dead letters, and then events, that are replayed, while events for others come at a quarter of the
-maximum. Rounds with the Replay and without it take turns: the process that executes it is killed (SIGKILL) at the end
-of each of its rounds, in the middle of its work, and gone on with in the next. After the last it runs to its end.
+Dead letters of one Webhook, and then events, are replayed at a tenth of the maximum, while events for others come at a
+quarter of it. Rounds with the Replay and without it take turns: the process that executes it is killed (SIGKILL) at the
+end of each of its rounds, and gone on with in the next. Then all of another Webhook's are replayed, as fast as a Replay
+may be, and that is killed after each third.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.figures import Figure, in_turns, quantile, ratio_of_rounds
 from benchmarks.load import Steady, steady
 from benchmarks.receiver import event_id
 from benchmarks.setting import SHARE_WITH_ROOM, Setting
-from benchmarks.stage import BODY, TENANT, Entry, Producer, Stage, healthy, say, stage, uid_of, until, webhook
+from benchmarks.stage import BODY, TENANT, Producer, Stage, healthy, say, stage, uid_of, until, webhook
 from benchmarks.throughput import maximum
 
 from hookline.api.replay.kept import KeptReplays
@@ -33,12 +34,13 @@ from hookline.delivery.messages import Delivery
 from hookline.events.envelope import Event
 
 WEBHOOKS = 99
-AGAIN = "again"
-"""The Webhook, and the group of its calls."""
+BESIDE, AGAIN = "beside", "again"
+"""Webhooks, and the groups of their calls: of what is replayed beside others, and of what is counted."""
 SHARE = 0.1
-"""Of the maximum, that is replayed: twenty times the default, or more."""
+"""Of the maximum, that is replayed beside others."""
 MOST = 1000
-END_SECONDS = 900.0
+"""What a Replay may ask for in a second."""
+THIRD_SECONDS, END_SECONDS = 300.0, 600.0
 EFFECT = 1.2
 SOURCES = ("DeadLetters", "Events")
 TIME = "2026-11-30T14:00:00.000Z"
@@ -53,58 +55,77 @@ async def measure(setting: Setting) -> list[Figure]:
 
 
 async def _source(setting: Setting, source: str, most: float) -> list[Figure]:
-    folder, receiver, count = setting.folder / f"replay-{source}", setting.receiver, setting.sizes.replays
+    folder, receiver, sizes = setting.folder / f"replay-{source}", setting.receiver, setting.sizes
     others = healthy(receiver, WEBHOOKS)
-    again = webhook(AGAIN, receiver.url(f"{AGAIN}/0"), receiver.ca, max_concurrency=100)
-    await lay(folder, count, partial(_store, source))
-    # Events that nobody hears yet are done with; the Webhook comes after them.
+    both = [webhook(each, receiver.url(f"{each}/0"), receiver.ca, max_concurrency=100) for each in (BESIDE, AGAIN)]
+    rate = max(10, min(MOST, int(most * SHARE)))
+    beside = int(rate * sizes.window_seconds * sizes.p99_rounds * 3)
+    await lay(folder, sizes.replays + beside, partial(_store, source, sizes.replays))
+    # Events that nobody hears yet are done with; the Webhooks come after them.
     async with stage(folder, receiver, others, sync_interval=setting.sync_interval) as on:
         await _until_passed(on)
-        on.write_book([*others, again])
-        return await _replayed(setting, on, others, source, most)
+        on.write_book([*others, *both])
+        return [
+            *await _effect(setting, on, [route.name for route, _ in others], source, most, rate),
+            *await _whole(setting, on, source),
+        ]
 
 
-async def _replayed(setting: Setting, on: Stage, others: list[Entry], source: str, most: float) -> list[Figure]:
-    hooks, count = [route.name for route, _ in others], setting.sizes.replays
-    file = on.data / "replays.json"
-    rate = max(10, min(MOST, int(most * SHARE)))
-    spec = {"webhook": {"name": AGAIN}, "source": source, "ratePerSecond": rate}
-    KeptReplays(file, now_s=time.time).create(TENANT, {"metadata": {"name": "bench"}, "spec": spec})
+async def _effect(setting: Setting, on: Stage, hooks: list[str], source: str, most: float, rate: int) -> list[Figure]:
+    file, windows = _make(on, BESIDE, source, rate), setting.sizes.p99_rounds
     rounds: dict[bool, list[Steady]] = {False: [], True: []}
-    for number in range(setting.sizes.p99_rounds):
-        say(f"m: {source}: round {number + 1} of {setting.sizes.p99_rounds}, {rate} a second are replayed")
+    for number in range(windows):
+        say(f"m: {source}: round {number + 1} of {windows}, {rate} a second are replayed")
         for with_ in in_turns((False, True), number):
-            async with _executor(on, file) if with_ else contextlib.nullcontext():
+            async with _executor(on, file, BESIDE) if with_ else contextlib.nullcontext():
                 live = await steady(on, hooks, most * SHARE_WITH_ROOM, setting.sizes.window_seconds, seed=number)
             rounds[with_].append(live)
             say(f"m: {source}: with {with_}: p99 {quantile(live.seconds, 0.99) * 1000:.1f} ms")
-    before = _status(file)
-    say(f"m: {source}: {before['replayed']:,} of {count:,} after {setting.sizes.p99_rounds} kills")
-    began = time.monotonic()
-    async with _executor(on, file):
-        await until(lambda: _status(file)["phase"] == "Complete", END_SECONDS, "the Replay is complete")
-        rest_s = time.monotonic() - began
-        await until(lambda: on.receiver.count(AGAIN, source) >= count, 60, "the last call came")
-        await asyncio.sleep(2)
-    heard, status = on.receiver.take(AGAIN, source), _status(file)
     p99 = {with_: [quantile(each.seconds, 0.99) for each in of] for with_, of in rounds.items()}
-    key, title = f"m.{source}", f"{count:,} {'dead letters' if source == 'DeadLetters' else 'events'}"
-    kills, without_live = setting.sizes.p99_rounds, (status["replayed"] - before["replayed"]) / rest_s
     ratio = ratio_of_rounds(p99[True], p99[False])
     return [
-        Figure(f"{key}.p99", f"{title}: p99 of live events, as a ratio to without", ratio, "x", at_most=EFFECT),
-        Figure(f"{key}.p99.without", "  without", statistics.median(p99[False]) * 1000, "ms"),
-        Figure(f"{key}.p99.with", f"  with {rate} a second replayed", statistics.median(p99[True]) * 1000, "ms"),
-        Figure(f"{key}.left_out", f"  left out, after {kills} kills", count - len(heard.numbers), "", at_most=0),
+        Figure(f"m.{source}.p99", f"{_words(source)}: p99 of live events, to without", ratio, "x", at_most=EFFECT),
+        Figure(f"m.{source}.p99.without", "  without", statistics.median(p99[False]) * 1000, "ms"),
+        Figure(f"m.{source}.p99.with", f"  {rate} a second replayed", statistics.median(p99[True]) * 1000, "ms"),
+    ]  # fmt: skip
+
+
+async def _whole(setting: Setting, on: Stage, source: str) -> list[Figure]:
+    file, count, began = _make(on, AGAIN, source, MOST), setting.sizes.replays, time.monotonic()
+    for third in (1, 2):
+        async with _executor(on, file, AGAIN):
+            wanted = count * third // 3
+            await until(lambda: _status(file)["replayed"] >= wanted, THIRD_SECONDS, "a third is replayed")  # noqa: B023
+        say(f"m: {source}: killed after {_status(file)['replayed']:,}")
+    async with _executor(on, file, AGAIN):
+        await until(lambda: _status(file)["phase"] == "Complete", END_SECONDS, "the Replay is complete")
+        await until(lambda: on.receiver.count(AGAIN, source) >= count, 120, "the last call came")
+        seconds = time.monotonic() - began
+        await asyncio.sleep(2)
+    heard, status, key = on.receiver.take(AGAIN, source), _status(file), f"m.{source}"
+    return [
+        Figure(f"{key}.left_out", f"  of {count:,}, killed twice: left out", count - len(heard.numbers), "", at_most=0),
         Figure(f"{key}.twice", "  called more than once", heard.calls - len(heard.numbers), ""),
         Figure(f"{key}.counted", "  counted as replayed, of each", status["replayed"] / count, "x", 1, 1),
-        Figure(f"{key}.rate", "  replayed, without live events", without_live, "/s"),
+        Figure(f"{key}.rate", "  called, with two new processes", count / seconds, "/s"),
     ]
 
 
+def _words(source: str) -> str:
+    return "dead letters" if source == "DeadLetters" else "events"
+
+
+def _make(on: Stage, name: str, source: str, rate: int) -> Path:
+    """A Replay of one Webhook, in a file of its own."""
+    file = on.data / f"replay-{name}.json"
+    spec = {"webhook": {"name": name}, "source": source, "ratePerSecond": rate}
+    KeptReplays(file, now_s=time.time).create(TENANT, {"metadata": {"name": name}, "spec": spec})
+    return file
+
+
 @contextlib.asynccontextmanager
-async def _executor(on: Stage, file: Path) -> AsyncIterator[None]:
-    words = [on.server.url, str(file), AGAIN, uid_of(AGAIN), AGAIN]
+async def _executor(on: Stage, file: Path, name: str) -> AsyncIterator[None]:
+    words = [on.server.url, str(file), name, uid_of(name), name]
     with (on.data / "executor.log").open("ab") as out:
         process = subprocess.Popen(  # noqa: ASYNC220
             [sys.executable, "-m", "benchmarks.replay_process", *words], stdout=out, stderr=out
@@ -124,12 +145,14 @@ def _status(file: Path) -> dict[str, Any]:
     return found
 
 
-async def _store(source: str, by: Producer, number: int) -> None:
-    id_ = event_id(source, number, 0)
+async def _store(source: str, again: int, by: Producer, number: int) -> None:
+    """The first ones are those of AGAIN."""
+    name = AGAIN if number < again else BESIDE
     if source == "Events":
-        await by.publish(AGAIN, source, number, 0)
+        await by.publish(name, source, number, 0)
         return
-    delivery = Delivery(uid_of(AGAIN), Event(id_, TENANT, AGAIN, TIME, BODY), number + 1, 3)
+    event = Event(event_id(source, number, 0), TENANT, name, TIME, BODY)
+    delivery = Delivery(uid_of(name), event, number + 1, 3)
     letter = messages.dead_letter(delivery, "ScheduleSpent", route=None, keys=None, outcome=None, failed_at=TIME)
     await by.publisher.store(letter.subject, letter.body, letter.headers)
 

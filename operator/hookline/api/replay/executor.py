@@ -402,7 +402,8 @@ class _Run:
         more."""
         if await self._can(partial(self._is_disabled, want)):
             return 0, ReplayReason.WEBHOOK_DISABLED
-        rooms = [await self._can(partial(self._room_of, want, dispatcher, uid)) for uid in uids]
+        there = [uid for uid in uids if uid not in self._gone]
+        rooms = [await self._can(partial(self._room_of, want, dispatcher, uid)) for uid in there]
         return min(rooms, default=want.rate), ReplayReason.WAITING
 
     async def _is_disabled(self, want: Asked) -> bool:
@@ -442,13 +443,14 @@ class _Run:
             try:
                 return await work()
             except (StreamUnavailable, QueueUnusable, OutOfRoom, Unreadable, Expired) as error:
-                log.warning("a Replay cannot go on now", problem=str(error))
                 if self._said is not ReplayReason.QUEUE_UNAVAILABLE:
+                    log.warning("a Replay cannot go on now", replay=self._replay.metadata.name, problem=str(error))
                     await self._say(ReplayReason.QUEUE_UNAVAILABLE, str(error))
                 await self._around.sleep(AGAIN_SECONDS)
 
     async def _say(self, reason: ReplayReason, why: str = "") -> None:
-        """Write down how far it is, unless that is written already."""
+        """Write down how far it is, and why it is so."""
+        # Before it is written: what many deliveries find out at once is said once.
+        self._said = reason
         message = plan.sentence(self._status, dry_run=self._replay.spec.dry_run)
         await self._write_down(self._status, reason, f"{why}; {message}" if why else message)
-        self._said = reason
