@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import tarfile
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -411,10 +416,10 @@ def test_a_fault_of_ours_is_a_line_that_says_where_it_is(
 
 def test_whoever_reads_the_output_may_stop_early(api: LogApi, tmp_path: Path) -> None:
     (tmp_path / API_FILE).write_text(json.dumps({"url": api.url, "token": TOKEN}))
-    api.add("attempts", *(attempt(f"a-{each}", namespace="default") for each in range(500)))
-    command = f"{HOOKLINE} attempts --limit 0 -o yaml --data {tmp_path} | head -n 1"
+    api.add("attempts", *(attempt(f"a-{each}", namespace="default") for each in range(200)))
+    command = f"{HOOKLINE} attempts --limit 0 -o json --data {tmp_path} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("apiVersion: v1\n", "")
+    assert (done.stdout, done.stderr) == ("{\n", "")
 
 
 # --- through kubectl
@@ -621,6 +626,32 @@ def test_top_prints_a_table_once_where_there_is_no_terminal(plugin: Callable[...
     heading, row, _ = done.out.splitlines()
     assert heading.split() == ["WEBHOOK", "CALLS/S", "FAILED", "LAST", "P50", "P99", "WAITING"]
     assert row.split() == ["identity-created", "0.02", "1", "503", "41ms", "41ms", "1"]
+
+
+def test_top_is_live_on_a_terminal_and_leaves_it_as_it_was(kubectl: KubectlDouble, api: LogApi) -> None:
+    installation(api)
+    terminal, its_end = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        [PLUGIN, "top", "-n", "team-a"],
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        env={**os.environ, **kubectl.environment, "TERM": "xterm"},
+    )
+    os.close(its_end)
+    seen, is_told = b"", False
+    with contextlib.suppress(OSError):  # as Linux says that nobody has it open any more
+        while part := os.read(terminal, 65536):
+            seen += part
+            if b"identity-created" in seen and not is_told:
+                is_told = True
+                process.send_signal(signal.SIGINT)
+    os.close(terminal)
+    assert process.wait(20) == 0
+    assert b"Traceback" not in seen
+    assert seen.rstrip().endswith(b"\x1b[?1049l"), "the screen of before is not back"
+    until(lambda: not kubectl.is_running)
 
 
 def test_event_types_of_the_cluster_stand_beside_the_built_in_ones(plugin: Callable[..., Done], api: LogApi) -> None:

@@ -25,6 +25,8 @@ from hookline.runtime.log_wording import printable
 Cell = Callable[[Object, datetime], str]
 
 EMPTY = "-"
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Ten times as quick in C."""
 _GAP = "   "
 
 
@@ -122,7 +124,7 @@ def name_of(kind: Kind, item: Object) -> str:
 
 def document(item: Object, output: Output) -> str:
     if output is Output.YAML:
-        return yaml.safe_dump(item, sort_keys=False, width=120).rstrip("\n")
+        return str(yaml.dump(item, Dumper=_DUMPER, sort_keys=False, width=120)).rstrip("\n")
     return json.dumps(item, indent=2)
 
 
