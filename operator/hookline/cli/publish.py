@@ -83,8 +83,6 @@ def publish(
 
     Example: hookline events sample IdentityCreated | hookline publish IdentityCreated -
     """
-    set_up_logs()
-    telemetry.set_up("hookline-publish")
     if not valid_tenant(tenant):
         raise WrongInput("--tenant must be a namespace: lower-case letters, digits and -, at most 63 characters")
     if is_reserved(event):
@@ -92,6 +90,8 @@ def publish(
             f"events of types that begin with {PREFIX} are published by Hookline itself; take another type"
         )
     _check_id(event_id, lines=lines)
+    set_up_logs()
+    telemetry.set_up("hookline-publish")
     job = _Job(event, tenant, event_id, nats_credentials, wait_seconds, as_json)
     with _opened(file) as source:
         run_loop(job.run(source, nats_address(nats, data or default_data()), lines=lines))

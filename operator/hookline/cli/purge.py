@@ -44,13 +44,13 @@ def purge(
 
     Example: hookline purge --tenant team-a --event-id evt_9302483c256b4a18a5068ef1cb6e4b43
     """
-    set_up_logs()
     if not valid_tenant(tenant):
         raise WrongInput("--tenant must be a namespace: lower-case letters, digits and -, at most 63 characters")
     if event_id and not valid_message_id(event_id):
         raise WrongInput("--event-id must be 1 to 128 letters, digits, - or _")
     if not yes and not sys.stdin.isatty():
         raise WrongInput("nobody can be asked here; add --yes to remove it without a question")
+    set_up_logs()
     wanted = Wanted(tenant, event_id)
     run_loop(_purge(wanted, nats_address(nats, data or default_data()), nats_credentials, ask=not yes))
 
