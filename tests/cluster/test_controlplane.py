@@ -48,7 +48,7 @@ def test_crds_are_established(kubectl: Kubectl) -> None:
         for condition in each["status"]["conditions"]
         if (condition["type"], condition["status"]) == ("Established", "True")
     }
-    assert established == {"webhooks.hookline.dev", "eventtypes.hookline.dev", "dispatchers.hookline.dev"}
+    assert established == {f"{each}.hookline.dev" for each in ("webhooks", "eventtypes", "dispatchers", "replays")}
 
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -56,7 +56,8 @@ def test_every_sample_is_accepted(kubectl: Kubectl, namespace: str, sample: Path
     kubectl.ok("apply", "--server-side", "--namespace", namespace, "-f", sample)
     (ours,) = (each for each in yaml.safe_load_all(sample.read_text()) if each["kind"] != "Secret")
     stored = kubectl.json("get", ours["kind"], ours["metadata"]["name"], "--namespace", namespace)
-    assert stored["spec"]["event"] == ours["spec"]["event"]
+    said = "source" if ours["kind"] == "Replay" else "event"
+    assert stored["spec"][said] == ours["spec"][said]
 
 
 def test_a_user_without_rights_is_refused(kubectl: Kubectl, namespace: str) -> None:
