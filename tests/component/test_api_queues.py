@@ -8,16 +8,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from doubles.logs import make_log, record, write
 from doubles.waiting import eventually, until_it_is
+from hookline.api import attempts as attempts_module
 from hookline.api import queues as module
 from hookline.api.log import Expired, Unreadable, Wanted
 from hookline.api.queues import Queues
 from hookline.local.nats_server import NatsServer
 from hookline.routing.queues import Queue, queues_file
 from hookline.runtime.tasks import cancel
-from hookline.stream.connection import connect
+from hookline.stream import log_reader
+from hookline.stream.connection import StreamUnavailable, connect
 
 ALL = Wanted()
 
@@ -81,3 +84,32 @@ async def test_the_queues_of_the_file_are_read_and_what_is_away_hides_no_other(
     finally:
         stop.set()
         await cancel(work)
+
+
+async def test_what_was_read_before_is_told_and_said_to_be_old_while_nothing_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts_module, "LOOK_SECONDS", 0.05)
+    log = Queues(tmp_path / "data")
+    work = asyncio.create_task(log.run())
+
+    async def missing() -> list[str]:
+        return list(log.missing)
+
+    async def away(*_: object) -> None:
+        raise StreamUnavailable("JetStream does not answer")
+
+    try:
+        async with queue_at(tmp_path / "a", "evt_a") as address:
+            log.use([Queue("a", address)])
+            await until_it_is(lambda: found(log), lambda names: names == {"evt_a"})
+            await until_it_is(missing, lambda names: names == [])
+            with monkeypatch.context() as broken, structlog.testing.capture_logs() as logs:
+                broken.setattr(log_reader, "state_of", away)
+                await until_it_is(missing, lambda names: names == ["a"])
+                assert await found(log) == {"evt_a"}
+                await until_it_is(missing, lambda _: len(logs) == 2)
+            assert {each["log_level"] for each in logs} == {"warning"}
+            await until_it_is(missing, lambda names: names == [])
+    finally:
+        await cancel([work])

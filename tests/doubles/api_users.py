@@ -17,11 +17,13 @@ class PlayedUsers:
 
     rights: set[str] = field(default_factory=set)
     away: bool = False
+    gone: set[str] = field(default_factory=set)
+    """Whose tokens are nobody's any more."""
     asked: list[Right] = field(default_factory=list)
 
     async def user(self, scope: Mapping[str, Any]) -> User:
         token = bearer_token(scope["headers"])
-        if token is None:
+        if token is None or token in self.gone:
             raise Refused(unauthorized())
         return User(token)
 

@@ -196,7 +196,8 @@ class Api:
             form = form_of(_header(scope["headers"], b"accept"))
 
             async def still_may() -> None:
-                await self._users.check(user, right)
+                # Also whether he is still there: RBAC says yes to a name whose ServiceAccount was deleted.
+                await self._users.check(await self._users.user(scope), right)
 
             with self._watches.one(user.name):
                 watch = Watch(
@@ -313,7 +314,7 @@ class Api:
 
 
 def _without(missing: Sequence[str]) -> str:
-    return f"the queue of these Dispatchers cannot be read now: {', '.join(missing)}"
+    return f"the queue of these Dispatchers cannot be read now, so this may not be all: {', '.join(missing)}"
 
 
 def _options(query: bytes, target: Target) -> tuple[Options, Refused | None]:

@@ -106,6 +106,11 @@ class Attempts:
         """Whether all was read that there was at the start."""
         return self._file is not None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is wrong, so that what comes now is not known."""
+        return bool(self._problem)
+
     def version(self) -> Version:
         """Of all that is known now. Raises Unreadable."""
         if self._state is None or self._file is None:
@@ -171,7 +176,8 @@ class Attempts:
         try:
             await self._look()
         except (StreamUnavailable, StreamRefused) as error:
-            log.debug("the attempts log cannot be read now", problem=str(error))
+            self._say(str(error))
+            return True
         except sqlite3.OperationalError as error:
             # A full disk, most of all. What has caught up may still be read, and is whole.
             self._say(f"its index cannot be written: {error}")

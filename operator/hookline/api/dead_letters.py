@@ -7,6 +7,7 @@ shown at all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,12 @@ class DeadLetters:
         self._index: DeadIndex | None = None
         self._seen: dict[str, _Seen] = {}
         self._is_ready = False
+        self._problem = ""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is wrong, so that what comes now is not known."""
+        return bool(self._problem)
 
     async def before(
         self, namespace: str, wanted: Wanted, place: int, limit: int
@@ -113,20 +120,30 @@ class DeadLetters:
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             while True:
-                try:
-                    await self._look()
-                except (StreamUnavailable, StreamRefused) as error:
-                    log.debug("dead letters cannot be read now", problem=str(error))
-                except sqlite3.OperationalError as error:
-                    log.warning("the index of dead letters cannot be written", problem=str(error))
-                except sqlite3.DatabaseError as error:
-                    log.warning("the index of dead letters is broken, and is made anew", problem=str(error))
-                    await self._open()
+                await self._looked()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             self._thread.shutdown(cancel_futures=True)
             if self._index is not None:
                 self._index.close()
+
+    async def _looked(self) -> None:
+        try:
+            await self._look()
+        except (StreamUnavailable, StreamRefused) as error:
+            self._say(str(error))
+        except sqlite3.OperationalError as error:
+            self._say(f"their index cannot be written: {error}")
+        except sqlite3.DatabaseError as error:
+            self._say(f"their index is broken, and is made anew: {error}")
+            await self._give_up_index()
+        else:
+            self._say("")
+
+    def _say(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.warning("something is wrong with the dead letters", problem=problem)
+        self._problem = problem
 
     async def _find(self, namespace: str, name: str) -> tuple[Dead, DeadLetter, str, int] | None:
         place, layout = place_of_message(name), self._layout()
@@ -180,11 +197,15 @@ class DeadLetters:
                 await self._follow(index, stream, state)
         self._is_ready = True
 
-    async def _open(self) -> DeadIndex:
+    async def _give_up_index(self) -> None:
+        """The next look makes another one."""
         former, self._index, self._is_ready = self._index, None, False
-        self._seen.clear()
         if former is not None:
-            await self._do(former.close)
+            with contextlib.suppress(sqlite3.Error):
+                await self._do(former.close)
+
+    async def _open(self) -> DeadIndex:
+        self._seen.clear()
         self._index = await self._do(lambda: DeadIndex(self._folder / "dead.sqlite3"))
         return self._index
 

@@ -31,6 +31,14 @@ IDLE_SECONDS = 120.0
 that none is closed as a request is on its way there, which it would not send again if it changes something."""
 
 
+HEAD_BYTES = 256 * 1024
+"""Of URL and headers. kube-apiserver passes on each group of a user in a header of its own, and directories have people
+who are in a thousand of them."""
+
+CONNECTIONS = 2_000
+"""So many at once, since each may take that much: a thousand watches, and as many others."""
+
+
 class ApiProcess:
     """Answers at `host` and `port` until it is told to stop."""
 
@@ -86,7 +94,7 @@ class ApiProcess:
             port=self._port,
             wording=worded,
             tls=self._tls,
-            bounds=Bounds(idle_seconds=IDLE_SECONDS),
+            bounds=Bounds(connections=CONNECTIONS, idle_seconds=IDLE_SECONDS, head_bytes=HEAD_BYTES),
             grace_seconds=self._grace_seconds,
         ) as port:
             on_listening(port)

@@ -92,6 +92,11 @@ class QueueLog:
         """Whether attempts may be asked for: all was read that there was at the start."""
         return all(each.attempts.is_ready for each in self._queues)
 
+    @property
+    def behind(self) -> Sequence[str]:
+        """Dispatchers of which only what was read before is told: now their queue, or an index, cannot be read."""
+        return [each.dispatcher for each in self._queues if each.attempts.is_behind or each.dead.is_behind]
+
     async def attempts(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Attempt]:
         async def ask(queue: _Queue, place: str) -> Part[Attempt]:
             part = await queue.attempts.before(namespace, wanted, _number(place), limit)
@@ -240,7 +245,7 @@ class _Queue:
 
     def __init__(self, source: Source, names_of: Callable[[str], Named | None], on_change: Callable[[], None]) -> None:
         self._client = source.client
-        self._dispatcher = source.dispatcher
+        self.dispatcher = source.dispatcher
         self._layout: Layout | None = None
         self._events = EventReader(source.client, lambda: self._layout or plain())
         self.attempts = Attempts(source.client, source.folder, self._events, on_change=on_change)
@@ -261,7 +266,7 @@ class _Queue:
             webhook=entry.webhook,
             uid=entry.uid,
             sender=entry.sender,
-            dispatcher=self._dispatcher,
+            dispatcher=self.dispatcher,
             version=str(replace(self.attempts.version(), place=entry.place)),
             record=entry.record,
         )

@@ -58,7 +58,12 @@ class Queues:
 
     @property
     def missing(self) -> Sequence[str]:
-        """Dispatchers whose queues are not read now."""
+        """Dispatchers whose queues are not read now; of some of them is told what was read before."""
+        behind = self._current.behind if self._current is not None else ()
+        return sorted({*self._unconnected, *behind})
+
+    @property
+    def _unconnected(self) -> Sequence[str]:
         return [each.dispatcher for each in self._wanted or () if each not in self._clients]
 
     @property
@@ -188,7 +193,7 @@ class Queues:
     async def _wait_for_all(self, seconds: float) -> None:
         try:
             with Deadline(seconds):
-                while self._wanted is None or self.missing:
+                while self._wanted is None or self._unconnected:
                     await self._changed.wait()
                     self._changed.clear()
                     self._connect()
@@ -201,8 +206,8 @@ class Queues:
         if self._wanted is None or (self._wanted and not sources):
             await within(self._changed, AGAIN_SECONDS)
             return
-        if self.missing:
-            log.warning("the log is told without some queues", dispatchers=list(self.missing))
+        if self._unconnected:
+            log.warning("the log is told without some queues", dispatchers=list(self._unconnected))
         current = QueueLog(sources, names_of=self._names_of)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(background(current.run()))

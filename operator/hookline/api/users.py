@@ -31,7 +31,6 @@ TIMES = Times(refresh_seconds=5.0, fresh_seconds=10.0, outage_seconds=10.0, refu
 """As long as kube-apiserver itself keeps a yes (10 s). A yes is not used beyond that, whoever is away."""
 
 MAX_TOKEN_CHARACTERS = 8192
-_MAX_GROUPS = 1024
 _MAX_CERTIFICATES = 256
 """Whose reading is remembered: kube-apiserver has one."""
 
@@ -185,7 +184,7 @@ def user_named(headers: Headers, proxy: FrontProxy) -> User | None:
     name = _first(headers, proxy.name_headers)
     if not name:
         return None
-    groups = [value for value in _all(headers, proxy.group_headers) if value][:_MAX_GROUPS]
+    groups = [value for value in _all(headers, proxy.group_headers) if value]
     extra: dict[str, list[str]] = {}
     for prefix in proxy.extra_prefixes:
         for header, value in headers:

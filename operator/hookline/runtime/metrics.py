@@ -542,8 +542,8 @@ class ApiMetrics(Metrics):
         self._watches = self._gauge("hookline_log_api_watches", "Watches that are open.")
         self._missing = self._gauge(
             "hookline_log_api_queues_missing",
-            "Queues of Dispatchers that are not read.",
-            more="What became of their deliveries is missing in lists, which say so.",
+            "Queues of Dispatchers that are not read now.",
+            more="What became of their deliveries, or what came since, is missing in lists, which say so.",
         )
         self._expires = self._gauge(
             "hookline_certificate_expires_seconds",

@@ -561,6 +561,16 @@ async def test_a_watch_ends_when_its_user_may_no_longer(world: World, monkeypatc
             await answer.changed.wait()
 
 
+async def test_a_watch_ends_when_its_user_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ServiceAccount that was deleted: RBAC still says yes to its name."""
+    monkeypatch.setattr(watching_module, "TICK_SECONDS", 0.01)
+    async with watching(world.app, f"{TEAM_A}/attempts?watch=1&resourceVersion=4") as answer:
+        world.users.gone.add("root")
+        while not answer.whole:
+            answer.changed.clear()
+            await answer.changed.wait()
+
+
 async def test_watches_end_with_the_process(world: World) -> None:
     async with watching(world.app, f"{TEAM_A}/attempts?watch=1&resourceVersion=4") as answer:
         world.app.end_watches()
