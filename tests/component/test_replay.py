@@ -306,7 +306,7 @@ async def _executing(url: str, file: Path) -> AsyncIterator[asyncio.subprocess.P
 async def test_a_process_that_is_killed_twice_leaves_nothing_out_and_counts_nothing_twice(
     queue: OneQueue, nats_server: NatsServer, tmp_path: Path, source: str
 ) -> None:
-    number = 1500
+    number = 900
     ids = [f"evt_{each}" for each in range(number)]
     if source == "DeadLetters":
         await give_up(queue.client, UID, ids)
@@ -314,7 +314,7 @@ async def test_a_process_that_is_killed_twice_leaves_nothing_out_and_counts_noth
         ids = await publish(queue.client, number)
     file = tmp_path / "replays.json"
     KeptReplays(file, now_s=time.time).create("default", replay_of(source=source))
-    for stored in (400, 900):
+    for stored in (250, 550):
         async with _executing(nats_server.url, file) as process:
             await until_it_is(
                 lambda: count(queue.client, own.DELIVERIES), lambda there, stored=stored: there >= stored,  # type: ignore[misc]
