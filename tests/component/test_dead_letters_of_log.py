@@ -97,6 +97,18 @@ async def test_dead_letters_are_listed_newest_first_and_one_is_read_whole(queue:
         assert len(await listed(log, "")) == 6
 
 
+async def test_of_a_queue_that_never_had_one_it_is_told_that_there_are_none(queue: Client, tmp_path: Path) -> None:
+    async with log_of(queue, tmp_path) as log:
+
+        async def told() -> bool:
+            try:
+                return await listed(log) == [] and log.behind == []
+            except Unreadable:
+                return False
+
+        await eventually(told)
+
+
 async def test_another_namespaces_dead_letter_is_neither_told_nor_dropped(queue: Client, tmp_path: Path) -> None:
     await bury(queue, delivery())
     async with log_of(queue, tmp_path) as log:

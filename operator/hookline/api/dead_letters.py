@@ -213,7 +213,8 @@ class DeadLetters:
         seen = self._seen.get(stream)
         if seen is None or seen.state.created != state.created or state.last < seen.last:
             await self._do(partial(index.forget_stream, stream))
-            seen = self._seen[stream] = _Seen(state, state.first - 1)
+            # A stream that never had a message begins with none.
+            seen = self._seen[stream] = _Seen(state, max(0, state.first - 1))
         if seen.last < state.last:
             await self._read_on(index, stream, seen, state.last)
         if (state.first, state.deleted) != (seen.first, seen.deleted):
