@@ -44,6 +44,7 @@ SENDER: Parts = {
     ),
     "holding and acks": _delivery("holding", "settlement", "recently_acked", "messages"),
     "a delivery and its call": _delivery("sender", "test_call", "notices"),
+    "traces": ("opentelemetry/", *_delivery("traces"), *_runtime("telemetry")),
     "the session and its book": (
         *_delivery("session", "process", "route_book", "book_changes"),
         "hookline/runtime/folders.py",
