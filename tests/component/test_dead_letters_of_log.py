@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from doubles import own
 from doubles.logs import ALL, UID, log_of
 from doubles.waiting import eventually, until_it_is
 from hookline.api import dead_letters as dead_letters_module
+from hookline.api.dead_index import DeadIndex, DeadRow
 from hookline.api.log import Dead, Expired, Unreadable, Wanted
 from hookline.api.object_names import message_name
 from hookline.api.queue_log import QueueLog
@@ -221,3 +224,42 @@ async def test_a_stream_that_was_made_anew_is_read_from_its_beginning(queue: Cli
         await ask(queue, f"STREAM.CREATE.{own.DEAD}", **config)
         await bury(queue, delivery("evt_new"))
         assert [each.event_id for each in await until_listed(log, 1)] == ["evt_new"]
+
+
+def test_a_full_disk_leaves_the_index_as_it_was(small_disk: Path) -> None:
+    def rows(first: int, last: int) -> list[DeadRow]:
+        return [
+            DeadRow(at, "DEAD", at, "team-a", "hook", UID, f"evt_{at}", "T", "R", "d" * 300, 1.0, 1, "o", 503, 10)
+            for at in range(first, last)
+        ]
+
+    def count() -> int:
+        return len(index.before("team-a", ALL, 2**62, 10_000)[0])
+
+    index = DeadIndex(small_disk / "dead.sqlite3")
+    index.add(rows(1, 50))
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(64 * 1024)):
+            pass
+    for _ in range(3):
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            index.add(rows(50, 4000))
+    assert count() == 49
+    filler.unlink()
+    index.add(rows(50, 4000))
+    assert count() == 3999
+    assert index._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    index.close()
+
+
+async def test_what_was_in_a_stream_that_is_gone_is_told_no_more(queue: Client, tmp_path: Path) -> None:
+    await bury(queue, delivery())
+    async with log_of(queue, tmp_path) as log:
+        await until_listed(log, 1)
+        await ask(queue, f"STREAM.DELETE.{own.DEAD}")
+
+        async def is_none() -> bool:
+            return await listed(log) == []
+
+        await eventually(is_none)

@@ -7,7 +7,8 @@ out of the stream. Used by one thread. Raises sqlite3.Error: of a file that is b
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class DeadIndex:
     def __init__(self, path: Path) -> None:
         remove(path)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = OFF")
+        # With others, or none, a full disk leaves half of a transaction, and lists that are wrong: seen.
+        self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA secure_delete = FAST")
         self._db.executescript(_TABLE)
@@ -71,24 +73,22 @@ class DeadIndex:
 
     def add(self, rows: Iterable[DeadRow]) -> None:
         """Those that it has already are passed over."""
-        self._db.execute("BEGIN")
-        for row in rows:
-            if not self._db.execute(
-                "SELECT 1 FROM dead WHERE stream = ? AND seq = ?", (row.stream, row.seq)
-            ).fetchone():
-                values = _values(row)
-                while self._db.execute("SELECT 1 FROM dead WHERE place = ?", (values[0],)).fetchone():
-                    # Two streams may have stored at one time.
-                    values[0] += 1
-                self._db.execute(_INSERT, values)
-        self._db.execute("COMMIT")
+        with self._transaction():
+            for row in rows:
+                if not self._db.execute(
+                    "SELECT 1 FROM dead WHERE stream = ? AND seq = ?", (row.stream, row.seq)
+                ).fetchone():
+                    values = _values(row)
+                    while self._db.execute("SELECT 1 FROM dead WHERE place = ?", (values[0],)).fetchone():
+                        # Two streams may have stored at one time.
+                        values[0] += 1
+                    self._db.execute(_INSERT, values)
 
     def forget(self, stream: str, *, before: int = 0, deleted: Collection[int] = ()) -> None:
         """What a stream has no more."""
-        self._db.execute("BEGIN")
-        self._db.execute("DELETE FROM dead WHERE stream = ? AND seq < ?", (stream, before))
-        self._db.executemany("DELETE FROM dead WHERE stream = ? AND seq = ?", [(stream, each) for each in deleted])
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._db.execute("DELETE FROM dead WHERE stream = ? AND seq < ?", (stream, before))
+            self._db.executemany("DELETE FROM dead WHERE stream = ? AND seq = ?", [(stream, each) for each in deleted])
 
     def forget_stream(self, stream: str) -> None:
         self._db.execute("DELETE FROM dead WHERE stream = ?", (stream,))
@@ -103,6 +103,17 @@ class DeadIndex:
         if len(found) > limit:
             return found[:limit], found[limit - 1].place
         return found, end
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def _end(self, index: str, fixed: Sequence[tuple[str, tuple[Any, ...]]], place: int) -> int | None:
         condition, values = _joined([*fixed, ("place < ?", (place,))])

@@ -36,6 +36,9 @@ from hookline.stream.log_reader import FEW, Head, StreamState
 
 log = structlog.get_logger(__name__)
 
+WRONG_SECONDS = 10.0
+"""Before the next look, after one that found a full disk or a broken file."""
+
 LOOK_SECONDS = 1.0
 """Between two looks at the streams: how late it is seen what came, and what was removed by others."""
 
@@ -120,25 +123,30 @@ class DeadLetters:
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             while True:
-                await self._looked()
-                await asyncio.sleep(LOOK_SECONDS)
+                rest_seconds = LOOK_SECONDS if await self._looked() else WRONG_SECONDS
+                await asyncio.sleep(rest_seconds)
         finally:
             self._thread.shutdown(cancel_futures=True)
             if self._index is not None:
                 self._index.close()
 
-    async def _looked(self) -> None:
+    async def _looked(self) -> bool:
+        """Look; whether nothing is wrong with the index."""
         try:
             await self._look()
         except (StreamUnavailable, StreamRefused) as error:
             self._say(str(error))
         except sqlite3.OperationalError as error:
+            # A full disk, most of all. What is known may still be read, and is whole.
             self._say(f"their index cannot be written: {error}")
+            return False
         except sqlite3.DatabaseError as error:
             self._say(f"their index is broken, and is made anew: {error}")
             await self._give_up_index()
+            return False
         else:
             self._say("")
+        return True
 
     def _say(self, problem: str) -> None:
         if problem and problem != self._problem:
@@ -191,10 +199,15 @@ class DeadLetters:
         if layout is None:
             return
         index = self._index or await self._open()
+        there = set()
         for stream in layout.streams(names.DEAD):
             state = await log_reader.state_of(self._client, stream)
             if state is not None:
+                there.add(stream)
                 await self._follow(index, stream, state)
+        for stream in self._seen.keys() - there:
+            await self._do(partial(index.forget_stream, stream))
+            del self._seen[stream]
         self._is_ready = True
 
     async def _give_up_index(self) -> None:
