@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from starlette.types import Message, Receive, Send
 
 from hookline.api.status import Refused, Status, bad_request, too_large, unsupported_media_type
-from hookline.runtime.tasks import Deadline
+from hookline.runtime.tasks import Deadline, cancel
 
 JSON = "application/json"
 BODY_SECONDS = 10.0
@@ -113,6 +114,24 @@ async def read_json(receive: Receive, headers: Headers) -> Mapping[str, Any]:
     if not isinstance(said, dict):
         raise Refused(bad_request("the body of the request is no JSON object"))
     return said
+
+
+async def while_heard(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do what an answer needs, as long as its client is there: the server takes what is sent to one that is gone, and
+    says nothing. Raises ClientGone, and what `work` raises."""
+    gone, going = asyncio.create_task(until_gone(receive)), asyncio.create_task(work)
+    try:
+        await asyncio.wait([gone, going], return_when=asyncio.FIRST_COMPLETED)
+        if not going.done():
+            raise ClientGone
+        going.result()
+    finally:
+        await cancel([gone, going])
+
+
+async def until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class ClientGone(Exception):

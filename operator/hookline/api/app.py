@@ -24,6 +24,7 @@ from hookline.api.answers import (
     send_document,
     send_json,
     send_status,
+    while_heard,
 )
 from hookline.api.kinds import API_VERSION, ATTEMPTS, DEAD_LETTERS, GROUP, WEBHOOK_TESTS
 from hookline.api.listing import item_in, send_list
@@ -221,7 +222,8 @@ class Api:
         if verb == "list":
             form = form_of(_header(headers, b"accept"))
             shelf = self._shelves[target.resource.plural]
-            await send_list(self._with_warning(send), shelf, target.resource, target.namespace, asked, form)
+            listing = send_list(self._with_warning(send), shelf, target.resource, target.namespace, asked, form)
+            await while_heard(receive, listing)
         elif verb == "delete":
             await self._delete(target, asked, headers, receive, send)
         elif target.resource is WEBHOOK_TESTS:

@@ -17,7 +17,7 @@ from typing import Any
 
 from starlette.types import Receive, Send
 
-from hookline.api.answers import Stream, encoded
+from hookline.api.answers import Stream, encoded, until_gone
 from hookline.api.kinds import API_VERSION, Resource
 from hookline.api.listing import item_in
 from hookline.api.log import Attempt, Expired, Log, Page, Unreadable
@@ -214,18 +214,13 @@ class _Inbox:
 
     async def end_with(self, receive: Receive, stopping: asyncio.Event) -> None:
         """When the client goes, or the process stops."""
-        gone, stopped = asyncio.create_task(_until_gone(receive)), asyncio.create_task(stopping.wait())
+        gone, stopped = asyncio.create_task(until_gone(receive)), asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait([gone, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel([gone, stopped])
         self._events.put_nowait(_End())
         await asyncio.Event().wait()
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _nothing() -> AsyncIterator[Attempt]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from doubles.api_users import PlayedUsers
-from doubles.asgi import Answered, ask, watching
+from doubles.asgi import Answered, ask, scope_of, watching
 from doubles.played_log import PlayedLog, attempt, dead, waiting
 from hookline.api import shelves
 from hookline.api import watching as watching_module
@@ -479,6 +479,25 @@ async def test_a_test_that_cannot_be_is_refused(world: World, body: bytes, statu
 
 
 # ---- watches ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_list_ends_with_its_client(world: World) -> None:
+    """One of ten million would take minutes that nobody waits for."""
+    world.log.tried[:] = [attempt(number) for number in range(1, 5001)]
+    answer = Answered()
+
+    async def receive() -> Any:
+        await answer.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        await answer.send(message)
+        answer.gone.set()
+
+    await world.app(scope_of("GET", f"{TEAM_A}/attempts"), receive, send)
+    assert answer.status == 200
+    assert not answer.whole
+    assert len(world.log.asked) < 4
 
 
 async def test_a_watch_tells_what_comes_and_ends_with_its_client(world: World) -> None:
