@@ -256,6 +256,26 @@ async def test_a_single_dead_letter_is_replayed_once_however_often_that_is_asked
     assert await count(queue.client, own.DEAD) == 1
 
 
+async def test_a_dead_letter_of_a_stream_made_anew_is_not_taken_for_that_which_had_its_place(queue: OneQueue) -> None:
+    executor = executor_of(queue, [])
+    for event_id in ("evt_1", "evt_2"):
+        await give_up(queue.client, UID, [event_id])
+        assert await executor.replay_letter("default", own.DEAD, 1, "letter")
+        await queue.client.jetstream().delete_stream(own.DEAD)
+        await ensure(queue.client, Retention(), prefix="HOOKLINE_")
+    assert ids_of(await deliveries(queue.client)) == ["evt_1", "evt_2"]
+
+
+async def test_two_replays_of_the_same_dead_letters_at_once_store_each_once(queue: OneQueue) -> None:
+    await give_up(queue.client, UID, [f"evt_{number}" for number in range(60)])
+    executor = executor_of(queue, [webhook_of("one", UID)])
+    two = [Written(read_replay({**replay_of(), "metadata": {"name": each, "uid": each}})) for each in ("a", "b")]
+    await asyncio.gather(*(executor.run(each.replay, each.write) for each in two))
+    assert [each.status.phase for each in two] == ["Complete", "Complete"]
+    assert set(Counter(ids_of(await deliveries(queue.client))).values()) == {1}
+    assert await count(queue.client, own.DEAD) == 0
+
+
 async def test_a_dead_letter_is_replayed_by_the_name_that_lists_show_and_in_its_namespace_alone(
     queue: OneQueue,
 ) -> None:

@@ -69,12 +69,26 @@ def test_events_of_another_namespace_or_type_are_never_meant(subject: str) -> No
     assert meant(replace(PUBLISHED, subject=subject), source="Events") == []
 
 
-def test_the_name_of_an_item_is_the_same_after_a_crash_and_another_one_of_each_message_and_replay() -> None:
-    assert meant(LETTER) == meant(LETTER)
-    assert meant(LETTER) != meant(replace(LETTER, seq=5))
-    replay = read_replay({**replay_of(), "metadata": {"name": "outage", "uid": "another"}})
-    want = plan.asked(replay, plan.targets(replay, HERE))
-    assert [each.once for each in plan.items(want, "DEAD", LETTER, replayed_ms=1)] != meant(LETTER)
+@pytest.mark.parametrize(("message", "source"), [(LETTER, "DeadLetters"), (PUBLISHED, "Events")])
+def test_the_name_of_an_item_is_the_same_after_a_crash_and_another_one_of_each_message(
+    message: Stored, source: str
+) -> None:
+    assert meant(message, source=source) == meant(message, source=source)
+    assert meant(message, source=source) != meant(replace(message, seq=5), source=source)
+
+
+def test_an_event_has_another_name_in_each_replay_and_a_dead_letter_the_same_since_it_is_replayed_once() -> None:
+    def of_another(message: Stored, source: str) -> list[str]:
+        replay = read_replay({**replay_of(source=source), "metadata": {"name": "outage", "uid": "another"}})
+        want = plan.asked(replay, plan.targets(replay, HERE))
+        return [each.once for each in plan.items(want, "DEAD", message, replayed_ms=1)]
+
+    assert of_another(PUBLISHED, "Events") != meant(PUBLISHED, source="Events")
+    assert of_another(LETTER, "DeadLetters") == meant(LETTER)
+
+
+def test_a_dead_letter_of_a_stream_that_was_made_anew_has_another_name_than_that_of_its_place_before() -> None:
+    assert meant(replace(LETTER, time="2026-11-30T14:00:00.000000001Z")) != meant(LETTER)
 
 
 def test_a_delivery_that_says_to_be_of_another_namespace_is_none() -> None:

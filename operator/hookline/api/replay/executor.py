@@ -135,10 +135,10 @@ class Executor:
         queue = await self.queue(dispatcher)
         message = await history.message_at(queue.client, stream, seq)
         delivery = plan.delivery_of(message) if message is not None else None
-        if delivery is None:
+        if message is None or delivery is None:
             return False
         made = plan.again(delivery, name, int(self.now_s() * 1000))
-        await _store(queue.publisher, made, f"replay.{stream}.{seq}")
+        await _store(queue.publisher, made, plan.letter_once(stream, message))
         await history.remove(queue.client, stream, seq)
         return True
 

@@ -144,11 +144,20 @@ def items(want: Asked, stream: str, message: Stored, *, replayed_ms: int) -> lis
     return [
         Item(
             again(delivery, want.name, replayed_ms) if delivery is not None else None,
-            f"replay.{want.uid}.{stream}.{message.seq}.{webhook.uid}",
+            letter_once(stream, message)
+            if want.of_letters
+            else f"replay.{want.uid}.{stream}.{message.seq}.{webhook.uid}",
             webhook,
         )
         for delivery, webhook in found
     ]
+
+
+def letter_once(stream: str, message: Stored) -> str:
+    """The name under which a dead letter's delivery is stored, whoever replays it: two who do so at a time have it
+    stored once. Its place alone is not enough: a stream that was made anew begins again with 1, and NATS would take its
+    letters for others, which were replayed just before."""
+    return f"replay.{stream}.{message.seq}.{message.stored_ns}"
 
 
 def again(delivery: Delivery, replay: str, replayed_ms: int) -> Delivery:
