@@ -42,6 +42,7 @@ from hookline.api.status import (
     no_such_page,
     not_found,
     success,
+    too_slow,
     unavailable,
     verb_not_supported,
 )
@@ -50,7 +51,9 @@ from hookline.api.targets import Target, right_to, target_of, verb_of
 from hookline.api.under_way import Bounds, Places
 from hookline.api.users import Users
 from hookline.api.watching import Watch
+from hookline.runtime.tasks import Deadline
 from hookline.serving.api_server import User
+from hookline.serving.refusal import Cut
 
 _HEALTH = ("/livez", "/readyz", "/healthz")
 _MAX_NAME_CHARACTERS = 253
@@ -58,6 +61,10 @@ _MAX_NAME_CHARACTERS = 253
 _BESIDE = "/apis/hookline.dev/"
 
 _GONE = "The provided continue parameter is too old to go on from: list again without it"
+
+
+LIST_SECONDS = 60.0
+"""Of one list, its reader's time included: as kube-apiserver has it. Whoever reads slowly keeps a place from others."""
 
 
 class Api:
@@ -222,8 +229,13 @@ class Api:
         if verb == "list":
             form = form_of(_header(headers, b"accept"))
             shelf = self._shelves[target.resource.plural]
-            listing = send_list(self._with_warning(send), shelf, target.resource, target.namespace, asked, form)
-            await while_heard(receive, listing)
+            answer = _Answer(self._with_warning(send))
+            listing = send_list(answer.send, shelf, target.resource, target.namespace, asked, form)
+            try:
+                with Deadline(LIST_SECONDS):
+                    await while_heard(receive, listing)
+            except TimeoutError:
+                raise (Cut() if answer.has_begun else Refused(too_slow(LIST_SECONDS))) from None
         elif verb == "delete":
             await self._delete(target, asked, headers, receive, send)
         elif target.resource is WEBHOOK_TESTS:
@@ -313,6 +325,18 @@ class Api:
             said["metadata"]["name"] = attempt.name
             said["status"] = {"attempt": attempt_content(attempt)}
         await send_json(send, said, status=201, pretty=asked.pretty)
+
+
+class _Answer:
+    """Knows whether it has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
+        self.has_begun = True
+        await self._send(message)
 
 
 def _without(missing: Sequence[str]) -> str:

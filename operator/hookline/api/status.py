@@ -158,6 +158,15 @@ def invalid(why: str, *, kind: str = "ListOptions", group: str = "meta.k8s.io") 
     return Status(422, "Invalid", f'{kind}.{group} "" is invalid: {why}', {"group": group, "kind": kind})
 
 
+def too_slow(seconds: float) -> Status:
+    """Of a list."""
+    return Status(
+        504,
+        "Timeout",
+        f"the list takes longer than {seconds:g} s: ask for a part of it by limit, or for one webhook or event",
+    )
+
+
 def too_many(why: str) -> Status:
     return Status(429, "TooManyRequests", why, retry_after_seconds=AGAIN_SECONDS)
 

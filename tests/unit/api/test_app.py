@@ -10,6 +10,7 @@ import pytest
 from doubles.api_users import PlayedUsers
 from doubles.asgi import Answered, ask, scope_of, watching
 from doubles.played_log import PlayedLog, attempt, dead, waiting
+from hookline.api import app as app_module
 from hookline.api import shelves
 from hookline.api import watching as watching_module
 from hookline.api.actions import CannotBeDone, NoSuchWebhook
@@ -498,6 +499,31 @@ async def test_a_list_ends_with_its_client(world: World) -> None:
     assert answer.status == 200
     assert not answer.whole
     assert len(world.log.asked) < 4
+
+
+async def test_a_list_has_a_minute_however_slowly_it_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or found: of a selector that nothing fits."""
+    monkeypatch.setattr(app_module, "LIST_SECONDS", 0.05)
+    world.log.tried[:] = [attempt(number) for number in range(1, 1001)]
+    answer = Answered()
+
+    async def receive() -> Any:
+        await answer.gone.wait()
+
+    async def send(message: Any) -> None:
+        await answer.send(message)
+        await answer.gone.wait()
+
+    with pytest.raises(Cut):
+        await world.app(scope_of("GET", f"{TEAM_A}/attempts"), receive, send)
+
+    async def never(*_: object, **__: object) -> Any:
+        await answer.gone.wait()
+
+    world.log.attempts = never  # type: ignore[method-assign]
+    late = await ask(Api(world.log, world.users), "GET", f"{TEAM_A}/attempts")
+    assert (late.status, late.json["reason"]) == (504, "Timeout")
+    assert world.app._requests.used == 0
 
 
 async def test_a_watch_tells_what_comes_and_ends_with_its_client(world: World) -> None:
