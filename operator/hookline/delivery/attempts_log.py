@@ -45,7 +45,7 @@ LOOK_SECONDS = 0.25
 
 FLUSH_SECONDS, LATEST_SECONDS = 1.0, 5.0
 """How old a batch is when it is written, and how old at most, where so many are due that AT_A_LOOK leaves some waiting:
-a message costs five times as much as a line in it."""
+a message costs five times as much as a line in it. No age is waited for once half of the room is taken."""
 
 AT_A_LOOK = 8
 AT_ONCE = 64
@@ -396,12 +396,16 @@ class AttemptsLog:
         return True
 
     def _fill_old(self, now_s: float, *, everything: bool) -> None:
-        """Batches that are old enough take no more."""
+        """Batches that are old enough, or of whom too much waits, take no more."""
         for old, (uid, batch) in enumerate(list(self._open.items())):
             age_s = now_s - batch.begun_s
-            if not everything and (age_s < FLUSH_SECONDS or (old >= AT_A_LOOK and age_s < LATEST_SECONDS)):
-                break
-            self._full.append(self._open.pop(uid))
+            is_old = age_s >= LATEST_SECONDS or (old < AT_A_LOOK and age_s >= FLUSH_SECONDS)
+            if everything or is_old or self._is_pressed(batch.route.namespace):
+                self._full.append(self._open.pop(uid))
+
+    def _is_pressed(self, tenant: str) -> bool:
+        """Whether half of the room is taken: lines would be lost while batches wait for their age."""
+        return self._held_bytes > MOST_BYTES // 2 or self._held[tenant] > MOST_OF_TENANT_BYTES // 2
 
     async def _written(self, batch: _Batch) -> _Written | None:
         """A batch as a message. Others have their turn before the next one."""

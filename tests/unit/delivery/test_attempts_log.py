@@ -166,6 +166,17 @@ async def test_of_many_webhooks_the_oldest_are_written_first_and_each_in_time(cl
         assert len(running.stream.stored) == 3 * AT_A_LOOK
 
 
+async def test_no_age_is_waited_for_once_half_of_a_tenant_s_room_is_taken(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        running.log.note(attempt(uid="another", tenant="other"))
+        for number in range(MOST_OF_TENANT_BYTES // 1024 * 2 // 3):
+            running.log.note(attempt(number + 1, uid=f"u{number % 500}"))
+        await running.log._look()
+        assert len(running.stream.stored) == 500
+        assert running.log._held["default"] == 0
+
+
 async def test_one_tenant_fills_its_own_room_and_no_other_s(clock: Clock) -> None:
     running = Running()
     too_many = MOST_OF_TENANT_BYTES // 1024 + 10
