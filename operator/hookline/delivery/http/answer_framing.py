@@ -36,7 +36,8 @@ _SOUND_HEAD = re.compile(rb"HTTP/1\.[01] [0-9]{3}(?: [^\r\n\x00]*+)?\r\n" + _SOU
 _SOUND_TRAILERS = re.compile(_SOUND_FIELDS)
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _FIELD = re.compile(
-    rb"^(content-length|transfer-encoding|connection|retry-after|date)[ \t]*:([^\n]*)", re.IGNORECASE | re.MULTILINE
+    rb"^(content-length|transfer-encoding|content-encoding|connection|retry-after|date)[ \t]*:([^\n]*)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _SIZE = rb"([0-9A-Fa-f]++)([ \t]*+(?:;[^\r\n]*+)?)(\r?\n)"
@@ -44,6 +45,8 @@ _SIZE_BEGUN = rb"(?:[0-9A-Fa-f]++[ \t]*+(?:;[^\r\n]*+)?\r?)?"
 _FIRST_SIZE, _FIRST_SIZE_BEGUN = re.compile(b"()" + _SIZE), re.compile(_SIZE_BEGUN)
 _NEXT_SIZE, _NEXT_SIZE_BEGUN = re.compile(rb"(\r?\n)" + _SIZE), re.compile(rb"\r?|\r?\n" + _SIZE_BEGUN)
 _LONGEST_SIZE = 16
+_PLAIN = (b"identity", b"chunked", b"none", b"utf-8", b"utf8")
+"""Codings that leave a body readable; the last three are none, and yet are written."""
 
 
 class BadAnswerError(Exception):
@@ -69,6 +72,7 @@ class Reading:
         "_framing_bytes",
         "_head_bytes",
         "_informational",
+        "_is_packed",
         "_is_sound",
         "_kept_bytes",
         "_left",
@@ -103,6 +107,7 @@ class Reading:
         self._informational = 0
         self._fields: dict[bytes, list[bytes]] = {}
         self._is_sound = True
+        self._is_packed = False
         self._ending = _Ending.UNKNOWN
         self._length = 0
         self._left = 0
@@ -112,8 +117,8 @@ class Reading:
 
     @property
     def body(self) -> bytes:
-        """The first 16 KiB of it, undecoded."""
-        return b"".join(self._pieces)
+        """The first 16 KiB of it; nothing of one that is compressed, which could not be looked through for secrets."""
+        return b"" if self._is_packed else b"".join(self._pieces)
 
     @property
     def is_reusable(self) -> bool:
@@ -206,6 +211,8 @@ class Reading:
         self._ending, self._length, is_sound = _ending(status, minor_version, fields)
         self._is_sound = self._is_sound and is_sound and not self.closes and status != 101
         self._left = self._length
+        codings = [*_words(fields.get(b"content-encoding", ())), *_words(fields.get(b"transfer-encoding", ()))]
+        self._is_packed = any(each not in _PLAIN for each in codings)
         self.head = head[:MAX_HEAD_BYTES_KEPT]
         self.status = status
 

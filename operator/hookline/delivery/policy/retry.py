@@ -202,8 +202,9 @@ class Outcome:
 
     `detail` is one line for the engineer on call, free of secrets. `status` is the HTTP status if one arrived.
     `retry_after_seconds` is the receiver's wish, already parsed. `answer` holds at most the first 16 KiB of the
-    response body, undecoded; it is the receiver's text and may hold anything. `answer_is_cut` says that it may end in
-    the middle of a word. `answer_bytes` is how much of it came, `answer_head` the first 4 KiB of what came before it.
+    response body, and nothing of a compressed one; it is the receiver's text and may hold anything. `answer_is_cut`
+    says that it may end in the middle of a word. `answer_bytes` is how much of it came, `answer_head` the first 4 KiB
+    of what came before it.
     `phases_s` is how long each part of the call took (`delivery/http/progress`).
     """
 

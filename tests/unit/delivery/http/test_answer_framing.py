@@ -59,7 +59,9 @@ WHOLE = {
     "HTTP/1.0 that keeps alive": Case(
         b"HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 2\r\n\r\nok", reusable=True
     ),
-    "a body that is no gzip": Case(OK + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\nok", reusable=True),
+    "a body that is no gzip": Case(
+        OK + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\nok", body=b"", reusable=True
+    ),
     "informational answers before it": Case(
         b"HTTP/1.1 103 Early Hints\r\ncontent-length: 9\r\n\r\n" * 2 + SIZED, reusable=True
     ),
@@ -86,7 +88,7 @@ WHOLE = {
     "nothing and chunks": Case(OK + b"transfer-encoding:\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
     "an encoding that is none": Case(OK + b"transfer-encoding:\r\ncontent-length: 2\r\n\r\nok"),
     "identity and a length": Case(OK + b"transfer-encoding: identity\r\ncontent-length: 2\r\n\r\nok"),
-    "gzip, then chunks": Case(OK + b"transfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    "gzip, then chunks": Case(OK + b"transfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", body=b""),
     "chunks of HTTP/1.0": Case(
         b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     ),
@@ -94,8 +96,8 @@ WHOLE = {
     # The connection ends
     "no length": Case(OK + b"\r\nok", ends=True),
     "HTTP/1.0 without a length": Case(b"HTTP/1.0 200 OK\r\n\r\nok", ends=True),
-    "chunks, then gzip": Case(OK + b"transfer-encoding: chunked, gzip\r\n\r\nok", ends=True),
-    "an unknown coding": Case(OK + b"transfer-encoding: xchunked\r\ncontent-length: 1\r\n\r\nok", ends=True),
+    "chunks, then gzip": Case(OK + b"transfer-encoding: chunked, gzip\r\n\r\nok", body=b"", ends=True),
+    "an unknown coding": Case(OK + b"transfer-encoding: xchunked\r\ncontent-length: 1\r\n\r\nok", body=b"", ends=True),
     # Badly written
     "bare line feeds": Case(b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok"),
     "chunks with bare line feeds": Case(CHUNKED + b"2\nok\n0\n\n"),
@@ -233,6 +235,29 @@ def test_two_lengths_leave_no_end() -> None:
 def test_chunks_that_cannot_be_read_are_noticed_at_once(chunks: bytes, piece_bytes: int) -> None:
     with pytest.raises(BadAnswerError, match="chunks"):
         read(CHUNKED + chunks + (b"\r\n" if chunks.startswith(b"f") else b""), piece_bytes=piece_bytes)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        (b"content-encoding: gzip", b""),
+        (b"Content-Encoding:\tidentity, BR ", b""),
+        (b"content-encoding: identity\r\nx: y\r\ncontent-encoding: zstd", b""),
+        (b"content-encoding:\r\n gzip", b""),
+        (b"content-encoding: of-tomorrow", b""),
+        (b"transfer-encoding: gzip, chunked", b""),
+        (b"content-encoding: Identity", b"ok"),
+        (b"content-encoding:", b"ok"),
+        (b"content-encoding: utf-8", b"ok"),
+    ],
+)
+def test_of_a_compressed_answer_nothing_is_kept_since_nobody_can_look_through_it_for_secrets(
+    coding: bytes, body: bytes
+) -> None:
+    ending = b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    framing = b"" if coding.startswith(b"transfer") else b"transfer-encoding: chunked\r\n"
+    reading = read(OK + framing + coding + ending)
+    assert (reading.is_over, reading.body, reading.body_bytes) == (True, body, 2)
 
 
 def test_headers_are_found_in_any_case_and_joined() -> None:
