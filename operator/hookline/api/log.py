@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A part of a list, newest first."""
+    """A part of a list: of deliveries by Webhook, what waits longest first; of all else newest first."""
 
     items: Sequence[T]
     more: str

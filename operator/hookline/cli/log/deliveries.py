@@ -18,7 +18,9 @@ def deliveries(
     reason: Reason = "",
     limit: Limit = 100,
 ) -> None:
-    """Show what is not done yet: queued, scheduled to be tried again, or parked, and why. Newest first.
+    """Show what is not done yet: queued, scheduled to be tried again, or parked, and why.
+
+    By Webhook, what waits longest first.
 
     Example: hookline deliveries webhook/identity-created
     """
