@@ -25,6 +25,7 @@ from hookline.api.log import Dead, Unreadable, Wanted
 from hookline.api.log_messages import webhook_of
 from hookline.api.object_names import mark_of, message_name, place_of_message
 from hookline.delivery.messages import DeadLetter, read_dead_letter
+from hookline.events.context import context_of
 from hookline.events.envelope import TENANT_HEADER, TYPE_HEADER, valid_tenant
 from hookline.routing.signing import valid_message_id
 from hookline.stream import log_reader, names
@@ -191,7 +192,7 @@ class DeadLetters:
             status=row.status,
             answer=last.answer if last is not None else b"",
             body_bytes=row.body_bytes,
-            headers=letter.headers if letter is not None else {},
+            headers=_beside_the_body(letter.headers) if letter is not None else {},
         )
 
     async def _look(self) -> None:
@@ -281,6 +282,12 @@ def row_of(stream: str, seq: int, stored_ns: int, letter: DeadLetter, body_bytes
         status=last.status if last is not None else None,
         body_bytes=body_bytes,
     )
+
+
+def _beside_the_body(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """What travels with the event. The rest is ours, or NATS's, or of whoever published without the gateway, and may be
+    secret."""
+    return {name: printable(text) for name, text in context_of(headers).items()}
 
 
 def _type_of(headers: Mapping[str, str]) -> str:
