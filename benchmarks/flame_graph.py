@@ -10,7 +10,7 @@ from benchmarks.flame_parts import Parts, Stack, part_of
 
 COLOURS = (
     *("#e8833a", "#5b9bd5", "#8e6bbf", "#c77fb5", "#d9534f", "#5cb85c", "#e5c54f"),
-    *("#7fa99b", "#c69c6d", "#6fc3cf", "#a3b86c", "#d0a3a3", "#9a7b4f", "#b0b7be"),
+    *("#7fa99b", "#c69c6d", "#6fc3cf", "#a3b86c", "#d0a3a3", "#9a7b4f", "#6a7fdb", "#b0b7be"),
 )
 WIDTH, ROW, TEXT_WIDTH, NARROWEST = 1200, 17, 6.4, 1.2
 
