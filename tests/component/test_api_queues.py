@@ -109,7 +109,7 @@ async def test_what_was_read_before_is_told_and_said_to_be_old_while_nothing_can
                 await until_it_is(missing, lambda names: names == ["a"])
                 assert await found(log) == {"evt_a"}
                 await until_it_is(missing, lambda _: len(logs) == 2)
-            assert {each["log_level"] for each in logs} == {"warning"}
+            assert {(each["log_level"], each["dispatcher"]) for each in logs} == {("warning", "a")}
             await until_it_is(missing, lambda names: names == [])
     finally:
         await cancel([work])

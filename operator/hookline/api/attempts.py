@@ -79,10 +79,13 @@ class Attempts:
     """Of the log that a connection leads to, with files in a folder of its own. `on_change` is called after records
     came; it must only pass it on."""
 
-    def __init__(self, client: Client, folder: Path, events: EventReader, *, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, client: Client, folder: Path, events: EventReader, *, dispatcher: str, on_change: Callable[[], None]
+    ) -> None:
         self._client = client
         self._folder = folder
         self._events = events
+        self._dispatcher = dispatcher
         self._on_change = on_change
         self._writing = ThreadPoolExecutor(1, "attempts-write")
         self._reading = ThreadPoolExecutor(READERS, "attempts-read")
@@ -193,7 +196,7 @@ class Attempts:
 
     def _say(self, problem: str) -> None:
         if problem and problem != self._problem:
-            log.warning("something is wrong with the attempts log", problem=problem)
+            log.warning("something is wrong with the attempts log", dispatcher=self._dispatcher, problem=problem)
         self._problem = problem
 
     def _floor(self) -> int:

@@ -151,7 +151,7 @@ class DeadLetters:
 
     def _say(self, problem: str) -> None:
         if problem and problem != self._problem:
-            log.warning("something is wrong with the dead letters", problem=problem)
+            log.warning("something is wrong with the dead letters", dispatcher=self._dispatcher, problem=problem)
         self._problem = problem
 
     async def _find(self, namespace: str, name: str) -> tuple[Dead, DeadLetter, str, int] | None:

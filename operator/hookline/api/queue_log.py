@@ -248,7 +248,9 @@ class _Queue:
         self.dispatcher = source.dispatcher
         self._layout: Layout | None = None
         self._events = EventReader(source.client, lambda: self._layout or plain())
-        self.attempts = Attempts(source.client, source.folder, self._events, on_change=on_change)
+        self.attempts = Attempts(
+            source.client, source.folder, self._events, dispatcher=source.dispatcher, on_change=on_change
+        )
         self.dead = DeadLetters(
             source.client, source.folder, self._events, self._known_layout, dispatcher=source.dispatcher
         )
