@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from hookline.api.kinds import API_VERSION
 from hookline.cli.errors import Failure, WrongInput
 
 Object = dict[str, Any]
@@ -15,7 +16,7 @@ Params = Mapping[str, str]
 EVERYTHING: Params = MappingProxyType({})
 """Narrows nothing."""
 
-LOG = "/apis/log.hookline.dev/v1alpha1"
+LOG = f"/apis/{API_VERSION}"
 RESOURCES = "/apis/hookline.dev/v1alpha1"
 CORE = "/api/v1"
 

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hookline.api import kinds
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.log.api import LOG, Denied, listed, path_of, selector
 from hookline.cli.log.attempts import EventId, EventType, Limit, Reason, WebhookTarget
 from hookline.cli.log.kinds import DEAD_LETTERS
 from hookline.cli.log.output import print_items, say
 from hookline.cli.log.place import Session
-from hookline.cli.log.targets import webhook_name
+from hookline.cli.log.targets import is_kind, webhook_name
 from hookline.runtime.log_wording import printable
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Of dead letters.", show_default=False)]
@@ -92,7 +93,7 @@ def _plain(names: Sequence[str]) -> list[str]:
     plain = []
     for each in names:
         kind, slash, name = each.rpartition("/")
-        if slash and kind.partition(".")[0] not in ("deadletter", "deadletters", "dl"):
+        if slash and not is_kind(kind, kinds.DEAD_LETTERS):
             raise WrongInput("dead letters are named by NAME, or deadletter/NAME")
         if not name:
             raise WrongInput("the name of a dead letter is empty")
@@ -101,7 +102,7 @@ def _plain(names: Sequence[str]) -> list[str]:
 
 
 def _replay_body(name: str) -> dict[str, Any]:
-    return {"apiVersion": "log.hookline.dev/v1alpha1", "kind": "DeadLetter", "metadata": {"name": name}}
+    return {"apiVersion": kinds.API_VERSION, "kind": kinds.DEAD_LETTERS.kind, "metadata": {"name": name}}
 
 
 def _each(names: Sequence[str], do: Callable[[str], object], done: str) -> None:

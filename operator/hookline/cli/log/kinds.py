@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from hookline.api import kinds
 from hookline.api.texts import took
 from hookline.cli.log.api import Object
 from hookline.cli.log.fields import number, since, text, until
 from hookline.cli.log.output import Column, Kind, field_of
-
-LOG_GROUP = "log.hookline.dev"
 
 DELIVERED = "Delivered"
 
@@ -38,9 +37,9 @@ def what_follows(each: Object, now: datetime) -> str:
 
 
 ATTEMPTS = Kind(
-    "attempts",
-    "attempt",
-    LOG_GROUP,
+    kinds.ATTEMPTS.plural,
+    kinds.ATTEMPTS.singular,
+    kinds.GROUP,
     (
         Column("NAME", field_of("metadata.name"), least=44),
         Column("WEBHOOK", field_of("webhook.name"), least=18),
@@ -58,9 +57,9 @@ ATTEMPTS = Kind(
 )
 
 DELIVERIES = Kind(
-    "deliveries",
-    "delivery",
-    LOG_GROUP,
+    kinds.DELIVERIES.plural,
+    kinds.DELIVERIES.singular,
+    kinds.GROUP,
     (
         Column("NAME", field_of("metadata.name")),
         Column("WEBHOOK", field_of("webhook.name")),
@@ -75,9 +74,9 @@ DELIVERIES = Kind(
 )
 
 DEAD_LETTERS = Kind(
-    "deadletters",
-    "deadletter",
-    LOG_GROUP,
+    kinds.DEAD_LETTERS.plural,
+    kinds.DEAD_LETTERS.singular,
+    kinds.GROUP,
     (
         Column("NAME", field_of("metadata.name")),
         Column("WEBHOOK", field_of("webhook.name")),

@@ -7,18 +7,23 @@ from typing import Any
 
 import typer
 
+from hookline.api.kinds import ATTEMPTS, GROUP, Resource
 from hookline.cli.errors import Failure, WrongInput
 from hookline.cli.log.api import LOG, RESOURCES, items_of, path_of
 from hookline.cli.log.fields import text
 from hookline.cli.log.place import Offered, Place, Session, session_of
 
 _WEBHOOK_KINDS = frozenset({"webhook", "webhooks", "whk", "webhooks.hookline.dev", "webhook.hookline.dev"})
-_ATTEMPT_KINDS = frozenset({"attempt", "attempts", "att", "attempts.log.hookline.dev", "attempt.log.hookline.dev"})
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 _CALLED = ("attempts", LOG, "webhook.name")
 
 COMPLETION_SECONDS = 2
+
+
+def is_kind(word: str, resource: Resource) -> bool:
+    """Whether a word before a slash names a resource of the log, as kubectl would take it or `-o name` writes it."""
+    return word.removesuffix(f".{GROUP}") in (resource.plural, resource.singular, *resource.short_names)
 
 
 def webhook_name(target: str) -> str:
@@ -34,7 +39,7 @@ def webhook_name(target: str) -> str:
 def attempt_name(target: str) -> str | None:
     """Of `attempt/NAME`; None of anything else."""
     kind, slash, name = target.rpartition("/")
-    return name if slash and kind in _ATTEMPT_KINDS and name else None
+    return name if slash and is_kind(kind, ATTEMPTS) and name else None
 
 
 def webhooks_offered(place: Place) -> Offered:

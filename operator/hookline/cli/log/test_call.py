@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hookline.api.kinds import API_VERSION, WEBHOOK_TESTS
 from hookline.cli.errors import NotAchieved
 from hookline.cli.log.api import LOG, Denied, Object, path_of
 from hookline.cli.log.details import attempt_lines
@@ -34,8 +35,8 @@ def send_test(
     namespace = session.one_namespace()
     name = webhook_name(target)
     spec = {"webhook": name, **({"eventType": event_type} if event_type else {})}
-    asked = {"apiVersion": "log.hookline.dev/v1alpha1", "kind": "WebhookTest", "spec": spec}
-    answer = session.api.post(path_of(LOG, namespace, "webhooktests"), asked)
+    asked = {"apiVersion": API_VERSION, "kind": WEBHOOK_TESTS.kind, "spec": spec}
+    answer = session.api.post(path_of(LOG, namespace, WEBHOOK_TESTS.plural), asked)
     attempt = value(answer, "status.attempt")
     if not isinstance(attempt, dict):
         raise Denied(text(answer, "status.message") or "no sender answered; is one running?")
