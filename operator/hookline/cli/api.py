@@ -20,12 +20,22 @@ from hookline.api.replay.replays import Runner
 from hookline.api.webhook_names import WebhookNames
 from hookline.cli.common import listen_address, run_until_signal
 from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.cli.pod import (
+    HTTPS,
+    PLAIN,
+    CertificateFile,
+    Grace,
+    Health,
+    KeyFile,
+    Listen,
+    certificate_of,
+    own_api_server,
+)
 from hookline.runtime.background import background
 from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
 from hookline.runtime.tuning import tune_process
-from hookline.serving.api_server import ACCOUNT_FOLDER, ApiServer, NoPod, place_of_pod
-from hookline.serving.certificate import Certificate
+from hookline.serving.api_server import ACCOUNT_FOLDER, ApiServer
 from hookline.serving.server import GRACE_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -34,10 +44,8 @@ log = structlog.get_logger(__name__)
 def api(
     queues: Annotated[Path, typer.Option(help="File with the queues of Dispatchers; may be replaced.")],
     data: Annotated[Path, typer.Option(help="Folder for the index, for this process alone; may be emptied.")],
-    tls_certificate: Annotated[
-        Path, typer.Option(help="File with the certificate and its chain, PEM; may be replaced.")
-    ],
-    tls_key: Annotated[Path, typer.Option(help="File with its private key, PEM.")],
+    tls_certificate: CertificateFile,
+    tls_key: KeyFile,
     namespace: Annotated[
         str | None, typer.Option(help="The only namespace that is answered for.", show_default="all")
     ] = None,
@@ -50,13 +58,9 @@ def api(
             envvar="POD_NAME", help="What this process is called in its Lease.", show_default="the host's name"
         ),
     ] = None,
-    listen: Annotated[str, typer.Option(help="HOST:PORT; without HOST on every address.")] = ":8443",
-    health: Annotated[
-        str, typer.Option(help="HOST:PORT of /livez, /readyz and /metrics; without HOST on every address.")
-    ] = "0.0.0.0:8080",  # a kubelet asks at the pod's address
-    grace_seconds: Annotated[
-        float, typer.Option(min=0, max=3600, help="At the end: how long requests under way may take.")
-    ] = GRACE_SECONDS,
+    listen: Listen = HTTPS,
+    health: Health = PLAIN,
+    grace_seconds: Grace = GRACE_SECONDS,
 ) -> None:
     """Answer for attempts, deliveries and dead letters, in a pod: to kube-apiserver, and to whoever shows a token.
 
@@ -66,15 +70,8 @@ def api(
     set_up_logs(json=True)
     host, port = listen_address(listen)
     health_host, health_port = listen_address(health)
-    try:
-        place = place_of_pod()
-    except NoPod as error:
-        raise WrongInput(f"{error}; on a machine of your own `hookline run` has this as well") from None
-    try:
-        certificate = Certificate(tls_certificate, tls_key)
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise WrongInput(f"{tls_certificate} and {tls_key} are no certificate and its key: {why}") from None
+    place = own_api_server("has this as well")
+    certificate = certificate_of(tls_certificate, tls_key)
 
     own = own_namespace or _namespace_of_pod()
 

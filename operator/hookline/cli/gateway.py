@@ -11,7 +11,18 @@ import structlog
 import typer
 
 from hookline.cli.common import checked_nats, listen_address, run_until_signal
-from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.cli.errors import NotAchieved
+from hookline.cli.pod import (
+    HTTPS,
+    PLAIN,
+    CertificateFile,
+    Grace,
+    Health,
+    KeyFile,
+    Listen,
+    certificate_of,
+    own_api_server,
+)
 from hookline.gateway.account_token import AUDIENCE
 from hookline.gateway.cluster_callers import ClusterCallers
 from hookline.gateway.limits import Bounds
@@ -22,8 +33,7 @@ from hookline.runtime.background import background
 from hookline.runtime.logs import lost_log_lines, set_up_logs
 from hookline.runtime.probes import Probes
 from hookline.runtime.tuning import collect_seldom, tune_process
-from hookline.serving.api_server import ApiServer, NoPod, place_of_pod
-from hookline.serving.certificate import Certificate
+from hookline.serving.api_server import ApiServer
 from hookline.serving.server import GRACE_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -33,10 +43,8 @@ _BOUNDS = Bounds()
 
 def gateway(
     nats: Annotated[str, typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS: nats:// or tls://.")],
-    tls_certificate: Annotated[
-        Path, typer.Option(help="File with the certificate and its chain, PEM; may be replaced.")
-    ],
-    tls_key: Annotated[Path, typer.Option(help="File with its private key, PEM.")],
+    tls_certificate: CertificateFile,
+    tls_key: KeyFile,
     nats_credentials: Annotated[
         Path | None,
         typer.Option(
@@ -48,13 +56,9 @@ def gateway(
         Path | None,
         typer.Option(help="File with the digests of publishers' tokens; may be replaced, or absent at first."),
     ] = None,
-    listen: Annotated[str, typer.Option(help="HOST:PORT; without HOST on every address.")] = ":8443",
-    health: Annotated[
-        str, typer.Option(help="HOST:PORT of /livez, /readyz and /metrics; without HOST on every address.")
-    ] = "0.0.0.0:8080",  # a kubelet asks at the pod's address
-    grace_seconds: Annotated[
-        float, typer.Option(min=0, max=3600, help="At the end: how long requests under way may take.")
-    ] = GRACE_SECONDS,
+    listen: Listen = HTTPS,
+    health: Health = PLAIN,
+    grace_seconds: Grace = GRACE_SECONDS,
     requests_at_once: Annotated[
         int, typer.Option(min=1, max=_BOUNDS.requests, help="Of one namespace: requests under way.")
     ] = _BOUNDS.requests_of_one,
@@ -77,15 +81,8 @@ def gateway(
     telemetry.set_up("hookline-gateway")
     host, port = listen_address(listen)
     health_host, health_port = listen_address(health)
-    try:
-        place = place_of_pod()
-    except NoPod as error:
-        raise WrongInput(f"{error}; on a machine of your own `hookline run` has a gateway") from None
-    try:
-        certificate = Certificate(tls_certificate, tls_key)
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise WrongInput(f"{tls_certificate} and {tls_key} are no certificate and its key: {why}") from None
+    place = own_api_server("has a gateway")
+    certificate = certificate_of(tls_certificate, tls_key)
     address = checked_nats(nats)
     bounds = Bounds(
         requests_of_one=requests_at_once,
