@@ -187,7 +187,10 @@ class AttemptsLog:
         self._wake = asyncio.Event()
         self._ensured: object = None
         """What the stream was last brought to."""
+        self._is_made = False
+        """Whether the stream was there once."""
         self._looking = asyncio.Lock()
+        """Held while batches are written."""
 
     def note(self, attempt: Attempt) -> None:
         """An attempt ended. Takes some microseconds, and never raises."""
@@ -319,16 +322,18 @@ class AttemptsLog:
         self._lose(Lost.ENDED, sum(len(each.notes) for each in (*self._full, *self._open.values())))
 
     async def _look(self, *, everything: bool = False) -> None:
+        place, settings = self._place, self._settings()
+        mark = place.owner() if place is not None else None
+        if place is None or settings is None or mark is None:
+            return
+        if self._closed is not None and time.monotonic() < self._closed_until_s:
+            return
+        # Whoever ends does not wait for an answer that nats-server, killed just before, may owe for seconds.
+        is_made = everything and self._is_made
+        if settings.attempts_enabled and not is_made:
+            await self._ensure(place.stream, settings, mark)
         async with self._looking:
-            place, settings = self._place, self._settings()
-            mark = place.owner() if place is not None else None
-            if place is None or settings is None or mark is None:
-                return
-            if self._closed is not None and time.monotonic() < self._closed_until_s:
-                return
-            if settings.attempts_enabled:
-                await self._ensure(place.stream, settings, mark)
-            if self._ensured is not None:
+            if is_made or self._ensured is not None:
                 await self._write(place, everything=everything)
 
     async def _ensure(self, stream: AttemptsStream, settings: DispatcherRecord, mark: Mark) -> None:
@@ -342,9 +347,10 @@ class AttemptsLog:
             log.debug("cannot look after the attempts log now", problem=str(error))
             await asyncio.sleep(LOOK_SECONDS)
         except NotStored as error:
-            self._close(error)
+            async with self._looking:
+                self._close(error)
         else:
-            self._ensured, self._closed = wanted, None
+            self._ensured, self._closed, self._is_made = wanted, None, True
             if size < bounds.bytes:
                 log.warning("NATS has less room for the attempts log than it is to have", bytes=size)
             if copies < settings.stream_replicas:

@@ -298,6 +298,28 @@ async def test_what_is_left_at_the_end_is_counted(clock: Clock) -> None:
     assert running.lost(Lost.ENDED) == 1
 
 
+async def test_who_ends_writes_what_is_left_though_the_stream_is_still_asked_for_after_a_kill_of_nats(
+    clock: Clock,
+) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        asked = asyncio.Event()
+
+        async def never(bounds: object, *, replicas: int, owner: Mark) -> tuple[int, int]:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        running.stream.ensure = never  # type: ignore[method-assign]
+        running.log.reconnected()
+        await asked.wait()
+        running.log.note(attempt(1))
+        await running.log.drain(2)
+    assert [each.event_id for each in running.stream.records] == ["evt_1"]
+    assert running.lost(Lost.ENDED) == 0
+
+
 async def test_what_outlasts_a_connection_is_written_over_the_next(clock: Clock) -> None:
     running = Running()
     async with running.connected():
