@@ -17,6 +17,7 @@ from hookline.stream.publish import Publisher
 
 pytestmark = pytest.mark.timeout(400)
 
+ROOT = "/apis/log.hookline.dev/v1alpha1"
 WATCH_SECONDS = 15
 
 
@@ -30,6 +31,16 @@ class Editor:
 
     def ok(self, *words: str) -> str:
         return self._kubectl.ok(*words, "-n", self.namespace, user="editor")
+
+    def posts(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """To a part of the log's API that is no object."""
+        full = f"{ROOT}/namespaces/{self.namespace}/{path}"
+        words = ("create", "--raw", full, "-f", "-")
+        return json.loads(self._kubectl.ok(*words, stdin=json.dumps(body or {}), user="editor"))
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        words = ("apply", "-n", self.namespace, "-f", "-")
+        self._kubectl.ok(*words, stdin=json.dumps(manifest), user="editor")
 
     def refused(self, *words: str) -> bool:
         return "Forbidden" in self._kubectl(*words, user="editor").stderr
@@ -99,13 +110,39 @@ async def test_with_edit_and_nothing_else_one_sees_what_became_of_deliveries(
     assert "orders" in await watching
 
     # Nothing of others, and no body.
-    path = f"/apis/log.hookline.dev/v1alpha1/namespaces/{namespace}/attempts/{name}/body"
+    path = f"{ROOT}/namespaces/{namespace}/attempts/{name}/body"
     for words in (("get", "attempts", "-A"), ("get", "attempts", "-n", SYSTEM), ("get", "--raw", path)):
         assert editor.refused(*words), words
     assert json.loads(installed.ok("get", "--raw", path)) == {"n": 1}
 
-    editor.ok("delete", "deadletter", letter["metadata"]["name"])
-    await until(lambda: not editor.of_event("deadletters", event), what="the end of the dead letter")
+    # Called with the sample of its event.
+    test = {"apiVersion": "log.hookline.dev/v1alpha1", "kind": "WebhookTest", "spec": {"webhook": "orders"}}
+    tested = await asyncio.to_thread(editor.posts, "webhooktests", test)  # the receiver answers meanwhile
+    assert tested["status"]["attempt"]["status"] == 200, tested
+    assert [each for each in receiver.at("/orders") if each.headers.get("hookline-test") == "true"]
+
+    # Sent again: one dead letter, and what failed of a time.
+    receiver.answers.clear()
+    await asyncio.to_thread(editor.posts, f"deadletters/{letter['metadata']['name']}/replay")
+    await until(lambda: replayed(receiver, "/spent", event), what="the dead letter, sent again")
+    editor.apply(replay("again", {"webhook": {"name": "waits"}, "source": "Events", "ids": [event]}))
+    await asyncio.to_thread(editor.ok, "wait", "replay/again", "--for=condition=Complete", "--timeout=60s")
+    await until(lambda: replayed(receiver, "/waits", event), what="the event, sent again")
+
+    # One that is not wanted any more.
+    receiver.answers["/spent"] = 503
+    unwanted = await team.publish()
+    await until(lambda: bool(editor.of_event("deadletters", unwanted)), what="another dead letter")
+    editor.ok("delete", "deadletter", editor.of_event("deadletters", unwanted)[0]["metadata"]["name"])
+    await until(lambda: not editor.of_event("deadletters", unwanted), what="the end of the dead letter")
 
     # A namespace goes, whatever of it is in the log.
     installed.ok("delete", "namespace", namespace, "--timeout=90s", seconds=100)
+
+
+def replayed(receiver: TlsReceiver, path: str, event_id: str) -> bool:
+    return any(each.event_id == event_id and "hookline-replay" in each.headers for each in receiver.at(path))
+
+
+def replay(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "hookline.dev/v1alpha1", "kind": "Replay", "metadata": {"name": name}, "spec": spec}
