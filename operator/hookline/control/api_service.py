@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from hookline.control.https_pods import HTTPS_PORT
 from hookline.control.kinds import API_NAME, API_SERVICE_NAME, Object, mapping_of
 
 _APPLY = "apply the overlay"
@@ -28,7 +29,7 @@ def problem_in(live: Object | None, namespace: str) -> str:
     said = reason if isinstance(reason, str) and reason.isalpha() and len(reason) <= 64 else "nothing yet"
     return (
         f"kube-apiserver does not reach it ({said}); look at: kubectl describe apiservice {API_SERVICE_NAME}. It must "
-        "reach pods at port 8443"
+        f"reach pods at port {HTTPS_PORT}"
     )
 
 

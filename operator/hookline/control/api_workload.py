@@ -11,7 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hookline.control.authority import CERTIFICATE, KEY
+from hookline.control.https_pods import (
+    GRACE_SECONDS,
+    HTTPS_PORT,
+    LAST_LOOK_SECONDS,
+    TLS_FOLDER,
+    WHOLE_GRACE_SECONDS,
+    arguments,
+    network_policy,
+    service,
+)
 from hookline.control.kinds import (
     API,
     API_CERTIFICATE_NAME,
@@ -26,28 +35,15 @@ from hookline.control.kinds import (
     Kind,
 )
 from hookline.control.nats_users import with_login
-from hookline.control.pods import PORT, Pods, from_those_who_look, metadata_of_installation, mount, secret_volume
+from hookline.control.pods import Pods, metadata_of_installation, mount, secret_volume
 from hookline.resources.dispatcher import Dispatcher, Resources
 from hookline.routing.queues import FILE, Queue, queues_file
 from hookline.stream.permissions import Role
 
-HTTPS_PORT = 8443
-"""Of the container. The Service has 443."""
-
-TLS_FOLDER = "/var/run/hookline/tls"
 QUEUES_FOLDER = "/var/run/hookline/queues"
 NATS_FOLDER = "/var/run/hookline/nats"
 """Has a folder for each Dispatcher whose NATS asks for credentials."""
 DATA_FOLDER = "/var/lib/hookline"
-
-LAST_LOOK_SECONDS = 5
-"""Between the decision to end a pod and its SIGTERM: meanwhile kube-apiserver hears that the Service has it no more."""
-
-GRACE_SECONDS = 25
-"""For requests under way, from SIGTERM. A watch is ended at once: who watches begins anew elsewhere."""
-
-END_SECONDS = 10
-"""From there to the end of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +108,12 @@ def objects(
         replicas=settings.replicas,
         account=API_NAME,
         with_token=True,
-        grace_seconds=LAST_LOOK_SECONDS + GRACE_SECONDS + END_SECONDS,
+        grace_seconds=WHOLE_GRACE_SECONDS,
     )
     return [
-        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": _network_policy(pods)}),
+        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": network_policy(pods)}),
         (DISRUPTION_BUDGETS, {"metadata": pods.metadata, "spec": pods.disruption_budget()}),
-        (SERVICES, {"metadata": pods.metadata, "spec": _service(pods)}),
+        (SERVICES, {"metadata": pods.metadata, "spec": service(pods)}),
         (DEPLOYMENTS, {"metadata": pods.metadata, "spec": deployment}),
     ]
 
@@ -140,32 +136,10 @@ def _pods(home: ApiHome, owners: Sequence[Dispatcher]) -> Pods:
     )
 
 
-def _service(pods: Pods) -> dict[str, Any]:
-    return {
-        "selector": pods.match_labels,
-        "ports": [{"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP", "appProtocol": "https"}],
-    }
-
-
-def _network_policy(pods: Pods) -> dict[str, Any]:
-    """kube-apiserver may come from anywhere, such as from a node's own address, and who it is its certificate says.
-
-    Egress is left open: it goes to NATS, to the API server and to the name service, and the address and port of the API
-    server differ from cluster to cluster. Some networks do not even count it as an address that a rule could name.
-    """
-    return {
-        "podSelector": pods.selector(),
-        "policyTypes": ["Ingress"],
-        "ingress": [{"ports": [{"protocol": "TCP", "port": HTTPS_PORT}]}, from_those_who_look()],
-    }
-
-
 def _arguments(home: ApiHome) -> list[str]:
-    arguments = ["api", "--queues", f"{QUEUES_FOLDER}/{FILE}", "--data", DATA_FOLDER]
-    arguments += ["--listen", f":{HTTPS_PORT}", "--health", f":{PORT}"]
-    arguments += ["--tls-certificate", f"{TLS_FOLDER}/{CERTIFICATE}", "--tls-key", f"{TLS_FOLDER}/{KEY}"]
-    arguments += ["--grace-seconds", str(GRACE_SECONDS)]
-    return [*arguments, *(["--namespace", home.watched] if home.watched else [])]
+    told = ["api", "--queues", f"{QUEUES_FOLDER}/{FILE}", "--data", DATA_FOLDER, *arguments()]
+    told += ["--grace-seconds", str(GRACE_SECONDS)]
+    return [*told, *(["--namespace", home.watched] if home.watched else [])]
 
 
 def _with_logins(dispatchers: Iterable[Dispatcher], home: ApiHome) -> list[Dispatcher]:

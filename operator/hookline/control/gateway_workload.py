@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hookline.control.authority import CERTIFICATE, KEY
+from hookline.control.https_pods import (
+    GRACE_SECONDS,
+    HTTPS_PORT,
+    LAST_LOOK_SECONDS,
+    TLS_FOLDER,
+    WHOLE_GRACE_SECONDS,
+    arguments,
+    network_policy,
+    service,
+)
 from hookline.control.kinds import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -24,9 +33,6 @@ from hookline.control.kinds import (
 )
 from hookline.control.pods import (
     NOTHING,
-    PORT,
-    Pods,
-    from_those_who_look,
     login_arguments,
     login_mounts,
     login_volumes,
@@ -37,20 +43,7 @@ from hookline.control.pods import (
 from hookline.resources.dispatcher import Dispatcher, DispatcherSpec, GatewayLimits
 from hookline.routing import publisher_tokens
 
-HTTPS_PORT = 8443
-"""Of the container. Producers write none: the Service has 443."""
-
-TLS_FOLDER = "/var/run/hookline/tls"
 PUBLISHERS_FOLDER = "/var/run/hookline/publishers"
-
-LAST_LOOK_SECONDS = 5
-"""Between the decision to end a pod and its SIGTERM: meanwhile the nodes hear that the Service has it no more."""
-
-GRACE_SECONDS = 25
-"""For requests under way, from SIGTERM."""
-
-END_SECONDS = 10
-"""From there to the end of the process: what a client still sends, and the connection to NATS."""
 
 
 def objects(
@@ -76,43 +69,21 @@ def objects(
         replicas=0 if stopped else spec.gateway.replicas,
         account=GATEWAY_ACCOUNT,
         with_token=True,
-        grace_seconds=LAST_LOOK_SECONDS + GRACE_SECONDS + END_SECONDS,
+        grace_seconds=WHOLE_GRACE_SECONDS,
     )
     return [
-        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": _network_policy(pods)}),
+        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": network_policy(pods)}),
         (DISRUPTION_BUDGETS, {"metadata": pods.metadata, "spec": pods.disruption_budget()}),
-        (SERVICES, {"metadata": pods.metadata, "spec": _service(pods)}),
+        (SERVICES, {"metadata": pods.metadata, "spec": service(pods)}),
         (DEPLOYMENTS, {"metadata": pods.metadata, "spec": deployment}),
     ]
 
 
-def _service(pods: Pods) -> dict[str, Any]:
-    """Without a type: who makes it a LoadBalancer keeps that."""
-    return {
-        "selector": pods.match_labels,
-        "ports": [{"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP", "appProtocol": "https"}],
-    }
-
-
-def _network_policy(pods: Pods) -> dict[str, Any]:
-    """Everybody may publish, if he shows a token.
-
-    Egress is left open: it goes to NATS and to the API server, whose address and port differ from cluster to cluster.
-    Some networks do not even count it as an address that a rule could name.
-    """
-    return {
-        "podSelector": pods.selector(),
-        "policyTypes": ["Ingress"],
-        "ingress": [{"ports": [{"protocol": "TCP", "port": HTTPS_PORT}]}, from_those_who_look()],
-    }
-
-
 def _arguments(spec: DispatcherSpec) -> list[str]:
-    arguments = ["gateway", "--nats", spec.nats.url, "--listen", f":{HTTPS_PORT}", "--health", f":{PORT}"]
-    arguments += ["--tls-certificate", f"{TLS_FOLDER}/{CERTIFICATE}", "--tls-key", f"{TLS_FOLDER}/{KEY}"]
-    arguments += ["--publisher-tokens", f"{PUBLISHERS_FOLDER}/{publisher_tokens.FILE}"]
-    arguments += ["--grace-seconds", str(GRACE_SECONDS), *_limits(spec.gateway.limits)]
-    return arguments + login_arguments(spec.nats)
+    told = ["gateway", "--nats", spec.nats.url, *arguments()]
+    told += ["--publisher-tokens", f"{PUBLISHERS_FOLDER}/{publisher_tokens.FILE}"]
+    told += ["--grace-seconds", str(GRACE_SECONDS), *_limits(spec.gateway.limits)]
+    return told + login_arguments(spec.nats)
 
 
 def _limits(limits: GatewayLimits) -> list[str]:

@@ -10,14 +10,12 @@ from hookline.cli.errors import WrongInput
 from hookline.cli.main import app
 from hookline.cli.operator import api_settings
 from hookline.control.api_workload import (
-    END_SECONDS,
-    GRACE_SECONDS,
-    HTTPS_PORT,
     ApiHome,
     ApiSettings,
     objects,
     queues,
 )
+from hookline.control.https_pods import END_SECONDS, GRACE_SECONDS, HTTPS_PORT
 from hookline.control.kinds import (
     API_CERTIFICATE_NAME,
     COMPONENT_LABEL,

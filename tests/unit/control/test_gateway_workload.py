@@ -6,7 +6,8 @@ import pytest
 from typer.main import get_command
 
 from hookline.cli.main import app
-from hookline.control.gateway_workload import HTTPS_PORT, objects
+from hookline.control.gateway_workload import objects
+from hookline.control.https_pods import HTTPS_PORT
 from hookline.control.kinds import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
