@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nats.aio.client import Client
 
 from hookline.events.envelope import ID_HEADER, TENANT_HEADER
+from hookline.routing.signing import valid_message_id
 from hookline.stream import names
 from hookline.stream.api import NOT_FOUND, api, ask
 from hookline.stream.attempt_record import decode
@@ -102,8 +103,11 @@ def is_wanted(place: Place, wanted: Wanted, message: Stored) -> bool:
     if place.stream == names.BACKLOG:
         # It has places of events, and nothing of what is in them.
         return False
-    of_place = f"seq-{message.seq}" if names.stream_of(message.subject) == names.EVENTS else ""
-    return (message.headers.get(ID_HEADER) or of_place) == wanted.event_id
+    given = message.headers.get(ID_HEADER, "")
+    if names.stream_of(message.subject) == names.EVENTS and not valid_message_id(given):
+        # As it is called from then on: whoever publishes with a NATS client may write anything there.
+        given = f"seq-{message.seq}"
+    return given == wanted.event_id
 
 
 _MARK = names.PURGED_SUBJECTS.rpartition(".")[2]

@@ -68,6 +68,13 @@ def test_of_one_event_its_own_messages_are_wanted_also_where_it_came_without_an_
     assert not is_wanted(BACKLOG, ONE, stored("hookline.backlog.team-a", b"evt_1"))
 
 
+@pytest.mark.parametrize("given", ["\N{PARTY POPPER}", "x" * 200, "../..", "a b"])
+def test_an_event_whose_id_is_none_is_found_by_the_name_that_it_has_from_then_on(given: str) -> None:
+    event = stored("hookline.events.team-a.A", Hookline_Event_Id=given)
+    assert is_wanted(EVENTS, Wanted("team-a", "seq-7"), event)
+    assert not is_wanted(EVENTS, ONE, event)
+
+
 def test_a_batch_of_the_log_that_has_the_event_is_wanted() -> None:
     def batch(*ids: str) -> bytes:
         return encode([AttemptRecord(each, "A", 1.0, 1, "Delivered") for each in ids])
