@@ -29,7 +29,7 @@ from hookline.events.context import context_of
 from hookline.events.envelope import TENANT_HEADER, TYPE_HEADER, valid_tenant
 from hookline.routing.signing import valid_message_id
 from hookline.stream import log_reader, names
-from hookline.stream.attempt_record import printable
+from hookline.stream.attempt_record import TEXT_CHARACTERS, WORD_CHARACTERS, with_marks
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.event_reader import EventReader
 from hookline.stream.layout import Layout
@@ -45,7 +45,6 @@ LOOK_SECONDS = 1.0
 
 LIST_MOST = 1000
 
-_TEXT, _LONG_TEXT = 256, 2048
 _LARGEST_ATTEMPT = 1_000_000
 _LATEST_S = 1e11
 
@@ -273,12 +272,12 @@ def row_of(stream: str, seq: int, stored_ns: int, letter: DeadLetter, body_bytes
         webhook=webhook_of(letter.webhook, letter.tenant),
         uid=letter.uid,
         event_id=letter.event_id if valid_message_id(letter.event_id) else "",
-        event_type=printable(delivery.event.type if delivery is not None else _type_of(headers))[:_TEXT],
-        reason=printable(letter.word)[:_TEXT],
-        detail=printable(letter.reason.partition(":")[2].strip())[:_LONG_TEXT],
+        event_type=with_marks(delivery.event.type if delivery is not None else _type_of(headers))[:WORD_CHARACTERS],
+        reason=with_marks(letter.word)[:WORD_CHARACTERS],
+        detail=with_marks(letter.reason.partition(":")[2].strip())[:TEXT_CHARACTERS],
         failed_at_s=_unix_s(letter.failed_at, stored_ns / 1e9),
         attempt=min(made, _LARGEST_ATTEMPT),
-        outcome=printable(last.outcome)[:_TEXT] if last is not None else "",
+        outcome=with_marks(last.outcome)[:WORD_CHARACTERS] if last is not None else "",
         status=last.status if last is not None else None,
         body_bytes=body_bytes,
     )
@@ -287,7 +286,7 @@ def row_of(stream: str, seq: int, stored_ns: int, letter: DeadLetter, body_bytes
 def _beside_the_body(headers: Mapping[str, str]) -> Mapping[str, str]:
     """What travels with the event. The rest is ours, or NATS's, or of whoever published without the gateway, and may be
     secret."""
-    return {name: printable(text) for name, text in context_of(headers).items()}
+    return {name: with_marks(text) for name, text in context_of(headers).items()}
 
 
 def _type_of(headers: Mapping[str, str]) -> str:

@@ -13,7 +13,15 @@ from hookline.api.index import Entry, Mark
 from hookline.api.object_names import MAX_LINES, place_in_log
 from hookline.events.envelope import valid_tenant
 from hookline.stream import names
-from hookline.stream.attempt_record import FORMAT, FORMAT_HEADER, SENDER_HEADER, WEBHOOK_HEADER, decode, printable
+from hookline.stream.attempt_record import (
+    FORMAT,
+    FORMAT_HEADER,
+    SENDER_HEADER,
+    WEBHOOK_HEADER,
+    WORD_CHARACTERS,
+    decode,
+    with_marks,
+)
 
 PURGED = names.PURGED_SUBJECTS.rpartition(".")[2]
 """In place of a Webhook: what the tenant had before this message is to be forgotten."""
@@ -21,8 +29,6 @@ PURGED = names.PURGED_SUBJECTS.rpartition(".")[2]
 _PREFIX = names.attempts_subject("", "").rstrip(".") + "."
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LARGEST_MARK = 4096
-_LONGEST_SENDER = 256
-_LONGEST_ID = 256
 
 
 def entries_of(seq: int, subject: str, headers: Mapping[str, str], body: bytes, *, whole: bool = True) -> list[Entry]:
@@ -31,7 +37,7 @@ def entries_of(seq: int, subject: str, headers: Mapping[str, str], body: bytes, 
     webhook = webhook_of(headers.get(WEBHOOK_HEADER, ""), tenant)
     if not tenant or not webhook or not names.is_uid(uid) or headers.get(FORMAT_HEADER, FORMAT) != FORMAT:
         return []
-    sender = printable(headers.get(SENDER_HEADER, ""))[:_LONGEST_SENDER]
+    sender = with_marks(headers.get(SENDER_HEADER, ""))[:WORD_CHARACTERS]
     return [
         Entry(place_in_log(seq, line), tenant, webhook, uid, sender, record)
         for line, record in enumerate(decode(body, whole=whole)[:MAX_LINES])
@@ -50,7 +56,7 @@ def mark_of(seq: int, subject: str, body: bytes) -> Mark | None:
     event_id = said.get("event_id", "") if isinstance(said, dict) else None
     return (
         Mark(tenant, place_in_log(seq, 0), event_id)
-        if isinstance(event_id, str) and len(event_id) <= _LONGEST_ID
+        if isinstance(event_id, str) and len(event_id) <= WORD_CHARACTERS
         else None
     )
 

@@ -23,6 +23,7 @@ from hookline.runtime.background import background
 from hookline.runtime.folders import follow_folder
 from hookline.runtime.tasks import Deadline, cancel, within
 from hookline.stream.connection import Client, StreamUnavailable, close, connect
+from hookline.stream.permissions import Role
 
 log = structlog.get_logger(__name__)
 
@@ -173,7 +174,7 @@ class Queues:
 
             try:
                 credentials = Path(queue.credentials) if queue.credentials else None
-                client = await connect(queue.nats, name="hookline-api", credentials=credentials, on_closed=on_closed)
+                client = await connect(queue.nats, name=Role.API, credentials=credentials, on_closed=on_closed)
             except StreamUnavailable as error:
                 if str(error) != said:
                     said = str(error)

@@ -21,7 +21,7 @@ from hookline.delivery.messages import ATTEMPT_HEADER, UNKNOWN_FORMAT, Malformed
 from hookline.events.envelope import ID_HEADER, TENANT_HEADER, TYPE_HEADER, valid_tenant
 from hookline.routing.signing import valid_message_id
 from hookline.stream import log_reader, names
-from hookline.stream.attempt_record import printable
+from hookline.stream.attempt_record import WORD_CHARACTERS, with_marks
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.endpoints import EndpointBucket
 from hookline.stream.event_reader import EventReader
@@ -48,7 +48,6 @@ UIDS_AT_ONCE = 64
 
 _UIDS_REMEMBERED = 100_000
 _LARGEST_ATTEMPT = 1_000_000
-_TEXT = 256
 _WORD = re.compile(r"[A-Z][A-Za-z]{0,31}")
 _LATER = "hookline.deliveries.later."
 
@@ -222,7 +221,7 @@ class WaitingDeliveries:
             uid=heap.uid,
             dispatcher=self._dispatcher,
             event_id=event_id,
-            event_type=printable(headers.get(TYPE_HEADER, ""))[:_TEXT],
+            event_type=with_marks(headers.get(TYPE_HEADER, ""))[:WORD_CHARACTERS],
             state=heap.state,
             reason=reason,
             attempt=attempt,

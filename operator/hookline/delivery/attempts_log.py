@@ -31,7 +31,7 @@ from hookline.stream.attempt_record import (
     MAX_BATCH_RECORDS,
     Unheard,
     encode_unheard,
-    printable,
+    with_marks,
 )
 from hookline.stream.attempts_log import AttemptsStream, Lost, NotStored
 from hookline.stream.connection import StreamUnavailable
@@ -156,7 +156,7 @@ class AttemptsLog:
     def __init__(self, metrics: SenderMetrics, settings: Callable[[], DispatcherRecord | None]) -> None:
         self._metrics = metrics
         self._settings = settings
-        self._sender = printable(socket.gethostname())[:128] or "unknown"
+        self._sender = with_marks(socket.gethostname())[:128] or "unknown"
         self._once = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._open: dict[str, _Batch] = {}

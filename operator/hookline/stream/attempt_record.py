@@ -38,8 +38,9 @@ MAX_BATCH_RECORDS = 64
 
 TIMESTAMP = "webhook-timestamp"
 
-_LONGEST_WORD = 256
-_LONGEST_TEXT = 2048
+WORD_CHARACTERS, TEXT_CHARACTERS = 256, 2048
+"""Of a word such as a reason, an id or a name, and of a sentence: how much of each is told."""
+
 _MOST_HEADERS = 256
 """A Webhook may add 64 of its own (see resources/webhook)."""
 _LATEST_S = 1e11
@@ -282,29 +283,29 @@ def _merged(first: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 def _read(said: Mapping[str, Any], *, whole: bool) -> AttemptRecord | None:
     """What a line says; None when it does not say which attempt it is."""
-    event_id, attempt = _text(said.get("event_id"), _LONGEST_WORD), _count(said.get("attempt"))
-    reason, at_s = _text(said.get("reason"), _LONGEST_WORD), _seconds(said.get("at_s"), _LATEST_S)
+    event_id, attempt = _text(said.get("event_id"), WORD_CHARACTERS), _count(said.get("attempt"))
+    reason, at_s = _text(said.get("reason"), WORD_CHARACTERS), _seconds(said.get("at_s"), _LATEST_S)
     if not event_id or not attempt or not reason or at_s is None:
         return None
     status = _count(said.get("status"))
     record = AttemptRecord(
         event_id=event_id,
-        event_type=_text(said.get("event_type"), _LONGEST_WORD),
+        event_type=_text(said.get("event_type"), WORD_CHARACTERS),
         at_s=at_s,
         attempt=attempt,
         reason=reason,
         status=status if 100 <= status <= 999 else None,
-        detail=_text(said.get("detail"), _LONGEST_TEXT),
-        url=_text(said.get("url"), _LONGEST_TEXT),
+        detail=_text(said.get("detail"), TEXT_CHARACTERS),
+        url=_text(said.get("url"), TEXT_CHARACTERS),
         event_seq=_count(said.get("event_seq")),
         duration_s=_seconds(said.get("duration_s"), _LONGEST_S) or 0.0,
         request_bytes=_count(said.get("request_bytes")),
         answer_bytes=_count(said.get("answer_bytes")),
-        follows=_text(said.get("follows"), _LONGEST_WORD),
+        follows=_text(said.get("follows"), WORD_CHARACTERS),
         next_at_s=_seconds(said.get("next_at_s"), _LATEST_S),
         probe=said.get("probe") is True,
         test=said.get("test") is True,
-        replay=_text(said.get("replay"), _LONGEST_WORD),
+        replay=_text(said.get("replay"), WORD_CHARACTERS),
     )
     if whole:
         record.phases_s = _phases(said.get("phases_s"))
@@ -314,13 +315,13 @@ def _read(said: Mapping[str, Any], *, whole: bool) -> AttemptRecord | None:
     return record
 
 
-def printable(text: str) -> str:
+def with_marks(text: str) -> str:
     """With a mark in place of what a terminal would act on, and of what is no text."""
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def _text(value: object, longest: int) -> str:
-    return printable(value[:longest]) if isinstance(value, str) else ""
+    return with_marks(value[:longest]) if isinstance(value, str) else ""
 
 
 def _count(value: object) -> int:
@@ -348,7 +349,7 @@ def _headers(value: object, own: Mapping[str, str]) -> dict[str, str]:
         if said is True and name in own:
             said = own[name]
         if isinstance(said, str) and name and len(found) < _MOST_HEADERS:
-            found[_text(name, _LONGEST_WORD)] = _text(said, _LONGEST_TEXT)
+            found[_text(name, WORD_CHARACTERS)] = _text(said, TEXT_CHARACTERS)
     return found
 
 
@@ -374,6 +375,6 @@ def encode_unheard(counts: Iterable[Unheard]) -> bytes:
 def decode_unheard(body: bytes) -> list[Unheard]:
     """What `encode_unheard` wrote. Never raises: lines that are none are left out."""
     said = [each for line in body.split(b"\n") if (each := _object(line)) is not None]
-    read = [(_text(each.get("type"), _LONGEST_WORD), _count(each.get("count")), each.get("at_s")) for each in said]
+    read = [(_text(each.get("type"), WORD_CHARACTERS), _count(each.get("count")), each.get("at_s")) for each in said]
     found = [(type_, count, _seconds(at_s, _LATEST_S)) for type_, count, at_s in read]
     return [Unheard(type_, count, at_s) for type_, count, at_s in found if count and at_s is not None]

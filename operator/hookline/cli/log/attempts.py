@@ -19,8 +19,8 @@ from hookline.cli.log.output import Output, Table, document, name_of, print_item
 from hookline.cli.log.place import Session
 from hookline.cli.log.targets import attempt_name, webhook_name
 
-NEWEST = 100
-"""Attempts that are listed unless more are asked for."""
+LISTED = 100
+"""Objects, unless more are asked for."""
 
 AGAIN_SECONDS = 1.0
 """Between two tries to follow again."""
@@ -32,7 +32,7 @@ WebhookTarget = Annotated[str, typer.Argument(metavar="[webhook/NAME]", help="Of
 EventId = Annotated[str, typer.Option("--event", metavar="ID", help="Of one event.", show_default=False)]
 EventType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Of one event type.", show_default=False)]
 Reason = Annotated[str, typer.Option(metavar="WORD", help="Such as HTTPStatus.", show_default=False)]
-Limit = Annotated[int, typer.Option(min=0, help="How many, the newest first; 0: all.")]
+Limit = Annotated[int, typer.Option(min=0, help="How many, those that are listed first; 0: all.")]
 
 
 def attempts(
@@ -46,7 +46,7 @@ def attempts(
         str, typer.Option(metavar="TIME", help="Not older than 30m, 2h, 1d, or since a time.", show_default=False)
     ] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with those that come, until Ctrl-C.")] = False,
-    limit: Limit = NEWEST,
+    limit: Limit = LISTED,
 ) -> None:
     """Show each call that was made: when, what came back, and what follows. Newest first.
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from hookline.api import kinds
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.log.api import LOG, Denied, listed, path_of, selector
-from hookline.cli.log.attempts import EventId, EventType, Limit, Reason, WebhookTarget
+from hookline.cli.log.attempts import LISTED, EventId, EventType, Limit, Reason, WebhookTarget
 from hookline.cli.log.kinds import DEAD_LETTERS
 from hookline.cli.log.output import print_items, say
 from hookline.cli.log.place import Session
@@ -38,7 +38,7 @@ def dead_letters(
     event: EventId = "",
     event_type: EventType = "",
     reason: Reason = "",
-    limit: Limit = 100,
+    limit: Limit = LISTED,
 ) -> None:
     """Show deliveries that were given up, with the last answer's status and reason. Newest first.
 

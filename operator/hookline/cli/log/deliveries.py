@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookline.cli.log.api import LOG, listed, path_of, selector
-from hookline.cli.log.attempts import EventId, EventType, Limit, Reason, WebhookTarget
+from hookline.cli.log.attempts import LISTED, EventId, EventType, Limit, Reason, WebhookTarget
 from hookline.cli.log.kinds import DELIVERIES
 from hookline.cli.log.output import print_items
 from hookline.cli.log.place import Session
@@ -16,7 +16,7 @@ def deliveries(
     event: EventId = "",
     event_type: EventType = "",
     reason: Reason = "",
-    limit: Limit = 100,
+    limit: Limit = LISTED,
 ) -> None:
     """Show what is not done yet: queued, scheduled to be tried again, or parked, and why.
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from hookline.delivery.http.redaction import Redactor
-from hookline.stream.attempt_record import printable
+from hookline.stream.attempt_record import with_marks
 
 MAX_HEADERS = 32
 MAX_VALUE_CHARACTERS = 512
@@ -93,4 +93,4 @@ def _text(value: bytes) -> str:
         text = value[:MAX_VALUE_CHARACTERS].decode("ascii")
     except UnicodeDecodeError:
         text = value[:MAX_VALUE_CHARACTERS].decode("utf-8", "replace")
-    return printable(text)
+    return with_marks(text)
