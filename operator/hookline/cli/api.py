@@ -19,7 +19,7 @@ from hookline.api.replay.in_cluster import ClusterReplays, ClusterWebhooks, exec
 from hookline.api.replay.replays import Runner
 from hookline.api.webhook_names import WebhookNames
 from hookline.cli.common import listen_address, run_until_signal
-from hookline.cli.errors import NotAchieved, WrongInput
+from hookline.cli.errors import WrongInput
 from hookline.cli.pod import (
     HTTPS,
     PLAIN,
@@ -29,6 +29,7 @@ from hookline.cli.pod import (
     KeyFile,
     Listen,
     certificate_of,
+    listening,
     own_api_server,
 )
 from hookline.runtime.background import background
@@ -96,21 +97,17 @@ def api(
             pod.process.metrics.watch_log(lost_log_lines)
             pod.process.metrics.watch_ready(pod.process.unready)
             probes = Probes(live=lambda: None, ready=pod.process.unready, metrics=pod.process.metrics.text)
-            following = [
-                certificate.follow(stop),
-                log_of_all.follow_file(queues, stop),
-                log_of_all.run(),
-                names.follow(),
-                execute_when_leading(server, runner, namespace=own, identity=name or socket.gethostname()),
-            ]
-            try:
+            with listening(listen, health):
                 await stack.enter_async_context(probes.serving(health_host, health_port))
+                following = [
+                    certificate.follow(stop),
+                    log_of_all.follow_file(queues, stop),
+                    log_of_all.run(),
+                    names.follow(),
+                    execute_when_leading(server, runner, namespace=own, identity=name or socket.gethostname()),
+                ]
                 async with background(*following):
                     await pod.run(stop, on_listening=_listening)
-            except OSError as error:
-                raise NotAchieved(
-                    f"cannot listen on {listen} or {health}: {error.strerror or type(error).__name__}"
-                ) from None
         log.info("ended")
 
     run_until_signal(work)

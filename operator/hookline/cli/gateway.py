@@ -11,7 +11,6 @@ import structlog
 import typer
 
 from hookline.cli.common import checked_nats, listen_address, run_until_signal
-from hookline.cli.errors import NotAchieved
 from hookline.cli.pod import (
     HTTPS,
     PLAIN,
@@ -21,6 +20,7 @@ from hookline.cli.pod import (
     KeyFile,
     Listen,
     certificate_of,
+    listening,
     own_api_server,
 )
 from hookline.gateway.account_token import AUDIENCE
@@ -110,15 +110,11 @@ def gateway(
             pod.metrics.watch_ready(pod.unready)
             pod.metrics.watch_certificate(lambda: certificate.expires_s)
             probes = Probes(live=lambda: None, ready=pod.unready, metrics=pod.metrics.text)
-            following = [certificate.follow(stop), *([static.watch(stop)] if static is not None else [])]
-            try:
+            with listening(listen, health):
                 await stack.enter_async_context(probes.serving(health_host, health_port))
+                following = [certificate.follow(stop), *([static.watch(stop)] if static is not None else [])]
                 async with background(*following):
                     await pod.run(stop, on_listening=_listening)
-            except OSError as error:
-                raise NotAchieved(
-                    f"cannot listen on {listen} or {health}: {error.strerror or type(error).__name__}"
-                ) from None
         log.info("ended")
 
     run_until_signal(work)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hookline.cli.errors import WrongInput
+from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.serving.api_server import NoPod, Place, place_of_pod
 from hookline.serving.certificate import Certificate
 
@@ -37,3 +39,12 @@ def certificate_of(certificate: Path, key: Path) -> Certificate:
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise WrongInput(f"{certificate} and {key} are no certificate and its key: {why}") from None
+
+
+@contextmanager
+def listening(listen: str, health: str) -> Iterator[None]:
+    """Around what listens there. Raises NotAchieved where that cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise NotAchieved(f"cannot listen on {listen} or {health}: {error.strerror or type(error).__name__}") from None
