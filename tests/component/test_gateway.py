@@ -15,6 +15,7 @@ from doubles import own
 from doubles.gateway import OF_TEAM_A, TOKEN, gateway_at
 from doubles.local import count
 from hookline.events.builtin_events import EVENTS, event_named, sample_of, schema_of, to_text
+from hookline.events.notices import NOTICES
 from hookline.gateway.intake import Intake
 from hookline.gateway.limits import Bounds
 from hookline.gateway.problem import MEDIA_TYPE, TYPES
@@ -252,7 +253,7 @@ async def test_the_trace_of_a_request_travels_with_a_bare_event(gateway: httpx.A
 async def test_event_types_their_schemas_and_samples_are_there_for_everybody(gateway: httpx.AsyncClient) -> None:
     del gateway.headers["Authorization"]
     listed = (await gateway.get("/v1/event-types")).json()["eventTypes"]
-    assert {each["name"] for each in listed} == {each.name for each in EVENTS}
+    assert {each["name"] for each in listed} == {each.name for each in EVENTS} | {each.name for each in NOTICES}
     schema = await gateway.get(f"/v1/event-types/{EVENT}/schema")
     assert schema.json() == schema_of(event_named(EVENT))
     assert schema.headers["Content-Disposition"] == 'attachment; filename="schema-identitycreated.json"'

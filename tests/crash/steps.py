@@ -67,6 +67,10 @@ STEPS: dict[str, tuple[str, str]] = {
         "comes again after the ack wait, and the events that it names are called again",
         "nothing is left to do",
     ),
+    "store attempts": (
+        "these lines are missing in the attempts log, and no delivery depends on them",
+        "these lines are in the attempts log",
+    ),
     "give back *": ("comes again after the ack wait", "comes again at once"),
     "still working *": ("comes again after the ack wait", "comes again after the ack wait"),
     "ask for Webhooks": ("asked again by whoever looks next", "the questions are counted anew"),

@@ -31,6 +31,7 @@ _STORED = {
     "hookline.parked": "store parked",
     "hookline.dead": "store dead letter",
     "hookline.backlog": "store set aside",
+    "hookline.attempts": "store attempts",
     "hookline.unknown": "ask for Webhooks",
     "hookline.known": "answer for Webhooks",
 }
@@ -292,6 +293,8 @@ def _api_step(subject: str) -> str:
     words = subject.split(".")[2:]
     if words[:3] == ["CONSUMER", "MSG", "NEXT"]:
         return f"pull {_plain(words[3])}"
+    if words == ["INFO"]:
+        return "info account"
     verbs = {"CREATE", "UPDATE", "INFO", "GET", "NEXT", "DELETE", "PURGE", "NAMES"}
     verb = next((each for each in words if each in verbs), words[-1])
     kind = "consumer" if words[0] == "CONSUMER" else "stream"
