@@ -29,11 +29,11 @@ pytestmark = pytest.mark.timeout(120)
 PLACED = """
 import sys
 from pathlib import Path
-from hookline.cli import api
+from hookline.cli import pod
 from hookline.cli.main import main
 from hookline.serving.api_server import Place
 place = Place(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
-api.place_of_pod = lambda: place
+pod.place_of_pod = lambda: place
 sys.argv[1:4] = []
 main()
 """
