@@ -101,7 +101,8 @@ async def trusted_by_kube_apiserver(hookline: Installation) -> None:
             found = await hookline.admin.get(API_SERVICES, None, API_SERVICE_NAME)
             return bool(found and found["spec"].get("caBundle"))
 
-        await eventually(is_trusted)
+        # One that was not there is looked for once a minute.
+        await eventually(is_trusted, seconds=90)
 
 
 async def has_the_ca(hookline: Installation, namespace: str) -> bool:

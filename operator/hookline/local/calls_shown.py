@@ -12,11 +12,10 @@ from datetime import UTC
 
 from hookline.events.builtin_events import EVENTS
 from hookline.events.envelope import stamp
-from hookline.events.notices import NOTICES
 from hookline.local.receiver import ReceivedCall
 from hookline.runtime.log_wording import printable
 
-EVENT_COLUMNS = max(len(name) for name in (*(each.name for each in EVENTS), *(each.name for each in NOTICES)))
+EVENT_COLUMNS = max(len(each.name) for each in EVENTS)
 
 
 @dataclass(frozen=True)
