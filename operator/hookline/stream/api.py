@@ -70,6 +70,16 @@ async def ask(client: Client, what: str, **question: object) -> dict[str, Any]:
     return said
 
 
+async def ask_if_there(client: Client, what: str, **question: object) -> dict[str, Any] | None:
+    """As `ask`, and None of a stream, a consumer or a message that is not there."""
+    said = await api(client, what, **question)
+    if said.get("error", {}).get("code") == NOT_FOUND:
+        return None
+    if "error" in said:
+        raise StreamUnavailable(f"JetStream does not answer {what} ({said['error'].get('description')})")
+    return said
+
+
 def place_of(info: Mapping[str, Any]) -> tuple[str, int, int]:
     """Of a stream, by what it says of itself: differs after whatever was stored in it or taken out of it."""
     state = info["state"]

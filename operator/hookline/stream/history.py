@@ -14,7 +14,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from hookline.stream import names
-from hookline.stream.api import NOT_FOUND, api
+from hookline.stream.api import api, ask_if_there
 from hookline.stream.connection import StreamUnavailable
 from hookline.stream.layout import Layout
 from hookline.stream.stored import Stored, read_from
@@ -38,7 +38,7 @@ class Reach:
 
 async def reach(client: Client, stream: str) -> Reach | None:
     """None when there is no such stream. Raises StreamUnavailable, QueueUnusable."""
-    said = await _ask(client, f"STREAM.INFO.{stream}")
+    said = await ask_if_there(client, f"STREAM.INFO.{stream}")
     if said is None:
         return None
     state = said["state"]
@@ -119,13 +119,13 @@ async def waiting_of(client: Client, layout: Layout, uid: str) -> Waiting:
 
 
 async def _messages(client: Client, stream: str, subject: str) -> int:
-    said = await _ask(client, f"STREAM.INFO.{stream}", subjects_filter=subject)
+    said = await ask_if_there(client, f"STREAM.INFO.{stream}", subjects_filter=subject)
     return int((said["state"].get("subjects") or {}).get(subject, 0)) if said is not None else 0
 
 
 async def _subjects(client: Client, stream: str, pattern: str) -> int:
     """How many subjects match: of those that hold one message each, how many messages."""
-    said = await _ask(client, f"STREAM.INFO.{stream}", subjects_filter=pattern, offset=_FAR)
+    said = await ask_if_there(client, f"STREAM.INFO.{stream}", subjects_filter=pattern, offset=_FAR)
     return int(said.get("total") or 0) if said is not None else 0
 
 
@@ -135,20 +135,9 @@ async def _next(client: Client, stream: str, pattern: str, seq: int) -> int | No
 
 
 async def _message(client: Client, stream: str, **question: object) -> dict[str, Any] | None:
-    said = await _ask(client, f"STREAM.MSG.GET.{stream}", **question)
+    said = await ask_if_there(client, f"STREAM.MSG.GET.{stream}", **question)
     return said["message"] if said is not None else None
 
 
 def _unix_s(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
-
-
-async def _ask(client: Client, what: str, **question: object) -> dict[str, Any] | None:
-    """None of what is not there."""
-    said = await api(client, what, **question)
-    error = said.get("error")
-    if error is None:
-        return said
-    if error.get("code") == NOT_FOUND:
-        return None
-    raise StreamUnavailable(f"JetStream does not answer {what} ({error.get('description')})")

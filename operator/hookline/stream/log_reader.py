@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from hookline.runtime.tasks import Deadline
 from hookline.stream import names
-from hookline.stream.api import NOT_FOUND, api, ask, unix_ns
+from hookline.stream.api import NOT_FOUND, api, ask, ask_if_there, unix_ns
 from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, listen
 from hookline.stream.pull import read_reply
 from hookline.stream.stored import Stored, read_from
@@ -73,11 +73,9 @@ class Head:
 
 async def state_of(client: Client, stream: str) -> StreamState | None:
     """None when there is no such stream. Raises StreamUnavailable, QueueUnusable."""
-    info = await api(client, f"STREAM.INFO.{stream}")
-    if info.get("error", {}).get("code") == NOT_FOUND:
+    info = await ask_if_there(client, f"STREAM.INFO.{stream}")
+    if info is None:
         return None
-    if "error" in info:
-        raise StreamUnavailable(f"JetStream does not tell of {stream} ({info['error'].get('description')})")
     state = info["state"]
     return StreamState(
         str(info["created"]),
@@ -167,12 +165,10 @@ async def subjects_of(client: Client, stream: str, pattern: str) -> Mapping[str,
     QueueUnusable."""
     found: dict[str, int] = {}
     while len(found) < SUBJECTS_MOST:
-        info = await api(client, f"STREAM.INFO.{stream}", subjects_filter=pattern, offset=len(found))
-        if info.get("error", {}).get("code") == NOT_FOUND:
+        info = await ask_if_there(client, f"STREAM.INFO.{stream}", subjects_filter=pattern, offset=len(found))
+        if info is None:
             # No sender has made it yet.
             return {}
-        if "error" in info:
-            raise StreamUnavailable(f"JetStream does not tell of {stream} ({info['error'].get('description')})")
         some = info["state"].get("subjects") or {}
         found |= some
         if not some or len(found) >= info.get("total", 0):

@@ -16,9 +16,8 @@ from nats.aio.client import Client
 from hookline.events.envelope import ID_HEADER, TENANT_HEADER
 from hookline.routing.signing import valid_message_id
 from hookline.stream import names
-from hookline.stream.api import NOT_FOUND, api, ask
+from hookline.stream.api import ask, ask_if_there
 from hookline.stream.attempt_record import decode
-from hookline.stream.connection import StreamUnavailable
 from hookline.stream.layout import Layout
 from hookline.stream.log_reader import delete, state_of, subjects_of
 from hookline.stream.publish import Publisher
@@ -183,11 +182,7 @@ async def _left(client: Client, place: Place, wanted: Wanted, last: int) -> int:
 
 
 async def _is_there(client: Client, place: Place, seq: int) -> bool:
-    answer = await api(client, f"STREAM.MSG.GET.{place.stream}", seq=seq)
-    error = answer.get("error")
-    if error is not None and error.get("code") != NOT_FOUND:
-        raise StreamUnavailable(f"JetStream does not say whether a message of {place.stream} is gone")
-    return error is None
+    return await ask_if_there(client, f"STREAM.MSG.GET.{place.stream}", seq=seq) is not None
 
 
 async def _matching(client: Client, place: Place, wanted: Wanted, last: int) -> AsyncIterator[Stored]:
