@@ -14,6 +14,7 @@ import pytest
 from doubles.logs import ALL, UID, headers, listed, log_of, make_log, record, running, until_listed, write
 from doubles.waiting import eventually
 from hookline.api import attempts as attempts_module
+from hookline.api import looking
 from hookline.api.index import IndexWriter
 from hookline.api.log import Attempt, Expired, Unreadable, Wanted
 from hookline.api.log_messages import entries_of
@@ -32,7 +33,7 @@ from hookline.stream.publish import Publisher
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts_module, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(attempts_module, "WRONG_SECONDS", 0.1)
+    monkeypatch.setattr(looking, "WRONG_SECONDS", 0.1)
     monkeypatch.setattr(attempts_module, "PUSHED_OUT_SECONDS", 0.1)
 
 
@@ -354,7 +355,7 @@ async def test_an_index_that_finds_no_room_to_be_filled_says_so_and_is_filled_la
 
             await eventually(says_so, seconds=10)
             full.undo()
-            monkeypatch.setattr(attempts_module, "WRONG_SECONDS", 0.1)
+            monkeypatch.setattr(looking, "WRONG_SECONDS", 0.1)
             await eventually(lambda: _is_ready(log), seconds=10)
             assert len(await listed(log)) == 1
         finally:

@@ -23,6 +23,7 @@ from hookline.api import log_messages
 from hookline.api.index import SCHEMA, Entry, IndexWriter, remove
 from hookline.api.index_reader import IndexReader, Part
 from hookline.api.log import Expired, Unreadable, Wanted
+from hookline.api.looking import Looking
 from hookline.api.object_names import place_in_log, seq_of
 from hookline.api.places import Version
 from hookline.runtime.tasks import cancel
@@ -36,9 +37,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 """Between two looks at the stream: how late a new record is seen."""
-
-WRONG_SECONDS = 10.0
-"""Before the next look, after one that found a full disk or a broken file: to fill it anew is work."""
 
 PUSHED_OUT_SECONDS = 10.0
 """Between two looks at which Webhooks have as much as is kept of one."""
@@ -85,7 +83,9 @@ class Attempts:
         self._client = client
         self._folder = folder
         self._events = events
-        self._dispatcher = dispatcher
+        self._looking = Looking(
+            "the attempts log", "its index", dispatcher, self._look, self._begin_anew, self._begin_anew_unless_ready
+        )
         self._on_change = on_change
         self._writing = ThreadPoolExecutor(1, "attempts-write")
         self._reading = ThreadPoolExecutor(READERS, "attempts-read")
@@ -97,7 +97,6 @@ class Attempts:
         """What may be read, once it has caught up."""
         self._is_broken = False
         self._progress = ""
-        self._problem = ""
         self._last = 0
         self._newest: dict[str, int] = {}
         self._newest_from = 0
@@ -112,12 +111,12 @@ class Attempts:
     @property
     def is_behind(self) -> bool:
         """Whether something is wrong, so that what comes now is not known."""
-        return bool(self._problem)
+        return bool(self._looking.problem)
 
     def version(self) -> Version:
         """Of all that is known now. Raises Unreadable."""
         if self._state is None or self._file is None:
-            why = self._problem or f"it is being read{self._progress}"
+            why = self._looking.problem or f"it is being read{self._progress}"
             raise Unreadable(f"the attempts log cannot be told now: {why}; ask again soon")
         return Version(self._state.created_ms, self._last)
 
@@ -168,36 +167,9 @@ class Attempts:
         """Follow the log until cancelled."""
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            while True:
-                rest_seconds = LOOK_SECONDS if await self._looked() else WRONG_SECONDS
-                await asyncio.sleep(rest_seconds)
+            await self._looking.forever(LOOK_SECONDS)
         finally:
             self._close()
-
-    async def _looked(self) -> bool:
-        """Look; whether nothing is wrong with the index."""
-        try:
-            await self._look()
-        except (StreamUnavailable, StreamRefused) as error:
-            self._say(str(error))
-            return True
-        except sqlite3.OperationalError as error:
-            # A full disk, most of all. What has caught up may still be read, and is whole.
-            self._say(f"its index cannot be written: {error}")
-            if not self.is_ready:
-                await self._begin_anew()
-            return False
-        except sqlite3.DatabaseError as error:
-            self._say(f"its index is broken, and is made anew: {error}")
-            await self._begin_anew()
-            return False
-        self._say("")
-        return True
-
-    def _say(self, problem: str) -> None:
-        if problem and problem != self._problem:
-            log.warning("something is wrong with the attempts log", dispatcher=self._dispatcher, problem=problem)
-        self._problem = problem
 
     def _floor(self) -> int:
         return place_in_log(self._state.first, 0) if self._state is not None else 0
@@ -318,6 +290,10 @@ class Attempts:
         self._writer = writer
         # Those who follow hear that there is another log.
         self._on_change()
+
+    async def _begin_anew_unless_ready(self) -> None:
+        if not self.is_ready:
+            await self._begin_anew()
 
     async def _begin_anew(self) -> None:
         writer, self._writer, self._file, self._is_broken = self._writer, None, None, False

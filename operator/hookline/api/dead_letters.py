@@ -21,8 +21,9 @@ from typing import TypeVar
 import structlog
 
 from hookline.api.dead_index import DeadIndex, DeadRow
-from hookline.api.log import Dead, Unreadable, Wanted
+from hookline.api.log import LARGEST_ATTEMPT, Dead, Unreadable, Wanted
 from hookline.api.log_messages import webhook_of
+from hookline.api.looking import Looking
 from hookline.api.object_names import mark_of, message_name, place_of_message
 from hookline.delivery.messages import DeadLetter, read_dead_letter
 from hookline.events.context import context_of
@@ -37,15 +38,11 @@ from hookline.stream.log_reader import FEW, Head, StreamState
 
 log = structlog.get_logger(__name__)
 
-WRONG_SECONDS = 10.0
-"""Before the next look, after one that found a full disk or a broken file."""
-
 LOOK_SECONDS = 1.0
 """Between two looks at the streams: how late it is seen what came, and what was removed by others."""
 
 LIST_MOST = 1000
 
-_LARGEST_ATTEMPT = 1_000_000
 _LATEST_S = 1e11
 
 T = TypeVar("T")
@@ -78,12 +75,12 @@ class DeadLetters:
         self._index: DeadIndex | None = None
         self._seen: dict[str, _Seen] = {}
         self._is_ready = False
-        self._problem = ""
+        self._looking = Looking("the dead letters", "their index", dispatcher, self._look, self._give_up_index)
 
     @property
     def is_behind(self) -> bool:
         """Whether something is wrong, so that what comes now is not known."""
-        return bool(self._problem)
+        return bool(self._looking.problem)
 
     async def before(
         self, namespace: str, wanted: Wanted, place: int, limit: int
@@ -122,36 +119,11 @@ class DeadLetters:
         """Follow the streams until cancelled."""
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            while True:
-                rest_seconds = LOOK_SECONDS if await self._looked() else WRONG_SECONDS
-                await asyncio.sleep(rest_seconds)
+            await self._looking.forever(LOOK_SECONDS)
         finally:
             self._thread.shutdown(cancel_futures=True)
             if self._index is not None:
                 self._index.close()
-
-    async def _looked(self) -> bool:
-        """Look; whether nothing is wrong with the index."""
-        try:
-            await self._look()
-        except (StreamUnavailable, StreamRefused) as error:
-            self._say(str(error))
-        except sqlite3.OperationalError as error:
-            # A full disk, most of all. What is known may still be read, and is whole.
-            self._say(f"their index cannot be written: {error}")
-            return False
-        except sqlite3.DatabaseError as error:
-            self._say(f"their index is broken, and is made anew: {error}")
-            await self._give_up_index()
-            return False
-        else:
-            self._say("")
-        return True
-
-    def _say(self, problem: str) -> None:
-        if problem and problem != self._problem:
-            log.warning("something is wrong with the dead letters", dispatcher=self._dispatcher, problem=problem)
-        self._problem = problem
 
     async def _find(self, namespace: str, name: str) -> tuple[Dead, DeadLetter, str, int] | None:
         place, layout = place_of_message(name), self._layout()
@@ -276,7 +248,7 @@ def row_of(stream: str, seq: int, stored_ns: int, letter: DeadLetter, body_bytes
         reason=with_marks(letter.word)[:WORD_CHARACTERS],
         detail=with_marks(letter.reason.partition(":")[2].strip())[:TEXT_CHARACTERS],
         failed_at_s=_unix_s(letter.failed_at, stored_ns / 1e9),
-        attempt=min(made, _LARGEST_ATTEMPT),
+        attempt=min(made, LARGEST_ATTEMPT),
         outcome=with_marks(last.outcome)[:WORD_CHARACTERS] if last is not None else "",
         status=last.status if last is not None else None,
         body_bytes=body_bytes,

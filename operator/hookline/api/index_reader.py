@@ -56,24 +56,20 @@ class IndexReader:
 
     def before(self, namespace: str, wanted: Wanted, place: int, floor: int, limit: int) -> Part:
         """Rows before a place and not before the floor, newest first."""
-        way = self._way(namespace, wanted)
-        if way is None:
-            return Part((), None)
-        end = self._end(way, "place < ? AND place >= ?", (place, floor), "DESC")
-        low = floor if end is None else end
-        found = self._select(way, "place < ? AND place >= ?", (place, low), "DESC", limit + 1)
-        if len(found) > limit:
-            return Part(found[:limit], found[limit - 1].place)
-        return Part(found, end)
+        return self._part(self._way(namespace, wanted), "place < ? AND place >= ?", (place, floor), "DESC", limit)
 
     def after(self, namespace: str, wanted: Wanted, place: int, up_to: int, limit: int) -> Part:
         """Rows behind a place up to another one, oldest first."""
-        way = self._way(namespace, wanted)
+        return self._part(self._way(namespace, wanted), "place > ? AND place <= ?", (place, up_to), "ASC", limit)
+
+    def _part(self, way: _Way | None, bounds: str, places: tuple[int, int], order: str, limit: int) -> Part:
+        """From the first of two places to the other one."""
         if way is None:
             return Part((), None)
-        end = self._end(way, "place > ? AND place <= ?", (place, up_to), "ASC")
-        high = up_to if end is None else end
-        found = self._select(way, "place > ? AND place <= ?", (place, high), "ASC", limit + 1)
+        end = self._end(way, bounds, places, order)
+        if end is not None:
+            places = places[0], end
+        found = self._select(way, bounds, places, order, limit + 1)
         if len(found) > limit:
             return Part(found[:limit], found[limit - 1].place)
         return Part(found, end)

@@ -11,6 +11,9 @@ from typing import Generic, Protocol, TypeVar
 
 from hookline.stream.attempt_record import AttemptRecord
 
+LARGEST_ATTEMPT = 1_000_000
+"""Of a delivery or dead letter: anybody on this NATS may have written a larger number."""
+
 T = TypeVar("T")
 
 

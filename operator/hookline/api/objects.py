@@ -169,14 +169,17 @@ def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
     return {"headers": said} if said else {}
 
 
-def _labels(entry: Entry) -> dict[str, str]:
-    """Those whose value may be one of a label: an event's id need not."""
+def narrowing(entry: Entry) -> tuple[str, str, str, int | None]:
+    """By which lists are narrowed, beside the Webhook: event id, event type, reason, status of the answer."""
     if isinstance(entry, Attempt):
         record = entry.record
-        event_id, event_type, reason, status = record.event_id, record.event_type, record.reason, record.status
-    else:
-        event_id, event_type, reason = entry.event_id, entry.event_type, entry.reason
-        status = entry.status if isinstance(entry, Dead) else None
+        return record.event_id, record.event_type, record.reason, record.status
+    return entry.event_id, entry.event_type, entry.reason, entry.status if isinstance(entry, Dead) else None
+
+
+def _labels(entry: Entry) -> dict[str, str]:
+    """Those whose value may be one of a label: an event's id need not."""
+    event_id, event_type, reason, status = narrowing(entry)
     values = {
         "webhook": entry.webhook,
         "event_type": event_type,

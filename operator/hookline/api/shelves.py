@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hookline.api.kinds import ATTEMPTS, DEAD_LETTERS, DELIVERIES
-from hookline.api.log import Attempt, Dead, Log, Page, Wanted
-from hookline.api.objects import Entry
+from hookline.api.log import Log, Page, Wanted
+from hookline.api.objects import Entry, narrowing
 from hookline.api.selectors import Selection
 from hookline.api.status import Refused, bad_request
 
@@ -80,12 +80,7 @@ def shelves(log: Log) -> dict[str, Shelf]:
 
 
 def is_wanted(entry: Entry, wanted: Wanted) -> bool:
-    if isinstance(entry, Attempt):
-        record = entry.record
-        event_id, event_type, reason, status = record.event_id, record.event_type, record.reason, record.status
-    else:
-        event_id, event_type, reason = entry.event_id, entry.event_type, entry.reason
-        status = entry.status if isinstance(entry, Dead) else None
+    event_id, event_type, reason, status = narrowing(entry)
     pairs = (
         (wanted.webhook, entry.webhook),
         (wanted.event_id, event_id),

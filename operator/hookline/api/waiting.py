@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hookline.api.log import Expired, Unreadable, Waiting, Wanted
+from hookline.api.log import LARGEST_ATTEMPT, Expired, Unreadable, Waiting, Wanted
 from hookline.api.object_names import MessagePlace, mark_of, message_name, place_of_message
 from hookline.delivery import messages
 from hookline.delivery.messages import ATTEMPT_HEADER, UNKNOWN_FORMAT, MalformedDelivery, UnknownFormat
@@ -47,7 +47,6 @@ UIDS_AT_ONCE = 64
 """Webhooks whose first message is read at once, to know whose they are."""
 
 _UIDS_REMEMBERED = 100_000
-_LARGEST_ATTEMPT = 1_000_000
 _WORD = re.compile(r"[A-Z][A-Za-z]{0,31}")
 _LATER = "hookline.deliveries.later."
 
@@ -210,7 +209,7 @@ class WaitingDeliveries:
             attempt, reason = _attempt_of(headers), UNKNOWN_FORMAT
         except MalformedDelivery:
             return None
-        attempt = min(attempt, _LARGEST_ATTEMPT)
+        attempt = min(attempt, LARGEST_ATTEMPT)
         if heap.state == SCHEDULED and not reason:
             reason = RETRY if attempt > 1 else CALLED
         named = self._names_of(heap.uid)
