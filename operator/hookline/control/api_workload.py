@@ -18,8 +18,7 @@ from hookline.control.https_pods import (
     TLS_FOLDER,
     WHOLE_GRACE_SECONDS,
     arguments,
-    network_policy,
-    service,
+    objects_of,
 )
 from hookline.control.kinds import (
     API,
@@ -27,11 +26,7 @@ from hookline.control.kinds import (
     API_NAME,
     API_QUEUES_NAME,
     COMPONENT_LABEL,
-    DEPLOYMENTS,
-    DISRUPTION_BUDGETS,
     NAME_LABEL,
-    NETWORK_POLICIES,
-    SERVICES,
     Kind,
 )
 from hookline.control.nats_users import with_login
@@ -110,12 +105,7 @@ def objects(
         with_token=True,
         grace_seconds=WHOLE_GRACE_SECONDS,
     )
-    return [
-        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": network_policy(pods)}),
-        (DISRUPTION_BUDGETS, {"metadata": pods.metadata, "spec": pods.disruption_budget()}),
-        (SERVICES, {"metadata": pods.metadata, "spec": service(pods)}),
-        (DEPLOYMENTS, {"metadata": pods.metadata, "spec": deployment}),
-    ]
+    return objects_of(pods, deployment)
 
 
 def _owners(dispatchers: Sequence[Dispatcher], home: ApiHome) -> Sequence[Dispatcher]:

@@ -16,16 +16,11 @@ from hookline.control.https_pods import (
     TLS_FOLDER,
     WHOLE_GRACE_SECONDS,
     arguments,
-    network_policy,
-    service,
+    objects_of,
 )
 from hookline.control.kinds import (
-    DEPLOYMENTS,
-    DISRUPTION_BUDGETS,
     GATEWAY,
     GATEWAY_ACCOUNT,
-    NETWORK_POLICIES,
-    SERVICES,
     Kind,
     gateway_certificate_name,
     gateway_name,
@@ -71,12 +66,7 @@ def objects(
         with_token=True,
         grace_seconds=WHOLE_GRACE_SECONDS,
     )
-    return [
-        (NETWORK_POLICIES, {"metadata": pods.metadata, "spec": network_policy(pods)}),
-        (DISRUPTION_BUDGETS, {"metadata": pods.metadata, "spec": pods.disruption_budget()}),
-        (SERVICES, {"metadata": pods.metadata, "spec": service(pods)}),
-        (DEPLOYMENTS, {"metadata": pods.metadata, "spec": deployment}),
-    ]
+    return objects_of(pods, deployment)
 
 
 def _arguments(spec: DispatcherSpec) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hookline.control.authority import CERTIFICATE, KEY
+from hookline.control.kinds import DEPLOYMENTS, DISRUPTION_BUDGETS, NETWORK_POLICIES, SERVICES, Kind
 from hookline.control.pods import PORT, Pods, from_those_who_look
 
 HTTPS_PORT = 8443
@@ -33,7 +34,7 @@ def arguments() -> list[str]:
     ]
 
 
-def service(pods: Pods) -> dict[str, Any]:
+def _service(pods: Pods) -> dict[str, Any]:
     """Without a type: who makes it a LoadBalancer keeps that."""
     return {
         "selector": pods.match_labels,
@@ -41,7 +42,18 @@ def service(pods: Pods) -> dict[str, Any]:
     }
 
 
-def network_policy(pods: Pods) -> dict[str, Any]:
+def objects_of(pods: Pods, deployment: dict[str, Any]) -> list[tuple[Kind, dict[str, Any]]]:
+    """Everything that makes these pods, in the order in which it is applied."""
+    specs = (
+        (NETWORK_POLICIES, _network_policy(pods)),
+        (DISRUPTION_BUDGETS, pods.disruption_budget()),
+        (SERVICES, _service(pods)),
+        (DEPLOYMENTS, deployment),
+    )
+    return [(kind, {"metadata": pods.metadata, "spec": spec}) for kind, spec in specs]
+
+
+def _network_policy(pods: Pods) -> dict[str, Any]:
     """Everybody reaches the HTTPS port: producers show a token, and who kube-apiserver is its certificate says. It may
     come from anywhere, such as from a node's own address.
 
