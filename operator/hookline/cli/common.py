@@ -8,8 +8,9 @@ import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+import typer
 import uvloop
 
 from hookline.cli.errors import WrongInput
@@ -22,6 +23,12 @@ from hookline.runtime.tasks import cancel
 T = TypeVar("T")
 
 DATA_HELP = "Folder for the queue and the route book."
+NatsOrOwn = Annotated[
+    str | None,
+    typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS.", show_default="that of `hookline run`"),
+]
+OwnData = Annotated[Path | None, typer.Option(help=DATA_HELP, show_default="~/.local/state/hookline")]
+"""Which of them counts `nats_address` says."""
 
 
 def default_data() -> Path:

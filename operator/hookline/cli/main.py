@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
@@ -13,7 +12,7 @@ from hookline.cli.common import default_data
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.log.commands import add_commands
 from hookline.cli.log.place import Local
-from hookline.cli.program import help_if_alone, run_to_its_end
+from hookline.cli.program import add_root, run_to_its_end
 from hookline.local.nats_server import NatsServerError
 from hookline.local.run import DataFolderInUse, GatewayPortInUse
 from hookline.resources.natsaddress import BadNatsAddress
@@ -47,15 +46,7 @@ def version() -> None:
     typer.echo(f"hookline {__version__}")
 
 
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    as_option: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    if as_option:
-        version()
-        raise typer.Exit
-    help_if_alone(context)
+add_root(app, version)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 from typer.completion import get_completion_inspect_parameters
@@ -18,7 +17,7 @@ from typer.completion import get_completion_inspect_parameters
 from hookline import __version__
 from hookline.cli.log.commands import add_commands, add_events
 from hookline.cli.log.place import LIST_FLAGS, SWITCH_FLAGS, VALUE_FLAGS, Cluster
-from hookline.cli.program import end_in_order_on_signals, help_if_alone, run_to_its_end
+from hookline.cli.program import add_root, end_in_order_on_signals, run_to_its_end
 
 PROGRAM = Cluster.program
 COMPLETE_VARIABLE = "_KUBECTL_HOOKLINE_COMPLETE"
@@ -46,15 +45,7 @@ def version() -> None:
     typer.echo(f"kubectl-hookline {__version__}")
 
 
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    as_option: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    if as_option:
-        version()
-        raise typer.Exit
-    help_if_alone(context)
+add_root(app, version)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -25,6 +26,20 @@ def help_if_alone(context: typer.Context) -> None:
     """Print the help of a group of commands that was called without any of them."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+def add_root(app: typer.Typer, version: Callable[[], None]) -> None:
+    """What the program itself does: its help, and `--version` as the command does it."""
+
+    @app.callback(invoke_without_command=True)
+    def root(
+        context: typer.Context,
+        as_option: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    ) -> None:
+        if as_option:
+            version()
+            raise typer.Exit
+        help_if_alone(context)
 
 
 def run_to_its_end(program: str, work: Callable[[], object]) -> int:

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
+from hookline.cli.common import NatsOrOwn, OwnData, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.events.envelope import MAX_BODY_BYTES, valid_tenant
 from hookline.events.explain import shortened
@@ -67,15 +67,12 @@ def publish(
         ),
     ] = None,
     lines: Annotated[bool, typer.Option("--lines", help="One JSON body on each line.")] = False,
-    nats: Annotated[
-        str | None,
-        typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS.", show_default="that of `hookline run`"),
-    ] = None,
+    nats: NatsOrOwn = None,
     nats_credentials: Annotated[
         Path | None,
         typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file, or a seed."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help=DATA_HELP, show_default="~/.local/state/hookline")] = None,
+    data: OwnData = None,
     wait_seconds: Annotated[float, typer.Option(min=0, max=3600, help="How long to wait for NATS.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each event.")] = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hookline.cli.common import DATA_HELP, default_data, nats_address, run_loop
+from hookline.cli.common import NatsOrOwn, OwnData, default_data, nats_address, run_loop
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.events.envelope import valid_tenant
 from hookline.routing.signing import valid_message_id
@@ -30,15 +30,12 @@ def purge(
     tenant: Annotated[str, typer.Option(help="The namespace.", show_default=False)],
     event_id: Annotated[str, typer.Option(help="This event alone.", show_default="everything")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    nats: Annotated[
-        str | None,
-        typer.Option(envvar="HOOKLINE_NATS_URL", help="Address of NATS.", show_default="that of `hookline run`"),
-    ] = None,
+    nats: NatsOrOwn = None,
     nats_credentials: Annotated[
         Path | None,
         typer.Option(envvar="HOOKLINE_NATS_CREDENTIALS", help="NATS credentials file, or a seed: those of a sender."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help=DATA_HELP, show_default="~/.local/state/hookline")] = None,
+    data: OwnData = None,
 ) -> None:
     """Remove what a tenant, or one event, has in every stream, and look again. Exit code 1 when something is left.
 

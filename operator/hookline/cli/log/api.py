@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -55,6 +56,15 @@ class Api(Protocol):
 
     def current_namespace(self) -> str:
         """The one that counts when none is named."""
+
+
+def object_in(content: str | bytes) -> Object | None:
+    """A JSON object; None of anything else."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def path_of(root: str, namespace: str, plural: str, name: str = "", sub: str = "") -> str:

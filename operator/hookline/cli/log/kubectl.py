@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
-from hookline.cli.log.api import EVERYTHING, Api, Denied, Object, Params
+from hookline.cli.log.api import EVERYTHING, Api, Denied, Object, Params, object_in
 from hookline.runtime.log_wording import printable
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -178,11 +178,8 @@ def _with(path: str, params: Params) -> str:
 
 
 def _object(text: str) -> Object:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+    found = object_in(text)
+    if found is None:
         raise Denied("what answers there is no Kubernetes API: its answer is no JSON object")
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from hookline.cli.errors import WrongInput
-from hookline.cli.log.api import EVERYTHING, Api, Denied, Object, Params
+from hookline.cli.log.api import EVERYTHING, Api, Denied, Object, Params, object_in
 from hookline.runtime.log_wording import printable
 
 API_FILE = "api.json"
@@ -114,10 +114,7 @@ def _lost(error: Exception) -> Denied:
 
 
 def _object(content: bytes) -> Object:
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+    found = object_in(content)
+    if found is None:
         raise Denied("`hookline run` answered what is no JSON object; are both of one version?")
     return found
