@@ -131,6 +131,8 @@ class IndexWriter:
         """When that was stored, Unix time."""
         self.floor = int(self._meta("floor", 0))
         """The first place that may be there."""
+        self._cleared = -1
+        """Nothing is below this place. Not known of a file that was there."""
 
     def close(self) -> None:
         self._db.close()
@@ -196,6 +198,11 @@ class IndexWriter:
             self._set("floor", place)
             self.floor = place
 
+    @property
+    def is_cleared(self) -> bool:
+        """Whether nothing is below the floor, so that `forget_some` has nothing to do."""
+        return self._cleared >= self.floor
+
     def forget_some(self) -> bool:
         """Remove some of what is below the floor; whether there may be more."""
         with self._transaction():
@@ -203,6 +210,8 @@ class IndexWriter:
             gone = self._db.execute(f"DELETE FROM attempts WHERE place IN ({few})", (self.floor, CHUNK)).rowcount  # noqa: S608
             if 0 < gone < CHUNK:
                 self._forget_texts()
+        if gone < CHUNK:
+            self._cleared = self.floor
         return gone == CHUNK
 
     def forget_pushed_out(self, tenant: str, uid: str, before: int) -> bool:
@@ -213,7 +222,8 @@ class IndexWriter:
         condition = f"webhook IN ({webhooks}) AND series IN (SELECT id {of_uid}) AND place < ?"
         gone = self._forget("by_webhook", condition, tenant, uid, tenant, uid, before)
         self._db.execute(
-            "INSERT INTO pushed_out VALUES (?, ?) ON CONFLICT DO UPDATE SET place = max(place, excluded.place)",
+            "INSERT INTO pushed_out VALUES (?, ?) ON CONFLICT DO UPDATE SET place = excluded.place "
+            "WHERE excluded.place > place",
             (tenant, before),
         )
         return gone
