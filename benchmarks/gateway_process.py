@@ -64,7 +64,7 @@ class _Tokens:
     def __init__(self) -> None:
         self._callers = {digest_of(token): Caller(f"{name}/bench", name) for name, token in TOKENS.items()}
 
-    async def caller(self, token: str) -> Caller:
+    async def caller(self, token: str, source: str = "") -> Caller:  # noqa: ARG002
         found = self._callers.get(digest_of(token))
         if found is None:
             raise refuse(Kind.UNAUTHENTICATED, "this token is not known here")

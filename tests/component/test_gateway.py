@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from doubles import own
-from doubles.gateway import OF_TEAM_A, TOKEN, gateway_at
+from doubles.gateway import OF_TEAM_A, TOKEN, gateway_at, gateway_of
 from doubles.local import count
 from hookline.events.builtin_events import EVENTS, event_named, sample_of, schema_of, to_text
 from hookline.events.notices import NOTICES
+from hookline.gateway.callers import Caller, OneToken
 from hookline.gateway.intake import Intake
 from hookline.gateway.limits import Bounds
 from hookline.gateway.problem import MEDIA_TYPE, TYPES
@@ -55,6 +56,24 @@ async def test_an_event_is_stored_as_it_was_sent_before_it_is_confirmed(
     subject, headers, body = await stored(queue, 1)
     assert subject == f"hookline.events.default.{EVENT}"
     assert (headers["Hookline-Event-Id"], body) == ("order-4711", BODY)
+
+
+async def test_whose_a_token_is_is_asked_with_the_address_that_it_came_from(
+    queue: Client, nats_server: NatsServer
+) -> None:
+    """Whatever a header says."""
+    sources = []
+
+    class Listening(OneToken):
+        async def caller(self, token: str, source: str = "") -> Caller:
+            sources.append(source)
+            return await super().caller(token, source)
+
+    callers = Listening(TOKEN, namespace="default", name="test")
+    async with gateway_of(nats_server.url, callers) as port, httpx.AsyncClient() as client:
+        said = {**JSON, "Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": "10.0.0.66"}
+        answer = await client.post(f"http://127.0.0.1:{port}{PAGE}", content=BODY, headers=said)
+    assert (answer.status_code, sources) == (202, ["127.0.0.1"])
 
 
 async def test_an_event_without_a_key_is_given_an_id(gateway: httpx.AsyncClient, queue: Client) -> None:

@@ -22,10 +22,10 @@ OF_TEAM_A = {"Authorization": "Bearer of-team-a"}
 class TwoTokens(OneToken):
     """As in a cluster: one caller for its own namespace only, and one for one type."""
 
-    async def caller(self, token: str) -> Caller:
+    async def caller(self, token: str, source: str = "") -> Caller:
         if token == "of-team-a":
             return Caller("team-a/app", "team-a", frozenset({ONE_TYPE}))
-        return await super().caller(token)
+        return await super().caller(token, source)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,10 @@
 
 In a cluster kube-apiserver says who it is, by headers that count only with its own certificate, or by a TokenReview of
 a bearer token; what he may do, RBAC says, by a SubjectAccessReview, each time. Nothing is decided here about rights.
+
+A right to one object is asked for by its name, and not once for all names: a yes without a name means all of them in
+RBAC, but kube-apiserver may have other authorizers before it, which deny single names, and who comes with a token is
+judged nowhere else. Whoever asks for many names waits for that by himself (`serving.turns`).
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from cryptography.x509.oid import NameOID
 
 from hookline.api.front_proxy import FrontProxy
 from hookline.api.status import Refused, forbidden, impersonation, unauthorized, unavailable
+from hookline.api.under_way import share_of
 from hookline.serving.api_server import Right, User
 from hookline.serving.remembered import Answer, Bounds, Question, Remembered, Times, Unanswered
 
@@ -144,14 +149,14 @@ class ClusterUsers:
             return Answer(user, yes=user is not None)
 
         # Nothing is known yet of who it is but where he is.
-        return Question(client[0] if client else "", ask)
+        return Question((client[0] if client else "",), ask)
 
     def _may(self, user: User, right: Right) -> Question[bool]:
         async def ask() -> Answer[bool]:
             may = await self._reviews.may(user, right)
             return Answer(may, yes=may)
 
-        return Question(user.name, ask)
+        return Question(share_of(user.name), ask)
 
 
 class OneToken:

@@ -156,7 +156,7 @@ class Pages:
     ) -> Response:
         """Everything but what an event is: who calls, for whom, how much at once, what the answer looks like."""
         _check_query(request)
-        caller = await self._callers.caller(token_of(headers))
+        caller = await self._callers.caller(token_of(headers), _source(request))
         namespace = await namespace_for(self._callers, caller, headers.get("hookline-namespace", ""))
         intake = self._intake()
         place = self._limits.begin(caller.namespace, time.monotonic())
@@ -319,6 +319,12 @@ def _headers(request: Request) -> dict[str, str]:
         else:
             found[name] = f"{found[name]},{value}"
     return found
+
+
+def _source(request: Request) -> str:
+    """The address that it came from: of who connected, whatever a header says."""
+    client = request.scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _key(headers: Mapping[str, str]) -> str:

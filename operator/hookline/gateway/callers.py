@@ -38,8 +38,9 @@ class Caller:
 class Callers(Protocol):
     """Says who has a token, and what it may do beyond its own namespace."""
 
-    async def caller(self, token: str) -> Caller:
-        """Raises Refused: UNAUTHENTICATED, or UNAVAILABLE while that cannot be found out."""
+    async def caller(self, token: str, source: str = "") -> Caller:
+        """`source` is where the request came from, an address: until it is known who has a token, all from there have
+        one share. Raises Refused: UNAUTHENTICATED, or UNAVAILABLE while that cannot be found out."""
 
     async def may_publish_for(self, caller: Caller, namespace: str) -> bool:
         """Whether it may publish for a namespace that is not its own. Raises Refused: UNAVAILABLE."""
@@ -64,7 +65,7 @@ class OneToken:
         self._digest = digest_of(token)
         self._caller = Caller(name, namespace)
 
-    async def caller(self, token: str) -> Caller:
+    async def caller(self, token: str, source: str = "") -> Caller:  # noqa: ARG002
         if not hmac.compare_digest(digest_of(token), self._digest):
             raise refuse(Kind.UNAUTHENTICATED, "this token is not known here")
         return self._caller

@@ -76,13 +76,13 @@ class ClusterCallers:
         await self._accounts.close()
         await self._rights.close()
 
-    async def caller(self, token: str) -> Caller:
+    async def caller(self, token: str, source: str = "") -> Caller:
         """Raises Refused: UNAUTHENTICATED, or UNAVAILABLE while that cannot be found out."""
         digest = digest_of(token)
         if self._static is not None and (known := self._static.caller(digest)) is not None:
             return known
         try:
-            answer = await self._accounts.get(digest, lambda: self._whose(token))
+            answer = await self._accounts.get(digest, lambda: self._whose(token, source))
         except Unanswered as error:
             raise _unavailable(error) from None
         if isinstance(answer, str):
@@ -99,7 +99,7 @@ class ClusterCallers:
         except Unanswered as error:
             raise _unavailable(error) from None
 
-    def _whose(self, token: str) -> Question[Account | str]:
+    def _whose(self, token: str, source: str) -> Question[Account | str]:
         """Raises Refused for a token that is not worth a question."""
         try:
             claims = claims_of(token, self._wall_clock())
@@ -120,14 +120,15 @@ class ClusterCallers:
                 Account(user.name, namespace, None, user, _key_of(user)), yes=True, lasts_seconds=left_seconds
             )
 
-        return Question(claims.namespace, ask)
+        # Anybody can write any namespace into a token. Where it comes from he cannot choose.
+        return Question((source, claims.namespace), ask, group=claims.namespace)
 
     def _may(self, account: Account, namespace: str) -> Question[bool]:
         async def ask() -> Answer[bool]:
             may = await self._reviews.may(account.user, right_to_publish(namespace))
             return Answer(may, yes=may)
 
-        return Question(account.namespace, ask)
+        return Question((account.namespace, account.name), ask)
 
 
 def right_to_publish(namespace: str) -> Right:

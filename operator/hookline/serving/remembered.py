@@ -5,15 +5,17 @@ digests; never keeps what was asked.
 
 A yes is looked at again before it is old, beside the request, and goes on for a while when nobody answers. Nobody waits
 for the same answer twice, and questions about what is not known yet neither take the places of what is known, nor come
-faster than at a pace.
+faster than at a pace. Whose turn it is among them decides `turns`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
@@ -23,10 +25,16 @@ import structlog
 
 from hookline.runtime.tasks import Deadline, cancel
 from hookline.serving.pace import Pace
+from hookline.serving.turns import Turns, Whose
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+_MAX_NAME_CHARACTERS = 128
+"""Of whose a question is, as it is kept. A longer name, which somebody may have, stands there as its digest."""
+
+_CROWDED = "too many questions about who may do this are waiting; send it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +70,10 @@ class Bounds:
     unknown_at_once: int = 8
     unknown_per_second: float = 100.0
     burst: int = 100
-    group_waiting: int = 50
-    """Questions of one group about what is not known, under way and waiting."""
+    waiting: int = 250
+    """Questions about what is not known: as many as have their turn within half of the time for a question."""
+    waiting_of_one: int = 50
+    """The same, of whoever is first in `Question.whose`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +87,12 @@ class Answer(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Question(Generic[T]):
-    """`group` is whose question it is: it has its share of the room, and no more."""
+    """`whose` it is decides when its turn comes; for `group` its yes is kept, for whoever is first there if none."""
 
-    group: str
+    whose: Whose
     ask: Callable[[], Awaitable[Answer[T]]]
     """Raises Unanswered."""
+    group: str = ""
 
 
 class Unanswered(Exception):
@@ -153,10 +164,11 @@ class Remembered(Generic[T]):
         self._group_sizes: Counter[str] = Counter()
         self._no: OrderedDict[bytes, tuple[T, float]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[T | Unanswered]] = {}
-        self._group_waiting: Counter[str] = Counter()
-        self._known_places = asyncio.Semaphore(self._bounds.known_at_once)
-        self._unknown_places = asyncio.Semaphore(self._bounds.unknown_at_once)
-        self._pace = Pace(self._bounds.unknown_per_second, self._bounds.burst)
+        most = self._bounds
+        # Of what is known each is asked about once at a time.
+        self._known_places = _Places(Turns(most.known_at_once, most.known, most.known), clock)
+        pace = Pace(most.unknown_per_second, most.burst)
+        self._unknown_places = _Places(Turns(most.unknown_at_once, most.waiting, most.waiting_of_one, pace), clock)
 
     async def get(self, key: bytes, question: Callable[[], Question[T]]) -> T:
         """The answer for a key, asked for if it must be. Raises Unanswered, and what `question` raises."""
@@ -167,7 +179,7 @@ class Remembered(Generic[T]):
             no = self._no.get(key)
             if no is not None and now_s < no[1]:
                 return no[0]
-            return await self._answer(self._asking.get(key) or self._ask_unknown(key, question(), now_s))
+            return await self._answer(self._asking.get(key) or self._ask(key, question(), self._unknown_places))
         self._yes.move_to_end(key)
         if use is Use.AS_IT_IS:
             return yes.value
@@ -193,28 +205,8 @@ class Remembered(Generic[T]):
             raise Unanswered(str(answer), answer.retry_after_seconds)
         return answer
 
-    def _ask_unknown(self, key: bytes, question: Question[T], now_s: float) -> asyncio.Task[T | Unanswered]:
-        """Ask in turn. Raises Unanswered at once where that would take too long."""
-        wait_seconds = self._pace.wait_seconds(now_s)
-        if wait_seconds > self._times.ask_seconds / 2:
-            raise Unanswered("too many questions about who may do this are waiting; send it again", wait_seconds)
-        if self._group_waiting[question.group] >= self._bounds.group_waiting:
-            raise Unanswered("too many questions about callers of this namespace are waiting; send it again")
-        self._pace.take(now_s)
-        self._group_waiting[question.group] += 1
-        asking = self._ask(key, question, self._unknown_places, wait_seconds)
-        asking.add_done_callback(lambda _: self._leave(question.group))
-        return asking
-
-    def _leave(self, group: str) -> None:
-        self._group_waiting[group] -= 1
-        if not self._group_waiting[group]:
-            del self._group_waiting[group]
-
-    def _ask(
-        self, key: bytes, question: Question[T], places: asyncio.Semaphore, wait_seconds: float = 0.0
-    ) -> asyncio.Task[T | Unanswered]:
-        asking = self._asking[key] = asyncio.create_task(self._asked(key, question, places, wait_seconds))
+    def _ask(self, key: bytes, question: Question[T], places: _Places) -> asyncio.Task[T | Unanswered]:
+        asking = self._asking[key] = asyncio.create_task(self._asked(key, question, places))
         asking.add_done_callback(lambda done: self._asked_of(key, done))
         return asking
 
@@ -224,21 +216,19 @@ class Remembered(Generic[T]):
         if not done.cancelled() and (error := done.exception()) is not None:
             log.error("a question about a caller failed", problem=type(error).__name__)
 
-    async def _asked(
-        self, key: bytes, question: Question[T], places: asyncio.Semaphore, wait_seconds: float
-    ) -> T | Unanswered:
+    async def _asked(self, key: bytes, question: Question[T], places: _Places) -> T | Unanswered:
+        asked_s = inf
         try:
             with Deadline(self._times.ask_seconds):
-                if wait_seconds:
-                    await asyncio.sleep(wait_seconds)
-                async with places:
+                async with places.one(tuple(map(_short, question.whose))):
                     asked_s = self._clock()
                     answer = await question.ask()
         except TimeoutError:
-            return self._unanswered(key, Unanswered("the API server takes too long to answer"))
+            slow = "the API server takes too long to answer"
+            return self._unanswered(key, Unanswered(_CROWDED if asked_s == inf else slow))
         except Unanswered as error:
             return self._unanswered(key, error)
-        self._keep(key, answer, question.group, asked_s)
+        self._keep(key, answer, _short(question.group or question.whose[0]), asked_s)
         return answer.value
 
     def _unanswered(self, key: bytes, why: Unanswered) -> Unanswered:
@@ -270,3 +260,66 @@ class Remembered(Generic[T]):
         """Of the group with the most, so that nobody loses his to one who makes many."""
         largest = self._group_sizes.most_common(1)[0][0]
         return next(key for key, yes in self._yes.items() if yes.group == largest)
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """Of one who waits, until he is woken: he has a place, or has to go."""
+
+    woken: asyncio.Future[None]
+    has_begun: bool = False
+    has_to_go: bool = False
+
+    def wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)
+
+
+class _Places:
+    """Places that are waited for, in turn."""
+
+    def __init__(self, turns: Turns[_Turn], clock: Callable[[], float]) -> None:
+        self._turns = turns
+        self._clock = clock
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def one(self, whose: Whose) -> AsyncIterator[None]:
+        """Raises Unanswered where there is no room to wait, or somebody else needs it more."""
+        turn = _Turn(asyncio.get_running_loop().create_future())
+        goes = self._turns.come(turn, whose)
+        if goes is not None:
+            goes.has_to_go = True
+            goes.wake()
+        self._go_on()
+        try:
+            await turn.woken
+            if turn.has_to_go:
+                raise Unanswered(_CROWDED)
+            yield
+        finally:
+            if turn.has_begun:
+                self._turns.end(whose)
+            elif not turn.has_to_go:
+                self._turns.leave(turn, whose)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Let those begin whose turn it is, and look again when the pace lets the next one."""
+        now_s = self._clock()
+        while (turn := self._turns.begin(now_s)) is not None:
+            turn.has_begun = True
+            turn.wake()
+        wait_seconds = self._turns.wait_seconds(now_s)
+        if wait_seconds and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait_seconds, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._go_on()
+
+
+def _short(name: str) -> str:
+    if len(name) <= _MAX_NAME_CHARACTERS:
+        return name
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()

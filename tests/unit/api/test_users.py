@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import structlog.testing
 from doubles.client_certificates import Authority, authority
 from hookline.api.front_proxy import FollowedFrontProxy, FrontProxy, NotUsable, front_proxy_in
 from hookline.api.status import Refused
+from hookline.api.under_way import share_of
 from hookline.api.users import ClusterUsers, OneToken, bearer_token
 from hookline.serving.api_server import Right, User
 from hookline.serving.remembered import Times, Unanswered
@@ -225,6 +227,32 @@ async def test_rights_are_asked_for_each_user_and_each_right() -> None:
                 await world.users.check(user, right)
             assert refused.value.status.code == 403
         assert len([each for each in world.reviews.asked if each != "good"]) == 4
+
+
+async def test_a_namespace_has_one_share_of_questions_and_each_user_of_it_one_of_that() -> None:
+    """However many ServiceAccounts it makes. Nobody's name is taken for a namespace."""
+    assert share_of("system:serviceaccount:team-a:one")[0] == share_of("system:serviceaccount:team-a:two")[0]
+    names = ("alice", "namespace team-a", "team-a", "system:serviceaccount:", "system:serviceaccount:team-b:one", "")
+    assert len({share_of(name)[0] for name in (*names, "system:serviceaccount:team-a:one")}) == len(names) + 1
+    assert share_of("system:serviceaccount:team-a:one") != share_of("system:serviceaccount:team-a:two")
+
+
+@pytest.mark.parametrize("loud", ["alice", "system:serviceaccount:team-a:app-{}"])
+async def test_a_flood_of_names_keeps_out_neither_another_user_nor_an_account_beside_it(loud: str) -> None:
+    async with setting() as world:
+        flood = [
+            asyncio.create_task(world.users.check(User(loud.format(number)), replace(RIGHT, name=f"evt-{number}")))
+            for number in range(1000)
+        ]
+        await asyncio.sleep(0)
+        for quiet in ("bob", "system:serviceaccount:team-b:app", "system:serviceaccount:team-a:quiet", "x" * 10**5):
+            with pytest.raises(Refused) as refused:
+                await world.users.check(User(quiet), RIGHT)
+            assert refused.value.status.code == 403
+        said = await asyncio.gather(*flood, return_exceptions=True)
+        codes = Counter(each.status.code for each in said if isinstance(each, Refused))
+        assert codes.total() == 1000
+        assert codes[503] > 800, "or this was no flood"
 
 
 async def test_while_the_api_server_is_away_nobody_may_and_no_yes_outlives_its_time() -> None:

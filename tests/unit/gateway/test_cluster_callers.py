@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,37 @@ async def test_a_forged_token_is_refused_and_asked_for_once() -> None:
     async with ClusterCallers(reviews) as callers:
         assert [await refusal(callers, unsigned(claims())) for _ in range(3)] == [Kind.UNAUTHENTICATED] * 3
     assert reviews.asked == ["user_of"]
+
+
+async def test_tokens_that_somebody_makes_up_keep_out_no_token_from_elsewhere() -> None:
+    """Whatever namespaces they name: also that of who is kept waiting."""
+    reviews = Reviews()
+    async with ClusterCallers(reviews) as callers:
+        flood = [
+            asyncio.create_task(callers.caller(unsigned(claims(namespace), salt=f"f{number}"), "10.0.0.66"))
+            for number in range(500)
+            for namespace in ("team-a", f"team-{number}")
+        ]
+        await asyncio.sleep(0)
+        assert (await callers.caller(known(reviews), "10.0.0.7")).namespace == "team-a"
+        said = await asyncio.gather(*flood, return_exceptions=True)
+        kinds = Counter(each.problem.kind for each in said if isinstance(each, Refused))
+        assert kinds.total() == 1000
+        assert kinds[Kind.UNAVAILABLE] > 800, "or this was no flood"
+
+
+async def test_an_account_that_asks_for_many_namespaces_keeps_out_no_other_one_not_even_of_its_own() -> None:
+    reviews = Reviews(roles={("system:serviceaccount:team-a:quiet", "team-b")})
+    loud, quiet = (
+        Account(name, "team-a", None, User(name), name.encode())
+        for name in ("system:serviceaccount:team-a:loud", "system:serviceaccount:team-a:quiet")
+    )
+    async with ClusterCallers(reviews) as callers:
+        flood = [asyncio.create_task(callers.may_publish_for(loud, f"team-{number}")) for number in range(1000)]
+        await asyncio.sleep(0)
+        assert await callers.may_publish_for(quiet, "team-b")
+        said = await asyncio.gather(*flood, return_exceptions=True)
+        assert sum(isinstance(each, Refused) for each in said) > 800
 
 
 async def test_an_expired_token_is_refused_also_when_it_was_known_before() -> None:
