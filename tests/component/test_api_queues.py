@@ -65,11 +65,23 @@ async def test_the_queues_of_the_file_are_read_and_what_is_away_hides_no_other(
             file.write_text(queues_file([Queue("a", a), away]))
             await until_it_is(lambda: found(log), lambda names: names == {"evt_a"})
             assert list(log.missing) == ["b"]
+            # What is called as in a queue may be in the one that is away, and nothing else may.
+            for name, of in (("evt-1-1.9-0", log.attempt), ("evt-1-1.9-0", log.body_of_attempt)):
+                with pytest.raises(Unreadable, match="cannot be read now: b") as unreadable:
+                    await of("team-a", name)
+                assert not unreadable.value.soon
+            for one in (log.dead_letter, log.drop_dead_letter, log.delivery, log.body_of_dead_letter):
+                with pytest.raises(Unreadable):
+                    await one("team-a", "evt-1-1.9-0000000")
+                assert not await one("team-a", "no-such")
+            (known,) = (await log.attempts("team-a", ALL, limit=1)).items
+            assert await log.attempt("team-a", known.name) is not None
             following = asyncio.ensure_future(anext(log.follow_attempts("team-a", ALL, "").__aiter__()))
             file.write_text("{")
             file.write_text(queues_file([Queue("a", a), Queue("b", b)]))
             await until_it_is(lambda: found(log), lambda names: names == {"evt_a", "evt_b"})
             assert list(log.missing) == []
+            assert await log.attempt("team-a", "evt-1-1.9-0") is None
             # Versions of one queue say nothing of two.
             with pytest.raises(Expired):
                 await following

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,10 +24,12 @@ from hookline.api.queue_log import QueueLog, Source
 from hookline.events.envelope import Event, stamp
 from hookline.local.nats_server import NatsServer
 from hookline.runtime.tasks import cancel
-from hookline.stream import names
+from hookline.stream import log_reader, names
 from hookline.stream.api import ask
 from hookline.stream.attempt_record import FORMAT_HEADER, WEBHOOK_HEADER, encode
-from hookline.stream.connection import Client, connect
+from hookline.stream.connection import Client, StreamUnavailable, connect
+from hookline.stream.event_reader import EventReader, StoredEvent
+from hookline.stream.log_reader import StreamState
 from hookline.stream.publish import Publisher
 
 
@@ -364,6 +367,127 @@ async def test_an_index_that_finds_no_room_to_be_filled_says_so_and_is_filled_la
 
 async def _is_ready(log: QueueLog) -> bool:
     return log.is_ready
+
+
+async def test_while_nothing_comes_nothing_is_written(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also no transaction begins that turns out to be empty: it waits for others, and for the disk, all the same."""
+    looks, state_of = 0, log_reader.state_of
+
+    async def counted(client: Client, stream: str) -> StreamState | None:
+        nonlocal looks
+        looks += 1
+        return await state_of(client, stream)
+
+    async def looked(more: int) -> None:
+        until = looks + more
+
+        async def has() -> bool:
+            return looks >= until
+
+        await eventually(has)
+
+    monkeypatch.setattr(log_reader, "state_of", counted)
+    await make_log(client)
+    for number in range(3):
+        await write(client, [record(f"evt_{number}")])
+    async with log_of(client, tmp_path) as log:
+        await until_listed(log, 3)
+        await client.jetstream().purge_stream(names.ATTEMPTS, seq=3)
+        await until_listed(log, 1)
+        await looked(4)
+        writer, said = log._queues[0].attempts._writer, list[str]()
+        assert writer is not None
+        writer._db.set_trace_callback(said.append)
+        await looked(10)
+        assert said == []
+        await write(client, [record("evt_3")])
+        await until_listed(log, 2)
+        assert "BEGIN" in said
+
+
+async def test_a_single_attempt_is_found_before_the_index_has_it_and_none_is_denied_that_may_be_there(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another replica may have told of it."""
+    await make_log(client)
+    await write(client, [record("evt_0")])
+    async with log_of(client, tmp_path) as log:
+        (known,) = await until_listed(log, 1)
+        with monkeypatch.context() as behind:
+            behind.setattr("hookline.stream.log_reader.state_of", _away)
+            await eventually(lambda: _is_behind(log))
+            seq = await write(client, [record("evt_1"), record("evt_1", 2)])
+            new, no_line, no_message = (
+                attempt_name("evt_1", attempt, place_in_log(at, line))
+                for at, attempt, line in ((seq, 2, 1), (seq, 3, 2), (seq + 1, 1, 0))
+            )
+            found = await log.attempt("team-a", new)
+            assert found is not None
+            assert (found.record.event_id, found.record.attempt, found.name) == ("evt_1", 2, new)
+            assert await log.attempt("team-b", new) is None
+            assert [await log.attempt("team-a", each) for each in (no_line, no_message, "no-such")] == [None] * 3
+            # Nobody answers at all: what was read before is known, and what came since is not.
+            behind.setattr("hookline.stream.event_reader.EventReader.read", _away)
+            assert await log.attempt("team-a", known.name.replace("evt-0", "evt-9")) is None
+            assert await log.attempt("team-a", "no-such") is None
+            for name in (new, no_line, no_message):
+                with pytest.raises(Unreadable, match="it may be of Dispatcher default"):
+                    await log.attempt("team-a", name)
+
+
+async def test_who_follows_from_what_cannot_be_read_yet_is_told_so_and_not_that_it_is_gone(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.api.queue_log.AHEAD_SECONDS", 0.2)
+    await make_log(client)
+    await write(client, [record("evt_0")])
+    async with log_of(client, tmp_path) as log:
+        version = int((await log.attempts("team-a", ALL, limit=1)).version)
+        monkeypatch.setattr("hookline.stream.log_reader.state_of", _away)
+        await eventually(lambda: _is_behind(log))
+        with pytest.raises(Unreadable, match="default"):
+            await first(log.follow_attempts("team-a", ALL, str(version + MAX_LINES)), 1)
+
+
+async def test_a_queue_that_cannot_be_read_hides_no_single_attempt_of_another_one(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "other"
+    data.mkdir()
+    server = NatsServer(data)
+    await server.start()
+    second = await connect(server.url, name="test")
+    try:
+        for each in (client, second):
+            await make_log(each)
+        await write(second, [record("evt_0")])
+        sources = [Source("a", client, tmp_path / "a"), Source("b", second, tmp_path / "b")]
+        async with running(QueueLog(sources)) as log:
+            (known,) = await until_listed(log, 1)
+            read = EventReader.read
+
+            async def one_is_away(reader: EventReader, stream: str, seq: int) -> StoredEvent | None:
+                return await (_away() if reader._client is client else read(reader, stream, seq))
+
+            monkeypatch.setattr(EventReader, "read", one_is_away)
+            found = await log.attempt("team-a", known.name)
+            assert found is not None
+            assert found.dispatcher == "b"
+            with pytest.raises(Unreadable, match="Dispatcher a"):
+                await log.attempt("team-a", attempt_name("evt_1", 1, place_in_log(2, 0)))
+    finally:
+        await second.close()
+        await server.stop()
+
+
+async def _away(*_: object) -> Any:
+    raise StreamUnavailable("JetStream does not answer")
+
+
+async def _is_behind(log: QueueLog) -> bool:
+    return list(log.behind) == ["default"]
 
 
 async def test_a_killed_server_and_new_connections_lose_nothing(tmp_path: Path) -> None:

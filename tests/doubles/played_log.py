@@ -100,6 +100,7 @@ class PlayedLog:
     waits: list[Waiting] = field(default_factory=list)
     letters: list[Dead] = field(default_factory=list)
     away: bool = False
+    soon: bool = True
     fails_after: int | None = None
     """Lists fail after so many parts."""
     forgotten: int = 0
@@ -133,6 +134,7 @@ class PlayedLog:
                         continue
                 for each in new:
                     told = int(each.version)
+                    self._check()
                     if namespace in ("", each.namespace) and is_wanted(each, wanted):
                         yield each
         finally:
@@ -167,7 +169,7 @@ class PlayedLog:
 
     def _check(self) -> None:
         if self.away:
-            raise Unreadable("the queue cannot be read now")
+            raise Unreadable("the queue cannot be read now", soon=self.soon)
 
     def _page(self, entries: Sequence[T], namespace: str, wanted: Wanted, limit: int, begin: str) -> Page[T]:
         self._check()

@@ -33,6 +33,7 @@ from hookline.api.objects import attempt_content, uid_of
 from hookline.api.query import Form, Options, dry_run, form_of, options, parameters
 from hookline.api.shelves import shelves
 from hookline.api.status import (
+    AGAIN_SECONDS,
     Refused,
     bad_request,
     conflict,
@@ -140,7 +141,7 @@ class Api:
         except Refused as error:
             await send_status(send, error.status, head=scope["method"] == "HEAD")
         except Unreadable as error:
-            await send_status(send, unavailable(str(error)))
+            await send_status(send, unavailable(str(error), AGAIN_SECONDS if error.soon else None))
         except Expired:
             await send_status(send, expired(_GONE))
         except ClientGone:
@@ -254,8 +255,6 @@ class Api:
         form = form_of(_header(headers, b"accept"))
         shelf, resource = self._shelves[target.resource.plural], target.resource
         entry = await shelf.get(target.namespace, target.name)
-        if entry is None and (missing := self._missing()):
-            raise Refused(unavailable(_without(missing)))
         if entry is None:
             raise Refused(not_found(resource.plural, target.name))
         said = item_in(resource, form, asked, entry, time.time())

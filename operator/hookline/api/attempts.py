@@ -145,23 +145,19 @@ class Attempts:
         return Followed(part.entries, now.place if part.more is None else part.more, is_all=part.more is None)
 
     async def at(self, place: int) -> Entry | None:
-        """A record as lists have it. Raises Unreadable."""
-        self.version()
+        """A record as lists have it. What came since the last look is read out of the stream: another replica may have
+        told of it. Raises Unreadable."""
+        known = self.version()
         if place < self._floor():
             return None
+        if place > known.place:
+            return await self._in_stream(place)
         return await self._read(lambda index: index.at(place))
 
     async def whole(self, entry: Entry) -> Entry | None:
         """With all that its message says; None once that is gone. Raises Unreadable."""
-        try:
-            message = await self._events.read(names.ATTEMPTS, seq_of(entry.place))
-        except (StreamUnavailable, StreamRefused) as error:
-            raise Unreadable(str(error)) from None
-        if message is None:
-            return None
-        seq = seq_of(entry.place)
-        found = log_messages.entries_of(seq, message.subject, message.headers, message.body)
-        return next((each for each in found if each.place == entry.place and each.tenant == entry.tenant), None)
+        found = await self._in_stream(entry.place)
+        return found if found is not None and found.tenant == entry.tenant else None
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
@@ -170,6 +166,17 @@ class Attempts:
             await self._looking.forever(LOOK_SECONDS)
         finally:
             self._close()
+
+    async def _in_stream(self, place: int) -> Entry | None:
+        seq = seq_of(place)
+        try:
+            message = await self._events.read(names.ATTEMPTS, seq)
+        except (StreamUnavailable, StreamRefused) as error:
+            raise Unreadable(str(error)) from None
+        if message is None:
+            return None
+        found = log_messages.entries_of(seq, message.subject, message.headers, message.body)
+        return next((each for each in found if each.place == place), None)
 
     def _floor(self) -> int:
         return place_in_log(self._state.first, 0) if self._state is not None else 0
@@ -190,7 +197,8 @@ class Attempts:
         self._state = state
         writer = self._writer
         assert writer is not None, "it was opened just now"
-        await self._write(partial(writer.raise_floor, state.first))
+        if place_in_log(state.first, 0) > writer.floor:
+            await self._write(partial(writer.raise_floor, state.first))
         await self._read_on(writer, state)
         if not self.is_ready:
             self._progress = ""
@@ -199,8 +207,8 @@ class Attempts:
             await self._write(writer.filled)
             self._newest, self._newest_from = {}, self._last
             self._file = _File(self._path_of(state))
-        while await self._write(writer.forget_some):
-            pass
+        while not writer.is_cleared:
+            await self._write(writer.forget_some)
         if state.per_subject:
             await self._forget_pushed_out(writer, state)
 

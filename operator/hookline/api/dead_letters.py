@@ -127,10 +127,12 @@ class DeadLetters:
 
     async def _find(self, namespace: str, name: str) -> tuple[Dead, DeadLetter, str, int] | None:
         place, layout = place_of_message(name), self._layout()
+        if place is None:
+            return None
         if layout is None:
             raise Unreadable("the streams of the queue are not known yet; ask again soon")
-        stream = next((each for each in layout.streams(names.DEAD) if place and mark_of(each) == place.mark), None)
-        if place is None or stream is None:
+        stream = next((each for each in layout.streams(names.DEAD) if mark_of(each) == place.mark), None)
+        if stream is None:
             return None
         try:
             message = await self._events.read(stream, place.seq)
@@ -215,7 +217,8 @@ class DeadLetters:
             self._client, stream, last + 1 - FEW if in_vain else seen.last + 1, last
         ):
             rows = await self._do(partial(_rows, stream, heads))
-            await self._do(partial(index.add, rows))
+            if rows:
+                await self._do(partial(index.add, rows))
             seen.last = heads[-1].seq if heads else seen.last
 
     async def _do(self, do: Callable[[], T]) -> T:

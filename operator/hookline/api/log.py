@@ -18,7 +18,12 @@ T = TypeVar("T")
 
 
 class Unreadable(Exception):
-    """The queue or the index cannot be read now. The text is for people."""
+    """The queue or the index cannot be read now. The text is for people. `soon`: waiting may well help, as it need not
+    with a queue that nobody is connected to."""
+
+    def __init__(self, text: str, *, soon: bool = True) -> None:
+        super().__init__(text)
+        self.soon = soon
 
 
 class Expired(Exception):
@@ -123,7 +128,8 @@ class Dead:
 
 
 class Log(Protocol):
-    """Each raises Unreadable; lists and following raise Expired as well."""
+    """Each raises Unreadable; lists and following raise Expired as well. That a single object is not there is said only
+    when it is certain, whatever cannot be read."""
 
     async def attempts(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Attempt]:
         """`begin`: what the page before had as `more`."""

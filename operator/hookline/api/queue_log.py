@@ -109,11 +109,11 @@ class QueueLog:
         return await self._page("attempts", question, first, version_text(versions), ask, lambda each: each.record.at_s)
 
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
-        for queue, entry in await self._found(namespace, name):
-            whole = await queue.attempts.whole(entry)
-            if whole is not None and queue.attempt(whole).name == name:
-                return queue.attempt(whole)
-        return None
+        async def whole(queue: _Queue, entry: Entry) -> Attempt | None:
+            found = await queue.attempts.whole(entry)
+            return queue.attempt(found) if found is not None and queue.attempt(found).name == name else None
+
+        return await self._of_attempt(namespace, name, whole)
 
     async def follow_attempts(self, namespace: str, wanted: Wanted, since: str) -> AsyncIterator[Attempt]:
         """An empty `since` means from now on."""
@@ -158,17 +158,13 @@ class QueueLog:
         return found[0] if found is not None else None
 
     async def drop_dead_letter(self, namespace: str, name: str) -> bool:
-        for queue in self._queues:
-            if await queue.dead.drop(namespace, name):
-                return True
-        return False
+        async def drop(queue: _Queue) -> bool | None:
+            return await queue.dead.drop(namespace, name) or None
+
+        return bool(await self._first(drop))
 
     async def body_of_attempt(self, namespace: str, name: str) -> bytes | None:
-        for queue, entry in await self._found(namespace, name):
-            body = await queue.body_of(entry)
-            if body is not None:
-                return body
-        return None
+        return await self._of_attempt(namespace, name, lambda queue, entry: queue.body_of(entry))
 
     async def body_of_delivery(self, namespace: str, name: str) -> bytes | None:
         found = await self._waiting(namespace, name)
@@ -178,28 +174,40 @@ class QueueLog:
         found = await self._dead(namespace, name)
         return found[1] if found is not None else None
 
-    async def _found(self, namespace: str, name: str) -> list[tuple[_Queue, Entry]]:
-        """What has this name, of whichever Dispatchers."""
+    async def _of_attempt(
+        self, namespace: str, name: str, ask: Callable[[_Queue, Entry], Awaitable[T | None]]
+    ) -> T | None:
+        """What is asked of the attempt that has this name, of whichever Dispatcher."""
         place = place_of_attempt(name)
-        if place is None:
-            return []
-        at = [(queue, await queue.attempts.at(place)) for queue in self._queues]
-        return [
-            (queue, entry)
-            for queue, entry in at
-            if entry is not None and namespace in ("", entry.tenant) and queue.attempt(entry).name == name
-        ]
+
+        async def of(queue: _Queue) -> T | None:
+            entry = await queue.attempts.at(place) if place is not None else None
+            if entry is None or namespace not in ("", entry.tenant) or queue.attempt(entry).name != name:
+                return None
+            return await ask(queue, entry)
+
+        return await self._first(of)
 
     async def _waiting(self, namespace: str, name: str) -> tuple[Waiting, bytes] | None:
-        for queue in self._queues:
-            if (found := await queue.waiting.get(namespace, name)) is not None:
-                return found
-        return None
+        return await self._first(lambda queue: queue.waiting.get(namespace, name))
 
     async def _dead(self, namespace: str, name: str) -> tuple[Dead, bytes] | None:
+        return await self._first(lambda queue: queue.dead.get(namespace, name))
+
+    async def _first(self, ask: Callable[[_Queue], Awaitable[T | None]]) -> T | None:
+        """What the first Dispatcher has that has it. One that cannot be read hides none of another; None says that
+        each could be read, and none has it. Raises Unreadable."""
+        unread: Unreadable | None = None
         for queue in self._queues:
-            if (found := await queue.dead.get(namespace, name)) is not None:
+            try:
+                found = await ask(queue)
+            except Unreadable as error:
+                unread = unread or Unreadable(f"it may be of Dispatcher {queue.dispatcher}: {error}", soon=error.soon)
+                continue
+            if found is not None:
                 return found
+        if unread is not None:
+            raise unread
         return None
 
     async def _page(
@@ -232,6 +240,8 @@ class QueueLog:
             for version, queue in zip(versions, self._queues, strict=True)
         ):
             if loop.time() >= until_s:
+                if self.behind:
+                    raise Unreadable(f"what came since cannot be read now, of Dispatchers {', '.join(self.behind)}")
                 raise Expired("this version is not known; list anew")
             await within(self._changed, until_s - loop.time())
 

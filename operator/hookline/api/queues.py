@@ -11,11 +11,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import structlog
 
 from hookline.api.log import Attempt, Dead, Expired, Page, Unreadable, Waiting, Wanted
+from hookline.api.object_names import place_of_attempt, place_of_message
 from hookline.api.queue_log import QueueLog, Source
 from hookline.api.waiting import Named
 from hookline.routing.queues import MAX_FILE_BYTES, Queue, QueuesFileError, read_queues_file
@@ -40,6 +41,8 @@ _NOT_YET = "the queues are being connected to; ask again soon"
 _ANOTHER = "the log is read anew, since there are other queues; list again"
 _UNFIT = re.compile(r"[^a-z0-9.-]")
 
+T = TypeVar("T")
+
 
 class Queues:
     """The connections, as the file says. An implementation of `Log`; its `run` must be running while it is asked."""
@@ -53,6 +56,7 @@ class Queues:
         self._connecting: dict[Queue, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._current: QueueLog | None = None
+        self._in_current: frozenset[Queue] = frozenset()
         self._problem = ""
         self._replaced = asyncio.Event()
         """Set once `current` is another one, for those who follow it."""
@@ -103,7 +107,7 @@ class Queues:
         return await self._log.attempts(namespace, wanted, limit=limit, begin=begin)
 
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
-        return await self._log.attempt(namespace, name)
+        return self._certain(await self._log.attempt(namespace, name), name)
 
     async def follow_attempts(self, namespace: str, wanted: Wanted, since: str) -> AsyncIterator[Attempt]:
         """Expired once other queues are read: versions of these are others."""
@@ -126,31 +130,38 @@ class Queues:
         return await self._log.deliveries(namespace, wanted, limit=limit, begin=begin)
 
     async def delivery(self, namespace: str, name: str) -> Waiting | None:
-        return await self._log.delivery(namespace, name)
+        return self._certain(await self._log.delivery(namespace, name), name)
 
     async def dead_letters(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Dead]:
         return await self._log.dead_letters(namespace, wanted, limit=limit, begin=begin)
 
     async def dead_letter(self, namespace: str, name: str) -> Dead | None:
-        return await self._log.dead_letter(namespace, name)
+        return self._certain(await self._log.dead_letter(namespace, name), name)
 
     async def drop_dead_letter(self, namespace: str, name: str) -> bool:
-        return await self._log.drop_dead_letter(namespace, name)
+        return bool(self._certain(await self._log.drop_dead_letter(namespace, name) or None, name))
 
     async def body_of_attempt(self, namespace: str, name: str) -> bytes | None:
-        return await self._log.body_of_attempt(namespace, name)
+        return self._certain(await self._log.body_of_attempt(namespace, name), name)
 
     async def body_of_delivery(self, namespace: str, name: str) -> bytes | None:
-        return await self._log.body_of_delivery(namespace, name)
+        return self._certain(await self._log.body_of_delivery(namespace, name), name)
 
     async def body_of_dead_letter(self, namespace: str, name: str) -> bytes | None:
-        return await self._log.body_of_dead_letter(namespace, name)
+        return self._certain(await self._log.body_of_dead_letter(namespace, name), name)
 
     @property
     def _log(self) -> QueueLog:
         if self._current is None:
             raise Unreadable(_NOT_YET)
         return self._current
+
+    def _certain(self, found: T | None, name: str) -> T | None:
+        """None only if no queue can have what is called so, also none that is away. Raises Unreadable."""
+        away = [each.dispatcher for each in self._wanted or () if each not in self._in_current]
+        if found is not None or not away or (place_of_attempt(name) is None and place_of_message(name) is None):
+            return found
+        raise Unreadable(f"it may be of a Dispatcher whose queue cannot be read now: {', '.join(away)}", soon=False)
 
     # ---- connections -------------------------------------------------------------------------------------------------
 
@@ -203,7 +214,8 @@ class Queues:
 
     async def _read_until_changed(self) -> None:
         """Read the queues that are connected, until there are others."""
-        sources = [Source(queue.dispatcher, client, self._folder(queue)) for queue, client in self._clients.items()]
+        read = set(self._clients.items())
+        sources = [Source(queue.dispatcher, client, self._folder(queue)) for queue, client in read]
         if self._wanted is None or (self._wanted and not sources):
             await within(self._changed, AGAIN_SECONDS)
             return
@@ -212,10 +224,9 @@ class Queues:
         current = QueueLog(sources, names_of=self._names_of)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(background(current.run()))
-            self._current = current
+            self._current, self._in_current = current, frozenset(each for each, _ in read)
             replaced, self._replaced = self._replaced, asyncio.Event()
             replaced.set()
-            read = set(self._clients.items())
             while set(self._clients.items()) == read and self._wanted_is(read):
                 await self._changed.wait()
                 self._changed.clear()

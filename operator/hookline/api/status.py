@@ -175,7 +175,8 @@ def internal() -> Status:
     return Status(500, "InternalError", "Internal error occurred: this is a bug of Hookline; try again")
 
 
-def unavailable(why: str, retry_after_seconds: float = AGAIN_SECONDS) -> Status:
+def unavailable(why: str, retry_after_seconds: float | None = AGAIN_SECONDS) -> Status:
+    """kubectl asks ten times before it tells anybody, where it hears when to come again."""
     return Status(503, "ServiceUnavailable", why, retry_after_seconds=retry_after_seconds)
 
 

@@ -23,7 +23,7 @@ from hookline.api.listing import item_in
 from hookline.api.log import Attempt, Expired, Log, Page, Unreadable
 from hookline.api.query import Form, Options
 from hookline.api.shelves import Shelf
-from hookline.api.status import Refused, Status, expired
+from hookline.api.status import Refused, Status, expired, unavailable
 from hookline.api.table import table
 from hookline.runtime.background import background
 from hookline.runtime.tasks import Deadline, cancel
@@ -134,6 +134,9 @@ class Watch:
             elif isinstance(event, Expired):
                 await lines.error(expired(_TOO_OLD))
                 return
+            elif isinstance(event, Unreadable):
+                await lines.error(unavailable(str(event)))
+                return
             else:
                 return
 
@@ -185,30 +188,27 @@ class _Inbox:
     """What comes, a few ahead of what is sent, and the end."""
 
     def __init__(self) -> None:
-        self._events: asyncio.Queue[Attempt | Expired | _End] = asyncio.Queue()
+        self._events: asyncio.Queue[Attempt | Expired | Unreadable | _End] = asyncio.Queue()
         self._room = asyncio.Semaphore(_AHEAD)
 
     @property
     def is_empty(self) -> bool:
         return self._events.empty()
 
-    async def next(self) -> Attempt | Expired | _End:
+    async def next(self) -> Attempt | Expired | Unreadable | _End:
         event = await self._events.get()
         if isinstance(event, Attempt):
             self._room.release()
         return event
 
     async def fill(self, attempts: AsyncIterator[Attempt]) -> None:
-        end: Expired | _End = _End()
+        end: Expired | Unreadable | _End = _End()
         try:
             async for each in attempts:
                 await self._room.acquire()
                 self._events.put_nowait(each)
-        except Expired as error:
+        except (Expired, Unreadable) as error:
             end = error
-        except Unreadable:
-            # Its client asks again, and is told then.
-            pass
         self._events.put_nowait(end)
         await asyncio.Event().wait()
 

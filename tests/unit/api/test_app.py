@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ class Played:
 
 
 class World:
-    def __init__(self, bounds: Bounds | None = None) -> None:
+    def __init__(self, bounds: Bounds | None = None, missing: Sequence[str] = ()) -> None:
         self.log = PlayedLog(
             [attempt(1), attempt(2, "team-b"), attempt(3, status=200, reason="OK"), attempt(4)],
             [waiting(5), waiting(6, "team-b")],
@@ -55,7 +56,14 @@ class World:
         self.users = PlayedUsers()
         self.actions = Played()
         self.why: str | None = None
-        self.app = Api(self.log, self.users, self.actions, unready=lambda: self.why, bounds=bounds or Bounds())
+        self.app = Api(
+            self.log,
+            self.users,
+            self.actions,
+            unready=lambda: self.why,
+            missing=lambda: missing,
+            bounds=bounds or Bounds(),
+        )
 
     async def get(self, url: str, user: str | None = "root", **headers: str) -> Answered:
         return await ask(self.app, "GET", url, user=user, body=b"", **headers)
@@ -639,6 +647,30 @@ async def test_one_user_cannot_take_all_watches() -> None:
 
 
 # ---- the queue is away -----------------------------------------------------------------------------------------------
+
+
+async def test_what_the_log_says_is_not_there_is_not_found_also_while_a_queue_is_away() -> None:
+    """It says so only when that is certain."""
+    world = World(missing=["b"])
+    assert (await world.get(f"{TEAM_A}/attempts/no-such")).status == 404
+    listed = await world.get(f"{TEAM_A}/attempts")
+    assert (listed.status, "b" in listed.headers["warning"]) == (200, True)
+
+
+async def test_who_asks_what_nobody_knows_for_how_long_is_not_told_when_to_come_again(world: World) -> None:
+    """kubectl would try for ten seconds before it says anything."""
+    world.log.away, world.log.soon = True, False
+    for url in ("/attempts/evt-1-1.1", "/deadletters/evt-7.7"):
+        answer = await world.get(TEAM_A + url)
+        assert (answer.status, "retry-after" in answer.headers, "details" in answer.json) == (503, False, False)
+
+
+async def test_a_watch_that_cannot_go_on_says_so(world: World) -> None:
+    async with watching(world.app, f"{TEAM_A}/attempts?watch=1&resourceVersion=4") as answer:
+        world.log.away = True
+        await world.log.add(attempt(9))
+        (line,) = await answer.until(1)
+        assert (line["type"], line["object"]["code"]) == ("ERROR", 503)
 
 
 @pytest.mark.parametrize(

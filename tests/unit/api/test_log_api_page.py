@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from hookline.api.queue_log import AHEAD_SECONDS
 from hookline.api.shelves import PART
 from hookline.api.under_way import Bounds
 from hookline.api.users import TIMES
 from hookline.api.watching import LONGEST_SECONDS, TICK_SECONDS
-from hookline.serving import server
+from hookline.serving import remembered, server
 
 PAGE = " ".join((Path(__file__).parents[3] / "docs/log-api.md").read_text().split())
 MOST = Bounds()
+ASKED = remembered.Bounds()
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,9 @@ MOST = Bounds()
     [
         f"a yes {TIMES.fresh_seconds:g} s, a no {TIMES.refused_seconds:g} s.",
         f"{MOST.requests_of_one} requests and {MOST.watches_of_one} watches; all together {MOST.requests} and 1,000.",
+        f"{ASKED.unknown_per_second:g} a second and {ASKED.unknown_at_once} at once by each pod",
+        f"{ASKED.waiting_of_one} questions, then 503",
+        f"waits {AHEAD_SECONDS:g} s for it",
         f"is cut after {server.Bounds().stall_seconds:g} s",
         f"is read in parts of {PART}",
     ],
