@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.ports import free_port
 from doubles.command import hookline, running
 from doubles.disk import full
 from doubles.local import SECRET, hook, publish, receiver_of, until, write_book
@@ -158,6 +159,24 @@ async def test_deliveries_go_on_at_the_port_to_which_the_queue_moved(tmp_path: P
                 taken.close()
             assert command.output.count("cannot be started") == 1
             assert command.end() == 0
+
+
+async def test_of_two_that_start_at_the_same_moment_one_finds_another_port(tmp_path: Path) -> None:
+    """Each of them finds the port free, and then one of them finds it taken."""
+    port, servers = free_port(), list[NatsServer]()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "nats.url").write_text(f"nats://token@127.0.0.1:{port}\n")
+        servers.append(NatsServer(tmp_path / name))
+    try:
+        urls = await asyncio.gather(*(each.start() for each in servers))
+        assert [known_url(tmp_path / name) for name in ("one", "two")] == urls
+        ports = {parse_nats(url).servers[0].port for url in urls}
+        assert len(ports) == 2
+        assert port in ports
+    finally:
+        for each in servers:
+            await each.stop()
 
 
 async def test_another_program_at_the_port_is_never_taken_for_the_own_server(

@@ -44,7 +44,7 @@ _LOG_STAMP = re.compile(r"^\[[0-9]+\] \S+ \S+ ")
 """Process and time before each line of the server's log: the same problem is the same line without."""
 
 _TRIES_AT_PORT = 3
-"""At a port that another program holds, before the server moves to another one."""
+"""At a port that another program holds, before the server moves to another one; and of ports for the first start."""
 
 
 class NatsServerError(Exception):
@@ -93,8 +93,16 @@ class NatsServer:
         """Start, wait until it answers, return its address. Raises NatsServerError."""
         await self._end_leftover()
         self._last_choice()
-        self._choose_port()
-        await self._spawn()
+        for tries_left in reversed(range(_TRIES_AT_PORT)):
+            self._choose_port()
+            try:
+                await self._spawn()
+            except NatsServerError:
+                # Free when it was chosen: another Hookline that starts at the same moment chooses the same one.
+                if not tries_left or _free(self._port):
+                    raise
+            else:
+                break
         return self.url
 
     async def supervise(self) -> None:
