@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import trustme
 
+from controlplane.ports import free_port
 from doubles import own
-from doubles.command import HOOKLINE, hookline
+from doubles.command import HOOKLINE, hookline, typed
 from doubles.local import count
-from doubles.nats import free_port, nats, tls_settings
+from doubles.nats import nats, tls_settings
 from hookline import __version__
+from hookline.cli import main
 from hookline.events.builtin_events import EVENTS
 from hookline.events.envelope import ID_HEADER
 from hookline.events.notices import NOTICES
@@ -29,8 +33,14 @@ CANARY = "canary-0c0c"
 SAMPLES = Path(__file__).parents[2] / "manifests/samples"
 
 
-def sample(name: str = "IdentityCreated") -> bytes:
-    return hookline("events", "sample", name).stdout
+@functools.cache
+def sample() -> bytes:
+    return hookline("events", "sample", "IdentityCreated").stdout
+
+
+def here(*words: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Of what only reads and prints."""
+    return typed(main.main, *words)
 
 
 async def run(*words: str | Path, stdin: bytes = b"") -> tuple[int, str, str]:
@@ -44,7 +54,7 @@ async def run(*words: str | Path, stdin: bytes = b"") -> tuple[int, str, str]:
     [[], ["run"], ["publish"], ["listen"], ["check"], ["demo"], ["events"], ["events", "list"], ["events", "schema"]],
 )
 def test_every_command_has_help_and_each_that_does_something_an_example(words: list[str]) -> None:
-    done = hookline(*words, "--help")
+    done = here(*words, "--help")
     assert done.returncode == 0
     if words and words != ["events"]:
         assert b"Example: hookline" in done.stdout
@@ -52,7 +62,7 @@ def test_every_command_has_help_and_each_that_does_something_an_example(words: l
 
 @pytest.mark.parametrize("words", [[], ["events"]])
 def test_commands_without_a_word_more_print_the_help(words: list[str]) -> None:
-    bare, short, long = (hookline(*words, *more) for more in ([], ["-h"], ["--help"]))
+    bare, short, long = (here(*words, *more) for more in ([], ["-h"], ["--help"]))
     assert (bare.returncode, bare.stdout, bare.stderr) == (0, long.stdout, b"")
     assert short.stdout == long.stdout
     assert b"..." not in long.stdout.partition(b"Commands:")[2]
@@ -107,14 +117,14 @@ def test_wrong_input_is_one_line_and_exit_code_2(words: list[str], message: str)
 
 
 def test_events_are_listed_with_schemas_and_samples(tmp_path: Path) -> None:
-    listed = json.loads(hookline("events", "list", "--json").stdout)
+    listed = json.loads(here("events", "list", "--json").stdout)
     assert [each["name"] for each in listed] == [*(each.name for each in EVENTS), *(each.name for each in NOTICES)]
-    assert len(hookline("events", "list").stdout.splitlines()) == 20 + 4
-    assert hookline("events", "schema", "IdentityDeleted", "--output", tmp_path).returncode == 0
+    assert len(here("events", "list").stdout.splitlines()) == 20 + 4
+    assert here("events", "schema", "IdentityDeleted", "--output", tmp_path).returncode == 0
     written = (tmp_path / "schema-identitydeleted.json").read_bytes()
-    assert written == hookline("events", "schema", "IdentityDeleted").stdout
+    assert written == here("events", "schema", "IdentityDeleted").stdout
     assert json.loads(written)["title"] == "IdentityDeletedCallbackModel"
-    assert hookline("events", "sample", "IdentityDeleted", "--output", tmp_path / "no" / "x").returncode == 1
+    assert here("events", "sample", "IdentityDeleted", "--output", tmp_path / "no" / "x").returncode == 1
 
 
 async def test_an_event_is_published_once_for_each_id(nats_server: NatsServer, queue: Client) -> None:
@@ -288,13 +298,13 @@ def test_check_says_what_a_change_of_a_schema_means_by_the_one_in_force(tmp_path
         return tmp_path / name
 
     new, former = written("new.yaml", {"required": ["id"]}), written("former.yaml", {})
-    done = hookline("check", new, "--against", former)
+    done = here("check", new, "--against", former)
     assert done.returncode == 1
     assert "spec.schema: Compatible=False, RefusesMore: " in done.stdout.decode()
     assert '/required asks for "id" now' in done.stdout.decode()
-    assert hookline("check", new, "--against", new).returncode == 0
+    assert here("check", new, "--against", new).returncode == 0
     former.write_text("kind: EventType\napiVersion: hookline.dev/v1alpha1")
-    done = hookline("check", new, "--against", former)
+    done = here("check", new, "--against", former)
     assert (done.returncode, b"--against: " in done.stderr) == (2, True)
 
 
@@ -347,7 +357,7 @@ def test_check_says_what_a_cluster_would_say(tmp_path: Path) -> None:
         "  url: https://example.com/\n"
         "  event: IdentityCreate\n"
     )
-    done = hookline("check", file, "--json")
+    done = here("check", file, "--json")
     found = {each["object"]: each for each in json.loads(done.stdout)}
     assert done.returncode == 1
     assert "SecretNotAllowed" in found["Webhook default/waits"]["message"]
@@ -355,7 +365,7 @@ def test_check_says_what_a_cluster_would_say(tmp_path: Path) -> None:
     assert "IdentityCreated" in found["Webhook default/unheard"]["message"]
     assert found["Webhook default/unheard"]["line"] == 19
     file.write_text(file.read_text().replace("https://example.com/", "http://example.com/"))
-    assert hookline("check", file).returncode == 2
+    assert here("check", file).returncode == 2
 
 
 @pytest.mark.timeout(200)

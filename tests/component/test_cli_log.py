@@ -34,9 +34,10 @@ from doubles.answered_api import (
     serving,
     waiting,
 )
-from doubles.command import HOOKLINE
+from doubles.command import HOOKLINE, typed
 from doubles.kubectl import KubectlDouble, kubectl_double
 from hookline.cli import main
+from hookline.cli import plugin as plugin_module
 from hookline.cli.errors import Failure, NotAchieved, WrongInput
 from hookline.cli.log import attempts, replay
 from hookline.cli.log.api import Denied
@@ -85,13 +86,13 @@ def kubectl(api: LogApi, tmp_path: Path) -> KubectlDouble:
 
 
 @pytest.fixture
-def plugin(kubectl: KubectlDouble) -> Callable[..., Done]:
+def process(kubectl: KubectlDouble) -> Callable[..., Done]:
     """A command of the plugin, as kubectl runs it."""
 
-    def run(*words: str, stdin: str = "", environment: Mapping[str, str] | None = None, program: str = PLUGIN) -> Done:
+    def run(*words: str, environment: Mapping[str, str] | None = None, program: str = PLUGIN) -> Done:
         done = subprocess.run(
             [program, *words],
-            input=stdin,
+            input="",
             capture_output=True,
             text=True,
             timeout=60,
@@ -99,6 +100,21 @@ def plugin(kubectl: KubectlDouble) -> Callable[..., Done]:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def plugin(kubectl: KubectlDouble) -> Callable[..., Done]:
+    """As `process`, without the time that one takes to begin."""
+
+    def run(
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        program: Callable[[], None] = plugin_module.main,
+    ) -> Done:
+        done = typed(program, *words, environment={**kubectl.environment, **(environment or {})})
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
 
@@ -426,10 +442,10 @@ def test_whoever_reads_the_output_may_stop_early(api: LogApi, tmp_path: Path) ->
 
 
 def test_the_plugin_asks_kubectl_with_the_options_that_were_typed(
-    plugin: Callable[..., Done], kubectl: KubectlDouble, api: LogApi
+    process: Callable[..., Done], kubectl: KubectlDouble, api: LogApi
 ) -> None:
     api.add("attempts", attempt())
-    done = plugin("--context", "prod", "attempts", "--as=alice", "--as-group", "a", "-n", "team-a", "--token", "t")
+    done = process("--context", "prod", "attempts", "--as=alice", "--as-group", "a", "-n", "team-a", "--token", "t")
     assert (done.code, done.err) == (0, "")
     assert "evt-1-1.7" in done.out
     (call,) = kubectl.calls
@@ -448,8 +464,10 @@ def test_without_a_namespace_that_of_the_context_counts(
     assert "/namespaces/team-a/" in get[2]
 
 
-def test_what_kubectl_fails_with_is_one_line_and_its_exit_code(plugin: Callable[..., Done]) -> None:
-    done = plugin("attempts", "-n", "x", environment={"DOUBLE_FAILS": "7"})
+def test_what_kubectl_fails_with_is_one_line_and_its_exit_code(
+    process: Callable[..., Done], plugin: Callable[..., Done]
+) -> None:
+    done = process("attempts", "-n", "x", environment={"DOUBLE_FAILS": "7"})
     assert (done.code, done.out) == (7, "")
     assert done.err == 'kubectl hookline: context "x" does not exist\n'
     done = plugin("attempts", "-n", "x", environment={"PATH": "/nowhere"})
@@ -495,15 +513,18 @@ def test_the_plugin_ends_its_kubectl_when_it_is_ended(
 # --- completion, help
 
 
-def test_a_shell_completes_commands_options_and_webhooks(plugin: Callable[..., Done], api: LogApi) -> None:
+def test_a_shell_completes_commands_options_and_webhooks(
+    process: Callable[..., Done], plugin: Callable[..., Done], api: LogApi
+) -> None:
     api.add("webhooks", {"metadata": {"name": "identity-created", "namespace": "team-a"}}, root=RESOURCES)
-    assert "attempts\tShow each call" in plugin("", program=COMPLETION).out
-    assert "--only-failed\t" in plugin("replay", "--only", program=COMPLETION).out
-    done = plugin("attempts", "-n", "team-a", "webh", program=COMPLETION)
+    complete = plugin_module.complete
+    assert "attempts\tShow each call" in process("", program=COMPLETION).out
+    assert "--only-failed\t" in plugin("replay", "--only", program=complete).out
+    done = process("attempts", "-n", "team-a", "webh", program=COMPLETION)
     assert done.out == "webhook/identity-created\n:4\n"
-    assert plugin("test", "--context", "c", "ident", program=COMPLETION).out == "identity-created\n:4\n"
+    assert plugin("test", "--context", "c", "ident", program=complete).out == "identity-created\n:4\n"
     api.answers[f"{RESOURCES}/namespaces/team-a/webhooks"] = Answer(403, "Forbidden")
-    done = plugin("attempts", "-n", "team-a", "webh", program=COMPLETION)
+    done = plugin("attempts", "-n", "team-a", "webh", program=complete)
     assert (done.code, done.out.strip(), done.err) == (0, ":4", "")
 
 

@@ -1,17 +1,20 @@
-"""The command `hookline` as a user runs it: a process of its own."""
+"""The command `hookline` as a user runs it: a process of its own, or what a process would do, in this one."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 HOOKLINE = str(Path(sys.executable).with_name("hookline"))
 
@@ -23,6 +26,51 @@ def hookline(
     command = [HOOKLINE, *map(str, words)]
     environ = {**os.environ, **(environment or {})}
     return subprocess.run(command, input=stdin, capture_output=True, timeout=90, cwd=cwd, env=environ, check=False)
+
+
+def typed(
+    program: Callable[[], object],
+    *words: str | Path,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the entry point of a program to its end as if it had been typed; a process takes a second to begin.
+
+    For what reads, asks and prints: it must set up neither logs nor anything else that stays.
+    """
+    command = [HOOKLINE, *map(str, words)]
+    out, err = io.BytesIO(), io.BytesIO()
+    facts: dict[str, Any] = {
+        "argv": command,
+        "stdin": _text(io.BytesIO(stdin)),
+        "stdout": _text(out),
+        "stderr": _text(err),
+    }
+    with (
+        mock.patch.multiple(sys, **facts),
+        mock.patch.dict(os.environ, environment or {}),
+        _signals_as_before(),
+    ):
+        try:
+            program()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
+def _text(stream: io.BytesIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, encoding="utf-8", write_through=True)
+
+
+@contextmanager
+def _signals_as_before() -> Iterator[None]:
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass
