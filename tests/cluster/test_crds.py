@@ -52,6 +52,7 @@ class Judge:
             verify=ssl.create_default_context(cafile=str(plane.ca_file)),
             trust_env=False,
         )
+        self._refusals: dict[str, Object | None] = {}
 
     def close(self) -> None:
         self._client.close()
@@ -66,7 +67,13 @@ class Judge:
         return said
 
     def refusal(self, manifest: Object) -> Object | None:
-        """What it has against a manifest (a Status), or None."""
+        """What it has against a manifest (a Status), or None. Asked once for each."""
+        text = json.dumps(manifest)
+        if text not in self._refusals:
+            self._refusals[text] = self._asked(manifest)
+        return self._refusals[text]
+
+    def _asked(self, manifest: Object) -> Object | None:
         place = "" if manifest["kind"] == "EventType" else "/namespaces/default"
         answer = self._client.post(
             f"/apis/hookline.dev/v1alpha1{place}/{PLURALS[manifest['kind']]}",
