@@ -12,7 +12,6 @@ import contextlib
 import json
 import math
 import re
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,10 +24,10 @@ import yaml
 from benchmarks import plot
 from benchmarks.plot import Lines
 
+from controlplane.ports import free_port
 from doubles.command import running
 from doubles.gateway import TOKEN
 from doubles.local import SECRET, hook, write_book
-from doubles.nats import free_port
 from hookline.events.builtin_events import event_named, sample_of
 from hookline.gateway.callers import OneToken
 from hookline.gateway.process import GatewayProcess
@@ -92,9 +91,7 @@ def prometheus_of(program: Path, folder: Path, targets: Mapping[str, Mapping[str
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     rules = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     words = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/tsdb"]
     with (folder / "prometheus.log").open("wb") as out:
         process = subprocess.Popen([program, *words, f"--web.listen-address={address}"], stdout=out, stderr=out)

@@ -14,10 +14,10 @@ import pytest
 import trustme
 
 from controlplane.kubectl import Kubectl
+from controlplane.ports import free_port
 from controlplane.servers import ControlPlane
 from doubles.local import SECRET
 from doubles.logs import make_log, record, write
-from doubles.nats import free_port
 from doubles.waiting import eventually
 from hookline.local.nats_server import NatsServer
 from hookline.local.samples import allowed_secret, to_yaml, webhook

@@ -13,11 +13,11 @@ import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from controlplane.kubectl import Kubectl
+from controlplane.ports import free_port
 from controlplane.servers import ControlPlane
 from doubles.exposition import is_as_described
 from doubles.installation import Installation, installed
 from doubles.local import until
-from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
 from doubles.team import EVENT, Team
 from hookline.routing.signing import Ed25519Key

@@ -19,6 +19,7 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controlplane.ports import free_port
 from doubles.keys import certificate, pem_of
 from doubles.loops import LoopFactory, on_both_loops
 from doubles.raw_receiver import OK, Line, RawReceiver, answering, full_backlog, strict_receiver
@@ -1236,13 +1237,6 @@ async def test_a_failing_policy_is_an_outcome_too(trust: TlsMaterial) -> None:
 
 async def test_closing_without_a_call_is_fine() -> None:
     await Caller(EgressPolicy).aclose()
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("fault", ["refused", "reset", "not HTTP", "unknown name"])

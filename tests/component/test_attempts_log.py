@@ -14,6 +14,7 @@ import pytest
 import trustme
 from nats.js.errors import NotFoundError
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.command import HOOKLINE
 from doubles.local import (
@@ -26,7 +27,7 @@ from doubles.local import (
     until_stored,
     write_book,
 )
-from doubles.nats import Accounts, free_port, nats
+from doubles.nats import Accounts, nats
 from doubles.raw_receiver import Line, RawReceiver
 from doubles.waiting import until_it_is
 from hookline.delivery.policy.retry import Reason

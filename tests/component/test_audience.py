@@ -6,10 +6,11 @@ import asyncio
 import json
 from pathlib import Path
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.command import hookline
 from doubles.local import hook, receiver_of, sender, write_book
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import RouteState
 from hookline.stream import names

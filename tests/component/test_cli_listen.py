@@ -24,6 +24,7 @@ import standardwebhooks
 import yaml
 from aiohttp import web
 
+from controlplane.ports import free_port
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.listen import listen
 from hookline.events.builtin_events import EVENTS
@@ -273,9 +274,7 @@ async def test_headers_and_body_are_shown_when_asked_for(tmp_path: Path) -> None
 
 async def test_manifests_of_an_earlier_start_reach_it_and_its_files_are_private(tmp_path: Path, state: Path) -> None:
     file = tmp_path / "webhooks.yaml"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     async with listening("--port", str(port), "--manifests", str(file)) as running:
         await running.greeting(running.stdout)
         await running.stdout.readline()

@@ -17,8 +17,9 @@ import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from nats.aio.transport import TcpTransport
 
+from controlplane.ports import free_port
 from doubles.local import until
-from doubles.nats import Accounts, KeyPair, NKey, free_port, nats, tls_settings
+from doubles.nats import Accounts, KeyPair, NKey, nats, tls_settings
 from hookline.runtime.tasks import cancel
 from hookline.stream import connection
 from hookline.stream.connection import LoginRefused, StreamUnavailable, connect

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from controlplane.ports import free_port
 from crash.parties import NatsProcess
 from crash.scenario import connected
 from crash.wire import Proxy, Way
@@ -22,7 +23,6 @@ from doubles.disk import full
 from doubles.frozen import stand_still
 from doubles.gateway import gateway_at
 from doubles.local import SECRET, receiver_of, until
-from doubles.nats import free_port
 from hookline.events.builtin_events import event_named, sample_of, to_text
 from hookline.gateway import intake
 from hookline.local.receiver import ReceivedCall

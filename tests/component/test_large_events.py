@@ -11,6 +11,7 @@ import pytest
 from nats.js.errors import NotFoundError
 from structlog.testing import capture_logs
 
+from controlplane.ports import free_port
 from crash.matrix import run_all
 from crash.parties import CrashReceiver, NatsProcess, SenderProcess
 from crash.scenario import connected
@@ -30,7 +31,7 @@ from doubles.local import (
     until_stored,
     write_book,
 )
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from doubles.waiting import until_it_is
 from hookline.delivery import session
 from hookline.delivery.policy.event_room import EventRoom

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.command import RunningCommand, hookline, running
 from doubles.local import SECRET, publish, receiver_of, until, until_stored
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from hookline.cli.run import curl_line
 from hookline.local.nats_server import NatsServer, known_url
 from hookline.local.receiver import Answer, ReceivedCall, Receiver

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from nats.js.api import StreamConfig
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.local import (
     all_the_while,
@@ -23,7 +24,7 @@ from doubles.local import (
     until_stored,
     write_book,
 )
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from doubles.waiting import until_it_is
 from hookline.delivery import session as sessions
 from hookline.delivery.messages import Delivery

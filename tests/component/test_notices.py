@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from hookline.delivery.policy import notices as policy
 from hookline.delivery.policy.endpoint_state import OPENS_AFTER, Kind
 from hookline.events import notices

@@ -14,12 +14,12 @@ import aiohttp
 import pytest
 import trustme
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.command import running
 from doubles.connect_proxy import ConnectProxy
 from doubles.kubelet import atomic_write
 from doubles.local import dead_letters, publish, until_stored
-from doubles.nats import free_port
 from doubles.raw_receiver import Line, RawReceiver, Script, answering, full_backlog
 from hookline.delivery.policy.retry import Reason, Then
 from hookline.local.nats_server import NatsServer

@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.command import hookline
 from doubles.gateway import gateway_at
 from doubles.local import count, sender, write_book
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from hookline.events.builtin_events import event_named, sample_of, to_text
 from hookline.local.nats_server import NatsServer
 from hookline.stream import names

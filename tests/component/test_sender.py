@@ -13,12 +13,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.books import route as any_route
 from doubles.command import RunningCommand, hookline, running
 from doubles.kubelet import atomic_write
 from doubles.local import SECRET, count, deliver, hook, publish, receiver_of, until, until_stored
-from doubles.nats import Accounts, free_port, nats
+from doubles.nats import Accounts, nats
 from doubles.waiting import until_it_is
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall

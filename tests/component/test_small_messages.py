@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from hookline.events.envelope import ROOM_BYTES
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.stream import names

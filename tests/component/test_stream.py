@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from controlplane.ports import free_port
 from doubles.frozen import stand_still
 from doubles.local import count, until, until_stored
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import TypeRecord
 from hookline.runtime.tasks import cancel

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.local import count, hook, publish, receiver_of, sender, until, write_book
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from hookline.delivery.policy.endpoint_state import OPENS_AFTER, Kind
 from hookline.events.builtin_events import event_named, sample_of, to_text
 from hookline.local.nats_server import NatsServer

@@ -13,9 +13,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from controlplane.ports import free_port
 from doubles import own
 from doubles.local import hook, publish, receiver_of, sender, until, until_stored, write_book
-from doubles.nats import free_port
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
 from hookline.runtime import telemetry

@@ -18,6 +18,7 @@ from typing import Any
 
 from controlplane import keeper, takedown
 from controlplane.credentials import ADMIN, Credentials, User
+from controlplane.ports import free_port, is_free
 from controlplane.processes import Server, StartError
 
 CONTROLLERS = (
@@ -258,8 +259,8 @@ class ControlPlane:
         """Free ports, the same as last time where they are free, so that a kubeconfig goes on working."""
         kept = self.folder / "ports.json"
         before: dict[str, int] = json.loads(kept.read_text()) if kept.exists() else {}
-        if not before or not all(_free(self._place.address, each) for each in before.values()):
-            before = dict(zip(("etcd", "etcd-peers", "kube-apiserver"), _free_ports(3), strict=True))
+        if not before or not all(is_free(each, self._place.address) for each in before.values()):
+            before = {each: free_port() for each in ("etcd", "etcd-peers", "kube-apiserver")}
         kept.write_text(json.dumps(before))
         return before
 
@@ -290,26 +291,6 @@ class ControlPlane:
 
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca_file))
-
-
-def _free(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 __all__ = ["CONTROLLERS", "ControlPlane", "Place", "StartError", "User"]

@@ -17,10 +17,10 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from controlplane.ports import free_port
 from crash import launcher
 from crash.wire import Passages, When
 from doubles.local import until
-from doubles.nats import free_port
 from doubles.receiver import Call, TlsReceiver
 
 ACK_WAIT_SECONDS = 3.0

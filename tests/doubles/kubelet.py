@@ -48,7 +48,8 @@ class RunningPod:
 class StandInKubelet:
     """Runs the pods of one namespace that carry the label of senders."""
 
-    _addresses = iter(f"127.{second}.{third}.1" for second in range(10, 200) for third in range(1, 250))
+    # Its own for each process of tests: the port of the pods is always the same.
+    _addresses = iter(f"127.{10 + os.getpid() % 190}.{third}.{last}" for third in range(250) for last in range(1, 250))
 
     def __init__(
         self,

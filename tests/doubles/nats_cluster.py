@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controlplane.ports import free_port
 from doubles.frozen import stand_still
-from doubles.nats import free_port
 from hookline.stream.connection import Client
 
 READY_SECONDS = 60.0

@@ -10,7 +10,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from controlplane.ports import free_port
 from controlplane.processes import pid_file
 from doubles.command import HOOKLINE
 from doubles.frozen import stand_still
@@ -55,7 +55,7 @@ class OperatorProcess:
     def start(self) -> None:
         """Start it; nothing is awaited."""
         assert not self.running, f"{self.name} runs already"
-        self._port = _free_port()
+        self._port = free_port()
         self.starts += 1
         self._started_at = len(self.output)
         with self.log.open("ab") as out:
@@ -119,9 +119,3 @@ class OperatorProcess:
                 return (await client.get(f"http://127.0.0.1:{self._port}{path}")).text
         except httpx.HTTPError:
             return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import trustme
 import uvloop
 
 from controlplane.kubectl import Kubectl
+from controlplane.ports import free_port
 from controlplane.servers import ControlPlane
 from doubles.played_log import PlayedLog
 from hookline.api.actions import NoSuchWebhook
@@ -61,7 +61,7 @@ class LogApi:
         leaf.cert_chain_pems[0].write_to_path(folder / "tls.crt")
         leaf.private_key_pem.write_to_path(folder / "tls.key")
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.place = Place(plane.url, folder / "token", plane.ca_file)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,9 +149,3 @@ def _api_service(api: LogApi) -> dict[str, Any]:
             "service": {"name": SERVICE, "namespace": NAMESPACE, "port": api.port},
         },
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from doubles.nats import free_port
+from controlplane.ports import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ import pytest
 
 from controlplane import images
 from controlplane.kubectl import Kubectl
-from doubles.nats import free_port
+from controlplane.ports import free_port
 from doubles.receiver import TlsReceiver
 from e2e.cluster import SYSTEM
 from e2e.team import EVENT, Team, allow_receiver, until

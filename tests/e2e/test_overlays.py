@@ -15,8 +15,8 @@ import pytest
 
 from controlplane.kubectl import Kubectl
 from controlplane.node import Node
+from controlplane.ports import free_port
 from doubles import own
-from doubles.nats import free_port
 from doubles.receiver import TlsReceiver
 from e2e.cluster import queue, uninstall
 from e2e.team import Team, allow_receiver, new_secret
