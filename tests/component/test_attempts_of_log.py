@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,21 @@ async def test_while_nothing_comes_nothing_is_written(
         await write(client, [record("evt_3")])
         await until_listed(log, 2)
         assert "BEGIN" in said
+
+
+async def test_memory_that_filling_took_is_given_back_once(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(attempts_module, "give_memory_back", lambda: given.append(threading.current_thread().name))
+    await make_log(client)
+    await write(client, [record("evt_0")])
+    async with log_of(client, tmp_path) as log:
+        await until_listed(log, 1)
+        await write(client, [record("evt_1")])
+        await until_listed(log, 2)
+        # In a thread: it takes a while.
+        assert given == ["attempts-write_0"]
 
 
 async def test_a_single_attempt_is_found_before_the_index_has_it_and_none_is_denied_that_may_be_there(

@@ -27,6 +27,7 @@ from hookline.api.looking import Looking
 from hookline.api.object_names import place_in_log, seq_of
 from hookline.api.places import Version
 from hookline.runtime.tasks import cancel
+from hookline.runtime.tuning import give_memory_back
 from hookline.stream import log_reader, names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
 from hookline.stream.event_reader import EventReader
@@ -205,6 +206,8 @@ class Attempts:
             await self._write(writer.make_indexes)
             await self._forget_marked(writer)
             await self._write(writer.filled)
+            # The pages of the file that is filled: the C library would keep most of them.
+            await self._write(give_memory_back)
             self._newest, self._newest_from = {}, self._last
             self._file = _File(self._path_of(state))
         while not writer.is_cleared:
