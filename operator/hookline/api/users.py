@@ -27,10 +27,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from hookline.api.front_proxy import FrontProxy
-from hookline.api.status import Refused, forbidden, impersonation, unauthorized, unavailable
+from hookline.api.status import Refused, forbidden, impersonation, too_many, unauthorized, unavailable
 from hookline.api.under_way import share_of
 from hookline.serving.api_server import Right, User
-from hookline.serving.remembered import Answer, Bounds, Question, Remembered, Times, Unanswered
+from hookline.serving.remembered import Answer, Bounds, Crowded, Question, Remembered, Times, Unanswered
 
 TIMES = Times(refresh_seconds=5.0, fresh_seconds=10.0, outage_seconds=10.0, refused_seconds=3.0)
 """As long as kube-apiserver itself keeps a yes (10 s). A yes is not used beyond that, whoever is away."""
@@ -53,10 +53,10 @@ class Users(Protocol):
     """Says who asks and what he may do."""
 
     async def user(self, scope: Mapping[str, Any]) -> User:
-        """Of a request (ASGI). Raises Refused: 401, or 503 while that cannot be found out."""
+        """Of a request (ASGI). Raises Refused: 401, 503 while that cannot be found out, 429 while too many ask."""
 
     async def check(self, user: User, right: Right) -> None:
-        """Raises Refused: 403, or 503 while that cannot be found out."""
+        """Raises Refused: 403, 503 while that cannot be found out, 429 while too many ask."""
 
 
 class Reviews(Protocol):
@@ -281,4 +281,6 @@ def _text(value: bytes) -> str:
 
 
 def _away(error: Unanswered) -> Refused:
+    if isinstance(error, Crowded):
+        return Refused(too_many(str(error)))
     return Refused(unavailable(str(error), error.retry_after_seconds))

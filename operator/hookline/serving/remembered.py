@@ -34,8 +34,6 @@ T = TypeVar("T")
 _MAX_NAME_CHARACTERS = 128
 """Of whose a question is, as it is kept. A longer name, which somebody may have, stands there as its digest."""
 
-_CROWDED = "too many questions about who may do this are waiting; send it again"
-
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -101,6 +99,13 @@ class Unanswered(Exception):
     def __init__(self, text: str, retry_after_seconds: float = 2.0) -> None:
         super().__init__(text)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Crowded(Unanswered):
+    """Nobody was asked: too many questions wait, most of them from where this one comes."""
+
+    def __init__(self) -> None:
+        super().__init__("too many questions about who may do this are waiting; send it again")
 
 
 @dataclass(slots=True)
@@ -201,6 +206,8 @@ class Remembered(Generic[T]):
     async def _answer(self, asking: asyncio.Task[T | Unanswered]) -> T:
         # Others may wait for it as well: it goes on when this one is gone.
         answer = await asyncio.shield(asking)
+        if isinstance(answer, Crowded):
+            raise Crowded
         if isinstance(answer, Unanswered):
             raise Unanswered(str(answer), answer.retry_after_seconds)
         return answer
@@ -224,8 +231,8 @@ class Remembered(Generic[T]):
                     asked_s = self._clock()
                     answer = await question.ask()
         except TimeoutError:
-            slow = "the API server takes too long to answer"
-            return self._unanswered(key, Unanswered(_CROWDED if asked_s == inf else slow))
+            slow = Unanswered("the API server takes too long to answer")
+            return self._unanswered(key, Crowded() if asked_s == inf else slow)
         except Unanswered as error:
             return self._unanswered(key, error)
         self._keep(key, answer, _short(question.group or question.whose[0]), asked_s)
@@ -285,7 +292,7 @@ class _Places:
 
     @asynccontextmanager
     async def one(self, whose: Whose) -> AsyncIterator[None]:
-        """Raises Unanswered where there is no room to wait, or somebody else needs it more."""
+        """Raises Crowded where there is no room to wait, or somebody else needs it more."""
         turn = _Turn(asyncio.get_running_loop().create_future())
         goes = self._turns.come(turn, whose)
         if goes is not None:
@@ -295,7 +302,7 @@ class _Places:
         try:
             await turn.woken
             if turn.has_to_go:
-                raise Unanswered(_CROWDED)
+                raise Crowded
             yield
         finally:
             if turn.has_begun:

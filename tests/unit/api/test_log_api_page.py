@@ -24,7 +24,7 @@ ASKED = remembered.Bounds()
         f"a yes {TIMES.fresh_seconds:g} s, a no {TIMES.refused_seconds:g} s.",
         f"{MOST.requests_of_one} requests and {MOST.watches_of_one} watches; all together {MOST.requests} and 1,000.",
         f"{ASKED.unknown_per_second:g} a second and {ASKED.unknown_at_once} at once by each pod",
-        f"{ASKED.waiting_of_one} questions, then 503",
+        f"{ASKED.waiting_of_one} questions, then 429",
         f"waits {AHEAD_SECONDS:g} s for it",
         f"is cut after {server.Bounds().stall_seconds:g} s",
         f"is read in parts of {PART}",
