@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,10 +20,14 @@ from doubles.local import count, deliver, one_webhook, publish, until, until_sto
 from doubles.replays import (
     OneQueue,
     SomeAttempts,
+    Written,
+    deliveries,
     executor_of,
     give_up,
+    ids_of,
     read_replay,
     replay_of,
+    replayed,
     webhook_of,
 )
 from doubles.waiting import until_it_is
@@ -32,7 +35,6 @@ from hookline.api.actions import CannotBeDone
 from hookline.api.object_names import message_name
 from hookline.api.replay import executor as executing
 from hookline.api.replay import plan
-from hookline.api.replay.executor import Executor
 from hookline.api.replay.kept import KeptReplays
 from hookline.api.replay.letters import ReplayLetters
 from hookline.api.replay.replays import Runner
@@ -42,11 +44,10 @@ from hookline.events.envelope import Event
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer
 from hookline.resources.reasons import ReplayReason
-from hookline.resources.replay import Replay, ReplayStatus
+from hookline.resources.replay import ReplayStatus
 from hookline.runtime.background import background
 from hookline.stream import history, names
 from hookline.stream.connection import Client
-from hookline.stream.stored import read_from
 from hookline.stream.streams import Retention, ensure
 
 UID = "00000000-0000-4000-8000-000000000001"
@@ -58,45 +59,6 @@ DOUBLES = Path(__file__).parents[1]
 async def queue(client: Client) -> OneQueue:
     await ensure(client, Retention(), prefix="HOOKLINE_")
     return await OneQueue.over(client)
-
-
-class Written:
-    """What was written down of one Replay."""
-
-    def __init__(self, replay: Replay) -> None:
-        self.replay = replay
-        self.said: list[tuple[ReplayReason, str]] = []
-
-    @property
-    def status(self) -> ReplayStatus:
-        return self.replay.status
-
-    @property
-    def counts(self) -> tuple[int, int, int, int]:
-        return self.status.found, self.status.replayed, self.status.skipped, self.status.failed
-
-    async def write(self, status: ReplayStatus, reason: ReplayReason, message: str) -> None:
-        self.replay = self.replay.model_copy(update={"status": status})
-        self.said.append((reason, message))
-
-
-async def replayed(executor: Executor, **spec: Any) -> Written:
-    written = Written(read_replay(replay_of(**spec)))
-    await executor.run(written.replay, written.write)
-    return written
-
-
-async def deliveries(client: Client) -> list[Delivery]:
-    found: list[Delivery] = []
-    seq = 1
-    while batch := await read_from(client, own.DELIVERIES, "hookline.deliveries.*.*", seq):
-        found += [messages.read(each.subject, each.headers, each.body) for each in batch]
-        seq = batch[-1].seq + 1
-    return found
-
-
-def ids_of(found: list[Delivery]) -> list[str]:
-    return [each.event.id for each in found]
 
 
 @pytest.fixture(autouse=True)

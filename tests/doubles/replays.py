@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from doubles import own
 from hookline.api.log import Attempt, Log, Page, Unreadable, Wanted
 from hookline.api.replay import plan
 from hookline.api.replay.executor import Executor
@@ -20,11 +21,13 @@ from hookline.api.replay.replays import Runner
 from hookline.delivery import messages
 from hookline.delivery.messages import Delivery
 from hookline.events.envelope import Event
-from hookline.resources.replay import Replay
+from hookline.resources.reasons import ReplayReason
+from hookline.resources.replay import Replay, ReplayStatus
 from hookline.stream.attempt_record import AttemptRecord
 from hookline.stream.connection import Client, connect
 from hookline.stream.layout import Layout
 from hookline.stream.publish import Publisher
+from hookline.stream.stored import read_from
 from hookline.stream.streams import find
 
 TIME = "2026-11-24T00:00:00.000Z"
@@ -107,6 +110,45 @@ async def give_up(
     numbered = list(enumerate(ids, start=1))
     for start in range(0, len(numbered), 200):
         await asyncio.gather(*(one(*each) for each in numbered[start : start + 200]))
+
+
+class Written:
+    """What was written down of one Replay."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self.said: list[tuple[ReplayReason, str]] = []
+
+    @property
+    def status(self) -> ReplayStatus:
+        return self.replay.status
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        return self.status.found, self.status.replayed, self.status.skipped, self.status.failed
+
+    async def write(self, status: ReplayStatus, reason: ReplayReason, message: str) -> None:
+        self.replay = self.replay.model_copy(update={"status": status})
+        self.said.append((reason, message))
+
+
+async def replayed(executor: Executor, **spec: Any) -> Written:
+    written = Written(read_replay(replay_of(**spec)))
+    await executor.run(written.replay, written.write)
+    return written
+
+
+async def deliveries(client: Client) -> list[Delivery]:
+    found: list[Delivery] = []
+    seq = 1
+    while batch := await read_from(client, own.DELIVERIES, "hookline.deliveries.*.*", seq):
+        found += [messages.read(each.subject, each.headers, each.body) for each in batch]
+        seq = batch[-1].seq + 1
+    return found
+
+
+def ids_of(found: list[Delivery]) -> list[str]:
+    return [each.event.id for each in found]
 
 
 async def execute(nats_url: str, file: Path, uid: str) -> None:

@@ -7,12 +7,15 @@ Webhook waits, for whoever adds to it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from nats.aio.client import Client
 
+from hookline.runtime.tasks import together
 from hookline.stream import names
 from hookline.stream.api import api, ask_if_there
 from hookline.stream.connection import StreamUnavailable
@@ -22,18 +25,22 @@ from hookline.stream.stored import Stored, read_from
 _BEHIND_SECONDS = 0.2
 """Before a copy is asked again that did not have yet what its leader has."""
 
+_REMOVED_AT_ONCE = 32
+
 _FAR = 2**31
 """An offset behind all subjects: only their number is told, and not a list of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a stream holds now: sequences, the last one included. `created` tells it from another one of its name."""
+    """What a stream holds now: sequences, the last one included. `created` tells it from another one of its name.
+    `now_s` is NATS's time, Unix time."""
 
     stream: str
     created: str
     first: int
     last: int
+    now_s: float
 
 
 async def reach(client: Client, stream: str) -> Reach | None:
@@ -42,7 +49,9 @@ async def reach(client: Client, stream: str) -> Reach | None:
     if said is None:
         return None
     state = said["state"]
-    return Reach(stream, str(said["created"]), int(state["first_seq"]), int(state["last_seq"]))
+    return Reach(
+        stream, str(said["created"]), int(state["first_seq"]), int(state["last_seq"]), _unix_s(str(said["ts"]))
+    )
 
 
 async def next_messages(client: Client, stream: str, pattern: str, seq: int, end: int) -> list[Stored]:
@@ -87,14 +96,22 @@ async def message_at(client: Client, stream: str, seq: int) -> Stored | None:
     raise StreamUnavailable(f"JetStream does not give a message of {stream} yet; its servers may just begin")
 
 
-async def remove(client: Client, stream: str, seq: int) -> bool:
-    """Take one message out of a stream; whether it was there. Raises StreamUnavailable, QueueUnusable."""
+async def remove(client: Client, stream: str, created: str, seqs: Sequence[int]) -> None:
+    """Take messages, those that are there still, out of the stream that was made then, and out of no other of its name:
+    that has others under the same sequences. Raises StreamUnavailable, QueueUnusable; to be done again then.
+    """
+    for start in range(0, len(seqs), _REMOVED_AT_ONCE):
+        has = await reach(client, stream)
+        if has is None or has.created != created:
+            return
+        some = seqs[start : start + _REMOVED_AT_ONCE]
+        await together([partial(_remove, client, stream, each) for each in some], at_once=_REMOVED_AT_ONCE)
+
+
+async def _remove(client: Client, stream: str, seq: int) -> None:
     said = await api(client, f"STREAM.MSG.DELETE.{stream}", seq=seq, no_erase=True)
-    if "error" not in said:
-        return True
-    if await _message(client, stream, seq=seq) is None:
-        return False
-    raise StreamUnavailable(f"JetStream does not remove a message of {stream} ({said['error'].get('description')})")
+    if "error" in said and await _message(client, stream, seq=seq) is not None:
+        raise StreamUnavailable(f"JetStream does not remove a message of {stream} ({said['error'].get('description')})")
 
 
 @dataclass(frozen=True, slots=True)

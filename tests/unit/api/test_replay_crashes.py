@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -52,6 +52,8 @@ class World:
     """Whether the last step has its effect."""
     busy: list[bool] = field(default_factory=list)
     """Whether much waits, at each look."""
+    created: str = TIME
+    """When the stream was made."""
 
     async def step(self, do: Any) -> Any:
         self.steps_left -= 1
@@ -78,13 +80,14 @@ class World:
         await self.step(lambda: setattr(self, "status", status))
 
     async def reach(self, client: object, stream: str) -> Reach:
-        return Reach(stream, TIME, min(self.stream, default=self.end + 1), self.end)
+        return Reach(stream, self.created, min(self.stream, default=self.end + 1), self.end, 1_700_000_000.0)
 
     async def next_messages(self, client: object, stream: str, pattern: str, seq: int, end: int) -> list[Stored]:
         return [self.stream[each] for each in sorted(self.stream) if seq <= each <= end][:4]
 
-    async def remove(self, client: object, stream: str, seq: int) -> bool:
-        return bool(await self.step(lambda: self.stream.pop(seq, None) is not None))
+    async def remove(self, client: object, stream: str, created: str, seqs: Sequence[int]) -> None:
+        for seq in seqs:
+            await self.step(lambda seq=seq: self.stream.pop(seq, None) if created == self.created else None)
 
     async def waiting_of(self, client: object, layout: object, uid: str) -> Waiting:
         return Waiting(10**9 if self.busy and self.busy.pop() else 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 from starlette.applications import Starlette
 
 from doubles.replays import first, replay_of
+from hookline.api.replay import kept as keeping
 from hookline.api.replay.conditions import told
 from hookline.api.replay.executor import Gone
 from hookline.api.replay.kept import MAX_BYTES, KeptReplays, Taken, routes
 from hookline.resources.reasons import ReplayReason
 from hookline.resources.replay import ReplayStatus
+from hookline.stream.connection import StreamUnavailable
 
 ROOT = "/apis/hookline.dev/v1alpha1"
 OURS = f"{ROOT}/namespaces/default/replays"
@@ -113,3 +116,29 @@ def test_versions_go_on_after_a_restart(tmp_path: Path) -> None:
         made = kept(tmp_path).create("default", {**replay_of(), "metadata": {"name": name}})
         versions.append(int(made["metadata"]["resourceVersion"]))
     assert versions == [1, 2]
+
+
+async def test_while_the_file_cannot_be_written_nothing_changes_and_a_replay_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: what stands in the file is what a restart goes on from."""
+    monkeypatch.setattr(keeping, "AGAIN_SECONDS", 0.01)
+    replays = kept(tmp_path)
+    replays.create("default", replay_of())
+    (found,) = await first(replays.follow())
+    write = (await replays.open(found)).write
+    (tmp_path / "replays.json.new").mkdir()
+    async with client_of(replays) as client:
+        other = {**replay_of(), "metadata": {"name": "other"}}
+        answers = [await client.post(OURS, json=other), await client.delete(f"{OURS}/outage")]
+        assert [(each.status_code, each.json()["reason"]) for each in answers] == [(503, "ServiceUnavailable")] * 2
+        assert [each["metadata"]["name"] for each in replays.all("default")] == ["outage"]
+    with pytest.raises(StreamUnavailable):
+        await replays.delete(found)
+    running = told(ReplayStatus(phase="Running"), 1, ReplayReason.RUNNING, "", "now")
+    writing = asyncio.ensure_future(write(running))
+    await asyncio.sleep(0.05)
+    assert not writing.done()
+    (tmp_path / "replays.json.new").rmdir()
+    await writing
+    assert (kept(tmp_path).get("default", "outage") or {})["status"]["phase"] == "Running"

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from hookline.stream.connection import Heard, QueueUnusable, StreamRefused, StreamUnavailable, _Client
-from hookline.stream.publish import Former, Outcome, _outcome
+from hookline.stream.publish import Former, Outcome, OutOfRoom, _outcome
 from hookline.stream.pull import read_reply
 
 _names = st.text("aZ-_9", min_size=1, max_size=12)
@@ -123,6 +123,13 @@ def test_an_answer_that_stores_nothing_is_an_error() -> None:
     refusal = b'{"error":{"code":503,"description":"maximum bytes exceeded"},"stream":"EVENTS","seq":0}'
     with pytest.raises(StreamRefused, match="maximum bytes"):
         _outcome(answer(refusal), "EVENTS")
+
+
+@pytest.mark.parametrize("code", [10002, 10023, 10047, 10077])
+def test_an_account_a_server_or_a_stream_without_room_is_told_from_a_message_that_cannot_be_stored(code: int) -> None:
+    full = b'{"error":{"code":400,"err_code":%d,"description":"full"},"stream":"EVENTS","seq":0}' % code
+    with pytest.raises(OutOfRoom):
+        _outcome(answer(full), "EVENTS")
 
 
 @pytest.mark.parametrize(

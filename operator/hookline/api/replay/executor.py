@@ -7,6 +7,7 @@ last (docs/queue.md has the argument). Decides nothing about what is meant: `pla
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections import Counter
@@ -48,6 +49,9 @@ LAYOUT_SECONDS = 10.0
 
 AGAIN_SECONDS = 1.0
 """Before what cannot be done now is tried again."""
+
+STALE_SECONDS = 2.0
+"""How long what was read may wait to be stored. After that it is read again: it may have been dropped or purged."""
 
 T = TypeVar("T")
 Phase = Literal["Complete", "Failed"]
@@ -133,13 +137,14 @@ class Executor:
         minutes is known. Raises StreamUnavailable, StreamRefused, QueueUnusable.
         """
         queue = await self.queue(dispatcher)
-        message = await history.message_at(queue.client, stream, seq)
+        has = await history.reach(queue.client, stream)
+        message = await history.message_at(queue.client, stream, seq) if has is not None else None
         delivery = plan.delivery_of(message) if message is not None else None
-        if message is None or delivery is None:
+        if has is None or message is None or delivery is None:
             return False
-        made = plan.again(delivery, name, int(self.now_s() * 1000))
+        made = plan.again(delivery, name, int(has.now_s * 1000))
         await _store(queue.publisher, made, plan.letter_once(stream, message))
-        await history.remove(queue.client, stream, seq)
+        await history.remove(queue.client, stream, has.created, [seq])
         return True
 
 
@@ -255,9 +260,7 @@ class _Run:
     async def _go_through(self, want: Asked, index: int) -> None:
         """One stream, from where it was left."""
         place = self._status.checkpoint[index]
-        has = await self._can(partial(self._reach, place))
-        if has is None or has.created != place.created:
-            # Removed once it was empty, or deleted by somebody.
+        if await self._can(partial(self._reach, place)) is None:
             return
         if want.removes and place.settled < place.next:
             # Counted, and perhaps not removed: what did that ended meanwhile.
@@ -266,33 +269,47 @@ class _Run:
         self._status = plan.settled(self._status, index)
 
     async def _reach(self, place: ReplayPlace) -> Reach | None:
-        return await history.reach((await self._around.queue(place.dispatcher)).client, place.stream)
+        """None of a stream that was removed once it was empty, or deleted by somebody, also if it was made anew."""
+        has = await history.reach((await self._around.queue(place.dispatcher)).client, place.stream)
+        return has if has is not None and has.created == place.created else None
 
     async def _read(self, want: Asked, index: int, seq: int, end: int, *, counting: bool) -> None:
         place = self._status.checkpoint[index]
         pattern, most = want.pattern(place.dispatcher), max(1, int(want.rate * CHECKPOINT_SECONDS))
         window = _Window(place.dispatcher, index, place.stream, time.monotonic(), counting)
         while seq <= end:
-            found = await self._can(partial(self._next, place, pattern, seq, end))
+            found, now_s = await self._can(partial(self._next, place, pattern, seq, end))
             if not found or found[0].stored_s >= want.until_s:
                 break
-            seq = await self._take(want, window, found[:most], seq)
+            seq = await self._take(want, window, found[:most], seq, now_s)
             if window.is_due(time.monotonic()):
                 await self._close(want, window, seq)
         await self._close(want, window, end + 1)
 
-    async def _next(self, place: ReplayPlace, pattern: str, seq: int, end: int) -> list[Stored]:
+    async def _next(self, place: ReplayPlace, pattern: str, seq: int, end: int) -> tuple[list[Stored], float]:
+        """What comes next of a stream, and what time it is by NATS, by which what waits has an age. Nothing when
+        another stream has its name now: that was not asked for."""
         client = (await self._around.queue(place.dispatcher)).client
-        return await history.next_messages(client, place.stream, pattern, seq, end)
+        try:
+            found = await history.next_messages(client, place.stream, pattern, seq, end)
+        except StreamUnavailable:
+            if await self._reach(place) is None:
+                return [], 0.0
+            raise
+        has = await self._reach(place)
+        return (found, has.now_s) if has is not None else ([], 0.0)
 
-    async def _take(self, want: Asked, window: _Window, found: Sequence[Stored], seq: int) -> int:
+    async def _take(self, want: Asked, window: _Window, found: Sequence[Stored], seq: int, now_s: float) -> int:
         """Have stored what the first of these messages mean, as many as there is room for; the sequence behind them.
-        What was taken before ends before `seq`."""
-        now_ms = int(self._around.now_s() * 1000)
+        What was taken before ends before `seq`, which is returned when they are to be read again. `now_s` is NATS's
+        time."""
+        read_s, now_ms = time.monotonic(), int(now_s * 1000)
         meant = [(message.seq, plan.items(want, window.stream, message, replayed_ms=now_ms)) for message in found]
         if not want.dry_run:
             uids = {item.webhook.uid for _, items in meant for item in items}
             meant = meant[: await self._room(want, window, uids, seq)]
+            if time.monotonic() - read_s > STALE_SECONDS:
+                return seq
         items = [(seq, item) for seq, items in meant for item in items]
         wanted = [each for each in items if await self._is_wanted(want, each[1])]
         window.tally.skipped += len(items) - len(wanted)
@@ -336,8 +353,16 @@ class _Run:
     async def _store(self, window: _Window, seq: int, item: Item) -> None:
         delivery = item.delivery
         assert delivery is not None, "what holds no delivery is skipped"
+        tries = itertools.count()
+
+        async def stored() -> bool:
+            if next(tries) and not await self._is_left(self._status.checkpoint[window.index], seq):
+                return False
+            await _store((await self._around.queue(window.dispatcher)).publisher, delivery, item.once)
+            return True
+
         try:
-            await self._can(partial(self._stored, window.dispatcher, delivery, item.once))
+            is_stored = await self._can(stored)
         except StreamRefused as error:
             window.tally.failed += 1
             log.warning(
@@ -346,13 +371,16 @@ class _Run:
                 event_id=delivery.event.id,
                 problem=str(error),
             )
-        else:
+            return
+        if is_stored:
             self._stored_of[delivery.uid] += 1
             window.tally.replayed += 1
             window.stored.append(seq)
 
-    async def _stored(self, dispatcher: str, delivery: Delivery, once: str) -> None:
-        await _store((await self._around.queue(dispatcher)).publisher, delivery, once)
+    async def _is_left(self, place: ReplayPlace, seq: int) -> bool:
+        """Whether a message is there still, after it could not be stored for a while."""
+        client = (await self._around.queue(place.dispatcher)).client
+        return await self._reach(place) is not None and await history.message_at(client, place.stream, seq) is not None
 
     async def _close(self, want: Asked, window: _Window, seq: int) -> None:
         """Count what was stored, write that down, and remove it then where it came from. All before `seq` is done."""
@@ -362,12 +390,11 @@ class _Run:
                 self._status = plan.settled(self._status, window.index)
             await self._say(ReplayReason.RUNNING)
         if want.removes:
-            work = [partial(self._can, partial(self._remove, window, each)) for each in window.stored]
-            await together(work, at_once=_STORES_AT_ONCE)
+            await self._can(partial(self._remove, self._status.checkpoint[window.index], window.stored))
         window.renew(time.monotonic())
 
-    async def _remove(self, window: _Window, seq: int) -> None:
-        await history.remove((await self._around.queue(window.dispatcher)).client, window.stream, seq)
+    async def _remove(self, place: ReplayPlace, seqs: Sequence[int]) -> None:
+        await history.remove((await self._around.queue(place.dispatcher)).client, place.stream, place.created, seqs)
 
     async def _pace(self, seconds: float) -> None:
         """Take the time that so much of the rate has."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,12 +26,18 @@ from hookline.api.replay.replays import Found, Opened, due_s, opened
 from hookline.events.envelope import stamp_to_the_second
 from hookline.resources.base import API_VERSION, ObjectMeta, problems_of
 from hookline.resources.replay import Replay, ReplayStatus
+from hookline.stream.connection import StreamUnavailable
+
+log = structlog.get_logger(__name__)
 
 MOST = 1000
 """Replays that are kept: a file is read and written whole."""
 
 MAX_BYTES = 256 * 1024
 """Of one Replay as somebody sends it."""
+
+AGAIN_SECONDS = 1.0
+"""Before what could not be written is written again."""
 
 Manifest = dict[str, Any]
 
@@ -71,7 +78,7 @@ class KeptReplays:
         return self._replays.get((namespace, name))
 
     def create(self, namespace: str, manifest: Mapping[str, Any]) -> Manifest:
-        """Raises ValidationError, Taken, Full."""
+        """Raises ValidationError, Taken, Full; OSError when it cannot be written."""
         metadata = manifest.get("metadata")
         metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
         prefix = metadata.pop("generateName", "")
@@ -100,10 +107,10 @@ class KeptReplays:
         return self._keep(place, made)
 
     def drop(self, namespace: str, name: str) -> Manifest | None:
-        """What was there."""
-        found = self._replays.pop((namespace, name), None)
+        """What was there. Raises OSError."""
+        found = self._replays.get((namespace, name))
         if found is not None:
-            self._save()
+            self._save({where: each for where, each in self._replays.items() if each is not found})
         return found
 
     async def follow(self) -> AsyncIterator[Sequence[Found]]:
@@ -120,34 +127,56 @@ class KeptReplays:
 
         async def write(status: ReplayStatus) -> None:
             nonlocal version
-            now = self._replays.get(place)
-            if now is None or now["metadata"]["resourceVersion"] != version:
-                raise Gone
-            version = self._keep(place, {**now, "status": dict(as_manifest(status))})["metadata"]["resourceVersion"]
+            while True:
+                now = self._replays.get(place)
+                if now is None or now["metadata"]["resourceVersion"] != version:
+                    raise Gone
+                try:
+                    written = self._keep(place, {**now, "status": dict(as_manifest(status))})
+                except OSError as error:
+                    log.warning("the status of a Replay cannot be written now", problem=str(error))
+                    await asyncio.sleep(AGAIN_SECONDS)
+                else:
+                    version = written["metadata"]["resourceVersion"]
+                    return
 
         return opened(kept, write)
 
     async def delete(self, found: Found) -> None:
         kept = self._replays.get((found.namespace, found.name))
         if kept is not None and kept["metadata"]["uid"] == found.uid:
-            self.drop(found.namespace, found.name)
+            try:
+                self.drop(found.namespace, found.name)
+            except OSError as error:
+                raise StreamUnavailable(str(error)) from None
 
     def _keep(self, place: tuple[str, str], manifest: Manifest) -> Manifest:
         metadata = {**manifest["metadata"], "resourceVersion": str(next(self._versions))}
-        self._replays[place] = {**manifest, "metadata": metadata}
-        self._save()
+        self._save({**self._replays, place: {**manifest, "metadata": metadata}})
         return self._replays[place]
 
-    def _save(self) -> None:
+    def _save(self, replays: dict[tuple[str, str], Manifest]) -> None:
+        """What cannot be written is not so: after a crash the file is what is gone on from. Raises OSError."""
         new = self._file.with_name(f"{self._file.name}.new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(list(self._replays.values()), file)
+            json.dump(list(replays.values()), file)
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._file)
+        _sync(self._file.parent)
+        self._replays = replays
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _sync(folder: Path) -> None:
+    """Have it on the disk which file has a name: dead letters are removed once their count is there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _found(manifest: Manifest) -> Found:
@@ -174,7 +203,10 @@ def routes(replays: KeptReplays) -> list[Route]:
 
     async def one(request: Request) -> Response:
         namespace, name = request.path_params["namespace"], request.path_params["name"]
-        found = replays.get(namespace, name) if request.method == "GET" else replays.drop(namespace, name)
+        try:
+            found = replays.get(namespace, name) if request.method == "GET" else replays.drop(namespace, name)
+        except OSError as error:
+            return _unwritten(error)
         return JSONResponse(found) if found is not None else _no(404, "NotFound", f'replays "{name}" not found')
 
     root = f"/apis/{API_VERSION}"
@@ -207,6 +239,13 @@ async def _created(replays: KeptReplays, namespace: str, request: Request) -> Re
         return _no(409, "AlreadyExists", "there is a Replay of this name; choose another one, or delete it")
     except Full:
         return _no(429, "TooManyRequests", f"{MOST} Replays are kept; delete some, or give them a ttl")
+    except OSError as error:
+        return _unwritten(error)
+
+
+def _unwritten(error: OSError) -> Response:
+    why = error.strerror or type(error).__name__
+    return _no(503, "ServiceUnavailable", f"Replays cannot be written to the data folder now ({why}); try again")
 
 
 def _no(code: int, reason: str, message: str) -> Response:
