@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from doubles import own
 from doubles.command import hookline
-from doubles.local import count, hook, publish, receiver_of, sender, until_stored, write_book
+from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from doubles.waiting import eventually
+from hookline.delivery import attempts_log
 from hookline.local.nats_server import NatsServer
-from hookline.local.receiver import Answer
+from hookline.local.receiver import Answer, ReceivedCall
 from hookline.routing.routes import RouteState
 from hookline.stream import names
+from hookline.stream import purge as purging
 from hookline.stream.attempt_record import decode
 from hookline.stream.connection import Client
 from hookline.stream.purge import Wanted, look, purge
@@ -37,8 +41,9 @@ async def everything(client: Client) -> list[tuple[str, bytes]]:
 
 
 async def test_what_a_tenant_and_one_event_have_in_all_streams_is_removed_and_proved(
-    tmp_path: Path, nats_server: NatsServer, queue: Client
+    tmp_path: Path, nats_server: NatsServer, queue: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(purging, "NOTED_SECONDS", 0.5)
     async with receiver_of([], Answer(500)) as receiver:
         entries = []
         for tenant in (MINE, THEIRS):
@@ -83,3 +88,20 @@ async def until_logged(client: Client) -> None:
         return len(unheard) == 2 and sum(len(decode(each.body)) for each in found if each not in unheard) == 8
 
     await eventually(is_all_there)
+
+
+async def test_a_line_of_a_call_that_had_just_ended_does_not_come_back_after_a_purge(
+    tmp_path: Path, nats_server: NatsServer, queue: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purging, "NOTED_SECONDS", attempts_log.FLUSH_SECONDS + 1)
+    calls: list[ReceivedCall] = []
+    async with receiver_of(calls) as receiver:
+        write_book(tmp_path / "book", hook("mine", receiver, namespace=MINE))
+        async with sender(tmp_path / "book", nats_server.url):
+            for event_id in ("evt_1", "evt_2"):
+                there = len(calls)
+                await publish(queue, tenant=MINE, event_id=event_id)
+                await until(lambda there=there: len(calls) > there)  # type: ignore[misc]
+            await purge(queue, Wanted(MINE))
+            await asyncio.sleep(attempts_log.FLUSH_SECONDS)
+            assert {subject for subject, text in await everything(queue)} == {names.attempts_subject(MINE, "_purged")}

@@ -73,6 +73,9 @@ AGAIN_SECONDS = 5.0
 
 RECENT_SECONDS, MOST_RECENT = 2.0, 64
 """Batches that are written once more after a connection was lost: of the last moment, and at most 2 MiB of them."""
+FORGET_SECONDS = 15.0
+"""After which a batch is written no more, as long as the connection is there: one that is silent is noticed after ten.
+Later NATS forgets its name, and it may have been purged."""
 
 CALM_SECONDS = 60.0
 """Without a loss, before it is said that there is none any more."""
@@ -166,6 +169,8 @@ class AttemptsLog:
         """Messages that NATS did not confirm yet."""
         self._recent: deque[_Written] = deque()
         """Those that it confirmed last."""
+        self._connection: int | None = None
+        """The one that was last told of."""
         self._held: Counter[str] = Counter()
         """Bytes of each tenant."""
         self._held_bytes = 0
@@ -290,6 +295,7 @@ class AttemptsLog:
     async def run(self, stream: AttemptsStream, owner: Callable[[], Mark | None], now_s: Callable[[], float]) -> None:
         """Write what was noted over one connection, for ever. `now_s` is NATS's time."""
         self._place = _Place(stream, owner, now_s)
+        self._connection = stream.connection
         self._ensured, self._closed = None, None
         self._write_again()
         while True:
@@ -303,6 +309,7 @@ class AttemptsLog:
 
     def reconnected(self) -> None:
         """Perhaps to another server, or as another user."""
+        self._connection = self._place.stream.connection if self._place is not None else None
         self._ensured = None
         self._closed_until_s = 0.0
         self._write_again()
@@ -326,6 +333,8 @@ class AttemptsLog:
         mark = place.owner() if place is not None else None
         if place is None or settings is None or mark is None:
             return
+        if self._connection is not None and place.stream.connection == self._connection:
+            self._forget_recent(FORGET_SECONDS)
         if self._closed is not None and time.monotonic() < self._closed_until_s:
             return
         # Whoever ends does not wait for an answer that nats-server, killed just before, may owe for seconds.
@@ -460,7 +469,12 @@ class AttemptsLog:
         self._hold(written.tenant, -written.held_bytes)
         self._stored(written.lines)
         self._recent.append(replace(written, lines=0, held_bytes=0, is_done=False, stored_s=time.monotonic()))
-        while len(self._recent) > MOST_RECENT or self._recent[0].stored_s < time.monotonic() - RECENT_SECONDS:
+        self._forget_recent(RECENT_SECONDS)
+
+    def _forget_recent(self, seconds: float) -> None:
+        """Those that were confirmed so long ago, and what is too much."""
+        oldest_s = time.monotonic() - seconds
+        while self._recent and (len(self._recent) > MOST_RECENT or self._recent[0].stored_s < oldest_s):
             self._recent.popleft()
 
     def _drop(self, written: _Written, why: Lost, problem: str = "") -> None:

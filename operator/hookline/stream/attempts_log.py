@@ -58,6 +58,11 @@ class AttemptsStream:
         self._client = client
         self._inbox = Inbox(client, ACK_SECONDS)
 
+    @property
+    def connection(self) -> int | None:
+        """Its number, another one before anybody is told of a new connection; None while there is none."""
+        return int(self._client.stats["reconnects"]) if self._client.is_connected else None
+
     async def ensure(self, bounds: LogBounds, *, replicas: int, owner: Mark) -> tuple[int, int]:
         """Make the stream, or change what differs; how many bytes and copies it has. Raises StreamUnavailable,
         NotStored."""

@@ -8,6 +8,7 @@ that was there before. The streams alone: what else keeps something of a tenant 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,10 @@ from hookline.stream.streams import find
 
 ROUNDS, APART_SECONDS = 5, 0.5
 """How often it is done at most, and the time between: a call that is under way may be stored as a retry."""
+
+NOTED_SECONDS = 6.0
+"""How long a sender may have lines of the attempts log in memory, see delivery/attempts_log. What a Replay has read is
+stored within this time as well, or read again."""
 
 _FOUND_AT_HEADER = "Hookline-Subject"
 """Of a dead letter that could not be read: where it was, see delivery/messages."""
@@ -123,8 +128,20 @@ async def purge(client: Client, wanted: Wanted) -> tuple[dict[Place, int], dict[
 
     Raises StreamUnavailable, StreamRefused.
     """
-    removed: dict[Place, int] = {}
+    removed: Counter[Place] = Counter()
     bounds: dict[Place, int] = {}
+    await _purge(client, wanted, removed, bounds)
+    if _some(removed):
+        # Else lines of calls that had just ended would come back a moment later.
+        await asyncio.sleep(NOTED_SECONDS)
+        await _purge(client, wanted, removed, bounds)
+    await _leave_mark(client, wanted)
+    left = {place: await _left(client, place, wanted, last) for place, last in bounds.items()}
+    return _some(removed), _some(left)
+
+
+async def _purge(client: Client, wanted: Wanted, removed: Counter[Place], bounds: dict[Place, int]) -> None:
+    """Until a round finds nothing. `bounds` are the last sequences that it looked at."""
     for number in range(ROUNDS):
         if number:
             await asyncio.sleep(APART_SECONDS)
@@ -132,13 +149,10 @@ async def purge(client: Client, wanted: Wanted) -> tuple[dict[Place, int], dict[
         for place in await _places(client, wanted):
             bounds[place] = await _last(client, place.stream)
             count = await _remove(client, place, wanted, bounds[place])
-            removed[place] = removed.get(place, 0) + count
+            removed[place] += count
             found = found or count > 0
         if not found:
             break
-    await _leave_mark(client, wanted)
-    left = {place: await _left(client, place, wanted, last) for place, last in bounds.items()}
-    return _some(removed), _some(left)
 
 
 def _some(counts: Mapping[Place, int]) -> dict[Place, int]:

@@ -15,6 +15,7 @@ from hookline.delivery import attempts_log
 from hookline.delivery.attempts_log import (
     AT_A_LOOK,
     FLUSH_SECONDS,
+    FORGET_SECONDS,
     MOST_OF_TENANT_BYTES,
     MOST_UNHEARD,
     AttemptsLog,
@@ -57,6 +58,7 @@ class Stream:
         self.problem: Exception | None = None
         self.made: list[object] = []
         self.stored: list[tuple[str, bytes, str]] = []
+        self.connection: int | None = 0
 
     async def ensure(self, bounds: object, *, replicas: int, owner: Mark) -> tuple[int, int]:
         if self.problem is not None:
@@ -287,6 +289,26 @@ async def test_what_was_confirmed_just_before_a_connection_was_lost_is_written_o
     assert again == second
     assert first != second
     assert "hookline_attempts_log_written_total 2.0" in running.metrics.text().decode()
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_what_was_confirmed_long_before_a_connection_was_lost_is_not_written_again(
+    clock: Clock, is_away: bool
+) -> None:
+    """NATS has forgotten its name: it would be there twice, or again after it was purged. While the connection is away
+    nobody knows whether it was on the disk."""
+    running = Running()
+    async with running.connected():
+        running.log.note(attempt(1))
+        await running.log.drain(60)
+        running.stream.connection = None if is_away else 0
+        clock.now_s += FORGET_SECONDS + 1
+        await running.log._look()
+        running.stream.connection = 1
+        await running.log._look()
+        running.log.reconnected()
+        await running.log.drain(60)
+    assert len(running.stream.stored) == (2 if is_away else 1)
 
 
 async def test_what_is_left_at_the_end_is_counted(clock: Clock) -> None:
