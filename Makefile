@@ -91,8 +91,8 @@ bench-operator: setup ## The operator with 100, 1,000 and 10,000 Webhooks on a r
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.operator_node
 
 .PHONY: kill-matrix
-kill-matrix: setup ## Kill a sender at every step, and NATS and the network beside it; writes docs/kill-matrix.md
-	@PYTHONPATH=tests $(BIN)/python -m crash
+kill-matrix: setup ## Kill a sender at every step, and NATS and the network beside it; writes docs/kill-matrix.md (ARGS=replays: a part)
+	@PYTHONPATH=tests $(BIN)/python -m crash $(ARGS)
 
 .PHONY: lock
 lock: setup ## Resolve the lock files anew, after a change of dependencies in pyproject.toml

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from nats.js.errors import APIError
 
+from controlplane.ports import free_port
 from crash.scenario import connected
 from doubles import own
 from doubles.local import count, publish, until
-from doubles.nats import free_port, nats
+from doubles.nats import nats
 from doubles.replays import (
     OneQueue,
     Written,

@@ -1,6 +1,7 @@
 """`python -m crash`: every cell of the kill matrix, and docs/kill-matrix.md from what was seen. `make kill-matrix`.
 
-`python -m crash queues` runs the faults of the queue itself alone, `python -m crash moves` those of a move.
+`make kill-matrix ARGS=queues` runs the faults of the queue itself alone, `ARGS=moves` those of a move, `ARGS=replays`
+those of Replays.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from crash import matrix, moves, queues
+from crash import matrix, moves, queues, replays
 from crash.faults import FAULTS
+from crash.replaying import WINDOW
 from crash.scenario import IN_HAND, REPEATS_AT_MOST
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
@@ -72,12 +74,28 @@ time.
 """
 
 
+REPLAYS = f"""
+## Replays
+
+A Replay of {replays.ITEMS} dead letters, or of as many events, executed by a process that asks NATS and kube-apiserver
+as a pod of `hookline api` does. It, or nats-server, is killed at a step, and started again. The middle one of a step's
+passages is taken. Each answer of NATS, {WINDOW} messages, is counted by itself.
+
+NATS forgets names after {replays.FORGETS_SECONDS:g} s here and not after two minutes: so **repeated** are all
+deliveries that were stored a second time, and more than {replays.REPEATS_AT_MOST} fails. In each run the status said in
+the end that {replays.ITEMS} were found and replayed, and each dead letter was removed after its delivery was confirmed
+and counted, as heard on the wire.
+
+| fault | source | at | items | lost | repeated | what follows |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
 async def main() -> None:
-    if sys.argv[1:] == ["queues"]:
-        await write_queues()
-        return
-    if sys.argv[1:] == ["moves"]:
-        await write_moves()
+    parts = {"queues": write_queues, "moves": write_moves, "replays": write_replays}
+    if sys.argv[1:]:
+        for name in sys.argv[1:]:
+            await parts[name]()
         return
     with tempfile.TemporaryDirectory(prefix="hookline-crash-") as name:
         folder = Path(name)
@@ -88,8 +106,8 @@ async def main() -> None:
     endured, crashes = results[: len(FAULTS)], results[len(FAULTS) :]
     rows = matrix.step_rows(cells, crashes) + matrix.fault_rows(FAULTS, endured)
     DOCUMENT.write_text(HEAD + "\n".join(rows) + "\n")
-    await write_queues()
-    await write_moves()
+    for write in parts.values():
+        await write()
     print(DOCUMENT.read_text())
 
 
@@ -108,6 +126,15 @@ async def write_moves() -> None:
         cells = await moves.cells(folder / "whole")
         tallies = await matrix.run_all([cell.run for cell in cells], folder / "cells")
     _replace(MOVES, [moves.row(*each) for each in zip(cells, tallies, strict=True)])
+
+
+async def write_replays() -> None:
+    """The fourth table alone."""
+    with tempfile.TemporaryDirectory(prefix="hookline-replays-") as name:
+        folder = Path(name)
+        cells = await replays.cells(folder / "whole")
+        results = await matrix.run_all([cell.run for cell in cells], folder / "cells")
+    _replace(REPLAYS, [replays.row(*each) for each in zip(cells, results, strict=True)])
 
 
 def _replace(head: str, rows: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,10 +68,15 @@ class NatsProcess:
         return self._process.pid
 
     async def kill(self) -> None:
-        """SIGKILL."""
-        assert self._process is not None, "started before it is killed"
-        self._process.kill()
+        """SIGKILL, and wait for its end."""
+        self.kill_now()
+        assert self._process is not None
         await self._process.wait()
+
+    def kill_now(self) -> None:
+        assert self._process is not None, "started before it is killed"
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -94,27 +99,19 @@ class NatsProcess:
         return True
 
 
-class SenderProcess:
-    """`hookline sender`, started again whenever it ends, as a kubelet does."""
+class KeptProcess:
+    """A program in Python, started again whenever it ends, as a kubelet does."""
 
-    def __init__(self, folder: Path, book: Path, nats_url: str, *, ack_wait_seconds: float = ACK_WAIT_SECONDS) -> None:
-        self.log = folder / "sender.log"
-        self.clock = folder / "clock"
-        """How many seconds its wall clock is ahead."""
-        self.clock.write_text("0")
+    def __init__(self, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
         self.exits: list[int] = []
         """How it ended, each time."""
-        self._words = ["sender", "--book", str(book), "--nats", nats_url, "--listen", "127.0.0.1:0"]
-        self._words.append("--installation=crash")
-        self._environment = {
-            launcher.ACK_WAIT: str(ack_wait_seconds),
-            launcher.GONE: str(GONE_SECONDS),
-            launcher.CLOCK: str(self.clock),
-        }
+        self._words = words
+        self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[SenderProcess]:
+    async def running(self) -> AsyncIterator[Self]:
         keeping = asyncio.create_task(self._keep())
         try:
             yield self
@@ -132,7 +129,7 @@ class SenderProcess:
             except TimeoutError:
                 self.kill()
                 await self._process.wait()
-                raise AssertionError(f"the sender did not end: {self.output[-2000:]}") from None
+                raise AssertionError(f"the process did not end: {self.output[-2000:]}") from None
 
     @property
     def pid(self) -> int:
@@ -145,11 +142,6 @@ class SenderProcess:
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
 
-    def set_clock_ahead(self, seconds: float) -> None:
-        fresh = self.clock.with_suffix(".new")
-        fresh.write_text(str(seconds))
-        fresh.rename(self.clock)
-
     @property
     def output(self) -> str:
         return self.log.read_text(errors="replace")
@@ -161,12 +153,7 @@ class SenderProcess:
         while True:
             with self.log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    launcher.__file__,
-                    *self._words,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, **self._environment},
+                    sys.executable, *self._words, stdout=log, stderr=log, env={**os.environ, **self._environment}
                 )
             self.exits.append(await self._process.wait())
 
@@ -174,6 +161,40 @@ class SenderProcess:
         with contextlib.suppress(ProcessLookupError):
             if self._process is not None and self._process.returncode is None:
                 self._process.send_signal(number)
+
+
+class SenderProcess(KeptProcess):
+    """`hookline sender`."""
+
+    def __init__(self, folder: Path, book: Path, nats_url: str, *, ack_wait_seconds: float = ACK_WAIT_SECONDS) -> None:
+        self.clock = folder / "clock"
+        """How many seconds its wall clock is ahead."""
+        self.clock.write_text("0")
+        words = ["sender", "--book", str(book), "--nats", nats_url, "--listen", "127.0.0.1:0", "--installation=crash"]
+        environment = {
+            launcher.ACK_WAIT: str(ack_wait_seconds),
+            launcher.GONE: str(GONE_SECONDS),
+            launcher.CLOCK: str(self.clock),
+        }
+        super().__init__([launcher.__file__, *words], folder / "sender.log", environment)
+
+    def set_clock_ahead(self, seconds: float) -> None:
+        fresh = self.clock.with_suffix(".new")
+        fresh.write_text(str(seconds))
+        fresh.rename(self.clock)
+
+
+class ExecutorProcess(KeptProcess):
+    """A pod that executes Replays."""
+
+    def __init__(
+        self, folder: Path, nats_url: str, api_url: str, ca_pem: str, *, name: str = "one", renew_seconds: float = 10.0
+    ) -> None:
+        (folder / "token").write_text("a-token")
+        (folder / "ca.crt").write_text(ca_pem)
+        words = ["-m", "crash.replaying", nats_url, api_url, str(folder), name, str(renew_seconds)]
+        environment = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        super().__init__(words, folder / f"{name}.log", environment)
 
 
 class CrashReceiver(TlsReceiver):

@@ -105,10 +105,10 @@ def unused(steps: Iterable[str]) -> set[str]:
     return STEPS.keys() - {_pattern(step) for step in steps} - SOMETIMES
 
 
-def order(steps: Iterable[str]) -> list[str]:
+def order(steps: Iterable[str], lines: Iterable[str] = STEPS) -> list[str]:
     """As a delivery goes through them."""
-    patterns = list(STEPS)
-    return sorted(steps, key=lambda step: (patterns.index(_pattern(step) or patterns[-1]), step))
+    patterns = list(lines)
+    return sorted(steps, key=lambda step: (patterns.index(pattern_in(patterns, step) or patterns[-1]), step))
 
 
 def what_follows(step: str, when: When) -> str:
@@ -118,4 +118,9 @@ def what_follows(step: str, when: When) -> str:
 
 
 def _pattern(step: str) -> str | None:
-    return next((each for each in STEPS if fnmatchcase(step, each)), None)
+    return pattern_in(STEPS, step)
+
+
+def pattern_in(lines: Iterable[str], step: str) -> str | None:
+    """The line that a step has."""
+    return next((each for each in lines if fnmatchcase(step, each)), None)

@@ -244,17 +244,17 @@ class NatsProxy(Proxy):
         return frames(reader)
 
     def _may_pass(self, piece: bytes, way: Way) -> bool:
-        subject = _subject(piece)
+        subject = subject_of(piece)
         if way is Way.BACK:
             return not (self._awaited is not None and subject == self._awaited and self._dies())
         step = step_of(piece)
         if step in _QUEUED:
-            self._passages.stored.add(_delivery_of(piece))
+            self._passages.stored.add(delivery_of(piece))
         if step is None or not self._passages.passed(step):
             return True
         if self._passages.when is When.BEFORE:
             return not self._dies()
-        self._awaited = _reply(piece) if _is_answered(step) else b""
+        self._awaited = reply_of(piece) if _is_answered(step) else b""
         return True
 
     def _goes_on(self, piece: bytes, way: Way) -> bool:
@@ -269,7 +269,7 @@ class NatsProxy(Proxy):
 
 def step_of(frame: bytes) -> str | None:
     """Which step a sender takes with this message; None if it stores, asks and answers nothing."""
-    subject = _subject(frame).decode()
+    subject = subject_of(frame).decode()
     if subject.startswith("$JS.ACK."):
         word = next((name for text, name in _ANSWERS.items() if text in frame.partition(b"\r\n")[2]), "unknown answer")
         return f"{word} {_stream(subject)}"
@@ -281,11 +281,11 @@ def step_of(frame: bytes) -> str | None:
     return "store copy" if step == "store later" and _COPY in frame else step
 
 
-def _delivery_of(frame: bytes) -> tuple[str, str]:
+def delivery_of(frame: bytes) -> tuple[str, str]:
     """Webhook and event of a delivery that is stored; no event where it is named in another way, or not at all."""
     lines = frame.decode(errors="replace").split("\r\n")
     event_id = next((line.partition(": ")[2] for line in lines if line.startswith(f"{ID_HEADER}: ")), "")
-    return _subject(frame).decode().rpartition(".")[2], event_id
+    return subject_of(frame).decode().rpartition(".")[2], event_id
 
 
 def _api_step(subject: str) -> str:
@@ -319,12 +319,13 @@ def _is_answered(step: str) -> bool:
     return step.startswith(("store", "create", "update", "info", "get", "names", "write", "purge", "delete"))
 
 
-def _subject(frame: bytes) -> bytes:
+def subject_of(frame: bytes) -> bytes:
+    """Empty of what is no message."""
     words = frame.partition(b"\r\n")[0].split()
     return words[1] if len(words) > 1 and words[0].upper() in _MESSAGES else b""
 
 
-def _reply(frame: bytes) -> bytes:
+def reply_of(frame: bytes) -> bytes:
     """Where a client wants its answer."""
     words = frame.partition(b"\r\n")[0].split()
     sizes = 2 if words[0].upper() == b"HPUB" else 1
