@@ -122,11 +122,20 @@ async def test_a_version_of_another_replica_that_is_ahead_is_waited_for_and_one_
         version = int((await log.attempts("team-a", ALL, limit=1)).version)
         ahead = log.follow_attempts("team-a", ALL, str(version + MAX_LINES))
         waiting = asyncio.create_task(first(ahead, 1))
+        listing = asyncio.create_task(log.until_told(str(version + MAX_LINES)))
+        await asyncio.sleep(0)
+        assert not listing.done()
         await write(client, [record("evt_1")])
+        await listing
+        assert [each.record.event_id for each in await listed(log)][-2:] == ["evt_1", "evt_0"]
         await write(client, [record("evt_2")])
         assert [each.record.event_id for each in await waiting] == ["evt_2"]
         with pytest.raises(Expired):
             await first(log.follow_attempts("team-a", ALL, str(version + MAX_LINES * 1000)), 1)
+        with pytest.raises(Expired):
+            await log.until_told(str(version + MAX_LINES * 1000))
+        for other in ("x", "7", f"{version}-{version}", str(version + 2**70)):
+            await log.until_told(other)
 
 
 async def test_a_restart_of_the_reader_goes_on_where_it_stopped(client: Client, tmp_path: Path) -> None:
@@ -465,6 +474,8 @@ async def test_who_follows_from_what_cannot_be_read_yet_is_told_so_and_not_that_
         await eventually(lambda: _is_behind(log))
         with pytest.raises(Unreadable, match="default"):
             await first(log.follow_attempts("team-a", ALL, str(version + MAX_LINES)), 1)
+        with pytest.raises(Unreadable, match="default"):
+            await log.until_told(str(version + MAX_LINES))
 
 
 async def test_a_queue_that_cannot_be_read_hides_no_single_attempt_of_another_one(

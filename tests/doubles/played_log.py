@@ -105,6 +105,10 @@ class PlayedLog:
     """Lists fail after so many parts."""
     forgotten: int = 0
     asked: list[tuple[str, Wanted, int, str]] = field(default_factory=list)
+    waited_for: list[str] = field(default_factory=list)
+    """Versions that lists are not to be older than."""
+    never: str = "never"
+    """The one that never comes."""
     follows: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -115,6 +119,12 @@ class PlayedLog:
 
     async def attempts(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Attempt]:
         return self._page(self.tried[::-1], namespace, wanted, limit, begin)
+
+    async def until_told(self, version: str) -> None:
+        self._check()
+        self.waited_for.append(version)
+        if version == self.never:
+            raise Expired
 
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
         return self._one(self.tried, namespace, name)

@@ -61,6 +61,7 @@ _MAX_NAME_CHARACTERS = 253
 
 _BESIDE = "/apis/hookline.dev/"
 
+_NOT_KNOWN = "The provided resourceVersion is not known here: list again without it"
 _GONE = "The provided continue parameter is too old to go on from: list again without it"
 
 
@@ -234,6 +235,8 @@ class Api:
             listing = send_list(answer.send, shelf, target.resource, target.namespace, asked, form)
             try:
                 with Deadline(LIST_SECONDS):
+                    if asked.version not in ("", "0") and not asked.begin and target.resource is ATTEMPTS:
+                        await self._until_told(asked.version)
                     await while_heard(receive, listing)
             except TimeoutError:
                 raise (Cut() if answer.has_begun else Refused(too_slow(LIST_SECONDS))) from None
@@ -261,6 +264,12 @@ class Api:
         if form is Form.TABLE:
             said = table(resource, [said], {}, headers=True)
         await send_json(send, said, pretty=asked.pretty)
+
+    async def _until_told(self, version: str) -> None:
+        try:
+            await self._log.until_told(version)
+        except Expired:
+            raise Refused(expired(_NOT_KNOWN)) from None
 
     def _with_warning(self, send: Send) -> Send:
         """Says what a list is without; kubectl shows it to people."""

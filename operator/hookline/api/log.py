@@ -134,6 +134,10 @@ class Log(Protocol):
     async def attempts(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Attempt]:
         """`begin`: what the page before had as `more`."""
 
+    async def until_told(self, version: str) -> None:
+        """Until a list of attempts is not older than a version, which another replica may have told of. One of another
+        log is waited for no longer than for none: no list will ever have it."""
+
     async def attempt(self, namespace: str, name: str) -> Attempt | None: ...
 
     def follow_attempts(self, namespace: str, wanted: Wanted, since: str) -> AsyncIterator[Attempt]:

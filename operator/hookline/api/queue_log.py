@@ -108,6 +108,15 @@ class QueueLog:
         question = _Question(namespace, wanted, limit, begin)
         return await self._page("attempts", question, first, version_text(versions), ask, lambda each: each.record.at_s)
 
+    async def until_told(self, version: str) -> None:
+        try:
+            versions = read_version(version, len(self._queues))
+        except Expired:
+            return
+        now = [each.attempts.version() for each in self._queues]
+        if [each.created_ms for each in versions] == [each.created_ms for each in now]:
+            await self._wait_for(versions)
+
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
         async def whole(queue: _Queue, entry: Entry) -> Attempt | None:
             found = await queue.attempts.whole(entry)

@@ -106,6 +106,9 @@ class Queues:
     async def attempts(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Attempt]:
         return await self._log.attempts(namespace, wanted, limit=limit, begin=begin)
 
+    async def until_told(self, version: str) -> None:
+        await self._log.until_told(version)
+
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
         return self._certain(await self._log.attempt(namespace, name), name)
 

@@ -130,6 +130,27 @@ async def test_a_list_in_parts_has_each_object_once_and_one_version(world: World
     assert rest.json["metadata"] == {"resourceVersion": "4"}
 
 
+async def test_a_list_is_not_older_than_the_version_that_it_names(world: World) -> None:
+    url = f"{TEAM_A}/attempts?limit=1"
+    for version in (
+        "",
+        "&resourceVersion=0",
+        "&resourceVersion=4",
+        "&resourceVersion=4&resourceVersionMatch=NotOlderThan",
+    ):
+        first = await world.get(url + version)
+        assert first.status == 200
+    assert world.log.waited_for == ["4", "4"]
+    world.log.never = "9"
+    late = await world.get(f"{TEAM_A}/attempts?resourceVersion=9")
+    assert (late.status, late.json["reason"], "resourceVersion" in late.json["message"]) == (410, "Expired", True)
+    world.log.waited_for.pop()
+    # What goes on has the version of its beginning.
+    assert (await world.get(f"{url}&continue={first.json['metadata']['continue']}")).status == 200
+    assert (await world.get(f"{TEAM_A}/deliveries?resourceVersion=4")).status == 200
+    assert world.log.waited_for == ["4", "4"]
+
+
 async def test_a_place_that_is_forgotten_has_the_list_begin_anew(world: World) -> None:
     first = await world.get(f"{TEAM_A}/attempts?limit=1")
     world.log.tried.clear()
