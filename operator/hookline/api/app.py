@@ -232,11 +232,11 @@ class Api:
             form = form_of(_header(headers, b"accept"))
             shelf = self._shelves[target.resource.plural]
             answer = _Answer(self._with_warning(send))
-            listing = send_list(answer.send, shelf, target.resource, target.namespace, asked, form)
             try:
                 with Deadline(LIST_SECONDS):
                     if asked.version not in ("", "0") and not asked.begin and target.resource is ATTEMPTS:
                         await self._until_told(asked.version)
+                    listing = send_list(answer.send, shelf, target.resource, target.namespace, asked, form)
                     await while_heard(receive, listing)
             except TimeoutError:
                 raise (Cut() if answer.has_begun else Refused(too_slow(LIST_SECONDS))) from None
