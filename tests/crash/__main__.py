@@ -39,7 +39,8 @@ acknowledged.
 - Every call of every run was compared byte by byte with what was published, and its signature verified. No dead letter
   was stored twice.
 
-What is recognized by its name is so for two minutes, the deduplication window of the streams.
+What is recognized by its name is so for two minutes, the deduplication window of the streams; after a restart of
+nats-server only what still waits is.
 
 | fault | at | events | lost | repeated | what follows |
 | --- | --- | --- | --- | --- | --- |

@@ -4,7 +4,7 @@ A Replay goes through streams once, in their order, up to where they reached whe
 before `next` of a place, and are written together with it: after a crash nothing is counted twice, and nothing is left
 out. A dead letter is removed only after the count that it is in was written. What lies between `settled` and `next` may
 not be removed yet, so it is done again after a crash, uncounted: under the same name, by which NATS knows it for two
-minutes.
+minutes, and after a restart of its own as long as nobody took it.
 """
 
 from __future__ import annotations
