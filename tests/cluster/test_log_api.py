@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from controlplane.kubectl import Kubectl
 from controlplane.servers import ControlPlane
@@ -20,6 +27,9 @@ from doubles import client_certificates
 from doubles.client_certificates import Issued
 from doubles.played_log import attempt, dead, waiting
 from doubles.registered_api import API_SERVICE, NAMESPACE, SERVICE, LogApi, registered
+from hookline.api import front_proxy
+from hookline.api.front_proxy import FrontProxy
+from hookline.api.users import _Certificates
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -349,6 +359,103 @@ def test_who_comes_directly_is_who_his_token_says_and_no_other(
         f"https://127.0.0.1:{api.port}{ROOT}/namespaces/{team}/attempts", headers=ALICE, verify=trust, timeout=10
     )
     assert said.status_code == 200
+
+
+def test_another_ca_for_kube_apiserver_itself_is_taken_up_while_requests_go_on(
+    api: LogApi,
+    control_plane: ControlPlane,
+    kubectl: Kubectl,
+    team: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As an administrator changes it: both CAs are trusted, kube-apiserver shows the certificate of the new one, the
+    former one goes. Neither kube-apiserver nor the API is restarted."""
+    monkeypatch.setattr(front_proxy, "LOOK_SECONDS", 0.2)
+    api.stop()
+    api.start()
+    folder, shown = control_plane.folder, _Shown(monkeypatch)
+    ca_file = folder / "front-proxy-ca.crt"
+    former = ca_file.read_text()
+    former_client = _copied(folder, tmp_path)
+    new = client_certificates.authority("another-front-proxy-ca")
+    issued = new.issue("front-proxy-client")
+
+    def trusted() -> str:
+        found = kubectl.json("get", "configmap", "extension-apiserver-authentication", "-n", "kube-system")
+        return str(found["data"]["requestheader-client-ca-file"])
+
+    until(lambda: kubectl("get", "attempts", "-n", team, user="alice").returncode == 0)
+    with _asking(control_plane, f"{ROOT}/namespaces/{team}/attempts") as said:
+        until(lambda: said.count(200) > 3)
+        ca_file.write_text(former + new.pem)
+        until(lambda: new.pem.strip() in trusted() and former.strip() in trusted(), seconds=90)
+        until(lambda: direct(api, team, ALICE, issued, tmp_path) == 200)
+        chain, key = issued.write(tmp_path, "new")
+        (folder / "front-proxy-client.key").write_bytes(key.read_bytes())
+        (folder / "front-proxy-client.crt").write_bytes(chain.read_bytes())
+        until(lambda: shown.last == issued.pem, seconds=90)
+        ca_file.write_text(new.pem)
+        patch = json.dumps({"data": {"requestheader-client-ca-file": new.pem}})
+        words = ("patch", "configmap", "extension-apiserver-authentication", "-n", "kube-system", "-p", patch)
+
+        def has_gone() -> bool:
+            """kube-apiserver adds what its file has to what is there, and takes nothing away."""
+            if former.strip() in trusted():
+                kubectl.ok(*words)
+            time.sleep(1)
+            return former.strip() not in trusted()
+
+        until(has_gone, seconds=90)
+        until(lambda: direct(api, team, ALICE, former_client, tmp_path) != 200)
+        count = len(said)
+        until(lambda: len(said) > count + 10)
+    assert set(said) == {200}
+    assert former.strip() not in trusted()
+
+
+class _Shown:
+    """The certificate that whoever asked last has shown."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.last = ""
+        read = _Certificates.read
+
+        def reading(certificates: _Certificates, pem: str, proxy: FrontProxy) -> Any:
+            self.last = pem
+            return read(certificates, pem, proxy)
+
+        monkeypatch.setattr(_Certificates, "read", reading)
+
+
+def _copied(folder: Path, to: Path) -> Issued:
+    """kube-apiserver's certificate as it is now."""
+    key = serialization.load_pem_private_key((folder / "front-proxy-client.key").read_bytes(), None)
+    certificate = x509.load_pem_x509_certificate((folder / "front-proxy-client.crt").read_bytes())
+    return Issued(certificate, cast(ec.EllipticCurvePrivateKey, key))
+
+
+@contextlib.contextmanager
+def _asking(plane: ControlPlane, path: str) -> Iterator[list[int]]:
+    """Alice asks kube-apiserver, over one connection and over new ones, and again; the codes of all answers."""
+    said: list[int] = []
+    ended = threading.Event()
+    trust = ssl.create_default_context(cafile=str(plane.ca_file))
+    headers = {"Authorization": f"Bearer {plane.token('alice')}"}
+
+    def ask() -> None:
+        with httpx.Client(verify=trust, headers=headers, timeout=10) as kept:
+            while not ended.wait(0.1):
+                said.append(kept.get(f"{plane.url}{path}").status_code)
+                said.append(httpx.get(f"{plane.url}{path}", verify=trust, headers=headers, timeout=10).status_code)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            yield said
+        finally:
+            ended.set()
+            asking.result()
 
 
 def test_kubectl_without_an_api_service_reaches_it_directly(
