@@ -101,7 +101,7 @@ async def measure(setting: Setting) -> list[Figure]:
     await server.start()
     client = await connect(server.url, name="bench")
     try:
-        await ensure_attempts(client, LogBounds(bytes=64 * 2**30))
+        await ensure_attempts(client, LogBounds(bytes=64 * 2**30), now_s=time.time())
         say(f"l: {count:,} records are written")
         await write(client, batches(count))
         with Child("the log's reader", _work, server.url, str(folder / "index"), count) as reader:

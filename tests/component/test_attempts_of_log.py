@@ -75,6 +75,22 @@ async def test_attempts_are_listed_newest_first_and_one_is_read_whole(client: Cl
         assert [each.namespace for each in await listed(log, "")] == ["team-b", "team-a", "team-a", "team-a"]
 
 
+async def test_who_concludes_from_what_is_missing_is_told_of_which_dispatchers_lists_have_all(
+    client: Client, tmp_path: Path
+) -> None:
+    await make_log(client)
+    async with log_of(client, tmp_path) as log:
+        log.check_attempts_of("default")
+        with pytest.raises(Unreadable, match="edge"):
+            log.check_attempts_of("edge")
+        log._queues[0].attempts._looking.problem = "no answer"
+        with pytest.raises(Unreadable, match="default"):
+            log.check_attempts_of("default")
+        assert await listed(log) == []
+    with pytest.raises(Unreadable, match="default"):
+        QueueLog([Source("default", client, tmp_path)]).check_attempts_of("default")
+
+
 async def test_a_list_in_parts_stays_as_it_was_while_new_records_come(client: Client, tmp_path: Path) -> None:
     await make_log(client)
     for number in range(7):

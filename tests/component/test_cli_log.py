@@ -202,6 +202,9 @@ def test_one_attempt_is_shown_in_full_and_nothing_in_it_steers_the_terminal(
         (["dead", "replay", "pod/x"], "deadletter/NAME"),
         (["dead", "drop", "x", "-A", "--yes"], "-n"),
         (["replay", "x", "--only-failed", "--source", "dead"], "--only-failed"),
+        (["replay"], "webhook/NAME"),
+        (["replay", "x", "-l", "team=a"], "--selector"),
+        (["replay", "--selector", "team!=a"], "LABEL=VALUE"),
         (["test", "x", "-A"], "-n"),
     ],
 )
@@ -516,16 +519,22 @@ def test_the_plugin_ends_its_kubectl_when_it_is_ended(
 def test_a_shell_completes_commands_options_and_webhooks(
     process: Callable[..., Done], plugin: Callable[..., Done], api: LogApi
 ) -> None:
-    api.add("webhooks", {"metadata": {"name": "identity-created", "namespace": "team-a"}}, root=RESOURCES)
+    labels = {"team": "a", "tier": "gold"}
+    webhook = {"metadata": {"name": "identity-created", "namespace": "team-a", "labels": labels}}
+    api.add("webhooks", webhook, root=RESOURCES)
     complete = plugin_module.complete
     assert "attempts\tShow each call" in process("", program=COMPLETION).out
     assert "--only-failed\t" in plugin("replay", "--only", program=complete).out
     done = process("attempts", "-n", "team-a", "webh", program=COMPLETION)
     assert done.out == "webhook/identity-created\n:4\n"
     assert plugin("test", "--context", "c", "ident", program=complete).out == "identity-created\n:4\n"
+    assert plugin("replay", "-n", "team-a", "-l", "te", program=complete).out == "team=a\n:4\n"
+    done = plugin("replay", "-n", "team-a", "--selector", "team=a,ti", program=complete)
+    assert done.out == "team=a,tier=gold\n:4\n"
     api.answers[f"{RESOURCES}/namespaces/team-a/webhooks"] = Answer(403, "Forbidden")
-    done = plugin("attempts", "-n", "team-a", "webh", program=complete)
-    assert (done.code, done.out.strip(), done.err) == (0, ":4", "")
+    for words in (("attempts", "-n", "team-a", "webh"), ("replay", "-n", "team-a", "-l", "te")):
+        done = plugin(*words, program=complete)
+        assert (done.code, done.out.strip(), done.err) == (0, ":4", "")
 
 
 # --- status, bundle
@@ -539,7 +548,7 @@ def dispatcher(**more: str) -> Object:
     ]
     return {
         "metadata": {"name": "default", "namespace": "hookline-system"},
-        "spec": {"nats": {"url": f"nats://u:{CANARY}@nats:4222"}},
+        "spec": {"nats": {"url": f"nats://u:{CANARY}@nats:4222"}, "attempts": {"enabled": False}},
         "status": {"conditions": conditions, "routes": 3},
     }
 
@@ -592,6 +601,7 @@ def test_status_shows_what_is_not_well_and_what_may_not_be_seen(plugin: Callable
     for said in (
         "Dispatcher hookline-system/default: not ready: NATSUnreachable, 3 Webhooks",
         "  QueueReady False: NATSUnreachable: no server answers",
+        "  Attempts log: off",
         "Pods ready: sender 1 of 1 (2 restarts)",
         "Lag: the oldest that waits, waits for 90s",
         "Webhooks: 2, 1 not delivering",

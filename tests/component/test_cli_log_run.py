@@ -32,6 +32,7 @@ def manifests(failing: Receiver, well: Receiver) -> str:
         documents.append(ca_secret(f"ca-{name}", receiver.ca_pem))
         url = f"{receiver.url}/hook?token={CANARY}"
         one = webhook(name, url=url, event="IdentityCreated", secret_name="signing", ca_secret_name=f"ca-{name}")
+        one["metadata"]["labels"] = {"tier": name}
         documents.append({**one, "spec": {**one["spec"], "retry": {"scheduleSeconds": [1]}}})
     return to_yaml(*(("", document) for document in documents))
 
@@ -115,6 +116,8 @@ async def send_it_again(command: Commands, refused: Sequence[ReceivedCall], take
     assert said.partition(": ")[2] == "Complete: found 1, sent 1\n"
     await until(lambda: len(taken) == 2, what="the replayed event")
     assert taken[0].webhook_id == taken[1].webhook_id
+    said = await command("replay", "-l", "tier=well", "--only-failed", "--since", "1h", "--dry-run")
+    assert said.partition(": ")[2] == "Complete: found 1, would send 0 (a dry run: nothing was sent), skipped 1\n"
 
 
 async def try_it(command: Commands, taken: Sequence[ReceivedCall]) -> None:

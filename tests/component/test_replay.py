@@ -9,17 +9,20 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from doubles import own
 from doubles.local import count, deliver, one_webhook, publish, until, until_stored
+from doubles.logs import log_of, make_log, record, until_listed, write
 from doubles.replays import (
     OneQueue,
     SomeAttempts,
+    SomeWebhooks,
     Written,
     deliveries,
     executor_of,
@@ -30,11 +33,13 @@ from doubles.replays import (
     replayed,
     webhook_of,
 )
-from doubles.waiting import until_it_is
+from doubles.waiting import eventually, until_it_is
 from hookline.api.actions import CannotBeDone
+from hookline.api.log import Log
 from hookline.api.object_names import message_name
 from hookline.api.replay import executor as executing
 from hookline.api.replay import plan
+from hookline.api.replay.executor import Executor
 from hookline.api.replay.kept import KeptReplays
 from hookline.api.replay.letters import ReplayLetters
 from hookline.api.replay.replays import Runner
@@ -46,9 +51,15 @@ from hookline.local.receiver import Answer
 from hookline.resources.reasons import ReplayReason
 from hookline.resources.replay import ReplayStatus
 from hookline.runtime.background import background
-from hookline.stream import history, names
+from hookline.stream import history, log_reader, names
+from hookline.stream import purge as purging
+from hookline.stream.api import ask
+from hookline.stream.attempts_log import AttemptsStream
 from hookline.stream.connection import Client
-from hookline.stream.streams import Retention, ensure
+from hookline.stream.log_reader import NO_LOG, LogReach
+from hookline.stream.owner import Mark
+from hookline.stream.purge import Wanted, purge
+from hookline.stream.streams import LogBounds, Retention, ensure
 
 UID = "00000000-0000-4000-8000-000000000001"
 OTHER = "00000000-0000-4000-8000-000000000002"
@@ -63,8 +74,10 @@ async def queue(client: Client) -> OneQueue:
 
 @pytest.fixture(autouse=True)
 def _room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody takes deliveries in most of these tests."""
+    """Nobody takes deliveries in most of these tests, and no sender has lines that are to come."""
     monkeypatch.setattr(plan, "LEAST_WAITING", 100_000)
+    monkeypatch.setattr(plan, "LINES_LATE_SECONDS", 0.0)
+    monkeypatch.setattr(purging, "NOTED_SECONDS", 0.0)
 
 
 async def test_dead_letters_are_stored_once_more_in_their_order_and_removed(queue: OneQueue) -> None:
@@ -136,9 +149,210 @@ def _rfc3339(time: datetime) -> str:
 async def test_of_events_that_failed_those_without_a_successful_attempt_are_replayed(queue: OneQueue) -> None:
     ids = await publish(queue.client, 20)
     attempts = SomeAttempts(delivered=set(ids[:15]), uid=UID, problems=1)
-    written = await replayed(executor_of(queue, [webhook_of("one", UID)], attempts), source="Events", onlyFailed=True)
+    written = await replayed(executor_over(queue, attempts.log), source="Events", onlyFailed=True)
     assert written.counts == (20, 5, 15, 0)
     assert sorted(ids_of(await deliveries(queue.client))) == sorted(ids[15:])
+    assert ReplayReason.QUEUE_UNAVAILABLE in {reason for reason, _ in written.said}
+
+
+FAILED: dict[str, Any] = {"reason": "HTTPStatus", "status": 503, "follows": "Retry"}
+MARK = Mark("id", "name", "1")
+
+
+async def called(client: Client, *ids: str, uid: str = UID, **said: Any) -> None:
+    """Lines of calls at these events, as a sender writes them."""
+    await write(client, [record(each, **said) for each in ids], tenant="default", webhook="one", uid=uid)
+
+
+async def only_failed(queue: OneQueue, folder: Path, **spec: Any) -> Written:
+    """A Replay of what failed by the log as it is read anew, some seconds after the last event."""
+    async with log_of(queue.client, folder) as log:
+        return await replayed(executor_over(queue, log), source="Events", onlyFailed=True, **spec)
+
+
+def executor_over(queue: OneQueue, log: Log, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> Executor:
+    return Executor(lambda: {"default": queue.client}, SomeWebhooks([webhook_of("one", UID)]), log, sleep=sleep)
+
+
+async def reach(client: Client, uid: str = UID, tenant: str = "default") -> LogReach:
+    return await log_reader.reach_of_log(client, tenant, uid)
+
+
+async def test_of_events_that_the_log_reaches_back_to_nothing_is_unknown(queue: OneQueue, tmp_path: Path) -> None:
+    await make_log(queue.client)
+    done, failed, never = await publish(queue.client, 3)
+    await called(queue.client, done)
+    await called(queue.client, failed, **FAILED)
+    written = await only_failed(queue, tmp_path)
+    assert (written.counts, written.status.unknown) == ((3, 2, 1, 0), 0)
+    assert written.said[-1][1] == "3 found, 2 replayed, 1 skipped, 0 failed"
+    assert sorted(ids_of(await deliveries(queue.client))) == sorted([failed, never])
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_what_a_log_made_anew_does_not_reach_back_to_is_sent_again_counted_and_told(
+    queue: OneQueue, tmp_path: Path, dry_run: bool
+) -> None:
+    await make_log(queue.client)
+    done, failed = await publish(queue.client, 2)
+    await called(queue.client, done)
+    await ask(queue.client, f"STREAM.DELETE.{names.ATTEMPTS}")
+    await make_log(queue.client)
+    # Its first attempt is in the new log, and so all that followed.
+    await called(queue.client, failed, **FAILED)
+    await publish(queue.client, 1)
+    written = await only_failed(queue, tmp_path, dryRun=dry_run)
+    assert (written.counts, written.status.unknown) == ((3, 3, 0, 0), 1)
+    sent = "they would be sent again" if dry_run else "they are sent again"
+    assert written.said[-1][1].endswith(f"; 1 of 3 the attempts log does not reach back to: {sent}")
+    assert len(await deliveries(queue.client)) == (0 if dry_run else 3)
+
+
+async def test_where_there_never_was_a_log_all_is_unknown(queue: OneQueue, tmp_path: Path) -> None:
+    await publish(queue.client, 3)
+    assert await reach(queue.client) == NO_LOG
+    written = await only_failed(queue, tmp_path)
+    assert (written.counts, written.status.unknown) == ((3, 3, 0, 0), 3)
+
+
+async def test_a_log_that_lost_its_oldest_lines_for_room_or_age_reaches_back_to_the_first_that_is_kept(
+    queue: OneQueue, tmp_path: Path
+) -> None:
+    await make_log(queue.client, max_bytes=100_000)
+    (done,) = await publish(queue.client, 1)
+    await called(queue.client, done)
+    before = await reach(queue.client)
+    for number in range(8):
+        await called(queue.client, "evt_other", uid=f"{UID[:-2]}{number:02}", answer=b"x" * 16_000)
+    await publish(queue.client, 1)
+    assert (await reach(queue.client)).kept_s > before.kept_s
+    written = await only_failed(queue, tmp_path)
+    assert (written.counts, written.status.unknown) == ((2, 2, 0, 0), 1)
+
+
+async def test_a_log_that_age_has_emptied_reaches_back_to_its_last_line(queue: OneQueue) -> None:
+    await make_log(queue.client, max_age=100_000_000, duplicate_window=100_000_000)
+    await called(queue.client, "evt_1")
+    last_s = (await ask(queue.client, f"STREAM.INFO.{names.ATTEMPTS}"))["state"]["last_ts"]
+
+    async def is_empty() -> bool:
+        return not await count(queue.client, names.ATTEMPTS)
+
+    await eventually(is_empty, what=lambda: "the line is too old")
+    kept_s = (await reach(queue.client)).kept_s
+    assert abs(kept_s - datetime.fromisoformat(last_s).timestamp()) < 0.001
+
+
+async def test_of_a_webhook_that_had_its_half_of_the_log_what_was_before_is_not_known_and_of_its_neighbour_it_is(
+    queue: OneQueue, tmp_path: Path
+) -> None:
+    await make_log(queue.client, max_msgs_per_subject=2)
+    (done,) = await publish(queue.client, 1)
+    await called(queue.client, done, uid=OTHER)
+    await called(queue.client, done)
+    await called(queue.client, "evt_x")
+    before_s = (await reach(queue.client, OTHER)).kept_s
+    await called(queue.client, "evt_y")
+    assert (await reach(queue.client, OTHER)).kept_s == before_s < (await reach(queue.client)).kept_s
+    written = await only_failed(queue, tmp_path)
+    assert (written.counts, written.status.unknown) == ((1, 1, 0, 0), 1)
+
+
+async def test_what_was_purged_of_a_namespace_is_not_known_there_and_is_elsewhere(
+    queue: OneQueue, tmp_path: Path
+) -> None:
+    await make_log(queue.client)
+    purged, done, failed = await publish(queue.client, 3)
+    # One message, which goes with the lines of the event that is purged.
+    await called(queue.client, purged, done)
+    await called(queue.client, failed, **FAILED)
+    await purge(queue.client, Wanted("default", purged))
+    (after,) = await publish(queue.client, 1)
+    written = await only_failed(queue, tmp_path)
+    assert (written.counts, written.status.unknown) == ((3, 3, 0, 0), 2)
+    assert after in ids_of(await deliveries(queue.client))
+    assert (await reach(queue.client, tenant="other")).whole_s == 0
+
+
+async def test_what_happened_while_the_log_was_off_or_lost_lines_is_not_known_and_what_came_after_it_is(
+    queue: OneQueue, tmp_path: Path
+) -> None:
+    stream, bounds = AttemptsStream(queue.client), LogBounds(bytes=2**24)
+
+    async def make(*, has_gap: bool = False) -> None:
+        await stream.ensure(bounds, replicas=1, owner=MARK, now_s=time.time(), has_gap=has_gap)
+
+    await stream.turn_off()
+    assert await reach(queue.client) == NO_LOG, "who turns it off makes none"
+    await make()
+    await publish(queue.client, 1)
+    assert (await only_failed(queue, tmp_path / "on", dryRun=True)).status.unknown == 0
+    await stream.turn_off()
+    assert (await only_failed(queue, tmp_path / "off", dryRun=True)).status.unknown == 1
+    await make()
+    await publish(queue.client, 1)
+    assert (await only_failed(queue, tmp_path / "again", dryRun=True)).status.unknown == 1
+    before = await reach(queue.client)
+    await make()
+    assert await reach(queue.client) == before
+    await make(has_gap=True)
+    written = await only_failed(queue, tmp_path / "gap")
+    assert (written.counts, written.status.unknown) == ((2, 2, 0, 0), 2)
+
+
+@pytest.mark.parametrize("said", ["", "off", "soon", "nan", "-1"])
+async def test_a_word_that_is_no_time_makes_all_unknown(queue: OneQueue, said: str) -> None:
+    await make_log(queue.client, metadata={names.LOG_WHOLE_SINCE: said} if said else {})
+    assert (await reach(queue.client)).whole_s == (NO_LOG.whole_s if said else 0)
+
+
+async def test_lines_of_what_was_published_just_now_are_waited_for(
+    queue: OneQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "LINES_LATE_SECONDS", 1.0)
+    await make_log(queue.client)
+    (done,) = await publish(queue.client, 1)
+    slept: list[float] = []
+
+    async with log_of(queue.client, tmp_path) as log:
+
+        async def sleep(seconds: float) -> None:
+            if not slept:
+                await called(queue.client, done)
+                await until_listed(log, 1, "default")
+            slept.append(seconds)
+            await asyncio.sleep(seconds)
+
+        written = await replayed(executor_over(queue, log, sleep), source="Events", onlyFailed=True, dryRun=True)
+    assert written.counts == (1, 0, 1, 0)
+    assert 0 < slept[0] <= 1
+
+
+async def test_what_was_read_before_its_log_was_away_for_long_is_read_again(
+    queue: OneQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executing, "STALE_SECONDS", 0.05)
+    ids = await publish(queue.client, 2)
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0.1)
+        await purge(queue.client, Wanted("default", ids[0]))
+
+    executor = executor_over(queue, SomeAttempts(uid=UID, problems=1).log, sleep)
+    written = await replayed(executor, source="Events", onlyFailed=True, ratePerSecond=1000)
+    assert written.counts == (1, 1, 0, 0)
+    assert ids_of(await deliveries(queue.client)) == ids[1:]
+
+
+@pytest.mark.parametrize("away_at", [1, 2])
+async def test_while_the_log_of_its_dispatcher_is_away_nothing_is_concluded_from_lists_without_it(
+    queue: OneQueue, away_at: int
+) -> None:
+    """Before them, and behind them."""
+    (done,) = await publish(queue.client, 1)
+    attempts = SomeAttempts(uid=UID, away_at=away_at, back_with={done})
+    written = await replayed(executor_over(queue, attempts.log), source="Events", onlyFailed=True)
+    assert written.counts == (1, 0, 1, 0)
     assert ReplayReason.QUEUE_UNAVAILABLE in {reason for reason, _ in written.said}
 
 

@@ -126,6 +126,9 @@ class PlayedLog:
         if version == self.never:
             raise Expired
 
+    def check_attempts_of(self, dispatcher: str) -> None:
+        self._check()
+
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
         return self._one(self.tried, namespace, name)
 

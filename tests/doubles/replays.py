@@ -65,6 +65,10 @@ class SomeAttempts:
     uid: str = ""
     problems: int = 0
     """So many questions are not answered at first."""
+    away_at: int = 0
+    """The log of its Dispatcher is away when this is asked for so often, as lists do not say; 0: never."""
+    back_with: set[str] = field(default_factory=set)
+    """What is known to be delivered once it is back."""
 
     async def attempts(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Attempt]:
         if self.problems:
@@ -73,6 +77,12 @@ class SomeAttempts:
         reason = "Delivered" if wanted.event_id in self.delivered else "HTTPStatus"
         record = AttemptRecord(wanted.event_id, "IdentityCreated", 1.0, 1, reason)
         return Page([Attempt("a", namespace, wanted.webhook, self.uid, "s", "default", "1", record)], "", "1")
+
+    def check_attempts_of(self, dispatcher: str) -> None:
+        self.away_at -= 1
+        if self.away_at == 0:
+            self.delivered |= self.back_with
+            raise Unreadable(f"the log of {dispatcher} is away")
 
     @property
     def log(self) -> Log:

@@ -138,6 +138,11 @@ class Log(Protocol):
         """Until a list of attempts is not older than a version, which another replica may have told of. One of another
         log is waited for no longer than for none: no list will ever have it."""
 
+    def check_attempts_of(self, dispatcher: str) -> None:
+        """That lists of attempts have all that came of a Dispatcher. They may be told without it, or without what came
+        since it cannot be read: who concludes from what is missing asks this before and behind them. Raises
+        Unreadable."""
+
     async def attempt(self, namespace: str, name: str) -> Attempt | None: ...
 
     def follow_attempts(self, namespace: str, wanted: Wanted, since: str) -> AsyncIterator[Attempt]:

@@ -117,6 +117,11 @@ class QueueLog:
         if [each.created_ms for each in versions] == [each.created_ms for each in now]:
             await self._wait_for(versions)
 
+    def check_attempts_of(self, dispatcher: str) -> None:
+        found = next((each.attempts for each in self._queues if each.dispatcher == dispatcher), None)
+        if found is None or not found.is_ready or found.is_behind:
+            raise Unreadable(f"the attempts log of Dispatcher {dispatcher} cannot be read now")
+
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
         async def whole(queue: _Queue, entry: Entry) -> Attempt | None:
             found = await queue.attempts.whole(entry)

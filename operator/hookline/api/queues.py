@@ -109,6 +109,9 @@ class Queues:
     async def until_told(self, version: str) -> None:
         await self._log.until_told(version)
 
+    def check_attempts_of(self, dispatcher: str) -> None:
+        self._log.check_attempts_of(dispatcher)
+
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
         return self._certain(await self._log.attempt(namespace, name), name)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hookline.api.log import Wanted
 from hookline.api.objects import LABELS
 from hookline.api.status import Refused, bad_request
-from hookline.api.texts import is_label
+from hookline.api.texts import label_is_value
 
 FIELDS = {
     "webhook": "webhook",
@@ -76,9 +76,8 @@ def _of_fields(selector: str) -> list[tuple[str, str]]:
 def _of_labels(selector: str) -> list[tuple[str, str]]:
     found = []
     for term in _terms(selector, "label"):
-        label, operator, value = (each.strip() for each in term.partition("="))
-        value = value.removeprefix("=").strip()
-        if label not in _LABELS or not operator or not is_label(value):
+        label, value = label_is_value(term) or ("", "")
+        if label not in _LABELS or not value:
             raise Refused(
                 bad_request(
                     f"unable to parse the label selector: each term must be LABEL=VALUE, of {', '.join(_LABELS)}"

@@ -16,6 +16,9 @@ _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNFIT_IN_BODY = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_TERM = re.compile(
+    rf"((?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL.pattern})\s*==?\s*((?:{_LABEL.pattern})?)", re.ASCII
+)
 _MOST = 2**53
 _LAST_SECONDS = 253_402_300_799
 """The end of the year 9999, after which RFC 3339 has no times."""
@@ -29,6 +32,12 @@ def plain(text: str) -> str:
 def is_label(text: str) -> bool:
     """Whether it may be the value of a label that is not empty."""
     return _LABEL.fullmatch(text) is not None
+
+
+def label_is_value(term: str) -> tuple[str, str] | None:
+    """Label and value of the term `LABEL=VALUE` of a selector; None of another term. The value may be empty."""
+    found = _TERM.fullmatch(term.strip())
+    return (found[1], found[2]) if found is not None else None
 
 
 def count(number: float | None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import secrets
 import socket
 import time
@@ -79,6 +80,9 @@ Later NATS forgets its name, and it may have been purged."""
 
 CALM_SECONDS = 60.0
 """Without a loss, before it is said that there is none any more."""
+
+GAP_SECONDS = 30.0
+"""Between two words in the log itself that lines are missing: each changes its stream."""
 
 _FOLLOWS = {Retry: "Retry", Dead: "Dead"}
 
@@ -191,7 +195,10 @@ class AttemptsLog:
         self._place: _Place | None = None
         self._wake = asyncio.Event()
         self._ensured: object = None
-        """What the stream was last brought to."""
+        """What the stream was last brought to; LOG_OFF of one that says that nothing is written."""
+        self._gaps = self._gaps_told = 0
+        """How often lines came to be missing, and how often of that the log says that they are."""
+        self._gap_told_s = -math.inf
         self._is_made = False
         """Whether the stream was there once."""
         self._looking = asyncio.Lock()
@@ -275,6 +282,7 @@ class AttemptsLog:
             return
         self._metrics.attempts_lost(why.value, lines)
         self._lost_since += lines
+        self._gaps += 1
         self._lost_s = time.monotonic()
         self._say(why, problem)
 
@@ -340,18 +348,39 @@ class AttemptsLog:
         # Whoever ends does not wait for an answer that nats-server, killed just before, may owe for seconds.
         is_made = everything and self._is_made
         if settings.attempts_enabled and not is_made:
-            await self._ensure(place.stream, settings, mark)
+            await self._ensure(place, settings, mark)
+        elif not (settings.attempts_enabled or everything):
+            await self._turn_off(place.stream)
         async with self._looking:
             if is_made or self._ensured is not None:
                 await self._write(place, everything=everything)
 
-    async def _ensure(self, stream: AttemptsStream, settings: DispatcherRecord, mark: Mark) -> None:
+    async def _turn_off(self, stream: AttemptsStream) -> None:
+        self._gaps += 1
+        if self._ensured == names.LOG_OFF:
+            return
+        try:
+            await stream.turn_off()
+        except StreamUnavailable as error:
+            log.debug("cannot look after the attempts log now", problem=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+            return
+        except NotStored as error:
+            log.warning("the attempts log does not say that it is turned off", problem=str(error))
+        self._ensured, self._gap_told_s = names.LOG_OFF, -math.inf
+
+    async def _ensure(self, place: _Place, settings: DispatcherRecord, mark: Mark) -> None:
         wanted = (settings.attempts_seconds, settings.attempts_bytes, settings.stream_replicas, mark)
-        if wanted == self._ensured:
+        gaps, now_s = self._gaps, time.monotonic()
+        has_gap = gaps > self._gaps_told and now_s >= self._gap_told_s + GAP_SECONDS
+        is_so = wanted == self._ensured
+        if is_so and not has_gap:
             return
         bounds = LogBounds(settings.attempts_seconds, settings.attempts_bytes)
         try:
-            size, copies = await stream.ensure(bounds, replicas=settings.stream_replicas, owner=mark)
+            size, copies = await place.stream.ensure(
+                bounds, replicas=settings.stream_replicas, owner=mark, now_s=place.now_s(), has_gap=has_gap
+            )
         except StreamUnavailable as error:
             log.debug("cannot look after the attempts log now", problem=str(error))
             await asyncio.sleep(LOOK_SECONDS)
@@ -360,6 +389,10 @@ class AttemptsLog:
                 self._close(error)
         else:
             self._ensured, self._closed, self._is_made = wanted, None, True
+            if has_gap:
+                self._gaps_told, self._gap_told_s = gaps, now_s
+            if is_so:
+                return
             if size < bounds.bytes:
                 log.warning("NATS has less room for the attempts log than it is to have", bytes=size)
             if copies < settings.stream_replicas:

@@ -104,6 +104,7 @@ KINDS = (
             ("Source", "string", ".spec.source", 0),
             ("Phase", "string", ".status.phase", 0),
             *((name, "integer", f".status.{name.lower()}", 0) for name in ("Found", "Replayed", "Skipped", "Failed")),
+            ("Unknown", "integer", ".status.unknown", 1),
             ("DryRun", "boolean", ".spec.dryRun", 1),
             ("Reason", "string", _condition("Complete", "reason"), 1),
             ("Status", "string", _condition("Complete", "message"), 1),

@@ -111,7 +111,7 @@ class ReplaySpec(Model):
     only_failed: Flag = Field(
         default=False,
         description="Of Events, only those without a successful attempt in the attempts log: also those that still "
-        "wait for one.",
+        "wait for one, and those that the log does not reach back to (status.unknown).",
     )
     ids: Annotated[tuple[EventId, ...], Distinct()] = Field(
         default=(), max_length=500, description="Only events with these ids; without any, all."
@@ -198,6 +198,12 @@ class ReplayStatus(Status):
         default=0, ge=0, description="Not to be delivered again: delivered already (onlyFailed), or no delivery at all."
     )
     failed: Count = Field(default=0, ge=0, description="Refused by the queue; a dead letter stays where it is.")
+    unknown: Count = Field(
+        default=0,
+        ge=0,
+        description="Of those that were replayed (onlyFailed), events that the attempts log does not reach back to: "
+        "whether they were delivered before is not known.",
+    )
     started_at: str | None = Field(
         default=None, max_length=64, description="When it began.", json_schema_extra={"format": "date-time"}
     )

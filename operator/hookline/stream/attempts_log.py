@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 import nats.errors
@@ -20,7 +22,7 @@ from hookline.stream.inbox import Inbox, is_unheard
 from hookline.stream.owner import Mark
 from hookline.stream.publish import ACK_SECONDS
 from hookline.stream.queue_problem import QueueReason
-from hookline.stream.streams import LogBounds, ensure_attempts
+from hookline.stream.streams import LogBounds, ensure_attempts, turn_attempts_off
 
 _STORED = re.compile(rb'\{"stream":"%b", ?"seq":[0-9]+\}' % names.ATTEMPTS.encode())
 """What the server nearly always says."""
@@ -63,16 +65,20 @@ class AttemptsStream:
         """Its number, another one before anybody is told of a new connection; None while there is none."""
         return int(self._client.stats["reconnects"]) if self._client.is_connected else None
 
-    async def ensure(self, bounds: LogBounds, *, replicas: int, owner: Mark) -> tuple[int, int]:
-        """Make the stream, or change what differs; how many bytes and copies it has. Raises StreamUnavailable,
-        NotStored."""
-        try:
-            return await ensure_attempts(self._client, bounds, replicas=replicas, owner=owner)
-        except QueueUnusable as error:
-            foreign = error.problem.reason is QueueReason.STREAM_FOREIGN
-            raise NotStored(Lost.FOREIGN if foreign else Lost.DENIED, str(error)) from None
-        except StreamRefused as error:
-            raise NotStored(Lost.REFUSED, str(error)) from None
+    async def ensure(
+        self, bounds: LogBounds, *, replicas: int, owner: Mark, now_s: float, has_gap: bool
+    ) -> tuple[int, int]:
+        """Make the stream, or change what differs; how many bytes and copies it has. If it `has_gap`, it says that
+        lines before `now_s` may be missing. Raises StreamUnavailable, NotStored."""
+        with _refused():
+            return await ensure_attempts(
+                self._client, bounds, replicas=replicas, owner=owner, now_s=now_s, has_gap=has_gap
+            )
+
+    async def turn_off(self) -> None:
+        """Have it say, if it is there, that nothing is written. Raises StreamUnavailable, NotStored."""
+        with _refused():
+            await turn_attempts_off(self._client)
 
     async def store(self, subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
         """Store a batch; a second one of the same `once` within two minutes is the same.
@@ -91,6 +97,17 @@ class AttemptsStream:
         if is_unheard(answer):
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
         _check(answer.body)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except QueueUnusable as error:
+        foreign = error.problem.reason is QueueReason.STREAM_FOREIGN
+        raise NotStored(Lost.FOREIGN if foreign else Lost.DENIED, str(error)) from None
+    except StreamRefused as error:
+        raise NotStored(Lost.REFUSED, str(error)) from None
 
 
 def _check(said: bytes) -> None:

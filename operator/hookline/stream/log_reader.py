@@ -8,10 +8,12 @@ A work queue is read by direct gets only: a consumer would take from it.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from asyncio import Queue
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
@@ -61,6 +63,20 @@ class StreamState:
 
 
 @dataclass(frozen=True, slots=True)
+class LogReach:
+    """How far back the attempts log has the lines of one Webhook, Unix time by the clock of NATS; infinite when it is
+    not known to have any."""
+
+    kept_s: float
+    """What was stored at this time or later was not pushed out by age or room, nor lost with a stream."""
+    whole_s: float
+    """Before this time lines may be missing among those that are kept."""
+
+
+NO_LOG = LogReach(math.inf, math.inf)
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """A message without its body."""
 
@@ -85,6 +101,48 @@ async def state_of(client: Client, stream: str) -> StreamState | None:
         int(state.get("num_deleted") or 0),
         max(0, int(info["config"].get("max_msgs_per_subject") or 0)),
     )
+
+
+async def reach_of_log(client: Client, tenant: str, uid: str) -> LogReach:
+    """By the word of the stream's leader. Raises StreamUnavailable, QueueUnusable."""
+    subject, purged = names.attempts_subject(tenant, uid), names.purged_subject(tenant)
+    info = await ask_if_there(client, f"STREAM.INFO.{names.ATTEMPTS}", subjects_filter=subject)
+    if info is None:
+        return NO_LOG
+    config, state = info["config"], info["state"]
+    kept_s = _first_s(str(info["created"]), state)
+    most = int(config.get("max_msgs_per_subject") or 0)
+    if 0 < most <= (state.get("subjects") or {}).get(subject, 0):
+        # It has as much as is kept of one, so that its oldest messages may be gone.
+        kept_s = max(kept_s, await _time_of(client, seq=1, next_by_subj=subject) or math.inf)
+    whole_s = _whole_s((config.get("metadata") or {}).get(names.LOG_WHOLE_SINCE, ""))
+    return LogReach(kept_s, max(whole_s, await _time_of(client, last_by_subj=purged) or 0.0))
+
+
+def _first_s(created: str, state: Mapping[str, Any]) -> float:
+    """Since when nothing went that was stored."""
+    if int(state["first_seq"]) <= 1:
+        return unix_ns(created) / 1e9
+    first_s = unix_ns(str(state["first_ts" if state["messages"] else "last_ts"])) / 1e9
+    # The server may not say when the last one was stored that went.
+    return first_s if first_s > 0 else math.inf
+
+
+def _whole_s(since: str) -> float:
+    """What cannot be read was not written by this version."""
+    if not since:
+        return 0.0
+    try:
+        found = float(since)
+    except ValueError:
+        return math.inf
+    return found if found >= 0 else math.inf
+
+
+async def _time_of(client: Client, **question: object) -> float | None:
+    """When a message of the log was stored, Unix time."""
+    said = await ask_if_there(client, f"STREAM.MSG.GET.{names.ATTEMPTS}", **question)
+    return unix_ns(str(said["message"]["time"])) / 1e9 if said is not None else None
 
 
 async def log_from(client: Client, seq: int) -> list[Stored]:

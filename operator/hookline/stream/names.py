@@ -63,6 +63,10 @@ INSTALLATION_BUCKET = "hookline-installation"
 OWNER_ID = "hookline.dev/installation"
 OWNER_NAME = "hookline.dev/installation-name"
 OWNER_TERM = "hookline.dev/term"
+LOG_WHOLE_SINCE = "hookline.dev/whole-since"
+"""Of the attempts log, in the metadata of its stream: lines before this time may be missing. Unix time, or LOG_OFF."""
+LOG_OFF = "off"
+"""Nothing is written now."""
 """In the metadata of each stream: whose it is. A stream without them and with other subjects than ours is foreign."""
 
 ANCHOR_SUBJECT = "hookline.deliveries.anchor"
@@ -236,6 +240,11 @@ def named_consumer(tenant: str) -> str:
 def attempts_subject(tenant: str, uid: str) -> str:
     """Of records of one Webhook's attempts."""
     return f"{_PREFIX}.attempts.{tenant}.{uid}"
+
+
+def purged_subject(tenant: str) -> str:
+    """Of the marks of what was purged of a tenant."""
+    return PURGED_SUBJECTS.replace("*", tenant)
 
 
 def unheard_subject(tenant: str) -> str:

@@ -98,7 +98,7 @@ def is_wanted(place: Place, wanted: Wanted, message: Stored) -> bool:
     """Whether a message is to be removed. A mark of what was purged is not: it says no more than that."""
     if place.is_shared and tenant_of(message.headers) != wanted.tenant:
         return False
-    if message.subject == names.attempts_subject(wanted.tenant, _MARK):
+    if message.subject == names.purged_subject(wanted.tenant):
         return False
     if not wanted.event_id:
         return True
@@ -112,9 +112,6 @@ def is_wanted(place: Place, wanted: Wanted, message: Stored) -> bool:
         # As it is called from then on: whoever publishes with a NATS client may write anything there.
         given = f"seq-{message.seq}"
     return given == wanted.event_id
-
-
-_MARK = names.PURGED_SUBJECTS.rpartition(".")[2]
 
 
 async def look(client: Client, wanted: Wanted) -> dict[Place, int]:
@@ -174,7 +171,7 @@ async def _last(client: Client, stream: str) -> int:
 async def _count(client: Client, place: Place, wanted: Wanted) -> int:
     if place.is_shared or wanted.event_id:
         return sum([1 async for _ in _matching(client, place, wanted, await _last(client, place.stream))])
-    mark = names.attempts_subject(wanted.tenant, _MARK)
+    mark = names.purged_subject(wanted.tenant)
     return sum(
         count for subject, count in (await subjects_of(client, place.stream, place.pattern)).items() if subject != mark
     )
@@ -214,4 +211,4 @@ async def _leave_mark(client: Client, wanted: Wanted) -> None:
     if await state_of(client, names.ATTEMPTS) is None:
         return
     body = b'{"event_id":"%b"}' % wanted.event_id.encode() if wanted.event_id else b"{}"
-    await Publisher(client).store(names.attempts_subject(wanted.tenant, _MARK), body)
+    await Publisher(client).store(names.purged_subject(wanted.tenant), body)

@@ -160,25 +160,32 @@ def attempts_config(bounds: LogBounds, *, replicas: int = 1) -> StreamConfig:
 
 
 async def ensure_attempts(
-    client: Client, bounds: LogBounds, *, replicas: int = 1, owner: Mark = UNMARKED
+    client: Client,
+    bounds: LogBounds,
+    *,
+    replicas: int = 1,
+    owner: Mark = UNMARKED,
+    now_s: float,
+    has_gap: bool = False,
 ) -> tuple[int, int]:
     """Bring the attempts log to what is asked for; how many bytes it may have, and how many copies.
 
     What was made with one copy stays so: nats-server takes no other way of writing for a stream that is there. NATS
     keeps these bytes free for it. Where that is more than there is, the log gets a quarter of what could be had, or
-    less: events need the rest. Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the
-    name.
+    less: events need the rest. A log that `has_gap`, or was turned off, says from now on that lines before `now_s` may
+    be missing. Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the name.
     """
-
     there = (await api(client, f"STREAM.INFO.{names.ATTEMPTS}")).get("config")
     if there is not None and there.get("persist_mode") == _CONFIRMED_FIRST["persist_mode"]:
         replicas = 1
     more = _CONFIRMED_FIRST if there is None and replicas == 1 else _NOTHING_MORE
+    was_off = there is not None and (there.get("metadata") or {}).get(names.LOG_WHOLE_SINCE) == names.LOG_OFF
+    notes = {names.LOG_WHOLE_SINCE: f"{now_s:.3f}"} if was_off or (has_gap and there is not None) else {}
 
     async def set_to(size: int) -> bool:
         try:
             config = attempts_config(replace(bounds, bytes=size), replicas=replicas)
-            await _ensure_stream(client, config, owner, more)
+            await _ensure_stream(client, config, owner, more, notes)
         except QueueUnusable:
             raise
         except StreamRefused:
@@ -197,6 +204,18 @@ async def ensure_attempts(
     size = max(LEAST_LOG_BYTES, size // 4)
     await set_to(size)
     return size, replicas
+
+
+async def turn_attempts_off(client: Client) -> None:
+    """Have the attempts log say that lines are missing from now on, until `ensure_attempts`. Raises StreamUnavailable,
+    StreamRefused, QueueUnusable."""
+    there = (await api(client, f"STREAM.INFO.{names.ATTEMPTS}")).get("config")
+    if there is None or not _is_ours(there, {"name": names.ATTEMPTS, "subjects": [names.ATTEMPTS_SUBJECTS]}):
+        return
+    metadata = _without_the_servers(there.get("metadata"))
+    if metadata.get(names.LOG_WHOLE_SINCE) != names.LOG_OFF:
+        asked = {**there, "metadata": {**metadata, names.LOG_WHOLE_SINCE: names.LOG_OFF}}
+        _done(await api(client, f"STREAM.UPDATE.{names.ATTEMPTS}", **asked), f"the stream {names.ATTEMPTS}")
 
 
 def consumer_configs(layout: Layout, term: int = 1) -> list[tuple[str, ConsumerConfig]]:
@@ -432,10 +451,15 @@ async def ensure_bucket(client: Client, name: str, *, replicas: int = 1, owner: 
 
 
 async def _ensure_stream(
-    client: Client, config: StreamConfig, owner: Mark, more: Mapping[str, Any] = _NOTHING_MORE
+    client: Client,
+    config: StreamConfig,
+    owner: Mark,
+    more: Mapping[str, Any] = _NOTHING_MORE,
+    notes: Mapping[str, str] = _NOTHING_MORE,
 ) -> None:
+    """`more` are settings, `notes` are kept in its metadata."""
     asked: dict[str, Any] = {key: value for key, value in config.as_dict().items() if value is not None} | dict(more)
-    asked["metadata"] = _metadata(owner)
+    asked["metadata"] = {**_metadata(owner), **notes}
     name = asked["name"]
     there = (await api(client, f"STREAM.INFO.{name}")).get("config")
     if there is not None:
@@ -453,7 +477,7 @@ async def _ensure_stream(
         raise await _overlap(client, asked["subjects"])
     if error_code == _NAME_IN_USE and there is None:
         # Another one made it since we asked.
-        await _ensure_stream(client, config, owner, more)
+        await _ensure_stream(client, config, owner, more, notes)
         return
     differing = _differing(_done(answer, f"the stream {name}").get("config") or {}, asked)
     if differing:

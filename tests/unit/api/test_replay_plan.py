@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from doubles.replays import read_replay, replay_of, webhook_of
+from hookline.api.log import Attempt
 from hookline.api.replay import plan
-from hookline.api.replay.conditions import as_manifest, told
+from hookline.api.replay.conditions import as_manifest, status_in, told
+from hookline.api.replay.plan import Lines
 from hookline.delivery.messages import Delivery
 from hookline.events.envelope import Event, to_headers
 from hookline.resources.reasons import ReplayReason
 from hookline.resources.replay import ReplayPlace, ReplayStatus
 from hookline.stream import names
+from hookline.stream.attempt_record import AttemptRecord
+from hookline.stream.log_reader import NO_LOG, LogReach
 from hookline.stream.stored import Stored
 
 EVENT = Event("evt_1", "default", "IdentityCreated", "2026-11-24T00:00:00Z", b"{}")
@@ -24,6 +28,7 @@ LETTER = Stored(
 PUBLISHED = Stored(
     names.event_subject("default", "IdentityCreated"), to_headers(EVENT), b"{}", 4, "2026-11-30T14:00:00Z"
 )
+ONE = read_replay(replay_of(source="Events"))
 HERE = [webhook_of("one", "u1"), webhook_of("two", "u2", event="IdentityDeleted")]
 
 
@@ -133,6 +138,84 @@ def test_what_is_counted_is_settled_once_more_is_counted() -> None:
     assert (more.found, more.replayed, more.failed) == (5, 3, 1)
     assert (more.checkpoint[0].settled, more.checkpoint[0].next) == (4, 6)
     assert plan.settled(more, 0).checkpoint[0].settled == 6
+
+
+def tried(uid: str = "u1", **changes: object) -> Attempt:
+    record = AttemptRecord("evt_1", "IdentityCreated", 1.0, 1, "HTTPStatus")
+    for name, value in changes.items():
+        setattr(record, name, value)
+    return Attempt("a", "default", "one", uid, "s", "default", "1", record)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "lines"),
+    [
+        ([], Lines()),
+        ([tried()], Lines(first=True)),
+        ([tried(attempt=2)], Lines()),
+        ([tried(attempt=2), tried()], Lines(first=True)),
+        ([tried(attempt=2, reason="Delivered")], Lines(delivered=True)),
+        # What a Replay sends again begins with 1 as well.
+        ([tried(replay="outage")], Lines()),
+        ([tried(replay="outage", reason="Delivered")], Lines(delivered=True)),
+        ([tried("u2", reason="Delivered")], Lines()),
+        ([tried(test=True, reason="Delivered")], Lines()),
+    ],
+)
+def test_the_log_says_that_an_event_was_delivered_or_has_its_first_attempt(
+    attempts: list[Attempt], lines: Lines
+) -> None:
+    assert Lines().and_of("u1", attempts) == lines
+    assert Lines().and_of("u1", attempts).and_of("u1", []) == lines
+
+
+@pytest.mark.parametrize(
+    ("lines", "reach", "is_unknown"),
+    [
+        (Lines(), LogReach(90, 0), False),
+        (Lines(), LogReach(100, 100), False),
+        (Lines(), LogReach(101, 0), True),
+        # The log begins with the first line of this event.
+        (Lines(first=True), LogReach(101, 0), False),
+        # Of lines that are missing among others, one that is there says nothing.
+        (Lines(first=True), LogReach(90, 101), True),
+        (Lines(), NO_LOG, True),
+        (Lines(first=True), NO_LOG, True),
+        (Lines(first=True, all=False), LogReach(90, 0), True),
+    ],
+)
+def test_an_event_is_unknown_that_the_log_does_not_reach_back_to(
+    lines: Lines, reach: LogReach, is_unknown: bool
+) -> None:
+    (item,) = plan.items(plan.asked(ONE, plan.targets(ONE, HERE)), "EVENTS", PUBLISHED, replayed_ms=1)
+    assert plan.is_unknown(replace(item, stored_s=100), lines, reach) == is_unknown
+
+
+def test_what_the_log_will_have_is_waited_for_and_no_longer_whatever_the_clocks_say() -> None:
+    most = plan.LINES_LATE_SECONDS
+    assert plan.lines_wait_s([], 100) == 0
+    assert plan.lines_wait_s([50, 99, 98], 100) == most - 1
+    assert plan.lines_wait_s([500], 100) == most
+    assert plan.lines_wait_s([50], 100) <= 0
+
+
+def test_what_the_log_does_not_reach_back_to_is_counted_and_said() -> None:
+    place = ReplayPlace(dispatcher="default", stream="EVENTS", created="t", next=1, settled=1, end=9)
+    status = plan.counted(ReplayStatus(checkpoint=(place,)), 0, 4, plan.Tally(5, 1, 0, unknown=2))
+    status = plan.counted(status, 0, 6, plan.Tally(1, 0, 1, unknown=1))
+    assert (status.found, status.unknown) == (8, 3)
+    said = (
+        "8 found, 6 replayed, 1 skipped, 1 failed; 3 of 6 the attempts log does not reach back to: they are sent again"
+    )
+    assert plan.sentence(status, dry_run=False) == said
+    assert plan.sentence(status, dry_run=True).endswith("reach back to: they would be sent again")
+    assert "log" not in plan.sentence(ReplayStatus(), dry_run=False)
+
+
+def test_a_replay_of_a_version_before_goes_on_with_nothing_unknown() -> None:
+    status = status_in({"status": {"phase": "Running", "found": 3, "replayed": 3}})
+    assert status is not None
+    assert (status.found, status.unknown) == (3, 0)
 
 
 def test_a_generation_counts_as_observed_once_the_replay_is_finished() -> None:

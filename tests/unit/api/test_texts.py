@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.api.texts import age, body_text, count, is_label, milliseconds, moment, plain, took
+from hookline.api.texts import age, body_text, count, is_label, label_is_value, milliseconds, moment, plain, took
 
 
 @given(st.text())
@@ -112,3 +112,17 @@ def test_how_long_a_call_took(seconds: float, said: str) -> None:
 )
 def test_what_may_be_the_value_of_a_label(text: str, is_one: bool) -> None:
     assert is_label(text) is is_one
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("team=a", ("team", "a")),
+        (" example.com/team == A_b.c ", ("example.com/team", "A_b.c")),
+        ("team=", ("team", "")),
+        *((each, None) for each in ("", "team", "=a", "team!=a", "!team=a", "team===a", "team in (a)", "a/b/c=d")),
+        *((each, None) for each in ("team=a\nb", "team=é", "Example.com/team=a", f"{'a' * 64}=b", "-a=b", "a-=b")),
+    ],
+)
+def test_a_term_of_a_selector_says_label_and_value_or_nothing(term: str, said: tuple[str, str] | None) -> None:
+    assert label_is_value(term) == said

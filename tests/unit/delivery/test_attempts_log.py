@@ -57,14 +57,24 @@ class Stream:
     def __init__(self) -> None:
         self.problem: Exception | None = None
         self.made: list[object] = []
+        self.gaps: list[tuple[float, bool]] = []
+        self.offs = 0
         self.stored: list[tuple[str, bytes, str]] = []
         self.connection: int | None = 0
 
-    async def ensure(self, bounds: object, *, replicas: int, owner: Mark) -> tuple[int, int]:
+    async def ensure(
+        self, bounds: object, *, replicas: int, owner: Mark, now_s: float, has_gap: bool
+    ) -> tuple[int, int]:
         if self.problem is not None:
             raise self.problem
+        self.gaps.append((now_s, has_gap))
         self.made.append((bounds, replicas, owner))
         return 2**40, replicas
+
+    async def turn_off(self) -> None:
+        if self.problem is not None:
+            raise self.problem
+        self.offs += 1
 
     async def store(self, subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
         if self.problem is not None:
@@ -328,7 +338,7 @@ async def test_who_ends_writes_what_is_left_though_the_stream_is_still_asked_for
         await running.log._look()
         asked = asyncio.Event()
 
-        async def never(bounds: object, *, replicas: int, owner: Mark) -> tuple[int, int]:
+        async def never(bounds: object, **_: object) -> tuple[int, int]:
             asked.set()
             await asyncio.Event().wait()
             raise AssertionError
@@ -415,3 +425,59 @@ def test_what_follows_is_what_was_stored(changes: dict[str, object], follows: st
         setattr(made, name, value)
     record = Recorder().record(note_of(made))
     assert (record.follows, record.next_at_s) == (follows, 9.0 if follows == "Retry" else None)
+
+
+async def test_lines_that_were_lost_are_told_in_the_log_and_not_at_each_loss(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        assert running.stream.gaps == [(7.0, False)]
+        for _ in range(3):
+            running.log._lose(Lost.ROOM, 1)
+            await running.log._look()
+        assert running.stream.gaps[1:] == [(7.0, True)]
+        clock.now_s += attempts_log.GAP_SECONDS
+        await running.log._look()
+        await running.log._look()
+        assert running.stream.gaps[1:] == [(7.0, True)] * 2, "what was lost behind the first word has its own"
+
+
+async def test_a_loss_that_could_not_be_told_is_told_later(clock: Clock) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        running.log._lose(Lost.ROOM, 1)
+        running.stream.problem = StreamUnavailable("away")
+        await running.log._look()
+        running.stream.problem = None
+        await running.log._look()
+    assert running.stream.gaps[1:] == [(7.0, True)]
+
+
+@pytest.mark.parametrize("problem", [None, NotStored(Lost.DENIED, "no")])
+async def test_a_log_that_is_turned_off_says_so_once_and_when_it_is_on_again_that_lines_are_missing(
+    clock: Clock, problem: Exception | None
+) -> None:
+    running = Running()
+    async with running.connected():
+        await running.log._look()
+        running.settings = DispatcherRecord(attempts_enabled=False)
+        running.stream.problem = problem
+        await running.log._look()
+        await running.log._look()
+        assert running.stream.offs == (problem is None)
+        running.stream.problem = None
+        running.settings = DispatcherRecord()
+        await running.log._look()
+        await running.log._look()
+    assert running.stream.gaps == [(7.0, False), (7.0, True)]
+    assert all(running.lost(why) == 0 for why in Lost)
+
+
+async def test_a_sender_that_begins_with_the_log_turned_off_says_so_over_each_connection(clock: Clock) -> None:
+    running = Running()
+    running.settings = DispatcherRecord(attempts_enabled=False)
+    for number in (1, 2):
+        async with running.connected():
+            await running.log._look()
+            assert running.stream.offs == number

@@ -12,7 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
@@ -20,17 +20,17 @@ import structlog
 
 from hookline.api.log import Expired, Log, Unreadable, Wanted
 from hookline.api.replay import plan
-from hookline.api.replay.plan import Asked, Item, Look, Tally, WebhookSeen
+from hookline.api.replay.plan import Asked, Item, Lines, Look, Tally, WebhookSeen
 from hookline.delivery.messages import Delivery
-from hookline.delivery.policy.retry import Reason
 from hookline.events.envelope import stamp_to_the_second
 from hookline.resources.reasons import ReplayReason
 from hookline.resources.replay import MAX_WEBHOOKS, Replay, ReplayPlace, ReplayStatus
 from hookline.runtime.tasks import together
-from hookline.stream import history, names
+from hookline.stream import history, log_reader, names
 from hookline.stream.connection import Client, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.history import Reach
 from hookline.stream.layout import Layout, plain
+from hookline.stream.log_reader import LogReach
 from hookline.stream.publish import OutOfRoom, Publisher
 from hookline.stream.stored import Stored
 from hookline.stream.streams import find
@@ -192,6 +192,8 @@ class _Run:
         self._stored_of: Counter[str] = Counter()
         """Deliveries that were stored here, by uid of their Webhook."""
         self._gone: frozenset[str] = frozenset()
+        self._held_up = 0
+        """How often something could not be done at once."""
         self._layouts: dict[str, tuple[float, Layout]] = {}
         """By Dispatcher: when it was looked where the streams are, by the monotonic clock, and where they were."""
 
@@ -303,7 +305,11 @@ class _Run:
         """Have stored what the first of these messages mean, as many as there is room for; the sequence behind them.
         What was taken before ends before `seq`, which is returned when they are to be read again. `now_s` is NATS's
         time."""
-        read_s, now_ms = time.monotonic(), int(now_s * 1000)
+        wait_s = plan.lines_wait_s((each.stored_s for each in found), now_s) if want.only_failed else 0
+        if wait_s > 0:
+            await self._around.sleep(wait_s)
+            return seq
+        read_s, now_ms, held_up = time.monotonic(), int(now_s * 1000), self._held_up
         meant = [(message.seq, plan.items(want, window.stream, message, replayed_ms=now_ms)) for message in found]
         if not want.dry_run:
             uids = {item.webhook.uid for _, items in meant for item in items}
@@ -311,10 +317,13 @@ class _Run:
             if time.monotonic() - read_s > STALE_SECONDS:
                 return seq
         items = [(seq, item) for seq, items in meant for item in items]
-        wanted = [each for each in items if await self._is_wanted(want, each[1])]
+        wanted = await self._wanted(want, window.dispatcher, items)
+        if self._held_up > held_up and time.monotonic() - read_s > STALE_SECONDS:
+            return seq
         window.tally.skipped += len(items) - len(wanted)
         if want.dry_run:
             window.tally.replayed += len(wanted)
+            window.tally.unknown += sum(item.is_unknown for _, item in wanted)
         else:
             await self._store_all(want, window, wanted)
         return meant[-1][0] + 1
@@ -326,29 +335,42 @@ class _Run:
             await self._pace(len(batch) / want.rate)
             await together([partial(self._store, window, *each) for each in batch], at_once=at_once)
 
-    async def _is_wanted(self, want: Asked, item: Item) -> bool:
-        if item.delivery is None or item.webhook.uid in self._gone:
-            return False
-        return not want.only_failed or not await self._can(
-            partial(self._was_delivered, item.delivery, item.webhook.name)
-        )
+    async def _wanted(self, want: Asked, dispatcher: str, items: Sequence[tuple[int, Item]]) -> list[tuple[int, Item]]:
+        """Those that are to be delivered, and whether nobody knows that they were not."""
+        there = [(seq, each) for seq, each in items if each.delivery is not None and each.webhook.uid not in self._gone]
+        if not want.only_failed:
+            return there
+        said = [
+            (seq, item, await self._can(partial(self._lines_of, dispatcher, want.namespace, item)))
+            for seq, item in there
+        ]
+        left = [each for each in said if not each[2].delivered]
+        # Asked for behind the lines: what left the log before they were read lies before this, too.
+        reaches = {
+            uid: await self._can(partial(self._reach_of_log, dispatcher, want.namespace, uid))
+            for uid in {item.webhook.uid for _, item, _ in left}
+        }
+        return [
+            (seq, replace(item, is_unknown=plan.is_unknown(item, lines, reaches[item.webhook.uid])))
+            for seq, item, lines in left
+        ]
 
-    async def _was_delivered(self, delivery: Delivery, webhook: str) -> bool:
-        """Whether the attempts log knows a successful attempt. Raises Unreadable."""
-        wanted, begin = Wanted(webhook=webhook, event_id=delivery.event.id), ""
+    async def _lines_of(self, dispatcher: str, namespace: str, item: Item) -> Lines:
+        """What the attempts log says of a delivery; as much as it takes to know that it was made. Raises Unreadable,
+        Expired."""
+        assert item.delivery is not None, "what holds no delivery is skipped"
+        wanted, lines, begin = Wanted(webhook=item.webhook.name, event_id=item.delivery.event.id), Lines(), ""
+        self._around.attempts.check_attempts_of(dispatcher)
         for _ in range(_PAGES):
-            page = await self._around.attempts.attempts(
-                delivery.event.tenant, wanted, limit=_ATTEMPTS_IN_A_PAGE, begin=begin
-            )
-            if any(
-                each.uid == delivery.uid and each.record.reason == Reason.DELIVERED and not each.record.test
-                for each in page.items
-            ):
-                return True
-            begin = page.more
-            if not begin:
+            page = await self._around.attempts.attempts(namespace, wanted, limit=_ATTEMPTS_IN_A_PAGE, begin=begin)
+            lines, begin = lines.and_of(item.webhook.uid, page.items), page.more
+            if lines.delivered or not begin:
                 break
-        return False
+        self._around.attempts.check_attempts_of(dispatcher)
+        return replace(lines, all=not begin)
+
+    async def _reach_of_log(self, dispatcher: str, namespace: str, uid: str) -> LogReach:
+        return await log_reader.reach_of_log((await self._around.queue(dispatcher)).client, namespace, uid)
 
     async def _store(self, window: _Window, seq: int, item: Item) -> None:
         delivery = item.delivery
@@ -375,6 +397,7 @@ class _Run:
         if is_stored:
             self._stored_of[delivery.uid] += 1
             window.tally.replayed += 1
+            window.tally.unknown += item.is_unknown
             window.stored.append(seq)
 
     async def _is_left(self, place: ReplayPlace, seq: int) -> bool:
@@ -473,6 +496,7 @@ class _Run:
                 if self._said is not ReplayReason.QUEUE_UNAVAILABLE:
                     log.warning("a Replay cannot go on now", replay=self._replay.metadata.name, problem=str(error))
                     await self._say(ReplayReason.QUEUE_UNAVAILABLE, str(error))
+                self._held_up += 1
                 await self._around.sleep(AGAIN_SECONDS)
 
     async def _say(self, reason: ReplayReason, why: str = "") -> None:

@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from hookline.api.log import Attempt
 from hookline.delivery import messages
 from hookline.delivery.messages import Delivery
+from hookline.delivery.policy.retry import Reason
 from hookline.events import envelope
 from hookline.resources.replay import Replay, ReplayPlace, ReplayStatus, ReplayTarget, unix_s
 from hookline.stream import names
+from hookline.stream.log_reader import LogReach
 from hookline.stream.stored import Stored
 
 WAITING_SECONDS = 1.0
@@ -30,6 +33,9 @@ LEAST_WAITING = 10
 MOST_LATER = 10_000
 """Deliveries of a Webhook that wait for their retry. They hold up nobody, but a queue is no place for all of a Replay
 whose receiver refuses everything."""
+
+LINES_LATE_SECONDS = 6.0
+"""How long after a call its line is in the attempts log, and read: senders write it within five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,30 @@ class Item:
     """None of a dead letter that holds no delivery."""
     once: str
     webhook: ReplayTarget
+    stored_s: float
+    """When its message was stored, Unix time by the clock of NATS."""
+    is_unknown: bool = False
+    """Whether nobody knows that it was not delivered before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What the attempts log says of one delivery."""
+
+    delivered: bool = False
+    first: bool = False
+    """Whether it has the first attempt."""
+    all: bool = True
+    """Whether all that it has was looked at."""
+
+    def and_of(self, uid: str, attempts: Iterable[Attempt]) -> Lines:
+        """With some attempts at its event more. Those of another Webhook of the name, and tests, say nothing."""
+        mine = [each.record for each in attempts if each.uid == uid and not each.record.test]
+        return Lines(
+            self.delivered or any(each.reason == Reason.DELIVERED for each in mine),
+            self.first or any(each.attempt == 1 and not each.replay for each in mine),
+            self.all,
+        )
 
 
 @dataclass(slots=True)
@@ -61,11 +91,8 @@ class Tally:
     replayed: int = 0
     skipped: int = 0
     failed: int = 0
-
-    def add(self, other: Tally) -> None:
-        self.replayed += other.replayed
-        self.skipped += other.skipped
-        self.failed += other.failed
+    unknown: int = 0
+    """Of those that were replayed."""
 
     @property
     def found(self) -> int:
@@ -148,6 +175,7 @@ def items(want: Asked, stream: str, message: Stored, *, replayed_ms: int) -> lis
             if want.of_letters
             else f"replay.{want.uid}.{stream}.{message.seq}.{webhook.uid}",
             webhook,
+            message.stored_s,
         )
         for delivery, webhook in found
     ]
@@ -206,6 +234,22 @@ def _only(values: Iterable[str]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def is_unknown(item: Item, lines: Lines, reach: LogReach) -> bool:
+    """Whether nobody knows that an event was not delivered, though no line of the attempts log says that it was.
+
+    A line that is kept of its first attempt says that none of those behind it were pushed out.
+    """
+    if not lines.all or item.stored_s < reach.whole_s:
+        return True
+    return item.stored_s < reach.kept_s and not lines.first
+
+
+def lines_wait_s(stored_s: Iterable[float], now_s: float) -> float:
+    """How long to wait until the attempts log has what it will have of events that were stored at these times and
+    called at once. A server whose clock was ahead may have stored them in times to come."""
+    return max((min(LINES_LATE_SECONDS, each + LINES_LATE_SECONDS - now_s) for each in stored_s), default=0.0)
+
+
 def gone(want: Asked, webhooks: Iterable[WebhookSeen]) -> list[ReplayTarget]:
     """Those of its Webhooks that are not there any more."""
     there = {each.uid for each in webhooks}
@@ -252,6 +296,7 @@ def counted(status: ReplayStatus, index: int, following: int, tally: Tally) -> R
             "replayed": status.replayed + tally.replayed,
             "skipped": status.skipped + tally.skipped,
             "failed": status.failed + tally.failed,
+            "unknown": status.unknown + tally.unknown,
         }
     )
 
@@ -271,4 +316,8 @@ def _with(places: Sequence[ReplayPlace], index: int, place: ReplayPlace) -> tupl
 def sentence(status: ReplayStatus, *, dry_run: bool) -> str:
     """How far it is, for people."""
     word = "would be replayed" if dry_run else "replayed"
-    return f"{status.found} found, {status.replayed} {word}, {status.skipped} skipped, {status.failed} failed"
+    counts = f"{status.found} found, {status.replayed} {word}, {status.skipped} skipped, {status.failed} failed"
+    if not status.unknown:
+        return counts
+    sent = "they would be sent again" if dry_run else "they are sent again"
+    return f"{counts}; {status.unknown} of {status.replayed} the attempts log does not reach back to: {sent}"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import typer
 
 from hookline.cli.log import attempts, bundle, cluster_events, dead, deliveries, replay, status, test_call, top
-from hookline.cli.log.place import Place, bound
-from hookline.cli.log.targets import webhooks_offered
+from hookline.cli.log.place import SELECTOR_PARAMETER, TARGET_PARAMETER, Place, bound
+from hookline.cli.log.targets import labels_offered, webhooks_offered
 from hookline.cli.program import help_if_alone
 
 Command = Callable[..., None]
@@ -44,4 +44,5 @@ def add_events(app: typer.Typer, place: Place) -> None:
 
 
 def _add(to: typer.Typer, place: Place, name: str, command: Command, short: str, *, output: bool = True) -> None:
-    to.command(name, short_help=short)(bound(command, place, offered=webhooks_offered(place), output=output))
+    offered = {TARGET_PARAMETER: webhooks_offered(place), SELECTOR_PARAMETER: labels_offered(place)}
+    to.command(name, short_help=short)(bound(command, place, offered=offered, output=output))

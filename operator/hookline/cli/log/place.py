@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Protocol, get_args
 
 import typer
@@ -26,10 +27,11 @@ from hookline.cli.log.loopback import Loopback
 from hookline.cli.log.output import Output
 
 OUTPUT_PARAMETER = "output"
-TARGET_PARAMETER = "target"
+TARGET_PARAMETER, SELECTOR_PARAMETER = "target", "selector"
 
 Offered = Callable[[typer.Context, str], list[str]]
 """Words that a shell offers, by what was typed before and what was begun."""
+_NOTHING: Mapping[str, Offered] = MappingProxyType({})
 
 
 class Place(Protocol):
@@ -159,11 +161,11 @@ def session_of(place: Place, typed: Mapping[str, Any]) -> Session:
 
 
 def bound(
-    command: Callable[..., None], place: Place, *, offered: Offered | None = None, output: bool = True
+    command: Callable[..., None], place: Place, *, offered: Mapping[str, Offered] = _NOTHING, output: bool = True
 ) -> Callable[..., None]:
     """The command as typer takes it, with the options of the place, and `--output` unless it has none.
 
-    `offered` says what a shell offers for the parameter `target`.
+    `offered` says what a shell offers, by the name of a parameter.
     """
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
     shared = [*place.options, *([_OUTPUT] if output else [])]
@@ -179,7 +181,10 @@ def bound(
         except Exception as error:  # a person gets a line, and no traceback
             raise NotAchieved(_fault(error)) from error
 
-    parameters = [_completed(each, offered).replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *shared)]
+    parameters = [
+        _completed(each, offered.get(each.name)).replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for each in (*own, *shared)
+    ]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     run.__doc__ = (command.__doc__ or "").replace("Example: hookline", f"Example: {place.program}")
@@ -194,7 +199,7 @@ def _fault(error: Exception) -> str:
 
 
 def _completed(parameter: inspect.Parameter, offered: Offered | None) -> inspect.Parameter:
-    if offered is None or parameter.name != TARGET_PARAMETER:
+    if offered is None:
         return parameter
     of_type, info = get_args(parameter.annotation)
     info = copy.copy(info)

@@ -20,7 +20,7 @@ from hookline.cli.log.api import REFUSALS, RESOURCES, TRIES, Denied, Object, pat
 from hookline.cli.log.fields import number, point_in_time, stamp, text, value
 from hookline.cli.log.output import Output, document, say
 from hookline.cli.log.place import Session
-from hookline.cli.log.targets import webhook_name
+from hookline.cli.log.targets import labels_of, webhook_name
 from hookline.cli.program import INTERRUPTED
 
 LOOK_SECONDS = 1.0
@@ -42,7 +42,11 @@ _SOURCES = {Source.DEAD: "DeadLetters", Source.EVENTS: "Events"}
 
 def replay(
     session: Session,
-    target: Annotated[str, typer.Argument(metavar="webhook/NAME", help="The Webhook.", show_default=False)],
+    target: Annotated[str, typer.Argument(metavar="[webhook/NAME]", help="The Webhook.", show_default=False)] = "",
+    selector: Annotated[
+        str | None,
+        typer.Option("--selector", "-l", metavar="LABELS", help="Several, as by team=a,tier=b.", show_default=False),
+    ] = None,
     source: Annotated[
         Source | None, typer.Option(help="What is sent again.", show_default="events with --only-failed, else dead")
     ] = None,
@@ -62,16 +66,17 @@ def replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, and send nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Until it ends; Ctrl-C leaves it running.")] = True,
 ) -> None:
-    """Send dead letters, or events of a time, again. They keep their ids, and are marked (`hookline-replay`).
+    """Send dead letters, or events of a time, of one Webhook or of several again. They keep their ids, and are marked
+    (`hookline-replay`).
 
     It goes on in the cluster whatever becomes of this command: what it makes is a Replay. Exit code 1 if it fails.
 
     Example: hookline replay webhook/identity-created --since 2h --only-failed --dry-run
     """
-    namespace, name = session.one_namespace(), webhook_name(target)
+    namespace, webhooks = session.one_namespace(), webhooks_of(target, selector)
     now = datetime.now(UTC)
     spec = spec_of(
-        name,
+        webhooks,
         source=source,
         since=point_in_time(since, "--since", now),
         until=point_in_time(until, "--until", now),
@@ -81,7 +86,7 @@ def replay(
         dry_run=dry_run,
     )
     path = path_of(RESOURCES, namespace, "replays")
-    made = session.api.post(path, _object(_new_name(name), namespace, spec))
+    made = session.api.post(path, _object(_new_name(webhook_name(target) or "webhooks"), namespace, spec))
     replay_name = text(made, "metadata.name")
     if session.output is Output.NAME:
         say(f"replay.hookline.dev/{replay_name}")
@@ -97,8 +102,19 @@ def replay(
         raise NotAchieved(f"replay/{replay_name} failed: {_why(made)}")
 
 
+def webhooks_of(target: str, selector: str | None) -> dict[str, Any]:
+    """Which Webhooks, as the spec of a Replay says it. Raises WrongInput."""
+    if target and selector is not None:
+        raise WrongInput("name one Webhook, or several by --selector: leave one of the two out")
+    if selector is not None:
+        return {"selector": {"matchLabels": labels_of(selector)}}
+    if not target:
+        raise WrongInput("name a Webhook by webhook/NAME, or several by --selector LABEL=VALUE")
+    return {"webhook": {"name": webhook_name(target)}}
+
+
 def spec_of(
-    webhook: str,
+    webhooks: dict[str, Any],
     *,
     source: Source | None,
     since: datetime | None,
@@ -115,7 +131,7 @@ def spec_of(
         raise WrongInput("--until must be later than --since")
     chosen = source or (Source.EVENTS if only_failed else Source.DEAD)
     spec: dict[str, Any] = {
-        "webhook": {"name": webhook},
+        **webhooks,
         "source": _SOURCES[chosen],
         "ttlSecondsAfterFinished": KEPT_SECONDS,
     }
@@ -193,12 +209,20 @@ def in_words(found: Object) -> str:
     """How it stands: `Complete: found 12, sent 12`."""
     counts = {word: number(found, f"status.{word}") or 0 for word in ("found", "replayed", "skipped", "failed")}
     words = [f"found {counts['found']:.0f}"]
-    if value(found, "spec.dryRun") is True:
+    is_dry = value(found, "spec.dryRun") is True
+    if is_dry:
         words.append(f"would send {counts['replayed']:.0f} (a dry run: nothing was sent)")
     else:
         words.append(f"sent {counts['replayed']:.0f}")
     words += [f"{word} {counts[word]:.0f}" for word in ("skipped", "failed") if counts[word]]
-    return f"{text(found, 'status.phase') or 'Pending'}: {', '.join(words)}"
+    said = f"{text(found, 'status.phase') or 'Pending'}: {', '.join(words)}"
+    unknown = number(found, "status.unknown") or 0
+    if not unknown:
+        return said
+    sent = "would be sent" if is_dry else "are sent"
+    return (
+        f"{said}; {unknown:.0f} of {counts['replayed']:.0f} the attempts log does not reach back to: they {sent} again"
+    )
 
 
 def _why(found: Object) -> str:

@@ -272,6 +272,8 @@ def _dispatcher_lines(found: Object) -> list[str]:
         if text(each, "status") != "True" and text(each, "type") not in ("Ready", "Stalled")
     ]
     routes = text(found, "status.routes")
+    if value(found, "spec.attempts.enabled") is False:
+        wrong.append("  Attempts log: off (spec.attempts.enabled), so that its calls are in no list")
     return [f"Dispatcher {name}: {shown}{f', {routes} Webhooks' if routes else ''}", *wrong]
 
 
