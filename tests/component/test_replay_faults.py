@@ -29,6 +29,7 @@ from doubles.replays import (
     replayed,
     webhook_of,
 )
+from doubles.waiting import until_it_is
 from hookline.api.replay import executor as executing
 from hookline.api.replay import plan
 from hookline.api.replay.executor import Executor
@@ -88,6 +89,24 @@ async def test_what_was_dropped_or_purged_while_a_replay_waited_is_not_replayed(
         await until(lambda: written.status.phase == "Complete")
     assert written.counts == (0, 0, 0, 0)
     assert await deliveries(queue.client) == []
+
+
+async def test_what_was_dropped_or_purged_before_its_turn_came_is_not_replayed(queue: OneQueue) -> None:
+    """At a low rate the deliveries of many Webhooks take long to store, all of which come from one event."""
+    hooks = [webhook_of(f"w{number}", f"00000000-0000-4000-8000-{number:012}") for number in range(60)]
+    for each in hooks:
+        each.labels["team"] = "a"
+    await stored(queue, "Events", 1)
+    spec = {"webhook": None, "selector": {"matchLabels": {"team": "a"}}}
+    written = Written(read_replay(replay_of(source="Events", ratePerSecond=20, **spec)))
+    async with background(executor_of(queue, hooks).run(written.replay, written.write)):
+        await until_it_is(lambda: count(queue.client, own.DELIVERIES), lambda number: number >= 10)
+        await queue.client.jetstream().purge_stream(own.EVENTS)
+        number = await count(queue.client, own.DELIVERIES)
+        await until(lambda: written.status.phase == "Complete")
+    found = len(await deliveries(queue.client))
+    assert number <= found <= number + 2, "what is stored at once"
+    assert written.counts == (found, found, 0, 0)
 
 
 Meanwhile = Callable[[], Awaitable[None]]

@@ -163,12 +163,18 @@ class _Window:
     began_s: float
     counting: bool
     """Not of what was counted before a crash."""
+    read_s: float = -math.inf
+    """When what is stored now was read, by the monotonic clock."""
     tally: Tally = field(default_factory=Tally)
     stored: list[int] = field(default_factory=list)
     """Sequences of the messages that it came from."""
 
     def is_due(self, now_s: float) -> bool:
         return self.tally.found >= CHECKPOINT_ITEMS or now_s - self.began_s >= CHECKPOINT_SECONDS
+
+    def is_stale(self, now_s: float) -> bool:
+        """Whether what was read may be gone."""
+        return now_s - self.read_s > STALE_SECONDS
 
     def renew(self, now_s: float) -> None:
         self.began_s, self.tally, self.stored = now_s, Tally(), []
@@ -309,16 +315,16 @@ class _Run:
         if wait_s > 0:
             await self._around.sleep(wait_s)
             return seq
-        read_s, now_ms, held_up = time.monotonic(), int(now_s * 1000), self._held_up
+        window.read_s, now_ms, held_up = time.monotonic(), int(now_s * 1000), self._held_up
         meant = [(message.seq, plan.items(want, window.stream, message, replayed_ms=now_ms)) for message in found]
         if not want.dry_run:
             uids = {item.webhook.uid for _, items in meant for item in items}
             meant = meant[: await self._room(want, window, uids, seq)]
-            if time.monotonic() - read_s > STALE_SECONDS:
+            if window.is_stale(time.monotonic()):
                 return seq
         items = [(seq, item) for seq, items in meant for item in items]
         wanted = await self._wanted(want, window.dispatcher, items)
-        if self._held_up > held_up and time.monotonic() - read_s > STALE_SECONDS:
+        if self._held_up > held_up and window.is_stale(time.monotonic()):
             return seq
         window.tally.skipped += len(items) - len(wanted)
         if want.dry_run:
@@ -378,7 +384,8 @@ class _Run:
         tries = itertools.count()
 
         async def stored() -> bool:
-            if next(tries) and not await self._is_left(self._status.checkpoint[window.index], seq):
+            in_doubt = next(tries) or window.is_stale(time.monotonic())
+            if in_doubt and not await self._is_left(self._status.checkpoint[window.index], seq):
                 return False
             await _store((await self._around.queue(window.dispatcher)).publisher, delivery, item.once)
             return True
@@ -401,7 +408,7 @@ class _Run:
             window.stored.append(seq)
 
     async def _is_left(self, place: ReplayPlace, seq: int) -> bool:
-        """Whether a message is there still, after it could not be stored for a while."""
+        """Whether a message is there still, after it could not be stored for a while, or its turn came late."""
         client = (await self._around.queue(place.dispatcher)).client
         return await self._reach(place) is not None and await history.message_at(client, place.stream, seq) is not None
 
