@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import time
 from asyncio.subprocess import DEVNULL
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ from doubles.local import (
 )
 from doubles.nats import Accounts, nats
 from doubles.raw_receiver import Line, RawReceiver
-from doubles.waiting import until_it_is
+from doubles.waiting import eventually, until_it_is
 from hookline.delivery.policy.retry import Reason
 from hookline.local import book_folder
 from hookline.local.nats_server import NatsServer
@@ -311,6 +313,16 @@ async def killed_and_back(server: NatsServer) -> None:
     await server._spawn()
 
 
+async def since(client: Client) -> str:
+    """What the log says of since when no lines are missing."""
+    metadata = (await client.jetstream().stream_info(names.ATTEMPTS)).config.metadata or {}
+    return metadata.get(names.LOG_WHOLE_SINCE, "")
+
+
+async def is_since(client: Client, is_meant: Callable[[str], bool]) -> bool:
+    return is_meant(await since(client))
+
+
 async def test_it_can_be_turned_off_and_on_and_changed_while_a_sender_runs(
     tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
@@ -330,6 +342,13 @@ async def test_it_can_be_turned_off_and_on_and_changed_while_a_sender_runs(
             await until_stored(client, names.ATTEMPTS, 0)
             await publish(client, 5)
             await until(lambda: logged(running) == 5)
+            assert await since(client) == ""
+            write(entry, attempts_enabled=False)
+            await eventually(partial(is_since, client, lambda said: said == names.LOG_OFF), what=lambda: "it is off")
+            off_s = time.time()
+            write(entry, attempts_seconds=3600, attempts_bytes=2**26)
+            await eventually(partial(is_since, client, lambda said: said != names.LOG_OFF), what=lambda: "it is on")
+            assert off_s - 1 < float(await since(client)) < time.time() + 1
         config = (await client.jetstream().stream_info(names.ATTEMPTS)).config
     assert (config.max_age, config.max_bytes, config.max_msgs_per_subject) == (3600, 2**26, 1024)
     assert len(await written(client)) == 5
