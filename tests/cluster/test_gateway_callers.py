@@ -24,8 +24,8 @@ from controlplane.servers import ControlPlane
 from doubles import account_tokens, own
 from doubles.frozen import stand_still
 from doubles.gateway import gateway_of
+from doubles.local import SAMPLE
 from doubles.waiting import eventually
-from hookline.events.builtin_events import event_named, sample_of, to_text
 from hookline.gateway.cluster_callers import ClusterCallers
 from hookline.gateway.problem import Kind, Refused
 from hookline.local.nats_server import NatsServer
@@ -293,7 +293,6 @@ async def test_a_workload_publishes_over_tls_with_its_own_token(
 
 
 PAGE = "/v1/events/IdentityCreated"
-SAMPLE = to_text(sample_of(event_named("IdentityCreated"))).encode()
 
 
 def as_json(token: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from controlplane.ports import free_port
 from doubles import own
 from doubles.command import hookline
-from doubles.local import hook, receiver_of, sender, write_book
+from doubles.local import SAMPLE, hook, receiver_of, sender, write_book
 from doubles.nats import nats
 from hookline.local.nats_server import NatsServer
 from hookline.routing.routes import RouteState
@@ -18,10 +18,8 @@ from hookline.stream.audience import ask_audience
 from hookline.stream.connection import Client, connect
 from hookline.stream.streams import Retention, ensure
 
-BODY = hookline("events", "sample", "IdentityCreated").stdout
 
-
-async def published(url: str, *words: str, body: bytes = BODY) -> tuple[int, str, str]:
+async def published(url: str, *words: str, body: bytes = SAMPLE) -> tuple[int, str, str]:
     command = ("publish", "IdentityCreated", "-", "--nats", url, *words)
     done = await asyncio.to_thread(hookline, *command, stdin=body)
     return done.returncode, done.stdout.decode().strip(), done.stderr.decode()
@@ -39,7 +37,7 @@ async def test_a_publisher_is_told_for_how_many_webhooks_an_event_is(
             assert (code, out.partition("tenant default  ")[2]) == (0, "for 2 Webhooks, 1 of them waiting, 1 disabled")
             _, out, _ = await published(nats_server.url, "--json")
             assert json.loads(out)["webhooks"] == {"called": 1, "waiting": 1, "disabled": 1}
-            line = json.dumps(json.loads(BODY)).encode()
+            line = json.dumps(json.loads(SAMPLE)).encode()
             code, out, _ = await published(nats_server.url, "--lines", "--tenant", "nobody", body=line)
             assert (code, out) == (0, "published 1, already there 0, refused 0, for no Webhook")
             # Whatever anybody else asks.

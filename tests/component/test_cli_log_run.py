@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from doubles.command import hookline, running
-from doubles.local import SECRET, receiver_of, until
+from doubles.local import SAMPLE, SECRET, receiver_of, until
 from hookline.cli import main
 from hookline.cli.errors import Failure
 from hookline.cli.log import replay
@@ -93,9 +93,8 @@ async def test_a_delivery_is_seen_to_fail_and_to_be_given_up_and_is_sent_again(
 async def see_it_fail(
     command: Commands, data: Path, refused: Sequence[ReceivedCall], taken: Sequence[ReceivedCall]
 ) -> None:
-    sample = (await asyncio.to_thread(hookline, "events", "sample", "IdentityCreated")).stdout
     publishing = ("publish", "IdentityCreated", "-", "--data", data, "--json")
-    event_id = json.loads((await asyncio.to_thread(hookline, *publishing, stdin=sample)).stdout)["id"]
+    event_id = json.loads((await asyncio.to_thread(hookline, *publishing, stdin=SAMPLE)).stdout)["id"]
     await until(lambda: len(refused) == 2 and len(taken) == 1, what="three calls")
     await command.until(3, "attempts", "--event", event_id)
     assert [row[3:6] for row in await command.rows("attempts", "webhook/failing")] == [["2", *FAILED], ["1", *FAILED]]

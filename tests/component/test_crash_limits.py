@@ -12,7 +12,7 @@ from crash.parties import NatsProcess
 from crash.scenario import connected
 from doubles import own
 from doubles.command import hookline
-from doubles.local import count, hook, publish, receiver_of, sender, until, until_stored, write_book
+from doubles.local import SAMPLE, count, hook, publish, receiver_of, sender, until, until_stored, write_book
 from hookline.delivery.policy import endpoint_state
 from hookline.local.nats_server import NatsServer
 from hookline.local.receiver import Answer, ReceivedCall
@@ -40,7 +40,6 @@ async def _fill(client: Client, stored: list[str]) -> None:
 async def test_a_full_stream_of_events_refuses_a_publisher_in_one_line(queue: Client, nats_server: NatsServer) -> None:
     await publish(queue, 3)
     await _limit(queue, own.EVENTS, 3)
-    sample = hookline("events", "sample", "IdentityCreated").stdout
     done = await asyncio.to_thread(
         hookline,
         "publish",
@@ -48,7 +47,7 @@ async def test_a_full_stream_of_events_refuses_a_publisher_in_one_line(queue: Cl
         "-",
         "--nats",
         nats_server.url,
-        stdin=json.dumps(json.loads(sample)).encode(),
+        stdin=json.dumps(json.loads(SAMPLE)).encode(),
     )
     assert (done.returncode, done.stdout) == (1, b"")
     (line,) = done.stderr.decode().splitlines()

@@ -19,6 +19,7 @@ from doubles.waiting import until_it_is
 from hookline.delivery.messages import DeadLetter, Delivery, read_dead_letter
 from hookline.delivery.process import SenderProcess
 from hookline.delivery.sender import Attempt
+from hookline.events.builtin_events import event_named, sample_of, to_text
 from hookline.events.context import NO_CONTEXT
 from hookline.events.envelope import Event
 from hookline.local import book_folder
@@ -31,6 +32,8 @@ from hookline.stream.owner import NOBODY, Installation
 from hookline.stream.publish import Publisher, publish_event
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+SAMPLE = to_text(sample_of(event_named("IdentityCreated"))).encode()
+"""What `hookline events sample IdentityCreated` prints."""
 
 _event_seqs = itertools.count(1)
 
