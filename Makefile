@@ -27,12 +27,12 @@ run: setup ## Try Hookline on this machine (ONCE=1: stop when all 20 events arri
 	@$(BIN)/hookline demo $(if $(ONCE),--once)
 
 .PHONY: test
-test: setup lint current ## Lint, types, import rules, generated files, all tests (WORKERS=2: quicker)
+test: setup lint current ## Lint, types, import rules, generated files, all tests (WORKERS=0: never two at once)
 	@$(BIN)/pytest -q -n auto tests/unit
-	@# Builds Kubernetes the first time. The workers below would show no progress; where it cannot be had they say why.
-	@PYTHONPATH=tests $(BIN)/python -m controlplane programs || true
-	@# WORKERS=2 takes half the time, and on two cores a test fails now and then for want of them.
-	@$(BIN)/pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile) tests/component tests/cluster
+	@# They mostly wait: two at once take little more than half the time.
+	@$(BIN)/pytest -n $(or $(WORKERS),2) --dist worksteal --durations=15 tests/component
+	@# One after the other: they share a cluster. Builds Kubernetes the first time.
+	@$(BIN)/pytest --durations=15 tests/cluster
 
 .PHONY: unit
 unit: setup ## The tests of tests/unit alone, quick: no server, no cluster
