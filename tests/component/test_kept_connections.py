@@ -9,6 +9,7 @@ import gc
 import socket
 import ssl
 import struct
+import time
 
 import pytest
 from aiohttp.connector import AddrInfoType
@@ -185,6 +186,27 @@ async def test_a_kept_connection_that_is_not_used_again_leaves_one_try_to_a_new_
 
     assert outcome.reason is Reason.CONNECTION_REFUSED
     assert opened == 2
+
+
+async def test_a_connection_that_lies_idle_for_long_is_closed_and_one_that_did_is_not_used_again(
+    caller: Caller, tls: ssl.SSLContext, trust: TlsMaterial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.delivery.http.pool.KEEP_ALIVE_SECONDS", 0.3)
+    ended = asyncio.Event()
+
+    async def script(line: Line) -> None:
+        while await line.hear() is not None:
+            await line.say(OK)
+        ended.set()
+
+    async with RawReceiver(tls, script) as receiver:
+        await caller.call(call_to(receiver.port, trust))
+        await asyncio.wait_for(ended.wait(), 5)
+        await caller.call(call_to(receiver.port, trust))
+        time.sleep(0.4)  # noqa: ASYNC251  # before the event loop can look for what is idle
+        await caller.call(call_to(receiver.port, trust))
+
+    assert [heard.connection for heard in receiver.heard] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

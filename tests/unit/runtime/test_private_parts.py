@@ -26,7 +26,7 @@ def test_the_nats_client_has_the_fields_that_are_read() -> None:
 async def test_the_connector_has_the_fields_that_are_set() -> None:
     connector = aiohttp.TCPConnector()
     try:
-        for name in ("_factory", "_conns"):
+        for name in ("_factory", "_loop"):
             assert hasattr(connector, name), name
     finally:
         await connector.close()

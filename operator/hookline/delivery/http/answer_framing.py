@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 MAX_HEAD_BYTES = 128 * 1024
 """With the informational answers and empty lines before it."""
@@ -276,7 +276,9 @@ class Reading:
         self.is_over, self.is_overfull = True, is_overfull
 
 
-def _words(values: Iterable[bytes]) -> list[bytes]:
+def _words(values: Sequence[bytes]) -> list[bytes]:
+    if not values:  # as of most answers
+        return []
     return [word for value in values for each in value.lower().split(b",") if (word := each.strip(b" \t"))]
 
 
@@ -295,6 +297,8 @@ def _ending(status: int, minor_version: int, fields: dict[bytes, list[bytes]]) -
         return _Ending.CHUNKS, 0, is_plain and not lengths and minor_version > 0
     if not lengths:
         return _Ending.CONNECTION, 0, False
+    if len(lengths) == 1 and _LENGTH.fullmatch(lengths[0]):
+        return _Ending.LENGTH, int(lengths[0]), is_sound
     spellings = {length.strip(b" \t") for length in set(lengths)}
     if not all(map(_LENGTH.fullmatch, spellings)) or len(set(map(int, spellings))) > 1:
         return _Ending.UNKNOWN, 0, False

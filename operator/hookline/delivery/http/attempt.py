@@ -30,7 +30,7 @@ from hookline.delivery.http.transport import AiohttpTransport, Answer, Post, let
 from hookline.delivery.http.tunnel import ProxyCredentials, ProxyRefusedError, ProxyUnreachableError
 from hookline.delivery.policy.retry import Outcome, Reason, parse_retry_after
 from hookline.resources.egress_policy import EgressPolicy
-from hookline.runtime.tasks import Deadline
+from hookline.runtime.tasks import Deadline, Deadlines
 
 # Name lookup, TCP, the way through a proxy and TLS, together: an endpoint that is down holds a lane for so long and not
 # for a whole call. Hook0 gives them 5 s of its 15.
@@ -91,6 +91,8 @@ class Caller:
         self._proxy_credentials = proxy_credentials
         self._transport: AiohttpTransport | None = None
         self._contexts = TlsContexts()
+        self._deadlines: dict[float, Deadlines] = {}
+        """By how long a call may take: whole seconds, of which there are 30 (resources/webhook)."""
 
     async def call(self, call: Call) -> Outcome:
         """The outcome of one call. Raises nothing but CancelledError.
@@ -103,7 +105,7 @@ class Caller:
         progress = Progress()
         answer: Answer | None = None
         try:
-            with Deadline(call.timeout_seconds):
+            with self._deadline(call.timeout_seconds):
                 answer = await self._send(call, progress)
                 await answer.until_over()
         except Exception as error:  # noqa: BLE001 - whatever breaks, the delivery must get its outcome
@@ -129,6 +131,12 @@ class Caller:
         self._contexts.close()
         if self._transport is not None:
             await self._transport.aclose()
+
+    def _deadline(self, seconds: float) -> Deadline:
+        deadlines = self._deadlines.get(seconds)
+        if deadlines is None:
+            deadlines = self._deadlines[seconds] = Deadlines(seconds)
+        return deadlines.next()
 
     async def _send(self, call: Call, progress: Progress) -> Answer:
         target = target_of(call.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from hookline.runtime.telemetry import is_traceparent
 
 _TRACEPARENT = "traceparent"
 """Of W3C Trace Context."""
+
+_MATERIALS_KEPT = 1024
 
 USER_AGENT = f"Hookline/{__version__}"
 
@@ -126,8 +129,10 @@ def tls_material(keys: Keys) -> TlsMaterial | None:
     """What the TLS Secrets of a Webhook hold, if it names any."""
     if keys.ca_pem is None and keys.client_cert_pem is None:
         return None
+    return _material(keys.ca_pem, keys.client_cert_pem, keys.client_key_pem)
 
-    def encoded(text: str | None) -> bytes | None:
-        return None if text is None else text.encode()
 
-    return TlsMaterial(encoded(keys.ca_pem), encoded(keys.client_cert_pem), encoded(keys.client_key_pem))
+@functools.lru_cache(maxsize=_MATERIALS_KEPT)
+def _material(ca_pem: str | None, client_cert_pem: str | None, client_key_pem: str | None) -> TlsMaterial:
+    # Each call looks its context up by this. Texts know their hash by then, bytes that were just made do not.
+    return TlsMaterial(*(None if text is None else text.encode() for text in (ca_pem, client_cert_pem, client_key_pem)))

@@ -1,4 +1,4 @@
-"""The connections below a call: how one is made, checked, kept and used again, on aiohttp's pool.
+"""The connections below a call: how one is made by aiohttp, and how it is checked, kept and used again.
 
 Decides which kept connection a call may take, when one is closed instead of kept, how many lie idle, and who shares
 them: one tenant, one receiver, one TLS context. It writes no request and judges no answer.
@@ -13,14 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import select
 import socket
+import time
 from typing import Any
 
 import aiohttp
 import yarl
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import AddrInfoType, Connection
 
 from hookline.delivery.http.answer_framing import BadAnswerError, Reading
@@ -37,12 +38,14 @@ from hookline.runtime.tuning import open_files_limit
 # Below the idle limits of common load balancers (60 s), above the gaps of a busy lane.
 KEEP_ALIVE_SECONDS = 30
 DNS_CACHE_SECONDS = 10
-_KEYS_KEPT = 4096
 _LITTLE_BYTES = 16 * 1024
 """Of a request: what a socket that can be written to takes at once, nearly always."""
 
-require(aiohttp.TCPConnector, "_get", "_release", "_wrap_create_connection", "_wrap_existing_connection")
+require(aiohttp.TCPConnector, "_release", "_wrap_create_connection", "_wrap_existing_connection")
 require(ResponseHandler, "connection_lost", "connection_made", "data_received", "force_close")
+
+Place = tuple[str, str, TlsContext]
+"""Who may use a connection: a tenant, for host and port of a receiver, with this TLS context."""
 
 
 class ReceivingEnd(ResponseHandler):
@@ -58,12 +61,17 @@ class ReceivingEnd(ResponseHandler):
 
     ended: BaseException | None = None
     """Why no more will come."""
+    place: Place
+    connection: Connection | None = None
+    """As aiohttp has it, until it is closed."""
+    idle_since_s = 0.0
+    """When it carried a call last, by the monotonic clock."""
     _more: asyncio.Future[None] | None = None
     _unacknowledged_ms = 0
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, idle: set[ResponseHandler]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         super().__init__(loop)
-        self._idle = idle
+        self._pool = pool
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -71,11 +79,11 @@ class ReceivingEnd(ResponseHandler):
         self.address = str(peer[0]) if peer else ""
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._idle.discard(self)
         if self.reading is not None:
             self.reading.end()
         self.ended = self.ended or exc or ConnectionResetError()
         super().connection_lost(exc)
+        self._pool.lost(self)
         self._wake()
 
     def data_received(self, data: bytes) -> None:
@@ -121,8 +129,51 @@ class ReceivingEnd(ResponseHandler):
             self.transport.abort()
 
 
+class Idle:
+    """Connections that carry no call. The one that was used last is taken first: it is warm in the caches, which saves
+    12 % of a delivery's CPU with 500 connections, and the others may end once a burst is over."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Place, list[ReceivingEnd]] = {}
+        """The one that was used last is last."""
+        self.count = 0
+
+    def add(self, end: ReceivingEnd) -> None:
+        self._ends.setdefault(end.place, []).append(end)
+        self.count += 1
+
+    def pop(self, place: Place) -> ReceivingEnd | None:
+        ends = self._ends.get(place)
+        if ends is None:
+            return None
+        end = ends.pop()
+        if not ends:
+            del self._ends[place]
+        self.count -= 1
+        return end
+
+    def discard(self, end: ReceivingEnd) -> bool:
+        """Whether it was there."""
+        ends = self._ends.get(end.place, [])
+        if end not in ends:
+            return False
+        ends.remove(end)
+        if not ends:
+            del self._ends[end.place]
+        self.count -= 1
+        return True
+
+    def older(self, than_s: float) -> list[ReceivingEnd]:
+        """Those that carried their last call before then."""
+        return [end for ends in self._ends.values() for end in ends if end.idle_since_s < than_s]
+
+
 class Pool(aiohttp.TCPConnector):
-    """aiohttp's pool, with the policy asked for each new socket, and for a kept connection about to be used again."""
+    """Has aiohttp make connections, with the policy asked for each new socket, and for a kept one about to be used.
+
+    They are kept here and not by aiohttp, which makes an object for each use and goes through its bounds and waiters.
+    To aiohttp a connection is in use as long as it is open.
+    """
 
     def __init__(self, guard: EgressGuard, lookup: Lookup, proxy_credentials: ProxyCredentials) -> None:
         self._guard = guard
@@ -131,60 +182,98 @@ class Pool(aiohttp.TCPConnector):
             resolver=CheckedResolver(guard, lookup),
             socket_factory=self._open_socket,
             limit=0,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            force_close=True,
             ttl_dns_cache=DNS_CACHE_SECONDS,
         )
         # Half for idle connections: calls, lookups and NATS need some as well.
         self._most_idle = open_files_limit() // 2
-        # aiohttp's pool goes by endpoints, and keeps those as well that have ended.
-        self._idle: set[ResponseHandler] = set()
-        factory: Any = functools.partial(ReceivingEnd, loop=asyncio.get_running_loop(), idle=self._idle)
+        self._idle = Idle()
+        self._sweeping: asyncio.TimerHandle | None = None
+        factory: Any = functools.partial(ReceivingEnd, loop=asyncio.get_running_loop(), pool=self)
         self._factory = factory
 
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        progress = current_call.get()
-        while True:
-            progress.reused = False
-            connection = await super().connect(req, traces, timeout)
-            assert connection.protocol is not None, "it was only just opened or taken"
-            self._idle.discard(connection.protocol)
-            progress.reused = progress.phase is Phase.LOOKUP
-            if not progress.reused or self._may_reuse(connection):
+    async def take(self, target: Target, context: TlsContext, tenant: str, connect_seconds: float) -> ReceivingEnd:
+        """A connection for a call of `tenant`: one that was kept, or a new one. To be kept or dropped afterwards."""
+        progress, place = current_call.get(), (tenant, target.authority, context)
+        while not progress.needs_new_connection and (kept := self._idle.pop(place)) is not None:
+            if self._may_reuse(kept):
+                progress.reused = True
                 progress.reach(Phase.ANSWER)
-                return connection
+                return kept
+            self.drop(kept)
+        progress.reused = False
+        # Never sent: aiohttp reads there whereto, and with which context.
+        request = aiohttp.ClientRequest("POST", yarl.URL(str(target.origin), encoded=True), ssl=context)
+        connection = await self.connect(request, [], _timeouts(connect_seconds))
+        end = connection.protocol
+        assert isinstance(end, ReceivingEnd), "the factory makes no others"
+        end.place, end.connection = place, connection
+        progress.reach(Phase.ANSWER)
+        return end
+
+    def keep(self, end: ReceivingEnd) -> None:
+        """It may carry another call, if there is room for it."""
+        transport = end.transport
+        # To ask the socket takes 8 us in a busy sender. What is little may lie here until the next use, which asks.
+        if (
+            transport is None
+            or transport.is_closing()
+            or self._idle.count >= self._most_idle
+            or (end.sent_bytes > _LITTLE_BYTES and not _is_written(transport))
+        ):
+            self.drop(end)
+            return
+        end.idle_since_s = time.monotonic()
+        self._idle.add(end)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(KEEP_ALIVE_SECONDS, self._sweep)
+
+    def drop(self, end: ReceivingEnd) -> None:
+        """Close it."""
+        connection, end.connection = end.connection, None
+        if connection is not None:
             connection.close()
 
-    async def _get(self, key: ConnectionKey, traces: list[Any]) -> Connection | None:
-        return None if current_call.get().needs_new_connection else await super()._get(key, traces)
+    def lost(self, end: ReceivingEnd) -> None:
+        """It has ended. One that carries a call is dropped by that."""
+        if end.connection is not None and self._idle.discard(end):
+            self.drop(end)
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        try:
+            await super().close(abort_ssl=abort_ssl)
+        finally:
+            self._drop_older(math.inf)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        self._drop_older(time.monotonic() - KEEP_ALIVE_SECONDS)
+        if self._idle.count:
+            self._sweeping = self._loop.call_later(KEEP_ALIVE_SECONDS, self._sweep)
+
+    def _drop_older(self, than_s: float) -> None:
+        for end in self._idle.older(than_s):
+            self._idle.discard(end)
+            self.drop(end)
 
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        assert isinstance(protocol, ReceivingEnd), "the factory makes no others"
-        should_close = should_close or len(self._idle) >= self._most_idle
-        # To ask the socket takes 8 us in a busy sender. What is little may lie here until the next use, which asks.
-        if (should_close or protocol.sent_bytes > _LITTLE_BYTES) and not _is_written(protocol.transport):
+        """Close it."""
+        if not _is_written(protocol.transport):
             # Whoever answers without reading would have one body after another wait here. Closed in any other way, TLS
             # waits for half a minute for what is unread.
             protocol.abort()
-            should_close = True
         super()._release(key, protocol, should_close=should_close)
-        idle = self._conns.get(key)
-        if idle and idle[-1][0] is protocol:
-            self._idle.add(protocol)
-            # aiohttp takes the one that was unused for longest. The one that was used last is warm in the caches, which
-            # saves 12 % of a delivery's CPU with 500 connections, and the others may end once a burst is over.
-            idle.rotate(1)
 
-    def _may_reuse(self, connection: Connection) -> bool:
-        protocol = connection.protocol
-        if not isinstance(protocol, ReceivingEnd) or protocol.transport is None:
+    def _may_reuse(self, end: ReceivingEnd) -> bool:
+        if end.transport is None or time.monotonic() - end.idle_since_s > KEEP_ALIVE_SECONDS:
             return False
-        if protocol.should_close or not _is_at_rest(protocol.transport):
+        if end.should_close or not _is_at_rest(end.transport):
             # What it said while it lay in the pool would pass for the answer to this call. Or it has ended, or the last
             # request is still unread.
             return False
-        return protocol.proxy == self._guard.proxy and self._guard.refusal(protocol.address) is None
+        return end.proxy == self._guard.proxy and self._guard.refusal(end.address) is None
 
     def _open_socket(self, addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = addr_info
@@ -260,27 +349,7 @@ def _state(transport: asyncio.Transport, asked: int) -> int:
     return ready[0][1] if ready else 0
 
 
-class PoolKey(aiohttp.ClientRequest):
-    """aiohttp's pool key for one receiver and one tenant. Never sent."""
-
-    tenant = ""
-
-    @functools.cached_property
-    def connection_key(self) -> ConnectionKey:
-        """The key of the pool, which is made anew each time otherwise.
-
-        aiohttp knows of no proxy here, so that the field for its headers is free to tell tenants apart.
-        """
-        return super().connection_key._replace(proxy_headers_hash=hash(self.tenant))
-
-
-def pool_key(target: Target, context: TlsContext, tenant: str) -> PoolKey:
-    """What the pool knows the connections by that a call of `tenant` to `target` may use. Kept with the context."""
-    key: PoolKey | None = context.pool_keys.get((tenant, target.authority))
-    if key is None:
-        if len(context.pool_keys) >= _KEYS_KEPT:
-            context.pool_keys.clear()
-        url = yarl.URL(str(target.origin), encoded=True)
-        key = context.pool_keys[tenant, target.authority] = PoolKey("POST", url, ssl=context)
-        key.tenant = tenant
-    return key
+@functools.lru_cache(maxsize=256)
+def _timeouts(connect_seconds: float) -> aiohttp.ClientTimeout:
+    # The whole call is bounded by the caller; aiohttp would round timers above the threshold up to full seconds.
+    return aiohttp.ClientTimeout(total=None, connect=connect_seconds, ceil_threshold=float("inf"))

@@ -37,9 +37,6 @@ which no other call moves. Those of TLS 1.3 stay as they are."""
 class TlsContext(ssl.SSLContext):
     """A TLS context that tells the call when its handshake starts: the only place both event loops pass."""
 
-    pool_keys: dict[tuple[str, str], Any]
-    """The keys of delivery/http/pool, by tenant, and host and port: kept here so that they end with their context."""
-
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
         current_call.get().reach(Phase.HANDSHAKE)
         return super().wrap_bio(*args, **options)
@@ -96,10 +93,8 @@ class TlsContexts:
             self._drop(material)
 
     def _drop(self, material: TlsMaterial | None) -> None:
-        dropped = self._made.pop(material)
+        del self._made[material]
         self._bytes -= _held_bytes(material)
-        if not isinstance(dropped, str):
-            dropped.pool_keys.clear()  # which name their context
 
     def close(self) -> None:
         self._maker.shutdown(wait=False, cancel_futures=True)
@@ -123,7 +118,6 @@ def tls_context(material: TlsMaterial | None) -> TlsContext:
     would refuse: an older one may have written the book.
     """
     context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.pool_keys = {}
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -9,17 +9,15 @@ The egress policy is asked here for ports and literal addresses, before anything
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
-from aiohttp.connector import Connection
 
 from hookline.delivery.http.answer_framing import BadAnswerError, Reading
 from hookline.delivery.http.egress_guard import EgressGuard, EgressRefusedError
 from hookline.delivery.http.lookup import Lookup, NameServers
-from hookline.delivery.http.pool import Pool, ReceivingEnd, pool_key
+from hookline.delivery.http.pool import Pool, ReceivingEnd
 from hookline.delivery.http.progress import Phase, Progress, current_call
 from hookline.delivery.http.target import Target
 from hookline.delivery.http.tls import TlsContext
@@ -48,7 +46,7 @@ class Post:
 class AiohttpTransport:
     """Sends requests over the connections of aiohttp.
 
-    Of aiohttp it uses the pool and the TLS connections, writes the request and reads the answer itself: its session and
+    Of aiohttp it uses the TLS connections, writes the request and reads the answer itself: its session and
     its own request and response objects take 80 us of CPU a call, of 140 us for a bare client in all, for what no
     delivery needs (cookies, redirects, tracing, URLs that are quoted anew), and its parser keeps no status of an answer
     that bytes follow.
@@ -96,12 +94,12 @@ class AiohttpTransport:
         return await self._send(post)
 
     async def _send(self, post: Post) -> Answer:
-        key = pool_key(post.target, post.tls_context, post.tenant)
-        connection = await self._pool.connect(key, [], _timeouts(post.connect_timeout_seconds))
+        pool = self._pool
+        end = await pool.take(post.target, post.tls_context, post.tenant, post.connect_timeout_seconds)
         try:
-            answer = await _exchange(connection, post)
+            answer = await _exchange(pool, end, post)
         except BaseException:
-            connection.close()
+            pool.drop(end)
             raise
         post.progress.reach(Phase.BODY)
         return answer
@@ -112,24 +110,23 @@ class AiohttpTransport:
         await self._lookup.close()
 
 
-async def _exchange(connection: Connection, post: Post) -> Answer:
+async def _exchange(pool: Pool, end: ReceivingEnd, post: Post) -> Answer:
     """Send a request in one piece; the answer, once its head has come."""
-    protocol, transport = connection.protocol, connection.transport
+    transport = end.transport
     if transport is None:
         raise aiohttp.ServerDisconnectedError
-    assert isinstance(protocol, ReceivingEnd), "the factory makes no others"
-    if protocol.ended is not None:
-        raise protocol.ended
+    if end.ended is not None:
+        raise end.ended
     if post.progress.reused:
-        protocol.bound_unacknowledged(min(MOST_UNACKNOWLEDGED_SECONDS, post.connect_timeout_seconds / 2))
-    reading = protocol.reading = Reading()
+        end.bound_unacknowledged(min(MOST_UNACKNOWLEDGED_SECONDS, post.connect_timeout_seconds / 2))
+    reading = end.reading = Reading()
     length = b"Content-Length: %d\r\n\r\n" % len(post.body)
     request = b"".join((post.target.request_line, post.head, length, post.body))
-    protocol.sent_bytes = len(request)
+    end.sent_bytes = len(request)
     transport.write(request)
     while (status := reading.status) is None:
-        await protocol.more()
-    return Answer(status, reading, connection, protocol)
+        await end.more()
+    return Answer(status, reading, pool, end)
 
 
 def let_go(error: BaseException | None) -> None:
@@ -149,32 +146,26 @@ def _says_that_it_was_idle(answer: Answer) -> bool:
     return answer.status == 408 and answer.reading.closes
 
 
-@functools.lru_cache(maxsize=256)
-def _timeouts(connect_seconds: float) -> aiohttp.ClientTimeout:
-    # The whole call is bounded by the caller; aiohttp would round timers above the threshold up to full seconds.
-    return aiohttp.ClientTimeout(total=None, connect=connect_seconds, ceil_threshold=float("inf"))
-
-
 class Answer:
     """An answer whose head has come. `reading` says what of it there is."""
 
-    __slots__ = ("_connection", "_protocol", "reading", "status")
+    __slots__ = ("_end", "_pool", "reading", "status")
 
-    def __init__(self, status: int, reading: Reading, connection: Connection, protocol: ReceivingEnd) -> None:
+    def __init__(self, status: int, reading: Reading, pool: Pool, end: ReceivingEnd) -> None:
         self.status = status
         self.reading = reading
-        self._connection = connection
-        self._protocol = protocol
+        self._pool = pool
+        self._end = end
 
     async def until_over(self) -> None:
         """Returns once it is whole, or longer than what is read. Raises what ended it instead."""
         while not self.reading.is_over:
-            await self._protocol.more()
+            await self._end.more()
 
     def close(self) -> None:
         """Puts the connection back into the pool, or closes it if it may not carry another call."""
-        self._protocol.reading = None
+        self._end.reading = None
         if self.reading.is_reusable:
-            self._connection.release()
+            self._pool.keep(self._end)
         else:
-            self._connection.close()
+            self._pool.drop(self._end)
