@@ -41,7 +41,7 @@ from hookline.events.envelope import stamp
 from hookline.routing.routes import Keys, Route
 from hookline.runtime import telemetry
 from hookline.runtime.metrics import SenderMetrics
-from hookline.runtime.tasks import Deadline, beside, cancel
+from hookline.runtime.tasks import Deadline, Workers, beside, cancel
 from hookline.stream import names
 from hookline.stream.clock import ServerClock
 from hookline.stream.publish import Publisher
@@ -62,6 +62,9 @@ LONG_SECONDS, STRETCH_LOOK_SECONDS = 0.1, 0.05
 
 LOOK_SECONDS = 0.25
 """How often lanes are looked at that do not move, and calls whose delivery is to be stored beside them."""
+
+MOST_IDLE = 64
+"""Tasks that are kept for calls to come."""
 
 RETURN_SECONDS = 2.0
 """At the end, after the grace, to return what outlasted it."""
@@ -147,7 +150,10 @@ class Sender:
         self._on_attempt = on_attempt
         self._lanes: Lanes[LaneKey, _Job] = Lanes()
         self._held: dict[MessageKey, _Job] = {}
+        self._workers = Workers(self._run, most_idle=MOST_IDLE)
+        """For the calls."""
         self._tasks: set[asyncio.Task[None]] = set()
+        """For all else."""
         self._placed: dict[_Job, float] = {}
         """Calls that hold a place, and since when, by the monotonic clock: in this order."""
         self._beginning: set[_Job] = set()
@@ -183,7 +189,8 @@ class Sender:
     def call_from(self, event: OpenEvent, delivery: Delivery) -> None:
         """A delivery that is called from its event. The event is told when it is done or stored."""
         holding = FromEvent(event, delivery)
-        job = self._held[holding.key] = _Job(holding.key, holding, delivery, lane_of(delivery))
+        key = holding.key
+        job = self._held[key] = _Job(key, holding, delivery, lane_of(delivery))
         try:
             self._offer(job)
         except Exception as error:  # noqa: BLE001  # its event would wait for it for ever
@@ -269,9 +276,10 @@ class Sender:
         """Let calls under way end, return what waits. What outlasts the grace is cancelled and returned."""
         for job in self._lanes.clear():
             self._spawn(self._return(job))
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_seconds)
-        await cancel(self._tasks)
+        self._workers.close()
+        if under_way := self._tasks | self._workers.tasks:
+            await asyncio.wait(under_way, timeout=grace_seconds)
+        await cancel(self._tasks | self._workers.tasks)
         with contextlib.suppress(TimeoutError), Deadline(RETURN_SECONDS):
             await asyncio.gather(*(self._return(job) for job in list(self._held.values())), return_exceptions=True)
         await self.let_go()
@@ -279,7 +287,8 @@ class Sender:
     async def let_go(self) -> None:
         """End everything without storing anything: it comes again."""
         self._lanes.clear()
-        await cancel(self._tasks)
+        self._workers.close()
+        await cancel(self._tasks | self._workers.tasks)
         for job in list(self._held.values()):
             if isinstance(job.holding, Queued):
                 await self._give_back(job)
@@ -365,7 +374,7 @@ class Sender:
 
     def _begin(self, job: _Job) -> None:
         self._beginning.add(job)
-        self._spawn(self._run(job))
+        self._workers.begin(job)
 
     async def _run(self, job: _Job) -> None:
         """One job that holds a place in its lane."""

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from hookline.runtime.background import background
-from hookline.runtime.tasks import Deadline, Deadlines, beside, cancel, together
+from hookline.runtime.tasks import Deadline, Deadlines, Workers, beside, cancel, together
 
 
 async def deaf() -> None:
@@ -176,3 +177,88 @@ async def test_work_beside_the_loop_is_done_in_one_thread_and_the_loop_goes_on()
     assert await beside(threading.get_ident) == thread
     with pytest.raises(ValueError, match="invalid literal"):
         await beside(lambda: int("x"))
+
+
+class Piece:
+    """Work that lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = asyncio.Event(), asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    async def do(self) -> None:
+        self.task = asyncio.current_task()
+        self.begun.set()
+        await self.end.wait()
+
+
+async def begun(workers: Workers[Piece], *pieces: Piece) -> None:
+    for each in pieces:
+        workers.begin(each)
+    for each in pieces:
+        await each.begun.wait()
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_workers_do_at_once_what_is_begun_at_once_and_the_next_piece_in_a_task_that_is_there() -> None:
+    workers = Workers(Piece.do, most_idle=8)
+    first, second, third = Piece(), Piece(), Piece()
+    await begun(workers, first, second)
+    assert first.task is not second.task
+    first.end.set()
+    await turns()
+    await begun(workers, third)
+    assert third.task is first.task
+    assert len(workers.tasks) == 2
+    workers.close()
+    await cancel(workers.tasks)
+
+
+async def test_no_more_workers_stay_without_work_than_are_to_and_they_hold_nothing_of_what_they_did() -> None:
+    workers = Workers(Piece.do, most_idle=2)
+    pieces = [Piece() for _ in range(5)]
+    await begun(workers, *pieces)
+    for each in pieces:
+        each.end.set()
+    done = [weakref.ref(each) for each in pieces]
+    del each
+    pieces.clear()
+    await turns(5)
+    assert len(workers.tasks) == 2
+    assert [each() for each in done] == [None] * 5
+    workers.close()
+    await turns()
+    assert not workers.tasks
+
+
+async def test_workers_that_are_closed_end_with_the_work_that_they_have_and_still_do_what_is_begun() -> None:
+    workers = Workers(Piece.do, most_idle=8)
+    idle, late, later = Piece(), Piece(), Piece()
+    await begun(workers, idle, late)
+    idle.end.set()
+    await turns()
+    workers.close()
+    await begun(workers, later)
+    assert {task for task in workers.tasks if not task.done()} == {late.task, later.task}
+    late.end.set()
+    later.end.set()
+    await turns(5)
+    assert not workers.tasks
+
+
+async def test_what_is_begun_as_a_worker_is_cancelled_is_done_by_another_one() -> None:
+    workers = Workers(Piece.do, most_idle=8)
+    first, second = Piece(), Piece()
+    await begun(workers, first)
+    first.end.set()
+    await turns()
+    for each in workers.tasks:
+        each.cancel()
+    await begun(workers, second)
+    assert second.task is not first.task
+    workers.close()
+    await cancel(workers.tasks)
