@@ -445,11 +445,14 @@ class AttemptsLog:
 
     def _fill_old(self, now_s: float, *, everything: bool) -> None:
         """Batches that are old enough, or of whom too much waits, take no more."""
+        may_be_pressed = self._held_bytes > MOST_OF_TENANT_BYTES // 2
         for old, (uid, batch) in enumerate(list(self._open.items())):
             age_s = now_s - batch.begun_s
             is_old = age_s >= LATEST_SECONDS or (old < AT_A_LOOK and age_s >= FLUSH_SECONDS)
-            if everything or is_old or self._is_pressed(batch.route.namespace):
+            if everything or is_old or (may_be_pressed and self._is_pressed(batch.route.namespace)):
                 self._full.append(self._open.pop(uid))
+            elif not may_be_pressed:
+                return  # all others are younger
 
     def _is_pressed(self, tenant: str) -> bool:
         """Whether half of the room is taken: lines would be lost while batches wait for their age."""
@@ -459,9 +462,8 @@ class AttemptsLog:
         """A batch as a message. Others have their turn before the next one."""
         route = batch.route
         try:
-            takes_long = any(map(self._recorder.takes_long, batch.notes))
             make = partial(self._recorder.batch, batch.notes)
-            body = await beside(make) if takes_long else make()
+            body = await beside(make) if self._recorder.takes_long(batch.notes) else make()
             self._in_a_row += len(batch.notes)
             if self._in_a_row >= IN_A_ROW:
                 self._in_a_row = 0

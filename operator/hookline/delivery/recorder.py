@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -77,7 +77,7 @@ class Recorder:
     def batch(self, notes: Sequence[Noted]) -> bytes:
         """Of one Webhook."""
         first = notes[0]
-        batch = Batch(self.record(first))
+        batch, known = Batch(self.record(first)), self._of(first.keys)
         for note in notes[1:]:
             if not _is_like(first, note):
                 batch.add(self.record(note))
@@ -91,7 +91,7 @@ class Recorder:
                 phases_s={phase: round(seconds, 4) for phase, seconds in outcome.phases_s.items()},
                 request_bytes=note.body_bytes,
                 timestamp=str(int(note.called_s)),
-                answer_headers=self._headers(outcome, self._of(note.keys)),
+                answer_headers=self._headers(outcome, known),
             )
         return batch.body()
 
@@ -131,14 +131,20 @@ class Recorder:
             replay=note.replay,
         )
 
-    def takes_long(self, note: Noted) -> bool:
-        """Whether others should not wait for its record."""
-        known, answer = self._of(note.keys), note.outcome.answer
-        if not (known.is_large or len(answer) > QUICK_LENGTH or len(note.outcome.answer_head) > QUICK_LENGTH):
-            return False
-        return not all(map(known.redactor.is_clean, (answer, note.outcome.answer_head)))
+    def takes_long(self, notes: Sequence[Noted]) -> bool:
+        """Whether others should not wait for the batch."""
+        known = self._of(notes[0].keys)
+        for note in notes:
+            if note.keys is not known.keys:
+                known = self._of(note.keys)
+            answer, head = note.outcome.answer, note.outcome.answer_head
+            if not (known.is_large or len(answer) > QUICK_LENGTH or len(head) > QUICK_LENGTH):
+                continue
+            if not all(map(known.redactor.is_clean, (answer, head))):
+                return True
+        return False
 
-    def _headers(self, outcome: Outcome, known: _Known) -> dict[str, str]:
+    def _headers(self, outcome: Outcome, known: _Known) -> Mapping[str, str]:
         return known.heads.read(outcome.answer_head, partial(self._may_redact, known)) if outcome.answer_head else {}
 
     def _answer(self, outcome: Outcome, known: _Known) -> bytes:
@@ -180,11 +186,16 @@ def _is_like(first: Noted, note: Noted) -> bool:
         and other.reason is one.reason
         and other.status == one.status
         and other.detail == one.detail
-        and (other.answer, other.answer_bytes) == (one.answer, one.answer_bytes)
+        and other.answer == one.answer
+        and other.answer_bytes == one.answer_bytes
         and other.answer_is_cut == one.answer_is_cut
-        and (note.event_type, note.attempt, note.follows) == (first.event_type, first.attempt, first.follows)
-        and (note.next_at_s, note.probe, note.test, note.replay)
-        == (first.next_at_s, first.probe, first.test, first.replay)
+        and note.event_type == first.event_type
+        and note.attempt == first.attempt
+        and note.follows == first.follows
+        and note.next_at_s == first.next_at_s
+        and note.probe == first.probe
+        and note.test == first.test
+        and note.replay == first.replay
     )
 
 

@@ -102,7 +102,7 @@ class TestCalls:
         size = len(event.body)
         noted = Noted(event.id, event.type, 0, size, 1, route, keys, outcome, at_s, called_s, "", None, test=True)
         make = partial(self._recorder.record, noted)
-        record = await beside(make) if self._recorder.takes_long(noted) else make()
+        record = await beside(make) if self._recorder.takes_long([noted]) else make()
         log.info("a test call was made", webhook=route.title, reason=record.reason, status=record.status)
         self._on_called(noted)
         return record

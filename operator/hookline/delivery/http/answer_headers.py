@@ -7,7 +7,7 @@ Pure. A receiver may write there what he likes, and may echo the call.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from hookline.delivery.http.redaction import Redactor
 from hookline.stream.attempt_record import with_marks
@@ -29,28 +29,36 @@ _ADDRESS = re.compile(rb"[?#][^\s,;<>\"]*|(?<=//)[^/@\s]*@")
 _DATE = re.compile(rb"[Dd]ate: ([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}(?::[0-9]{2}){2} GMT)")
 
 _LINES_KEPT = 64
+_HEAD_KEPT_BYTES = 1024
 
 
 class HeadReader:
-    """For the answers to one Webhook. Most lines come again and again, and are looked at once."""
+    """For the answers to one Webhook. Most lines come again and again, and are looked at once; so do whole heads, of
+    receivers that give no id to each answer, for as long as the second of their date lasts."""
 
-    __slots__ = ("_lines", "_redactor")
+    __slots__ = ("_last", "_lines", "_redactor")
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._lines: dict[bytes, tuple[str, str] | None] = {}
+        self._last: tuple[bytes, Mapping[str, str]] = (b"", {})
+        """What was read of the last head of which every line was looked at."""
 
-    def read(self, head: bytes, may_redact: Callable[[bytes], bool] = lambda _: True) -> dict[str, str]:
+    def read(self, head: bytes, may_redact: Callable[[bytes], bool] = lambda _: True) -> Mapping[str, str]:
         """By name in lower case, of the first bytes of an answer's head. A value that may be secret is empty.
 
         A line that must be looked through for secrets by the slow way is left out unless it may.
         """
+        if head == self._last[0]:
+            return self._last[1]
         found: dict[str, str] = {}
+        is_whole = True
         for raw in head.split(b"\n")[1:-1]:
             line = raw.rstrip(b"\r")
             shown = self._lines.get(line, _UNKNOWN)
             if shown is _UNKNOWN:
                 shown = self._look(line, may_redact)
+                is_whole = is_whole and (shown is not None or line in self._lines)
             if shown is None:
                 continue
             name, value = shown
@@ -58,6 +66,8 @@ class HeadReader:
                 found[name] = f"{found[name]}, {value}"[:MAX_VALUE_CHARACTERS]
             elif len(found) < MAX_HEADERS:
                 found[name] = value
+        if is_whole and len(head) <= _HEAD_KEPT_BYTES:
+            self._last = head, found
         return found
 
     def _look(self, line: bytes, may_redact: Callable[[bytes], bool]) -> tuple[str, str] | None:

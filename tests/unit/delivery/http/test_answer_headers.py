@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from hookline.delivery.http.redaction import Redactor
 SECRET = "whsec_canary-4f8a91b2c3"
 
 
-def read(*lines: bytes, secrets: tuple[str, ...] = (SECRET,)) -> dict[str, str]:
+def read(*lines: bytes, secrets: tuple[str, ...] = (SECRET,)) -> Mapping[str, str]:
     head = b"\r\n".join([b"HTTP/1.1 200 OK", *lines]) + b"\r\n\r\n"
     return HeadReader(Redactor(secrets)).read(head)
 
@@ -74,6 +76,13 @@ def test_what_may_not_be_looked_through_is_left_out_and_the_rest_is_not() -> Non
     reader = HeadReader(Redactor([SECRET]))
     assert reader.read(head, lambda _: False) == {"server": "nginx"}
     assert reader.read(head) == {"x-echo": "[redacted]", "server": "nginx"}
+
+
+def test_a_head_that_comes_again_is_read_alike_and_another_one_is_not() -> None:
+    reader = HeadReader(Redactor([SECRET]))
+    one, other = (f"HTTP/1.1 200 OK\r\nx-id: {number}\r\nserver: nginx\r\n\r\n".encode() for number in (1, 2))
+    told = [reader.read(head) for head in (one, one, other, one)]
+    assert told == [{"x-id": number, "server": "nginx"} for number in "1121"]
 
 
 def test_a_line_that_was_cut_is_left_out() -> None:
