@@ -227,7 +227,8 @@ class PullLoop:
             # A consumer that was removed and added again counts from 0.
             source.held = max(0, source.held - 1)
             source.held_bytes = max(0, source.held_bytes - len(taken.body))
-            self._pull_soon(taken.consumer)
+            if _to_ask_for(source):  # else the pump would be woken for each message, and ask for nothing
+                self._pull_soon(taken.consumer)
 
     def reconnected(self) -> None:
         """Standing pulls died with the connection: ask again."""
@@ -261,9 +262,8 @@ class PullLoop:
         source = self._sources.get(consumer)
         if source is None or source.gone_s is not None or not self._client.is_connected:
             return
-        free = source.room - source.held - source.asked
-        # A request for each single message would double the server's work: wait for half the room.
-        if free <= 0 or (source.asked > 0 and free < source.room // 2) or source.held_bytes >= source.held_most_bytes:
+        free = _to_ask_for(source)
+        if not free:
             return
         # What is left out counts for the server as well: of heads a pull would end with a few of them.
         bounds = {} if source.gives_heads else {"max_bytes": _pull_bytes(source)}
@@ -354,6 +354,15 @@ class PullLoop:
 def _pull_bytes(source: _Source) -> int:
     """What one pull asks for at most."""
     return EVENTS_PULL_BYTES if source.origin is Origin.EVENTS else PULL_BYTES
+
+
+def _to_ask_for(source: _Source) -> int:
+    """Messages to be asked for now."""
+    free = source.room - source.held - source.asked
+    # A request for each single message would double the server's work: wait for half the room.
+    if free <= 0 or (source.asked > 0 and free < source.room // 2) or source.held_bytes >= source.held_most_bytes:
+        return 0
+    return free
 
 
 async def _answer(client: Client, reply: str, word: bytes) -> None:

@@ -84,7 +84,7 @@ class EventRoom:
         if held > GREED * (self._places - self._weight):
             return False
         # One more than there are: whoever comes next finds room.
-        share = self._limit / (1 + len(self._weights.keys() | {tenant}))
+        share = self._limit / (1 + len(self._weights) + (tenant not in self._weights))
         always = share if behind else max(ALWAYS, share)
         return not held or held + weight <= always or held < GREED * (self._limit - self._weight)
 
