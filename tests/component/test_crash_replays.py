@@ -44,7 +44,9 @@ async def test_an_executor_or_nats_killed_at_a_step_loses_nothing_and_counts_tru
     await matrix.run_all([cell.run for cell in CHOSEN], tmp_path)
 
 
-async def test_an_executor_that_was_frozen_writes_nothing_more_and_repeats_one_answer_at_most(tmp_path: Path) -> None:
+async def test_an_executor_that_was_frozen_writes_nothing_more_and_repeats_what_it_had_in_hand_at_most(
+    tmp_path: Path,
+) -> None:
     """It wakes when the other one has done all that was left, and NATS has forgotten the names."""
     async with replays.stage(tmp_path, "DeadLetters", Passages(), ratePerSecond=100) as there:
         there.objects.lease_seconds = 2

@@ -34,8 +34,8 @@ from hookline.stream.streams import Retention, ensure
 
 SOURCES = ("DeadLetters", "Events")
 ITEMS = 4 * WINDOW - 8
-REPEATS_AT_MOST = WINDOW
-"""What was stored, and not counted or removed yet."""
+REPEATS_AT_MOST = 2 * WINDOW
+"""What was stored and is not counted yet, and dead letters that are counted and not removed yet."""
 
 VICTIMS = ("executor", "nats-server")
 
