@@ -416,6 +416,39 @@ async def test_an_answer_that_fails_half_way_is_cut() -> None:
         assert [line["error"] for line in logs] == ["ValueError"]
 
 
+async def test_the_head_of_an_answer_without_a_length_does_not_wait_for_its_first_part() -> None:
+    async with served() as server, connected(server.port) as client:
+
+        async def page(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await server.app.go.wait()
+            await send({"type": "http.response.body", "body": b"first"})
+
+        server.app.page = page
+        client.send(END)
+        async with asyncio.timeout(LONG):
+            assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        server.app.go.set()
+        assert await client.rest() == b"5\r\nfirst\r\n0\r\n\r\n"
+
+
+async def test_head_and_body_of_an_answer_are_one_write_and_what_follows_is_written_as_it_comes() -> None:
+    written: list[list[bytes]] = []
+
+    class Transport(asyncio.Transport):
+        def write(self, data: Any) -> None:
+            written.append([data])
+
+        def writelines(self, list_of_data: Any) -> None:
+            written.append(list(list_of_data))
+
+    writes = module._HeadWithBody(Transport())
+    for piece in (b"head", b"body", b"more"):
+        writes.write(piece)
+    writes.flush()
+    assert written == [[b"head", b"body"], [b"more"]]
+
+
 async def test_an_answer_that_its_page_cuts_is_cut_without_a_word(  # its client must see that the rest is missing
 ) -> None:
     async with served() as server:

@@ -162,7 +162,8 @@ class Catalogue:
         value, findings = strictjson.read(body)
         if findings or spec.validation == "Ignore":
             return to_problems(findings)
-        return to_problems(self._against_schema(spec, value), refuses=spec.validation == "Enforce")
+        findings = self._against_schema(spec, value)
+        return to_problems(findings, refuses=spec.validation == "Enforce") if findings else ()
 
     def _against_schema(self, spec: EventTypeSpec, value: Any) -> list[Finding]:
         if spec.name not in self._compiled:

@@ -122,7 +122,7 @@ class Intake:
             raise unknown(error) from None
         if judged.refusals:
             raise Refused(_refusal(judged.refusals))
-        return tuple(map(_fault, judged.warnings))
+        return tuple(map(_fault, judged.warnings)) if judged.warnings else ()
 
     async def _store(
         self, caller: Caller, namespace: str, event_type: str, event_id: str, incoming: Incoming
@@ -131,7 +131,8 @@ class Intake:
         body, sent = incoming.body, False
         try:
             with self._deadlines.next():
-                await self._room.enter(len(body), caller.namespace)
+                if not self._room.entered(len(body)):
+                    await self._room.enter(len(body), caller.namespace)
                 try:
                     sent, sent_s = True, time.monotonic()
                     stored = await self._admission.store(
@@ -189,7 +190,7 @@ async def namespace_for(callers: Callers, caller: Caller, asked: str) -> str:
 
     Raises Refused.
     """
-    if not asked or asked == caller.namespace:
+    if asked == caller.namespace:
         return caller.namespace
     if not valid_tenant(asked):
         raise refuse(

@@ -60,9 +60,10 @@ class Limits:
             )
         if self.requests >= self.bounds.requests:
             raise _full()
-        for rate, of_what in ((use.events, "events"), (use.rate_bytes, "bytes")):
-            if rate is not None and (wait_seconds := rate.wait_seconds(now_s)) > 0:
-                raise _too_many(f"this namespace has sent more {of_what} than it may in a second", wait_seconds)
+        if use.events is not None:
+            _check_rate(use.events, now_s, "events")
+        if use.rate_bytes is not None:
+            _check_rate(use.rate_bytes, now_s, "bytes")
         self.requests += 1
         use.requests += 1
         return Place(self, use, now_s)
@@ -117,6 +118,12 @@ class Place:
 def _pace(per_second: float | None) -> Pace | None:
     """A second's worth may come at once. It may be overdrawn, by one request: how much that takes is known late."""
     return Pace(per_second, max(per_second, 1.0)) if per_second else None
+
+
+def _check_rate(rate: Pace, now_s: float, of_what: str) -> None:
+    """Raises Refused."""
+    if (wait_seconds := rate.wait_seconds(now_s)) > 0:
+        raise _too_many(f"this namespace has sent more {of_what} than it may in a second", wait_seconds)
 
 
 def _too_many(detail: str, wait_seconds: float = _SOON_SECONDS) -> Refused:

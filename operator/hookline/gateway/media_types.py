@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hookline.gateway.problem import Kind, refuse
 
 NDJSON = "application/x-ndjson"
@@ -10,6 +12,7 @@ _LINES = (NDJSON, "application/ndjson", "application/jsonl", "application/x-json
 _UTF_8 = ("utf-8", "utf8")
 
 
+@lru_cache(64)  # hardly a producer sends another one than all others
 def media_type(content_type: str) -> str:
     """Without its parameters, in small letters. Raises Refused: UNSUPPORTED_MEDIA_TYPE for a charset but UTF-8."""
     name, *parameters = content_type.split(";")

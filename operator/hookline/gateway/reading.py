@@ -18,7 +18,8 @@ MAX_MEMBERS = 64
 """Of one gzip. Each copies what is left, so that 200,000 empty ones would take minutes."""
 
 _GZIP = zlib.MAX_WBITS | 16
-_ENCODINGS = ("", "identity")
+_AS_IT_IS = frozenset({"", "identity"})
+_ENCODINGS = _AS_IT_IS | {"gzip", "x-gzip"}
 
 
 async def read_body(
@@ -35,36 +36,32 @@ async def read_body(
     UNSUPPORTED_MEDIA_TYPE, BAD_REQUEST for what is no gzip; ClientDisconnect.
     """
     encoding = headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("gzip", "x-gzip", *_ENCODINGS):
+    if encoding not in _ENCODINGS:
         raise refuse(Kind.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding may be gzip, or left out")
     said = headers.get("content-length", "")
     if len(said) > 18 or (said.isdigit() and int(said) > at_most_bytes):
         raise _too_large(at_most_bytes)
-    try:
-        with deadlines.next():
-            sent = await _all(receive, at_most_bytes, hold)
-    except TimeoutError:
-        raise refuse(Kind.TOO_SLOW, f"the body did not arrive within {deadlines.seconds:g} s") from None
-    return sent if encoding in _ENCODINGS else _expanded(sent, at_most_bytes, hold)
-
-
-async def _all(receive: Receive, at_most_bytes: int, hold: Callable[[int], None]) -> bytes:
     pieces: list[bytes] = []
     size = 0
     more = True
-    while more:
-        # By itself, and not by Request.stream: the loop keeps account of each asynchronous generator.
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        more = message.get("more_body", False)
-        if chunk := message.get("body", b""):
-            size += len(chunk)
-            if size > at_most_bytes:
-                raise _too_large(at_most_bytes)
-            hold(len(chunk))
-            pieces.append(chunk)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    try:
+        with deadlines.next():
+            while more:
+                # By itself, and not by Request.stream: the loop keeps account of each asynchronous generator.
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                more = message.get("more_body", False)
+                if chunk := message.get("body", b""):
+                    size += len(chunk)
+                    if size > at_most_bytes:
+                        raise _too_large(at_most_bytes)
+                    hold(len(chunk))
+                    pieces.append(chunk)
+    except TimeoutError:
+        raise refuse(Kind.TOO_SLOW, f"the body did not arrive within {deadlines.seconds:g} s") from None
+    sent = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return sent if encoding in _AS_IT_IS else _expanded(sent, at_most_bytes, hold)
 
 
 def _expanded(sent: bytes, at_most_bytes: int, hold: Callable[[int], None]) -> bytes:

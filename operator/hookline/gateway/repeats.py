@@ -47,7 +47,8 @@ class Repeats:
             known.requests += 1
         else:
             self._uses[key] = _Use(digest, now_s, 1)
-        self._uses.move_to_end(key)
+        if known is not None:
+            self._uses.move_to_end(key)
         self._forget(now_s)
         return False
 

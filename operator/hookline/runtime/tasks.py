@@ -55,13 +55,13 @@ class Deadline:
 
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
+        self._take_task(loop)
+        self._handle = loop.call_later(self._seconds, self._expire)
+
+    def _take_task(self, loop: asyncio.AbstractEventLoop) -> None:
         task = asyncio.current_task(loop)  # which would ask for the loop as well
         assert task is not None, "a deadline ends the task that it is entered in"
         self._task, self._cancelling = task, task.cancelling()
-        self._begin(loop)
-
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._handle = loop.call_later(self._seconds, self._expire)
 
     def _end(self) -> None:
         self._handle.cancel()
@@ -92,24 +92,32 @@ class Deadlines:
         self._ends_s: dict[_OneOfMany, float] = {}
         """Of those that are open, the first one first."""
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Kept: Python 3.11 asks the kernel for its process whenever it is asked for the loop, a fifth of it all."""
 
     def next(self) -> Deadline:
         return _OneOfMany(self)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
     def begin(self, deadline: _OneOfMany, loop: asyncio.AbstractEventLoop) -> None:
         end_s = self._ends_s[deadline] = loop.time() + self.seconds
         if self._timer is None:
-            self._timer = loop.call_at(end_s, self._look, loop)
+            self._timer = loop.call_at(end_s, self._look)
 
     def end(self, deadline: _OneOfMany) -> None:
         self._ends_s.pop(deadline, None)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self) -> None:
         self._timer = None
-        now_s = loop.time()
+        now_s = self.loop.time()
         for each, end_s in list(self._ends_s.items()):
             if end_s > now_s:
-                self._timer = loop.call_at(end_s, self._look, loop)
+                self._timer = self.loop.call_at(end_s, self._look)
                 return
             del self._ends_s[each]
             each.expire()
@@ -122,7 +130,9 @@ class _OneOfMany(Deadline):
         super().__init__(all_.seconds)
         self._all = all_
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __enter__(self) -> None:
+        loop = self._all.loop
+        self._take_task(loop)
         self._all.begin(self, loop)
 
     def _end(self) -> None:

@@ -20,7 +20,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import httptools
 import structlog
@@ -335,6 +335,33 @@ class _Door:
             give_memory_back()
 
 
+class _HeadWithBody:
+    """In the place of a transport, for one answer: its head waits for its body, as ASGI has it. To write them one by
+    one is a call of the kernel more, for each request."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        """None before it is there, empty once it was written."""
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._head = data
+        elif self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        self._transport.close()
+
+
 class _Unfit(Exception):
     """Ends the reading of a request from within a callback of the parser."""
 
@@ -497,8 +524,11 @@ class _Connection(HttpToolsProtocol):
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
     ) -> None:
+        writes, without_body = _HeadWithBody(self.transport), cycle.scope["method"] == "HEAD"
+
         async def sending(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.start":
+                cycle.transport = cast(asyncio.Transport, writes)
                 # A client that was not asked for its body may send it or not: what comes next could be either.
                 if cycle.waiting_for_100_continue:
                     cycle.keep_alive = False
@@ -506,6 +536,9 @@ class _Connection(HttpToolsProtocol):
                 # Else uvicorn closes at once, and a client that still sends loses the answer.
                 cycle.keep_alive, self._ends = True, True
             await send(message)
+            # The next part of what has no length may take long.
+            if without_body or cycle.chunked_encoding is not False:
+                writes.flush()
 
         try:
             await app(scope, receive, sending)
@@ -522,6 +555,7 @@ class _Connection(HttpToolsProtocol):
         if not cycle.response_started:
             await self._send(Refusal(Why.INTERNAL, "this is a bug of Hookline; try again"), sending)
         elif not cycle.response_complete:
+            writes.flush()
             self._close()
 
     def on_response_complete(self) -> None:

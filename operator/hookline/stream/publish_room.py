@@ -19,13 +19,19 @@ class PublishRoom:
         self._next: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
         """By whose turn it is: the first of these is the next, and then the last."""
 
+    def entered(self, body_bytes: int) -> bool:
+        """Whether it could enter at once, and did."""
+        if self._next or not self._window.has_room(self._events, self._bytes, body_bytes):
+            return False
+        self._take(body_bytes)
+        return True
+
     async def enter(self, body_bytes: int, whose: str = "") -> None:
         """Wait until an event of so many bytes may be on its way. Whoever entered leaves, whatever becomes of it.
 
         `whose`: those with many events wait behind their own, and not others behind them.
         """
-        if not self._next and self._window.has_room(self._events, self._bytes, body_bytes):
-            self._take(body_bytes)
+        if self.entered(body_bytes):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._next.setdefault(whose, deque()).append((body_bytes, turn))

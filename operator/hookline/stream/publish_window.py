@@ -59,11 +59,7 @@ class PublishWindow:
     @property
     def events(self) -> int:
         """That may be under way at once."""
-        return LEAST if self._measuring else int(self._window)
-
-    @property
-    def _measuring(self) -> bool:
-        return self._measured < MEASURED
+        return LEAST if self._measured < MEASURED else int(self._window)
 
     def has_room(self, events: int, body_bytes: int, next_bytes: int) -> bool:
         """Whether one more may be on its way beside those that are. One alone always may, however large it is."""
@@ -75,11 +71,13 @@ class PublishWindow:
         taken_seconds = max(now_s - sent_s, 1e-6)
         if self._since_s == -math.inf:
             self._since_s = sent_s
-        if self._measuring and sent_s < self._since_s:
-            return  # It waited behind those that were under way before.
-        self._measured += self._measuring
-        self._shortest_seconds = min(self._shortest_seconds, taken_seconds)
-        if self._measuring:
+        if self._measured < MEASURED:
+            if sent_s < self._since_s:
+                return  # It waited behind those that were under way before.
+            self._measured += 1
+        if taken_seconds < self._shortest_seconds:
+            self._shortest_seconds = taken_seconds
+        if self._measured < MEASURED:
             return
         if full:
             self._taken_seconds.append(taken_seconds)

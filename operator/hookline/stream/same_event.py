@@ -32,9 +32,16 @@ AT_ONCE = 512
 _SAME, _ANOTHER = b"same", b"another"
 
 
+_NOTHING = hashlib.blake2b(digest_size=16)
+"""Copied, as to make one that has a size takes three times as long."""
+
+
 def digest_of(event_type: str, body: bytes) -> bytes:
     """Of what makes two events with one key the same."""
-    return hashlib.blake2b(b"%b\0%b" % (event_type.encode(), body), digest_size=16).digest()
+    digest = _NOTHING.copy()
+    digest.update(event_type.encode() + b"\0")
+    digest.update(body)
+    return digest.digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookline.events import strictjson
+from hookline.events.builtin_events import EVENTS, BuiltinEvent, sample_of
 from hookline.events.envelope import MAX_BODY_BYTES
 from hookline.events.explain import MAX_PROBLEMS, NOT_JSON, Finding, Path
 from hookline.events.strictjson import MAX_DEPTH, MAX_NUMBER_CHARACTERS, begins_only, read
@@ -19,6 +21,52 @@ documents = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+
+
+_texts = st.text(alphabet='a":\\é\u2028{[', max_size=3)
+_written_texts = (
+    _texts.map(json.dumps)
+    | _texts.map(lambda text: json.dumps(text, ensure_ascii=False))
+    | st.sampled_from(
+        ['"\\ud800"', '"\\udc00\\ud83d"', '"\\ud83d\\ude00"', '"\\u0022"', '"\\u0061"', '"\\\\\\""', '"\\q"']
+    )
+)
+_written_numbers = st.sampled_from(
+    [
+        *("0", "-0", "-0.0", "1", "1.0", "1e2", "1E400", "01", "NaN", "-Infinity"),
+        *(str(2**64 - 1), str(2**64), str(-(2**63)), str(-(2**63) - 1), f"-{'9' * 19}"),
+        *("1" * MAX_NUMBER_CHARACTERS, "1" * (MAX_NUMBER_CHARACTERS + 1), f"0.{'1' * 400}"),
+    ]
+)
+_spaces = st.sampled_from(["", "", " ", "\r\n\t", "\x0b"])
+
+
+def _written_objects(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.tuples(_written_texts, _spaces, _spaces, inner).map(lambda parts: "{}{}:{}{}".format(*parts))
+    return st.lists(members, max_size=4).map(lambda written: f"{{{','.join(written)}}}")
+
+
+_written = st.recursive(
+    _written_texts | _written_numbers | st.sampled_from(["null", "true", ""]),
+    lambda inner: _written_objects(inner) | st.lists(inner, max_size=4).map(lambda written: f"[{', '.join(written)}]"),
+    max_leaves=12,
+)
+
+
+@given(_written, st.integers(0, MAX_DEPTH + 2))
+def test_a_body_that_is_read_at_once_is_what_a_closer_look_makes_of_it(text: str, around: int) -> None:
+    body = (around * "[" + text + around * "]").encode(errors="surrogatepass")
+    value, findings = read(body)
+    expected_value, expected_findings = strictjson._looked_at(body)
+    assert findings == expected_findings
+    assert findings or repr(value) == repr(expected_value), "also where 1 and 1.0, or 0.0 and -0.0, are equal"
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_body_of_a_built_in_type_needs_no_closer_look(event: BuiltinEvent, indent: int | None) -> None:
+    body = json.dumps(sample_of(event), ensure_ascii=False, indent=indent).encode()
+    assert strictjson._plain(body) == sample_of(event)
 
 
 @given(documents)
