@@ -45,7 +45,9 @@ class PublishRoom:
     def confirmed(self, sent_s: float) -> None:
         """One that has not left is stored; it was sent at that time of the monotonic clock."""
         full = self._events >= self._window.events
-        self._window.confirmed(sent_s, time.monotonic(), full=full)
+        # Of those that are under way, itself among them: no caller need say which one it is.
+        mean_bytes = self._bytes / max(1, self._events)
+        self._window.confirmed(sent_s, time.monotonic(), full=full, body_bytes=mean_bytes)
 
     def leave(self, body_bytes: int) -> None:
         self._events -= 1

@@ -26,6 +26,10 @@ WAITING = 6.0
 """Of ours in the queue, besides what is on its way: it must not run dry while we hear and send.
 With 3 a near queue stored 0.8 of what it can, with 6 0.84 to 0.98."""
 
+WAITING_BYTES, LEAST_WAITING = 256 * 1024, 1.0
+"""Of bodies that wait there, where so many events have more: a large one takes the queue ten times as long, so that it
+does not run dry with fewer, and others wait behind each for as long."""
+
 TOLERANCE = 2.0
 """Times the shortest that a confirmation may take before the window shrinks. Times vary, and their shortest is rare.
 With 1.5 a queue that is 10 ms away stored 0.7 of what it can. BBR's window is as much."""
@@ -55,6 +59,8 @@ class PublishWindow:
         self._measured = 0
         self._taken_seconds: list[float] = []
         """In this round, which is one window of confirmations."""
+        self._bytes = 0.0
+        """Of bodies in this round."""
 
     @property
     def events(self) -> int:
@@ -65,9 +71,9 @@ class PublishWindow:
         """Whether one more may be on its way beside those that are. One alone always may, however large it is."""
         return events == 0 or (events < self.events and body_bytes + next_bytes <= BYTES)
 
-    def confirmed(self, sent_s: float, now_s: float, *, full: bool) -> None:
-        """One was confirmed. `full`: as many were under way as may be. Otherwise its time says how long one takes, and
-        not whether more would be of use."""
+    def confirmed(self, sent_s: float, now_s: float, *, full: bool, body_bytes: float = 0.0) -> None:
+        """One was confirmed, with a body of so many bytes. `full`: as many were under way as may be. Otherwise its time
+        says how long one takes, and not whether more would be of use."""
         taken_seconds = max(now_s - sent_s, 1e-6)
         if self._since_s == -math.inf:
             self._since_s = sent_s
@@ -81,16 +87,27 @@ class PublishWindow:
             return
         if full:
             self._taken_seconds.append(taken_seconds)
+            self._bytes += body_bytes
             if len(self._taken_seconds) >= self.events:
                 self._next_round()
         if now_s - self._since_s > max(SHORTEST_SECONDS, SHORTEST_TIMES * self._shortest_seconds):
             self._since_s, self._measured, self._shortest_seconds = now_s, 0, math.inf
-            self._taken_seconds.clear()
+            self._begin_round()
 
     def _next_round(self) -> None:
         # The median: a pause of the disk is no queue.
         taken_seconds = statistics.median(self._taken_seconds)
-        self._taken_seconds.clear()
-        found = self._window * TOLERANCE * self._shortest_seconds / taken_seconds + WAITING
+        waiting = waiting_of(self._bytes / len(self._taken_seconds))
+        self._begin_round()
+        found = self._window * TOLERANCE * self._shortest_seconds / taken_seconds + waiting
         # Half of the way: a round tells of the window before.
         self._window = min(max((self._window + found) / 2, LEAST), MOST)
+
+    def _begin_round(self) -> None:
+        self._taken_seconds.clear()
+        self._bytes = 0.0
+
+
+def waiting_of(mean_bytes: float) -> float:
+    """How many events with bodies of that size shall wait in the queue."""
+    return min(WAITING, max(LEAST_WAITING, WAITING_BYTES / max(1.0, mean_bytes)))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
+from hookline.runtime.tasks import cancel
+from hookline.stream import publish_room
 from hookline.stream.publish_room import PublishRoom
 from hookline.stream.publish_window import BYTES, LEAST, MEASURED
 
@@ -38,6 +42,33 @@ async def test_a_small_one_does_not_pass_a_large_one_that_waits() -> None:
     assert await entered(large, small) == [True, False]
     room.leave(BYTES)
     assert await entered(large, small) == [True, True]
+
+
+async def test_of_large_bodies_the_window_has_fewer_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(publish_room, "time", SimpleNamespace(monotonic=lambda: now_s))
+
+    async def under_way(body_bytes: int) -> int:
+        """At most, where a confirmation takes as long as all before it are being stored."""
+        nonlocal now_s
+        room = PublishRoom()
+        sent: deque[float] = deque()
+        most = 0
+        for _ in range(400):
+            while True:
+                entering = asyncio.create_task(room.enter(body_bytes))
+                await asyncio.sleep(0)
+                if not entering.done():
+                    await cancel([entering])
+                    break
+                sent.append(now_s)
+            most = len(sent)
+            now_s += 0.001
+            room.confirmed(sent.popleft())
+            room.leave(body_bytes)
+        return most
+
+    assert await under_way(250 * 1024) <= await under_way(1024) - 4
 
 
 @pytest.mark.parametrize("given_room", [False, True])

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.stream.publish_window import BYTES, LEAST, MOST, SHORTEST_SECONDS, PublishWindow
+from hookline.stream.publish_window import (
+    BYTES,
+    LEAST,
+    LEAST_WAITING,
+    MOST,
+    SHORTEST_SECONDS,
+    WAITING,
+    PublishWindow,
+    waiting_of,
+)
 
 
 @dataclass
@@ -20,6 +29,7 @@ class PlayedQueue:
 
     store_seconds: float
     away_seconds: float
+    body_bytes: int = 1024
     now_s: float = 0.0
     _free_s: float = 0.0
     _under_way: list[tuple[float, int, float]] = field(default_factory=list)
@@ -37,7 +47,8 @@ class PlayedQueue:
                 self._free_s = begins_s + self.store_seconds
                 heapq.heappush(under_way, (self._free_s + self.away_seconds / 2, next(self._numbers), self.now_s))
             self.now_s, _, sent_s = heapq.heappop(under_way)
-            window.confirmed(sent_s, self.now_s, full=len(under_way) + 1 >= window.events)
+            full = len(under_way) + 1 >= window.events
+            window.confirmed(sent_s, self.now_s, full=full, body_bytes=self.body_bytes)
             stored += 1
         return stored
 
@@ -50,6 +61,25 @@ def test_nearly_all_that_a_queue_can_store_is_stored_and_little_waits_there(away
     assert queue.stored_of(window, seconds) >= 0.95 * seconds / queue.store_seconds
     needed = 1 + away_seconds / queue.store_seconds
     assert needed <= window.events <= 2 * needed + 10
+
+
+@pytest.mark.parametrize("away_seconds", [0.0003, 0.002, 0.01, 0.05])
+def test_of_large_bodies_fewer_wait_in_the_queue_and_nearly_all_that_it_can_store_is_stored(
+    away_seconds: float,
+) -> None:
+    large, small = PlayedQueue(0.002, away_seconds, 250 * 1024), PlayedQueue(0.002, away_seconds)
+    found, of_small = PublishWindow(), PublishWindow()
+    for queue, window in ((large, found), (small, of_small)):
+        queue.stored_of(window, 3.0)
+    assert found.events <= of_small.events - 4
+    seconds = SHORTEST_SECONDS + 2
+    assert large.stored_of(found, seconds) >= 0.95 * seconds / large.store_seconds
+
+
+@given(st.floats(0, 1e9))
+def test_what_waits_is_never_less_than_one_event_nor_more_than_of_small_ones(mean_bytes: float) -> None:
+    assert LEAST_WAITING <= waiting_of(mean_bytes) <= WAITING
+    assert waiting_of(1024) == WAITING
 
 
 def test_a_queue_that_became_slower_for_good_is_used_as_before() -> None:
