@@ -44,12 +44,11 @@ TENANTS = 64
 READ_AHEAD = 256
 """Bodies that are read and not begun, of all tenants: 64 MiB at most."""
 
-LEAST_AHEAD, MOST_AHEAD = READ_AHEAD // TENANTS, 64
+MOST_AHEAD = 64
 """Of these, of one tenant."""
 
-AHEAD_BYTES = 2 * 1024 * 1024
-"""Of these, bodies of one tenant, as large as its last ones were: what others have stored comes over the same
-connection, behind them."""
+AHEAD_BYTES = 256 * 1024
+"""Of these, bodies of one tenant, as large as its last ones were: see `event_reader.BODIES_BYTES`."""
 
 TURN_SECONDS = 5.0
 """After so long a tenant makes way while others wait for their turn."""
@@ -80,7 +79,7 @@ def read_ahead(tenants: int, mean_bytes: float = MAX_BODY_BYTES) -> int:
     """How many events of one of so many tenants are read at once, after some that had so many bytes each. Before any
     were read they may be as large as can be."""
     most = min(MOST_AHEAD, READ_AHEAD // tenants, int(AHEAD_BYTES // max(1.0, mean_bytes)))
-    return max(LEAST_AHEAD, most)
+    return max(1, most)
 
 
 @dataclass(eq=False, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import nats.errors
@@ -21,8 +22,12 @@ from hookline.stream.streams import find
 
 _READ_SECONDS = 5.0
 
-BODIES_AT_ONCE = 8
-"""Large bodies that are on their way over the connection: what else comes over it waits behind them."""
+BODIES_BYTES = 256 * 1024
+"""Large bodies that are on their way over the connection, or one that is larger: what else comes over it waits behind
+them."""
+
+_UNIT_BYTES = 4 * 1024
+_UNITS = BODIES_BYTES // _UNIT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,31 @@ class EventReader:
         self._inbox = Inbox(client, _READ_SECONDS)
         self._looking: asyncio.Task[Layout] | None = None
         self._next_look: asyncio.Task[Layout] | None = None
-        self._bodies = asyncio.Semaphore(BODIES_AT_ONCE)
+        self._turn = asyncio.Lock()
+        self._units = asyncio.Semaphore(_UNITS)
+        """Of bodies that may be on their way besides those that are."""
 
     async def whole(self, taken: Taken) -> Taken | None:
         """An event with its body. None when no stream holds it any more. Raises StreamUnavailable, QueueUnusable."""
         if not taken.is_head:
             return taken
-        async with self._bodies:
+        async with self._on_its_way(taken.size_bytes):
             event = await self.find(taken.seq, taken.stored_ns)
         return replace(taken, body=event.body, is_head=False) if event is not None else None
+
+    @contextlib.asynccontextmanager
+    async def _on_its_way(self, size_bytes: int) -> AsyncIterator[None]:
+        """Once there is room for a body of that size. In turn: smaller ones do not keep a larger one waiting."""
+        units, has = min(_UNITS, 1 + size_bytes // _UNIT_BYTES), 0
+        try:
+            async with self._turn:
+                while has < units:
+                    await self._units.acquire()
+                    has += 1
+            yield
+        finally:
+            for _ in range(has):
+                self._units.release()
 
     async def find(self, seq: int, stored_ns: int) -> StoredEvent | None:
         """The event with this sequence that was stored at this time. None when no stream holds it any more: not the

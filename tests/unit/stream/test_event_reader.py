@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import cast
 
 import pytest
 from nats.aio.client import Client
 
+from hookline.runtime.tasks import cancel
 from hookline.stream import event_reader
 from hookline.stream.connection import StreamUnavailable
-from hookline.stream.event_reader import BODIES_AT_ONCE, EventReader, StoredEvent
+from hookline.stream.event_reader import BODIES_BYTES, EventReader, StoredEvent
 from hookline.stream.layout import Layout, plain
 from hookline.stream.pull import Origin, Taken
 
@@ -81,9 +83,9 @@ async def test_a_look_that_fails_takes_no_event_for_gone_and_the_next_one_is_ano
     assert await looks.reader.find(1, 7) == EVENT
 
 
-def head(seq: int, stored_ns: int = 7) -> Taken:
+def head(seq: int, stored_ns: int = 7, size_bytes: int = 250_000) -> Taken:
     client = cast(Client, None)
-    headers = {"Nats-Msg-Size": "250000"}
+    headers = {"Nats-Msg-Size": str(size_bytes)}
     return Taken(
         Origin.EVENTS, "large", EVENT.subject, headers, b"", seq, stored_ns, 1, client, "$JS.ACK.x", is_head=True
     )
@@ -104,17 +106,69 @@ async def test_an_event_that_came_without_its_body_is_given_it_and_another_one_i
     assert await looks.reader.whole(whole) is whole
 
 
-async def test_few_bodies_are_on_their_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks, now, most = Looks(monkeypatch), 0, 0
+class Reads:
+    """Each is held up until it is let go on."""
 
-    async def find(*_: object) -> StoredEvent:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0)
-        now -= 1
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[int] = []
+        self.go_on: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self.reader = Looks(monkeypatch).reader
+        monkeypatch.setattr(self.reader, "find", self.find)
+
+    async def find(self, seq: int, _: int) -> StoredEvent:
+        self.begun.append(seq)
+        await self.go_on[seq].wait()
         return EVENT
 
-    monkeypatch.setattr(EventReader, "find", find)
-    assert all(await asyncio.gather(*(looks.reader.whole(head(seq)) for seq in range(50))))
-    assert most == BODIES_AT_ONCE
+    def ask(self, seq: int, size_bytes: int) -> asyncio.Task[Taken | None]:
+        return asyncio.create_task(self.reader.whole(head(seq, size_bytes=size_bytes)))
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("size_bytes", "at_once"), [(250_000, 1), (BODIES_BYTES // 2 - 1, 2), (33_000, 7)])
+async def test_few_bytes_of_bodies_are_on_their_way_at_once(
+    monkeypatch: pytest.MonkeyPatch, size_bytes: int, at_once: int
+) -> None:
+    reads = Reads(monkeypatch)
+    asked = [reads.ask(seq, size_bytes) for seq in range(20)]
+    await settled()
+    assert len(reads.begun) == at_once
+    for seq in range(20):
+        reads.go_on[seq].set()
+        await settled()
+        assert len(reads.begun) <= seq + 1 + at_once
+    async with asyncio.timeout(5):
+        assert all(await asyncio.gather(*asked))
+    assert reads.begun == list(range(20))
+
+
+async def test_a_body_that_is_larger_than_all_that_may_be_on_its_way_goes_alone_and_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads = Reads(monkeypatch)
+    asked = [reads.ask(seq, size) for seq, size in enumerate([40_000, 10**15, 40_000])]
+    await settled()
+    assert reads.begun == [0]
+    for seq in range(3):
+        reads.go_on[seq].set()
+        await settled()
+        assert reads.begun == list(range(min(3, seq + 2)))
+    async with asyncio.timeout(5):
+        assert all(await asyncio.gather(*asked))
+
+
+async def test_bodies_that_are_waited_for_no_more_keep_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = Reads(monkeypatch)
+    asked = [reads.ask(seq, BODIES_BYTES // 2) for seq in range(6)]
+    await settled()
+    await cancel(asked)
+    last = reads.ask(7, BODIES_BYTES)
+    await settled()
+    assert reads.begun[-1] == 7
+    reads.go_on[7].set()
+    async with asyncio.timeout(5):
+        assert await last
