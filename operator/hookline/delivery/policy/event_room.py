@@ -31,9 +31,11 @@ HELD_BYTES = 32 * 1024 * 1024
 GREED = 7
 """A tenant that has this many times as much in hand as is free gets no more: see `lanes.GREED`."""
 
-ALWAYS = 8
+ALWAYS = 64
 """Events that a tenant may have in hand while there is memory, however late the sender is and however much others have;
-or an even share of what may be in hand, if that is more. Of what was set aside one, or that share."""
+or an even share of what may be in hand, if that is more. Of what was set aside one, or that share. To be set aside
+costs an event more time than all else here, and those that follow go behind it: that is for whoever has much, and not
+for whoever has a few more because another one's make the sender late."""
 
 LEAST = 32
 """Events that are in hand without making others wait, however late the sender is: it may be others on its node who make

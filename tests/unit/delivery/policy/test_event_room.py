@@ -12,10 +12,12 @@ LATE = 1.0
 MOST_OF_ONE = PLACES * GREED // (GREED + 1)
 
 
-def fill(room: EventRoom, tenant: str, *, webhooks: int = 1, size_bytes: int = 0, now_s: float = 0.0) -> int:
+def fill(
+    room: EventRoom, tenant: str, *, webhooks: int = 1, size_bytes: int = 0, now_s: float = 0.0, behind: bool = False
+) -> int:
     """Take for a tenant until there is no room; how many there are."""
     taken = 0
-    while room.take(tenant, webhooks, size_bytes, now_s):
+    while room.take(tenant, webhooks, size_bytes, now_s, behind=behind):
         taken += 1
     return taken
 
@@ -61,10 +63,22 @@ def test_a_late_sender_takes_less_of_a_tenant_that_has_much_and_as_much_as_befor
     assert room.take("b", 1, 0, 1.0)
     for _ in range(50):
         room.look(LATE, 1.0)
-    for _ in range(MOST_OF_ONE - LEAST):
+    for _ in range(MOST_OF_ONE - ALWAYS):
         room.give("a", 1, 0)
     assert not room.take("a", 1, 0, 1.0)
-    assert ALWAYS <= 1 + fill(room, "b", now_s=1.0) <= LEAST // 3
+    assert 1 + fill(room, "b", now_s=1.0) == ALWAYS
+    assert not room.has("b", 1, 0, behind=True)
+
+
+def test_a_tenant_of_small_events_finds_room_beside_large_ones_that_fill_what_a_late_sender_has_in_hand() -> None:
+    room = EventRoom()
+    assert room.take("b", 1, 1024, 0.0)
+    assert room.take("a", 1, 250_000, 1.0)
+    for _ in range(50):
+        room.look(LATE, 1.0)
+    large = 1 + fill(room, "a", size_bytes=250_000, now_s=1.0)
+    assert 1 + fill(room, "b", size_bytes=1024, now_s=1.0) >= 50
+    assert large <= ALWAYS * event_room.LARGE_BYTES // 250_000
 
 
 def test_whoever_has_less_than_an_even_share_finds_room_beside_one_that_has_all_there_is() -> None:
@@ -88,7 +102,7 @@ def test_calls_that_take_long_leave_others_their_room_when_the_sender_is_late_at
     assert room.take("b", 1, 0, 1.0)
     for number in range(400):
         room.look(event_room.LATE_SECONDS + 0.001 if number % 10 == 0 else 0.0, 1.0)
-    assert fill(room, "b", now_s=1.0) > 2 * ALWAYS
+    assert fill(room, "b", now_s=1.0, behind=True) > LEAST
     for _ in range(400):
         room.give("a", 1, 0, rested=True)
     assert fill(room, "a", now_s=20.0)
@@ -101,7 +115,7 @@ def test_a_sender_that_is_in_time_again_takes_more() -> None:
     for _ in range(50):
         room.look(LATE, 1.0)
     few = 1 + fill(room, "a", now_s=1.0)
-    assert few == LEAST * GREED // (GREED + 1)
+    assert few == ALWAYS
     for _ in range(PLACES // event_room.GROWS + 1):
         room.look(0.0, 1.0)
     assert fill(room, "a", now_s=1.0) + few > 800
