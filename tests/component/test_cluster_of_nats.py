@@ -12,8 +12,9 @@ import pytest
 
 from doubles import own
 from doubles.command import running
-from doubles.local import hook, publish, receiver_of, sender, until
+from doubles.local import hook, publish, receiver_of, sender, until, until_stored
 from doubles.nats_cluster import leader_of, nats_cluster, until_ready
+from hookline.delivery.process import SenderProcess
 from hookline.local import book_folder
 from hookline.local.receiver import ReceivedCall
 from hookline.routing.routes import DispatcherRecord, Keys, Route, book_of
@@ -72,9 +73,19 @@ async def test_all_that_exists_is_brought_to_the_copies_that_are_asked_for(tmp_p
         one = hook("one", receiver)
         for copies in (1, 3, 1):
             write_copies(tmp_path / "book", copies, one)
-            async with sender(tmp_path / "book", cluster.url, installation=OURS):
+            async with sender(tmp_path / "book", cluster.url, installation=OURS) as running_sender:
                 # A stream whose copies are just being made may be missing in the list for a moment.
                 await until_copies(client, copies)
+
+                def advice(pod: SenderProcess = running_sender.pod) -> str:
+                    return str(pod.report()["attempts_log"])
+
+                if copies == 3:
+                    await until(lambda: "delete the stream HOOKLINE_ATTEMPTS" in advice())
+                else:
+                    await until_stored(client, names.ATTEMPTS, 0)
+                    assert advice() == ""
+                assert (await client.jetstream().stream_info(names.ATTEMPTS)).config.num_replicas == 1
         await client.close()
 
 

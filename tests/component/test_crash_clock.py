@@ -13,9 +13,11 @@ import pytest
 from crash.parties import CrashReceiver, NatsProcess, SenderProcess
 from crash.scenario import Books, Plan, connected, publish
 from doubles import own
-from doubles.local import SECRET, until, until_stored
+from doubles.local import SECRET, logged_calls, until, until_stored
 from doubles.receiver import Call
+from doubles.waiting import until_it_is
 from hookline.routing.routes import RetiredKey, RouteState
+from hookline.stream.attempt_record import AttemptRecord
 from hookline.stream.connection import Client
 
 HOUR = 3600.0
@@ -48,6 +50,10 @@ async def _stage(folder: Path, plan: Plan, *, first_status: int = 200) -> AsyncI
         yield _Stage(receiver, client, books, SenderProcess(folder, books.folder, server.url))
 
 
+def _signed_s(record: AttemptRecord) -> int:
+    return int(record.request_headers["webhook-timestamp"])
+
+
 def _waited_seconds(calls: list[Call]) -> list[float]:
     """For each event, the time between its two calls."""
     at_s: dict[str, list[float]] = {}
@@ -68,6 +74,10 @@ async def test_a_clock_that_jumps_loses_and_repeats_nothing(tmp_path: Path, ahea
         on.sender.set_clock_ahead(0)
         ids |= late | set(await publish(on.client, 20))
         await until(lambda: len(calls) >= 60)
+        logged = await until_it_is(lambda: logged_calls(on.client), lambda there: len(there) == 60)
+        # By NATS's clock, whatever that of the sender says.
+        assert all(abs(each.at_s - time.time()) < 120 for each in logged)
+        assert {each.event_id for each in logged if abs(_signed_s(each) - each.at_s) > HOUR / 2} == late
     assert {call.event_id for call in calls} == ids
     assert len(calls) == 60
     for call in calls:

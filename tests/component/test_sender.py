@@ -108,6 +108,7 @@ async def test_it_waits_for_a_book_and_for_nats_and_says_so_once(tmp_path: Path)
                 "unread": {},
                 "failing": [],
                 "truncated": False,
+                "attempts_log": "",
             }
             volume.mkdir()
             torn = keys_file(shard_of(route.uid, BOOK_SHARDS))

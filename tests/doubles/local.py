@@ -27,6 +27,7 @@ from hookline.local.receiver import Answer, ReceivedCall, Receiver
 from hookline.routing.routes import DispatcherRecord, Keys, Route, RouteState, book_of
 from hookline.runtime.tasks import cancel
 from hookline.stream import names
+from hookline.stream.attempt_record import AttemptRecord, decode
 from hookline.stream.connection import Client
 from hookline.stream.owner import NOBODY, Installation
 from hookline.stream.publish import Publisher, publish_event
@@ -224,6 +225,24 @@ async def _count_if_there(client: Client, stream: str) -> int | None:
     except NotFoundError:
         # A sender that only just started has not made it yet.
         return None
+
+
+async def logged_messages(client: Client) -> list[tuple[str, dict[str, str], bytes]]:
+    """What the attempts log holds: subjects, headers and bodies."""
+    js = client.jetstream()
+    try:
+        state = (await js.stream_info(names.ATTEMPTS)).state
+    except NotFoundError:
+        return []
+    places = range(max(1, state.first_seq), state.last_seq + 1)
+    messages = [await js.get_msg(names.ATTEMPTS, seq) for seq in places]
+    return [(each.subject or "", each.headers or {}, each.data or b"") for each in messages]
+
+
+async def logged_calls(client: Client) -> list[AttemptRecord]:
+    """The attempts that the log holds, oldest first."""
+    messages = await logged_messages(client)
+    return [record for subject, _, body in messages if "_unheard" not in subject for record in decode(body)]
 
 
 async def dead_letters(client: Client) -> list[DeadLetter]:

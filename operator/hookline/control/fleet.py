@@ -116,8 +116,10 @@ class Fleet:
         before = self.queue
         problems = sorted(report.queue for report in answered if report.queue is not None)
         if len(problems) < len(answered):
+            advice = min((each.attempts_log for each in answered if each.attempts_log), default="")
+            message = "senders take from the queue and store in it"
             self.queue = Condition(
-                "QueueReady", "True", DispatcherReason.QUEUE_READY, "senders take from the queue and store in it"
+                "QueueReady", "True", DispatcherReason.QUEUE_READY, f"{message}; {advice}" if advice else message
             )
         else:
             self.queue = Condition("QueueReady", "False", *problems[0])

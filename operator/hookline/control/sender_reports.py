@@ -28,7 +28,7 @@ MAX_UNREAD = 10_000
 """Webhooks of which one sender may say that it does not understand them. More are no report."""
 
 MAX_WHY = 512
-"""Characters of its reason that are read."""
+"""Characters that are read of why, and of what is to be done."""
 
 
 class _FailingEndpoint(BaseModel):
@@ -59,6 +59,7 @@ class _Report(BaseModel):
     truncated: bool = False
     queue: _QueueProblem | None = None
     unread: dict[str, str] = Field(default={}, max_length=MAX_UNREAD)
+    attempts_log: str = ""
 
     def endpoints(self) -> Iterator[_FailingEndpoint]:
         """Those that are understood: one of which a newer sender says what is not known here must not hide the rest."""
@@ -79,6 +80,8 @@ class Report:
     """Webhooks that it holds because its version does not know what they need, by uid, and why."""
     truncated: bool = False
     """Whether there are more failing endpoints than it names."""
+    attempts_log: str = ""
+    """What a person should do for the log of attempts, if anything."""
 
 
 class Senders:
@@ -111,7 +114,7 @@ class Senders:
         problem = (report.queue.reason, report.queue.message) if report.queue else None
         failing = {each.uid: _failing(each) for each in report.endpoints()}
         unread = {uid: why[:MAX_WHY] for uid, why in report.unread.items()}
-        return Report(report.served, failing, problem, unread, report.truncated)
+        return Report(report.served, failing, problem, unread, report.truncated, report.attempts_log[:MAX_WHY])
 
 
 def _failing(found: _FailingEndpoint) -> Failing:

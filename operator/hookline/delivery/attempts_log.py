@@ -35,7 +35,7 @@ from hookline.stream.attempt_record import (
     with_marks,
 )
 from hookline.stream.attempts_log import AttemptsStream, Lost, NotStored
-from hookline.stream.connection import StreamUnavailable
+from hookline.stream.connection import StreamRefused, StreamUnavailable
 from hookline.stream.owner import Mark
 from hookline.stream.streams import MAX_BATCH_BYTES, LogBounds
 
@@ -70,13 +70,18 @@ UNHEARD_SECONDS = 5.0
 CLOSED_SECONDS = 600.0
 """How long nothing is tried after NATS said that it may not be: each try is logged there."""
 AGAIN_SECONDS = 5.0
-"""After NATS refused the stream."""
+"""After NATS refused the stream, or a batch: an administrator may have changed it, or it is to make room."""
+PAUSE_SECONDS = 1.0
+"""After a batch that was not confirmed: while streams have no leader NATS says so at once, each time."""
+GROW_SECONDS = 600.0
+"""Between two times that a log which has less room than it is to have is given more."""
 
-RECENT_SECONDS, MOST_RECENT = 2.0, 64
-"""Batches that are written once more after a connection was lost: of the last moment, and at most 2 MiB of them."""
+SURE_SECONDS, MOST_RECENT = 1.0, 64
+"""After which the stream is asked whether it has a batch that was confirmed, once in as long, and how many of them are
+kept until then, at most 2 MiB: nats-server confirms before it writes, and says nothing if it cannot."""
 FORGET_SECONDS = 15.0
-"""After which a batch is written no more, as long as the connection is there: one that is silent is noticed after ten.
-Later NATS forgets its name, and it may have been purged."""
+"""After which it counts as stored although the stream does not answer, as long as the connection is there: one that is
+silent is noticed after ten. Later NATS forgets its name, and it may have been purged."""
 
 CALM_SECONDS = 60.0
 """Without a loss, before it is said that there is none any more."""
@@ -138,8 +143,13 @@ class _Written:
     lines: int
     held_bytes: int
     is_done: bool = False
-    """Whether it was stored, or given up."""
-    stored_s: float = 0.0
+    """Whether it was confirmed, or given up."""
+    is_under_way: bool = False
+    is_asked: bool = False
+    """Whether NATS was asked to store it, and may have done so."""
+    seq: int = 0
+    """Its place in the stream, as it was confirmed."""
+    confirmed_s: float = 0.0
     """When that was, by the monotonic clock."""
 
 
@@ -172,7 +182,9 @@ class AttemptsLog:
         self._unsent: deque[_Written] = deque()
         """Messages that NATS did not confirm yet."""
         self._recent: deque[_Written] = deque()
-        """Those that it confirmed last."""
+        """Those that it confirmed, until it is sure that they are stored."""
+        self._verified_s = -math.inf
+        """When the stream was last asked for them."""
         self._connection: int | None = None
         """The one that was last told of."""
         self._held: Counter[str] = Counter()
@@ -201,6 +213,18 @@ class AttemptsLog:
         self._gap_told_s = -math.inf
         self._is_made = False
         """Whether the stream was there once."""
+        self._grow_at_s = math.inf
+        """When the stream is to have more room, if it has less than it is to have."""
+        self._paused_until_s = -math.inf
+        """When batches are written again after one was not confirmed."""
+        self._doubted_s = -math.inf
+        """When the stream was last looked at because it refused a batch."""
+        self._is_full = False
+        """Whether NATS refused a batch because it has no room for anything."""
+        self._advice = ""
+        self._is_small = False
+        """Whether the stream has less room than it is to have."""
+        self._is_over = False
         self._looking = asyncio.Lock()
         """Held while batches are written."""
 
@@ -263,6 +287,12 @@ class AttemptsLog:
         self._unheard[place] += 1
 
     @property
+    def advice(self) -> str:
+        """What a person should know of the stream and do, if anything."""
+        settings = self._settings()
+        return self._advice if settings is not None and settings.attempts_enabled else ""
+
+    @property
     def held_bytes(self) -> int:
         """What waits to be written."""
         return self._held_bytes
@@ -304,7 +334,9 @@ class AttemptsLog:
         """Write what was noted over one connection, for ever. `now_s` is NATS's time."""
         self._place = _Place(stream, owner, now_s)
         self._connection = stream.connection
-        self._ensured, self._closed = None, None
+        self._ensured = None
+        if not self._is_over:
+            self._closed = None
         self._write_again()
         while True:
             try:
@@ -319,13 +351,15 @@ class AttemptsLog:
         """Perhaps to another server, or as another user."""
         self._connection = self._place.stream.connection if self._place is not None else None
         self._ensured = None
-        self._closed_until_s = 0.0
+        self._closed_until_s, self._paused_until_s = 0.0, -math.inf
         self._write_again()
         self._wake.set()
 
     def _write_again(self) -> None:
         """What was confirmed just before: nats-server may have been killed before it was on its disk. What is there is
         known by its name."""
+        for each in self._recent:
+            self._hold(each.tenant, each.held_bytes)
         self._unsent.extendleft(reversed(self._recent))
         self._recent.clear()
 
@@ -333,17 +367,26 @@ class AttemptsLog:
         """Write what is left, within so many seconds."""
         with contextlib.suppress(TimeoutError), Deadline(seconds):
             await self._look(everything=True)
-        self._lose(Lost.ENDED, sum(each.lines for each in self._unsent if not each.is_done))
-        self._lose(Lost.ENDED, sum(len(each.notes) for each in (*self._full, *self._open.values())))
+        self.end()
+
+    def end(self) -> None:
+        """Nothing is written any more, and what is noted from now on is lost."""
+        if not self._is_over:
+            self._is_over, self._closed = True, Lost.ENDED
+            self._stored(sum(each.lines for each in self._recent))
+            self._recent.clear()
+            self._give_up_all(Lost.ENDED)
 
     async def _look(self, *, everything: bool = False) -> None:
         place, settings = self._place, self._settings()
         mark = place.owner() if place is not None else None
-        if place is None or settings is None or mark is None:
+        if place is None or settings is None or mark is None or self._is_over:
             return
-        if self._connection is not None and place.stream.connection == self._connection:
-            self._forget_recent(FORGET_SECONDS)
+        if not everything and self._is_connection(place.stream):
+            await self._verify(place.stream)
         if self._closed is not None and time.monotonic() < self._closed_until_s:
+            return
+        if time.monotonic() < self._paused_until_s and not everything:
             return
         # Whoever ends does not wait for an answer that nats-server, killed just before, may owe for seconds.
         is_made = everything and self._is_made
@@ -352,8 +395,46 @@ class AttemptsLog:
         elif not (settings.attempts_enabled or everything):
             await self._turn_off(place.stream)
         async with self._looking:
-            if is_made or self._ensured is not None:
+            if self._ensured is not None or (self._is_made and (everything or not settings.attempts_enabled)):
                 await self._write(place, everything=everything)
+
+    async def _verify(self, stream: AttemptsStream) -> None:
+        """Whether what was confirmed is stored. What is not has another name from then on: nats-server knows the one
+        that it confirmed, and would take it for stored."""
+        now_s = time.monotonic()
+        if not self._recent or now_s < max(self._recent[0].confirmed_s, self._verified_s) + SURE_SECONDS:
+            return
+        self._verified_s = now_s
+        # Batches are written meanwhile, by whoever ends.
+        asked = {each.once for each in self._recent}
+        try:
+            last_seq = await stream.last_seq()
+        except (StreamUnavailable, StreamRefused) as error:
+            log.debug("cannot ask whether the attempts log is stored", problem=str(error))
+            if self._is_connection(stream):
+                self._forget_recent(now_s - FORGET_SECONDS)
+            return
+        if not self._is_connection(stream):
+            # Perhaps of a server that was killed, and gave places to others.
+            return
+        for _ in range(len(self._recent)):
+            each = self._recent.popleft()
+            if each.once not in asked:
+                self._recent.append(each)
+            elif each.seq > last_seq:
+                self._hold(each.tenant, each.held_bytes)
+                self._unsent.append(replace(each, once=self._name(), is_asked=False))
+            elif each.confirmed_s <= now_s - SURE_SECONDS:
+                self._stored(each.lines)
+            else:
+                self._recent.append(each)
+
+    def _is_connection(self, stream: AttemptsStream) -> bool:
+        """Whether the connection is the one that was last told of."""
+        return self._connection is not None and stream.connection == self._connection
+
+    def _name(self) -> str:
+        return f"{self._once}.{next(self._numbers)}"
 
     async def _turn_off(self, stream: AttemptsStream) -> None:
         self._gaps += 1
@@ -373,8 +454,9 @@ class AttemptsLog:
         wanted = (settings.attempts_seconds, settings.attempts_bytes, settings.stream_replicas, mark)
         gaps, now_s = self._gaps, time.monotonic()
         has_gap = gaps > self._gaps_told and now_s >= self._gap_told_s + GAP_SECONDS
-        is_so = wanted == self._ensured
-        if is_so and not has_gap:
+        if self._is_full:
+            await self._make_room(place.stream)
+        if wanted == self._ensured and not has_gap and now_s < self._grow_at_s:
             return
         bounds = LogBounds(settings.attempts_seconds, settings.attempts_bytes)
         try:
@@ -388,29 +470,58 @@ class AttemptsLog:
             async with self._looking:
                 self._close(error)
         else:
-            self._ensured, self._closed, self._is_made = wanted, None, True
-            if has_gap:
-                self._gaps_told, self._gap_told_s = gaps, now_s
-            if is_so:
-                return
-            if size < bounds.bytes:
-                log.warning("NATS has less room for the attempts log than it is to have", bytes=size)
-            if copies < settings.stream_replicas:
-                log.warning("the attempts log stays with one copy; delete its stream to have it made anew with more")
+            if not self._is_over:
+                self._ensured, self._closed, self._is_made = wanted, None, True
+                if has_gap:
+                    self._gaps_told, self._gap_told_s = gaps, now_s
+                self._grow_at_s = time.monotonic() + GROW_SECONDS if size < bounds.bytes else math.inf
+                self._say_of_stream(size, copies, bounds.bytes, settings.stream_replicas)
+
+    async def _make_room(self, stream: AttemptsStream) -> None:
+        """What is published is worth more than what was written down of calls."""
+        self._is_full = False
+        try:
+            removed = await stream.halve()
+        except (StreamUnavailable, StreamRefused) as error:
+            log.debug("the attempts log cannot make room", problem=str(error))
+        else:
+            if removed:
+                log.warning("NATS has no room; the older half of the attempts log was removed", batches=removed)
+
+    def _say_of_stream(self, size: int, copies: int, wanted_size: int, wanted_copies: int) -> None:
+        """Once, as long as it is so."""
+        if size < wanted_size and not self._is_small:
+            log.warning("NATS has less room for the attempts log than it is to have", bytes=size)
+        self._is_small = size < wanted_size
+        before, self._advice = self._advice, ""
+        if copies < wanted_copies:
+            self._advice = (
+                f"the attempts log has {copies} copy and stays so, not {wanted_copies}: delete the stream "
+                f"{names.ATTEMPTS} and what it holds to have it made anew"
+            )
+            if self._advice != before:
+                log.warning(self._advice)
 
     def _close(self, error: NotStored) -> None:
         """Nothing is written for a while."""
+        if self._is_over:
+            return
         self._say(error.why, str(error))
         self._closed, self._ensured = error.why, None
         wait_seconds = AGAIN_SECONDS if error.why is Lost.REFUSED else CLOSED_SECONDS
         self._closed_until_s = time.monotonic() + wait_seconds
+        self._give_up_all(error.why)
+
+    def _give_up_all(self, why: Lost) -> None:
+        """But for what may be stored, as long as its own answer is to come."""
         for batch in (*self._full, *self._open.values()):
-            self._give_up(batch.route.namespace, batch.held_bytes, len(batch.notes), error.why)
-        for written in self._unsent:
-            self._drop(written, error.why)
+            self._give_up(batch.route.namespace, batch.held_bytes, len(batch.notes), why)
         self._full.clear()
         self._open.clear()
-        self._unsent.clear()
+        for written in self._unsent:
+            if why is Lost.ENDED or not (written.is_under_way or (written.is_asked and why is Lost.REFUSED)):
+                self._drop(written, why)
+        self._unsent = deque(each for each in self._unsent if not each.is_done)
 
     def _give_up(self, tenant: str, held_bytes: int, lines: int, why: Lost, problem: str = "") -> None:
         self._hold(tenant, -held_bytes)
@@ -424,10 +535,11 @@ class AttemptsLog:
         self._fill_old(time.monotonic(), everything=everything)
         while self._full:
             batch = self._full[0]
-            written = await self._written(batch)
+            written = await self._written(batch, place.stream.most_bytes)
+            if self._is_over:  # given up meanwhile
+                return
             self._full.popleft()
-            if written is not None:
-                self._unsent.append(written)
+            self._unsent += written
             if len(self._unsent) >= AT_ONCE and not await self._send(place.stream):
                 return
         await self._send(place.stream)
@@ -458,12 +570,13 @@ class AttemptsLog:
         """Whether half of the room is taken: lines would be lost while batches wait for their age."""
         return self._held_bytes > MOST_BYTES // 2 or self._held[tenant] > MOST_OF_TENANT_BYTES // 2
 
-    async def _written(self, batch: _Batch) -> _Written | None:
-        """A batch as a message. Others have their turn before the next one."""
+    async def _written(self, batch: _Batch, most_bytes: int) -> list[_Written]:
+        """A batch as a message, or as several where it is larger than NATS takes. Others have their turn before the
+        next one."""
         route = batch.route
         try:
-            make = partial(self._recorder.batch, batch.notes)
-            body = await beside(make) if self._recorder.takes_long(batch.notes) else make()
+            make = partial(self._recorder.batches, batch.notes, most_bytes)
+            made = await beside(make) if self._recorder.takes_long(batch.notes) else make()
             self._in_a_row += len(batch.notes)
             if self._in_a_row >= IN_A_ROW:
                 self._in_a_row = 0
@@ -471,46 +584,70 @@ class AttemptsLog:
         except Exception as error:  # noqa: BLE001  # one batch must not stop the others
             log.error("attempts could not be written: this is a bug", problem=type(error).__name__)
             self._give_up(route.namespace, batch.held_bytes, len(batch.notes), Lost.FAULT)
-            return None
-        self._hold(route.namespace, len(body) - batch.held_bytes)
-        return _Written(
-            names.attempts_subject(route.namespace, route.uid),
-            body,
-            f"{self._once}.{next(self._numbers)}",
-            route.title,
-            route.namespace,
-            len(batch.notes),
-            len(body),
-        )
+            return []
+        if self._is_over:
+            return []
+        self._hold(route.namespace, sum(len(body) for body, _ in made) - batch.held_bytes)
+        return [
+            _Written(
+                names.attempts_subject(route.namespace, route.uid),
+                body,
+                self._name(),
+                route.title,
+                route.namespace,
+                lines,
+                len(body),
+            )
+            for body, lines in made
+        ]
 
     async def _store(self, stream: AttemptsStream, written: _Written) -> None:
+        written.is_under_way = written.is_asked = True
         try:
-            await stream.store(
+            seq = await stream.store(
                 written.subject, written.body, once=written.once, sender=self._sender, webhook=written.webhook
             )
         except StreamUnavailable as error:
             log.debug("a part of the attempts log is not stored yet", problem=str(error))
-            # It may have been deleted.
-            self._ensured = None
-            return
+            self._not_confirmed(written)
         except NotStored as error:
-            self._drop(written, error.why, str(error))
-            if error.why is not Lost.REFUSED:
-                self._close(error)
-            return
+            self._not_stored(written, error)
+        except Exception as error:  # noqa: BLE001  # one batch must not stop the others
+            log.error("attempts could not be stored: this is a bug", problem=type(error).__name__)
+            self._drop(written, Lost.FAULT)
+        else:
+            self._confirmed(written, seq)
+        finally:
+            written.is_under_way = False
+
+    def _confirmed(self, written: _Written, seq: int) -> None:
         if written.is_done:  # given up meanwhile, with the others
             return
         written.is_done = True
         self._hold(written.tenant, -written.held_bytes)
-        self._stored(written.lines)
-        self._recent.append(replace(written, lines=0, held_bytes=0, is_done=False, stored_s=time.monotonic()))
-        self._forget_recent(RECENT_SECONDS)
+        self._recent.append(replace(written, is_done=False, is_under_way=False, seq=seq, confirmed_s=time.monotonic()))
+        self._forget_recent()
 
-    def _forget_recent(self, seconds: float) -> None:
-        """Those that were confirmed so long ago, and what is too much."""
-        oldest_s = time.monotonic() - seconds
-        while self._recent and (len(self._recent) > MOST_RECENT or self._recent[0].stored_s < oldest_s):
-            self._recent.popleft()
+    def _forget_recent(self, oldest_s: float = -math.inf) -> None:
+        """Those that were confirmed before, and what is too much."""
+        while self._recent and (len(self._recent) > MOST_RECENT or self._recent[0].confirmed_s < oldest_s):
+            self._stored(self._recent.popleft().lines)
+
+    def _not_confirmed(self, written: _Written) -> None:
+        # It may have been deleted.
+        self._ensured = None
+        self._paused_until_s = time.monotonic() + PAUSE_SECONDS
+        if self._closed not in (None, Lost.REFUSED):
+            self._drop(written, self._closed)
+
+    def _not_stored(self, written: _Written, error: NotStored) -> None:
+        self._drop(written, error.why, str(error))
+        if error.why is not Lost.REFUSED:
+            self._close(error)
+        elif time.monotonic() >= self._doubted_s + AGAIN_SECONDS:
+            self._doubted_s = time.monotonic()
+            self._is_full = error.full
+            self._ensured = None
 
     def _drop(self, written: _Written, why: Lost, problem: str = "") -> None:
         if not written.is_done:
@@ -528,7 +665,7 @@ class AttemptsLog:
             by_tenant.setdefault(tenant, []).append(Unheard(event_type, count, round(place.now_s(), 3)))
         for tenant, counts in by_tenant.items():
             # What is not stored is not tried again: it is a hint.
-            once = f"{self._once}.{next(self._numbers)}"
+            once = self._name()
             with contextlib.suppress(StreamUnavailable, NotStored):
                 await place.stream.store(
                     names.unheard_subject(tenant), encode_unheard(counts), once=once, sender=self._sender

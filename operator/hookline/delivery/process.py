@@ -181,6 +181,7 @@ class SenderProcess:
                 for uid, state in failing[:MOST_FAILING]
             ],
             "truncated": len(failing) > MOST_FAILING,
+            "attempts_log": self._attempts_log.advice,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -190,6 +191,13 @@ class SenderProcess:
         """
         self._stop = stop
         self._books.on_change(self._book_changed)
+        try:
+            await self._run(stop)
+        finally:
+            # Also when there is no connection over which the rest could have been written.
+            self._attempts_log.end()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with background(self._books.watch(stop)):
             if not await unless(stop, self._has_book.wait()):
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from hookline.delivery.http.answer_headers import HeadReader
@@ -94,6 +94,19 @@ class Recorder:
                 answer_headers=self._headers(outcome, known),
             )
         return batch.body()
+
+    def batches(self, notes: Sequence[Noted], most_bytes: int) -> list[tuple[bytes, int]]:
+        """Of one Webhook, and of how many of the notes each is. Answers that fit into none are left out."""
+        body = self.batch(notes)
+        if len(body) <= most_bytes:
+            return [(body, len(notes))]
+        if len(notes) > 1:
+            half = len(notes) // 2
+            return [*self.batches(notes[:half], most_bytes), *self.batches(notes[half:], most_bytes)]
+        (note,) = notes
+        if note.outcome.answer:
+            return self.batches([replace(note, outcome=replace(note.outcome, answer=b""))], most_bytes)
+        return [(body, 1)]
 
     def record(self, note: Noted) -> AttemptRecord:
         outcome, route = note.outcome, note.route

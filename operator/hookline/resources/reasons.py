@@ -246,7 +246,12 @@ class DispatcherReason(ConditionReason):
         "all pods of the log's API are ready, and kube-apiserver reaches them",
     )
     ROLLED_OUT = "RolledOut", "RolledOut", "the pods of senders and gateway are those of this generation"
-    QUEUE_READY = "QueueReady", "QueueReady", "at least one sender takes from the queue and stores in it"
+    QUEUE_READY = (
+        "QueueReady",
+        "QueueReady",
+        "at least one sender takes from the queue and stores in it",
+        "what the message says of the [attempts log](queue.md#the-attempts-log), if it says something",
+    )
     WRITTEN = "Written", "BookWritten", "the route book holds what the Webhooks say"
     ISSUED = (
         "Issued",

@@ -312,9 +312,9 @@ class SenderMetrics(Metrics):
             "Attempts that the attempts log has not, by why.",
             "reason",
             more="`Room`: more than finds room in the sender, or its namespace has there, or NATS is away; `Refused`: "
-            "NATS has no room for them; `Denied`: its user has no right to `hookline.attempts.*.*`; `Foreign`: a "
-            "stream of another application is in the way; `Ended`: the sender ended first; `Fault`: a fault in "
-            "Hookline. The deliveries themselves were made.",
+            "NATS has no room for them, or its stream takes none; `Denied`: its user has no right to "
+            "`hookline.attempts.*.*`; `Foreign`: a stream of another application is in the way; `Ended`: the sender "
+            "ended first; `Fault`: a fault in Hookline. The deliveries themselves were made.",
         )
         self._returned = self._counter("hookline_unparked", "Parked deliveries taken to be called.")
         self._events = self._counts("hookline_events_fanned_out", "Events whose deliveries are all done or stored.")

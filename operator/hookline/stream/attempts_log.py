@@ -16,16 +16,23 @@ import nats.errors
 from nats.aio.client import Client
 
 from hookline.stream import names
+from hookline.stream.api import ask_if_there
 from hookline.stream.attempt_record import FORMAT, FORMAT_HEADER, SENDER_HEADER, WEBHOOK_HEADER
 from hookline.stream.connection import Denied, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.inbox import Inbox, is_unheard
 from hookline.stream.owner import Mark
-from hookline.stream.publish import ACK_SECONDS
+from hookline.stream.publish import ACK_SECONDS, LATER, bytes_of
 from hookline.stream.queue_problem import QueueReason
-from hookline.stream.streams import LogBounds, ensure_attempts, turn_attempts_off
+from hookline.stream.streams import LogBounds, ensure_attempts, halve_attempts, turn_attempts_off
 
-_STORED = re.compile(rb'\{"stream":"%b", ?"seq":[0-9]+\}' % names.ATTEMPTS.encode())
+_STORED = re.compile(rb'\{"stream":"%b", ?"seq":([0-9]+)\}' % names.ATTEMPTS.encode())
 """What the server nearly always says."""
+
+_NO_RESOURCES = (10002, 10023, 10047)
+"""`err_code` of an error (nats-server, errors.json): the bounds of the account, or of the server, are reached."""
+
+_HEADERS_BYTES = 2048
+"""Of a batch, at most: names of 253 characters, and the sender's."""
 
 
 class Lost(StrEnum):
@@ -34,7 +41,7 @@ class Lost(StrEnum):
     ROOM = "Room"
     """More was to be written than finds room in the sender: too much for it or of one tenant, or NATS is away."""
     REFUSED = "Refused"
-    """NATS has no room on its disk, or its limits do not allow the stream."""
+    """NATS has no room on its disk, its limits do not allow the stream, or it takes no messages as large."""
     DENIED = "Denied"
     """This user of NATS has no right to it, as one that was made for a version before."""
     FOREIGN = "Foreign"
@@ -46,11 +53,12 @@ class Lost(StrEnum):
 
 
 class NotStored(Exception):
-    """NATS said no."""
+    """NATS said no. `full`: because it has no room for anything."""
 
-    def __init__(self, why: Lost, problem: str) -> None:
+    def __init__(self, why: Lost, problem: str, *, full: bool = False) -> None:
         super().__init__(problem)
         self.why = why
+        self.full = full
 
 
 class AttemptsStream:
@@ -64,6 +72,21 @@ class AttemptsStream:
     def connection(self) -> int | None:
         """Its number, another one before anybody is told of a new connection; None while there is none."""
         return int(self._client.stats["reconnects"]) if self._client.is_connected else None
+
+    @property
+    def most_bytes(self) -> int:
+        """What a batch may have."""
+        return self._client.max_payload - _HEADERS_BYTES
+
+    async def last_seq(self) -> int:
+        """The place of the last message that the stream has, or had. Raises StreamUnavailable, QueueUnusable."""
+        info = await ask_if_there(self._client, f"STREAM.INFO.{names.ATTEMPTS}")
+        return int(info["state"]["last_seq"]) if info is not None else 0
+
+    async def halve(self) -> int:
+        """Take the older half out of the log, unless that is little; how many batches. Raises StreamUnavailable,
+        StreamRefused."""
+        return await halve_attempts(self._client)
 
     async def ensure(
         self, bounds: LogBounds, *, replicas: int, owner: Mark, now_s: float, has_gap: bool
@@ -80,14 +103,19 @@ class AttemptsStream:
         with _refused():
             await turn_attempts_off(self._client)
 
-    async def store(self, subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> None:
-        """Store a batch; a second one of the same `once` within two minutes is the same.
+    async def store(self, subject: str, body: bytes, *, once: str, sender: str, webhook: str = "") -> int:
+        """Store a batch; its place in the stream. A second one of the same `once` within two minutes is the same.
 
         Raises StreamUnavailable when it is not known to be stored, NotStored when it is known not to be.
         """
         headers = {"Nats-Msg-Id": once, FORMAT_HEADER: FORMAT, SENDER_HEADER: sender}
         if webhook:
             headers[WEBHOOK_HEADER] = webhook
+        if len(body) > self.most_bytes and len(body) + bytes_of(headers) > self._client.max_payload:
+            # The server ends the connection of whoever sends too much, and deliveries go over it as well.
+            raise NotStored(
+                Lost.REFUSED, f"NATS takes messages of at most {self._client.max_payload} bytes (max_payload)"
+            )
         try:
             answer, _ = await self._inbox.ask(subject, body, headers, again=True)
         except Denied:
@@ -96,7 +124,7 @@ class AttemptsStream:
             raise StreamUnavailable(f"NATS did not confirm ({type(error).__name__})") from None
         if is_unheard(answer):
             raise StreamUnavailable("no stream takes this subject, or JetStream is not up")
-        _check(answer.body)
+        return _place_in(answer.body)
 
 
 @contextmanager
@@ -110,16 +138,21 @@ def _refused() -> Iterator[None]:
         raise NotStored(Lost.REFUSED, str(error)) from None
 
 
-def _check(said: bytes) -> None:
-    """Raises StreamUnavailable, NotStored."""
-    if _STORED.match(said):
-        return
+def _place_in(said: bytes) -> int:
+    """The place in the stream that the server says. Raises StreamUnavailable, NotStored."""
+    stored = _STORED.match(said)
+    if stored is not None:
+        return int(stored[1])
     try:
         answer = json.loads(said)
-        problem, stream = answer.get("error"), answer.get("stream")
-    except (ValueError, AttributeError):
+        problem, stream, seq = answer.get("error"), answer.get("stream"), int(answer.get("seq", 0))
+    except (ValueError, TypeError, AttributeError):
         raise StreamUnavailable("NATS gave no answer that can be read") from None
     if problem is not None:
-        raise NotStored(Lost.REFUSED, f"NATS refused to store: {problem.get('description', 'without a reason')}")
+        reason, code = problem.get("description", "without a reason"), problem.get("err_code")
+        if code in LATER or (problem.get("code") == 503 and code not in _NO_RESOURCES):
+            raise StreamUnavailable(f"NATS cannot say yet whether it is stored: {reason}")
+        raise NotStored(Lost.REFUSED, f"NATS refused to store: {reason}", full=code in _NO_RESOURCES)
     if stream != names.ATTEMPTS:
         raise NotStored(Lost.FOREIGN, f"the stream {stream} of another application took it")
+    return seq

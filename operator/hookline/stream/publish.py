@@ -66,7 +66,7 @@ _OUT_OF_ROOM = (10002, 10023, 10047, 10077)
 _REPLACED = (10071, 10164)
 """The last sequence of the subject is not the expected one, or becomes another one now."""
 
-_LATER = (10158, 10167)
+LATER = (10158, 10167)
 """One of the same name is being stored, as after a leader was lost; too much waits to be stored."""
 
 
@@ -189,14 +189,14 @@ class Publisher:
 
     def _is_too_large(self, body: bytes, headers: dict[str, str]) -> bool:
         """The client does not count headers, and the server ends the connection of whoever sends too much."""
-        return _bytes_of(headers) + len(body) > self._client.max_payload
+        return bytes_of(headers) + len(body) > self._client.max_payload
 
     async def store_event(self, event: Event) -> Outcome:
         """As store. Raises StreamRefused also of an event of which a delivery, or its dead letter, would not fit."""
         once, headers = f"{event.tenant}.{event.id}", to_headers(event)
         room = max_event_bytes(self._client.max_payload)
         if len(event.body) > room - _ROOM_FOR_HEADERS:  # else whatever they are, which takes a while to count
-            room -= _bytes_of({**headers, "Nats-Msg-Id": once})
+            room -= bytes_of({**headers, "Nats-Msg-Id": once})
         if len(event.body) > room:
             raise TooLarge(
                 f"the body has {len(event.body)} bytes and may have {max(0, room)}: NATS takes messages of "
@@ -240,8 +240,8 @@ def is_idempotent(headers: Mapping[str, str]) -> bool:
     return "Nats-Msg-Id" in headers or "Nats-Schedule" in headers
 
 
-def _bytes_of(headers: Mapping[str, str]) -> int:
-    """Of the headers in a message."""
+def bytes_of(headers: Mapping[str, str]) -> int:
+    """What headers take in a message: the client does not count them, and the server does."""
     lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
     return len("NATS/1.0\r\n\r\n") + lines
 
@@ -257,7 +257,7 @@ def _outcome(answer: Heard, stream: str, ours: Collection[str] = _OURS) -> Outco
     said = json.loads(answer.body)
     if "error" in said:
         reason = str(said["error"].get("description", "without a reason"))
-        if said["error"].get("err_code") in _LATER:
+        if said["error"].get("err_code") in LATER:
             raise StreamUnavailable(f"NATS cannot say yet whether it is stored: {reason}")
         raise _refusal(said["error"].get("err_code"))(f"NATS refused to store: {reason}")
     if not _is_in(str(said.get("stream")), stream, ours):

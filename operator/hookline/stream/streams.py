@@ -170,10 +170,10 @@ async def ensure_attempts(
 ) -> tuple[int, int]:
     """Bring the attempts log to what is asked for; how many bytes it may have, and how many copies.
 
-    What was made with one copy stays so: nats-server takes no other way of writing for a stream that is there. NATS
-    keeps these bytes free for it. Where that is more than there is, the log gets a quarter of what could be had, or
-    less: events need the rest. A log that `has_gap`, or was turned off, says from now on that lines before `now_s` may
-    be missing. Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the name.
+    What was made with one copy stays so: nats-server takes no other way of writing for a stream that is there. It makes
+    no stream with more bytes than it may have in all. Where that is less, the log gets a quarter of what could be had,
+    or less: events need the rest. A log that `has_gap`, or was turned off, says from now on that lines before `now_s`
+    may be missing. Raises StreamUnavailable, StreamRefused, QueueUnusable when another application has the name.
     """
     there = (await api(client, f"STREAM.INFO.{names.ATTEMPTS}")).get("config")
     if there is not None and there.get("persist_mode") == _CONFIRMED_FIRST["persist_mode"]:
@@ -216,6 +216,19 @@ async def turn_attempts_off(client: Client) -> None:
     if metadata.get(names.LOG_WHOLE_SINCE) != names.LOG_OFF:
         asked = {**there, "metadata": {**metadata, names.LOG_WHOLE_SINCE: names.LOG_OFF}}
         _done(await api(client, f"STREAM.UPDATE.{names.ATTEMPTS}", **asked), f"the stream {names.ATTEMPTS}")
+
+
+async def halve_attempts(client: Client) -> int:
+    """Take the older half out of the attempts log, so that what is refused for want of room has some; its messages.
+
+    Raises StreamUnavailable, StreamRefused.
+    """
+    info = await api(client, f"STREAM.INFO.{names.ATTEMPTS}")
+    asked = {"name": names.ATTEMPTS, "subjects": [names.ATTEMPTS_SUBJECTS]}
+    if "config" not in info or not _is_ours(info["config"], asked) or info["state"]["bytes"] <= LEAST_LOG_BYTES:
+        return 0
+    answer = await api(client, f"STREAM.PURGE.{names.ATTEMPTS}", keep=info["state"]["messages"] // 2)
+    return int(_done(answer, f"a purge of {names.ATTEMPTS}").get("purged", 0))
 
 
 def consumer_configs(layout: Layout, term: int = 1) -> list[tuple[str, ConsumerConfig]]:
@@ -467,9 +480,9 @@ async def _ensure_stream(
             raise _foreign(f"the stream {name} of another application has the name that Hookline needs")
         if not _differing(there, asked):
             return
-        kept = {key: value for key, value in there.items() if key != "metadata"}
+        besides = {key: value for key, value in there.items() if key != "metadata"}
         asked["metadata"] = {**_without_the_servers(there.get("metadata")), **asked["metadata"]}
-        answer = await api(client, f"STREAM.UPDATE.{name}", **{**kept, **asked})
+        answer = await api(client, f"STREAM.UPDATE.{name}", **{**besides, **asked})
     else:
         answer = await api(client, f"STREAM.CREATE.{name}", **asked)
     error_code = answer.get("error", {}).get("err_code")
@@ -479,7 +492,11 @@ async def _ensure_stream(
         # Another one made it since we asked.
         await _ensure_stream(client, config, owner, more, notes)
         return
-    differing = _differing(_done(answer, f"the stream {name}").get("config") or {}, asked)
+    kept = _done(answer, f"the stream {name}").get("config") or {}
+    differing = _differing(kept, asked)
+    if differing and all(key in kept for key in differing):
+        # The answer tells what the stream is like by then.
+        raise StreamUnavailable(f"another sender sets {', '.join(differing)} of the stream {name} at the same time")
     if differing:
         raise QueueUnusable(
             QueueProblem(

@@ -195,6 +195,15 @@ def test_the_queue_is_ready_as_soon_as_one_sender_can_use_it() -> None:
     assert (found.queue.status, found.queue.reason) == ("True", "QueueReady")
 
 
+def test_what_is_to_be_done_for_the_attempts_log_is_said_of_a_queue_that_is_ready() -> None:
+    found = Fleet("default")
+    found.hear_of_queue([Report({}, {})])
+    assert found.hear_of_queue([Report({}, {}), Report({}, {}, attempts_log="delete it")])
+    assert (found.queue.status, found.queue.message.rpartition("; ")[2]) == ("True", "delete it")
+    assert found.hear_of_queue([Report({}, {})])
+    assert "delete" not in found.queue.message
+
+
 def test_what_senders_said_of_the_queue_stays_while_none_answers() -> None:
     found = Fleet("default")
     found.hear_of_queue([NO_QUEUE])

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from hookline.control import sender_reports as senders_module
 from hookline.control.seen import Pod
-from hookline.control.sender_reports import MAX_REPORT_BYTES, MAX_UNREAD, Report, Senders
+from hookline.control.sender_reports import MAX_REPORT_BYTES, MAX_UNREAD, MAX_WHY, Report, Senders
 from hookline.control.status import Failing
 from hookline.delivery.policy.retry import Reason
 
@@ -69,6 +69,13 @@ async def test_a_pod_of_an_earlier_version_says_which_endpoints_are_failing() ->
     report = await asked(with_text(json.dumps(earlier)))
     assert report is not None
     assert report.failing == {"u1": Failing("2026-01-01T00:00:00Z", Reason.HTTP_STATUS, 503)}
+
+
+async def test_what_a_pod_says_of_its_attempts_log_is_bounded() -> None:
+    report = await asked(with_text(json.dumps({**GOOD, "attempts_log": "delete it" + "!" * 10_000})))
+    assert report is not None
+    assert report.attempts_log.startswith("delete it!")
+    assert len(report.attempts_log) == MAX_WHY
 
 
 @pytest.mark.parametrize("reason", ["NATSInUse", "AWordOfANewerSender"])
