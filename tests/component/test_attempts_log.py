@@ -400,11 +400,8 @@ class Meddling:
 MEDDLINGS = (
     Meddling("deleted", lambda client: client.jetstream().delete_stream(names.ATTEMPTS)),
     Meddling("purged", lambda client: client.jetstream().purge_stream(names.ATTEMPTS)),
-    Meddling("smaller", lambda client: update(client, max_bytes=2**22)),
-    Meddling("larger", lambda client: update(client, max_bytes=2**32, max_age=3600 * 10**9)),
     Meddling("other subjects", lambda client: update(client, subjects=["of.others"])),
     Meddling("tiny messages", lambda client: update(client, max_msg_size=10), "Refused"),
-    Meddling("takes none", lambda client: update(client, discard="new", max_bytes=10)),
     Meddling("made by hand", lambda client: made_by(client, names.ATTEMPTS_SUBJECTS)),
     Meddling("sealed", lambda client: update(client, sealed=True), "Refused"),
     Meddling("of another application", lambda client: made_by(client, "of.others"), "Foreign"),
