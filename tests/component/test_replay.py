@@ -35,7 +35,7 @@ from doubles.replays import (
 )
 from doubles.waiting import eventually, until_it_is
 from hookline.api.actions import CannotBeDone
-from hookline.api.log import Log
+from hookline.api.log import Log, Unreadable
 from hookline.api.object_names import message_name
 from hookline.api.replay import executor as executing
 from hookline.api.replay import plan
@@ -55,7 +55,7 @@ from hookline.stream import history, log_reader, names
 from hookline.stream import purge as purging
 from hookline.stream.api import ask
 from hookline.stream.attempts_log import AttemptsStream
-from hookline.stream.connection import Client
+from hookline.stream.connection import Client, connect
 from hookline.stream.log_reader import NO_LOG, LogReach
 from hookline.stream.owner import Mark
 from hookline.stream.purge import Wanted, purge
@@ -204,7 +204,7 @@ async def test_what_a_log_made_anew_does_not_reach_back_to_is_sent_again_counted
     written = await only_failed(queue, tmp_path, dryRun=dry_run)
     assert (written.counts, written.status.unknown) == ((3, 3, 0, 0), 1)
     sent = "they would be sent again" if dry_run else "they are sent again"
-    assert written.said[-1][1].endswith(f"; 1 of 3 the attempts log does not reach back to: {sent}")
+    assert written.said[-1][1].endswith(f"; the attempts log does not reach back to 1 of 3: {sent}")
     assert len(await deliveries(queue.client)) == (0 if dry_run else 3)
 
 
@@ -464,6 +464,20 @@ async def test_a_dead_letter_is_replayed_by_the_name_that_lists_show_and_in_its_
     assert await letters.replay_dead_letter("default", name)
     assert [(each.event.id, each.replay) for each in await deliveries(queue.client)] == [("evt_1", "dead-letter")]
     assert not await letters.replay_dead_letter("default", name)
+
+
+async def test_a_dispatcher_that_is_away_hides_no_dead_letter_of_another_and_of_none_it_is_said_that_it_is_not_there(
+    queue: OneQueue, nats_server: NatsServer
+) -> None:
+    await give_up(queue.client, UID, ["evt_1"])
+    away = await connect(nats_server.url, name="test")
+    await away.close()
+    letters = ReplayLetters(executor_of(queue, []), lambda: {"away": away, "default": queue.client})
+    name = message_name("evt_1", 2, own.DEAD, 1)
+    assert await letters.replay_dead_letter("default", name)
+    with pytest.raises(Unreadable, match="Dispatcher away"):
+        await letters.replay_dead_letter("default", name)
+    assert not await letters.replay_dead_letter("default", "x"), "no name of any"
 
 
 async def test_a_dead_letter_that_holds_no_delivery_cannot_be_replayed_and_says_so(queue: OneQueue) -> None:

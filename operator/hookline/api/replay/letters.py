@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from hookline.api.actions import CannotBeDone
 from hookline.api.dead_letters import row_of
 from hookline.api.log import Unreadable
-from hookline.api.object_names import mark_of, message_name, place_of_message
+from hookline.api.object_names import MessagePlace, mark_of, message_name, place_of_message
 from hookline.api.replay.executor import Executor
 from hookline.delivery import messages
 from hookline.stream import history, names
@@ -27,23 +27,39 @@ class ReplayLetters:
         self._clients = clients
 
     async def replay_dead_letter(self, namespace: str, name: str) -> bool:
-        """Store its delivery and remove it; whether it was there. Raises Unreadable, CannotBeDone."""
-        place = place_of_message(name)
-        try:
-            for dispatcher, client in self._clients().items() if place is not None else ():
-                streams = (await find(client)).streams(names.DEAD)
-                stream = next((each for each in streams if place and mark_of(each) == place.mark), None)
-                message = await history.message_at(client, stream, place.seq) if place and stream else None
-                if message is None or stream is None or _named(message, stream, namespace) != name:
-                    continue
-                if not await self._executor.replay_letter(dispatcher, stream, message.seq, REPLAY):
-                    raise CannotBeDone("this dead letter holds no delivery: it was no message of Hookline's; drop it")
+        """Store its delivery and remove it; whether it was there. A Dispatcher that is away hides none of another.
+        Raises Unreadable, CannotBeDone."""
+        place, away = place_of_message(name), ""
+        if place is None:
+            return False
+        for dispatcher, client in self._clients().items():
+            try:
+                stream = await _stream_of(client, place)
+                message = await history.message_at(client, stream, place.seq) if stream else None
+            except (StreamUnavailable, StreamRefused) as error:
+                away = away or f"it may be of Dispatcher {dispatcher}: {error}"
+                continue
+            if message is not None and _named(message, stream, namespace) == name:
+                await self._replay(dispatcher, stream, message.seq)
                 return True
+        if away:
+            raise Unreadable(away)
+        return False
+
+    async def _replay(self, dispatcher: str, stream: str, seq: int) -> None:
+        try:
+            if not await self._executor.replay_letter(dispatcher, stream, seq, REPLAY):
+                raise CannotBeDone("this dead letter holds no delivery: it was no message of Hookline's; drop it")
         except StreamUnavailable as error:
             raise Unreadable(str(error)) from None
         except StreamRefused as error:
             raise CannotBeDone(f"the queue does not take its delivery: {error}") from None
-        return False
+
+
+async def _stream_of(client: Client, place: MessagePlace) -> str:
+    """That of the place; empty if there is none."""
+    streams = (await find(client)).streams(names.DEAD)
+    return next((each for each in streams if mark_of(each) == place.mark), "")
 
 
 def _named(message: Stored, stream: str, namespace: str) -> str:
