@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,10 @@ from hookline.events.envelope import MAX_BODY_BYTES, Event
 from hookline.resources.reasons import ReplayReason
 from hookline.resources.replay import ReplayStatus
 from hookline.runtime.background import background
+from hookline.stream import history
 from hookline.stream import purge as purging
 from hookline.stream.connection import Client
+from hookline.stream.history import Reach
 from hookline.stream.purge import Wanted, purge
 from hookline.stream.streams import Retention, ensure
 
@@ -313,3 +316,21 @@ async def test_nothing_of_a_purged_tenant_comes_back_from_a_replay_that_runs(
         await until(lambda: all(each.status.phase == "Complete" for each in both), what="the ends of both")
     for stream in (own.DEAD, own.EVENTS, own.DELIVERIES):
         assert await count(queue.client, stream) == 0, stream
+
+
+async def test_events_from_before_the_clock_of_nats_was_set_back_are_waited_for_no_longer_than_lines_may_take(
+    queue: OneQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await publish(queue.client, 3)
+    now_of_nats = history.reach
+
+    async def set_back(client: Client, stream: str) -> Reach | None:
+        has = await now_of_nats(client, stream)
+        return replace(has, now_s=has.now_s - 3600) if has is not None else None
+
+    monkeypatch.setattr(history, "reach", set_back)
+    monkeypatch.setattr(plan, "LINES_LATE_SECONDS", 0.2)
+    async with asyncio.timeout(20):
+        written = await replayed(executor_of(queue, [HOOK]), source="Events", onlyFailed=True)
+    assert written.counts == (3, 3, 0, 0)
+    assert sorted(ids_of(await deliveries(queue.client))) == sorted(ids)

@@ -193,10 +193,12 @@ def test_an_event_is_unknown_that_the_log_does_not_reach_back_to(
 
 def test_what_the_log_will_have_is_waited_for_and_no_longer_whatever_the_clocks_say() -> None:
     most = plan.LINES_LATE_SECONDS
-    assert plan.lines_wait_s([], 100) == 0
-    assert plan.lines_wait_s([50, 99, 98], 100) == most - 1
-    assert plan.lines_wait_s([500], 100) == most
-    assert plan.lines_wait_s([50], 100) <= 0
+    assert plan.lines_wait_s([], 100, 0) == 0
+    assert plan.lines_wait_s([50, 99, 98], 100, 0) == most - 1
+    assert plan.lines_wait_s([99], 100, 2) == most - 2
+    assert plan.lines_wait_s([500], 100, 0) == most
+    assert plan.lines_wait_s([500], 100, most) == 0
+    assert plan.lines_wait_s([50], 100, 0) <= 0
 
 
 def test_what_the_log_does_not_reach_back_to_is_counted_and_said() -> None:
@@ -205,10 +207,10 @@ def test_what_the_log_does_not_reach_back_to_is_counted_and_said() -> None:
     status = plan.counted(status, 0, 6, plan.Tally(1, 0, 1, unknown=1))
     assert (status.found, status.unknown) == (8, 3)
     said = (
-        "8 found, 6 replayed, 1 skipped, 1 failed; 3 of 6 the attempts log does not reach back to: they are sent again"
+        "8 found, 6 replayed, 1 skipped, 1 failed; the attempts log does not reach back to 3 of 6: they are sent again"
     )
     assert plan.sentence(status, dry_run=False) == said
-    assert plan.sentence(status, dry_run=True).endswith("reach back to: they would be sent again")
+    assert plan.sentence(status, dry_run=True).endswith("reach back to 3 of 6: they would be sent again")
     assert "log" not in plan.sentence(ReplayStatus(), dry_run=False)
 
 

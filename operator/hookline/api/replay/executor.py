@@ -198,6 +198,8 @@ class _Run:
         self._stored_of: Counter[str] = Counter()
         """Deliveries that were stored here, by uid of their Webhook."""
         self._gone: frozenset[str] = frozenset()
+        self._known_s = -math.inf
+        """Since when it is known how far it reaches, by the monotonic clock."""
         self._held_up = 0
         """How often something could not be done at once."""
         self._layouts: dict[str, tuple[float, Layout]] = {}
@@ -207,6 +209,7 @@ class _Run:
         if self._status.started_at is None:
             self._status = await self._can(self._begun)
             await self._say(ReplayReason.RUNNING)
+        self._known_s = time.monotonic()
         want = plan.asked(self._replay, self._status.webhooks)
         if not want.dry_run:
             await self._can(partial(self._is_disabled, want))
@@ -311,7 +314,8 @@ class _Run:
         """Have stored what the first of these messages mean, as many as there is room for; the sequence behind them.
         What was taken before ends before `seq`, which is returned when they are to be read again. `now_s` is NATS's
         time."""
-        wait_s = plan.lines_wait_s((each.stored_s for each in found), now_s) if want.only_failed else 0
+        known_for_s = time.monotonic() - self._known_s
+        wait_s = plan.lines_wait_s((each.stored_s for each in found), now_s, known_for_s) if want.only_failed else 0
         if wait_s > 0:
             await self._around.sleep(wait_s)
             return seq

@@ -244,10 +244,12 @@ def is_unknown(item: Item, lines: Lines, reach: LogReach) -> bool:
     return item.stored_s < reach.kept_s and not lines.first
 
 
-def lines_wait_s(stored_s: Iterable[float], now_s: float) -> float:
+def lines_wait_s(stored_s: Iterable[float], now_s: float, known_for_s: float) -> float:
     """How long to wait until the attempts log has what it will have of events that were stored at these times and
-    called at once. A server whose clock was ahead may have stored them in times to come."""
-    return max((min(LINES_LATE_SECONDS, each + LINES_LATE_SECONDS - now_s) for each in stored_s), default=0.0)
+    called at once. All were stored before it was known how far the Replay reaches, so many seconds ago: a server whose
+    clock was ahead may have stored them in times to come."""
+    newest_s = max(stored_s, default=now_s - LINES_LATE_SECONDS)
+    return LINES_LATE_SECONDS - max(now_s - newest_s, known_for_s)
 
 
 def gone(want: Asked, webhooks: Iterable[WebhookSeen]) -> list[ReplayTarget]:
@@ -320,4 +322,4 @@ def sentence(status: ReplayStatus, *, dry_run: bool) -> str:
     if not status.unknown:
         return counts
     sent = "they would be sent again" if dry_run else "they are sent again"
-    return f"{counts}; {status.unknown} of {status.replayed} the attempts log does not reach back to: {sent}"
+    return f"{counts}; the attempts log does not reach back to {status.unknown} of {status.replayed}: {sent}"

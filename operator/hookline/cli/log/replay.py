@@ -221,7 +221,7 @@ def in_words(found: Object) -> str:
         return said
     sent = "would be sent" if is_dry else "are sent"
     return (
-        f"{said}; {unknown:.0f} of {counts['replayed']:.0f} the attempts log does not reach back to: they {sent} again"
+        f"{said}; the attempts log does not reach back to {unknown:.0f} of {counts['replayed']:.0f}: they {sent} again"
     )
 
 

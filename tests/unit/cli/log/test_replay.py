@@ -62,9 +62,9 @@ def test_a_dry_run_says_what_would_be_sent() -> None:
 def test_what_the_log_does_not_reach_back_to_is_said_at_the_end_of_the_last_line() -> None:
     status = {"phase": "Complete", "found": 12, "replayed": 10, "skipped": 2, "unknown": 3}
     assert in_words({"spec": {}, "status": status}) == (
-        "Complete: found 12, sent 10, skipped 2; 3 of 10 the attempts log does not reach back to: they are sent again"
+        "Complete: found 12, sent 10, skipped 2; the attempts log does not reach back to 3 of 10: they are sent again"
     )
-    assert in_words({"spec": {"dryRun": True}, "status": status}).endswith("reach back to: they would be sent again")
+    assert in_words({"spec": {"dryRun": True}, "status": status}).endswith("3 of 10: they would be sent again")
 
 
 def test_one_webhook_is_named_or_several_by_their_labels() -> None:
