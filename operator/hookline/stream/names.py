@@ -63,11 +63,11 @@ INSTALLATION_BUCKET = "hookline-installation"
 OWNER_ID = "hookline.dev/installation"
 OWNER_NAME = "hookline.dev/installation-name"
 OWNER_TERM = "hookline.dev/term"
+"""In the metadata of each stream: whose it is. A stream without them and with other subjects than ours is foreign."""
 LOG_WHOLE_SINCE = "hookline.dev/whole-since"
 """Of the attempts log, in the metadata of its stream: lines before this time may be missing. Unix time, or LOG_OFF."""
 LOG_OFF = "off"
 """Nothing is written now."""
-"""In the metadata of each stream: whose it is. A stream without them and with other subjects than ours is foreign."""
 
 ANCHOR_SUBJECT = "hookline.deliveries.anchor"
 
