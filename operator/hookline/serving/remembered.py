@@ -169,6 +169,8 @@ class Remembered(Generic[T]):
         self._group_sizes: Counter[str] = Counter()
         self._no: OrderedDict[bytes, tuple[T, float]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[T | Unanswered]] = {}
+        self._slow_s = -inf
+        """When a question that was asked last had no answer in time."""
         most = self._bounds
         # Of what is known each is asked about once at a time.
         self._known_places = _Places(Turns(most.known_at_once, most.known, most.known), clock)
@@ -231,8 +233,13 @@ class Remembered(Generic[T]):
                     asked_s = self._clock()
                     answer = await question.ask()
         except TimeoutError:
+            now_s = self._clock()
+            if asked_s < inf:
+                self._slow_s = now_s
+            # Whose turn did not come waited for the others: for an answer, or for their turns.
+            is_slow = now_s - self._slow_s <= self._times.ask_seconds
             slow = Unanswered("the API server takes too long to answer")
-            return self._unanswered(key, Crowded() if asked_s == inf else slow)
+            return self._unanswered(key, slow if is_slow else Crowded())
         except Unanswered as error:
             return self._unanswered(key, error)
         self._keep(key, answer, _short(question.group or question.whose[0]), asked_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from math import inf
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hookline.serving.remembered import (
     Answer,
     Bounds,
+    Crowded,
     Kept,
     Question,
     Remembered,
@@ -286,11 +288,21 @@ async def test_who_gives_up_takes_no_turn_from_others() -> None:
         waiting = [asyncio.create_task(oracle.get(b"%d" % number, f"team-{number}")) for number in range(10)]
         said = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(each, Unanswered) for each in said)
-        assert len({str(each) for each in said}) == 2, (
-            "nobody answers the first ones, and the turn of the rest never came"
-        )
     oracle.let_go.set()
     assert await oracle.get() == "yes"
+
+
+async def test_whose_turn_did_not_come_is_told_whether_nobody_answers_or_too_many_ask() -> None:
+    oracle = Oracle(Clock(), Bounds(unknown_at_once=2, unknown_per_second=1, burst=1), times=Times(ask_seconds=0.02))
+
+    async def said() -> list[type]:
+        waiting = [asyncio.create_task(oracle.get(b"%d" % number, f"team-{number}")) for number in range(10)]
+        return [type(each) for each in await asyncio.gather(*waiting, return_exceptions=True)]
+
+    assert Counter(await said()) == {str: 2, Crowded: 8}, "nobody's turn comes in time"
+    oracle.clock.now_s += TIMES.fresh_seconds * 20
+    oracle.let_go.clear()
+    assert Counter(await said()) == {Unanswered: 10}, "the first ones have no answer"
 
 
 async def test_of_a_long_name_nothing_is_kept_but_a_digest(oracle: Oracle) -> None:
