@@ -69,8 +69,8 @@ obey."""
 
 _METHODS = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
 
-_PATHS = 256
-"""That are remembered with what they mean."""
+_PATHS, _PATH_CHARACTERS = 256, 256
+"""How many paths are remembered with what they mean, and how long they are at most: anybody may send others."""
 
 _TRACE = ("traceparent", "tracestate")
 """Headers of a request that travel with its events (W3C Trace Context)."""
@@ -247,17 +247,23 @@ class _Site:
         await answer(scope, receive, send)
 
 
-@lru_cache(_PATHS)
 def _path_and_type(path: str) -> tuple[str, str]:
     """A path with `{type}` in the place of its event type, and that: the third segment of those that have one.
 
     A path is one path: `/v1/events/` is not sent on to another one, which a POST would not follow.
     """
+    return _remembered(path) if len(path) <= _PATH_CHARACTERS else _taken_apart(path)
+
+
+def _taken_apart(path: str) -> tuple[str, str]:
     segments = path.split("/")
     if len(segments) < 4 or not (type_ := segments[3]):
         return path, ""
     segments[3] = "{type}"
     return "/".join(segments), type_
+
+
+_remembered = lru_cache(_PATHS)(_taken_apart)
 
 
 def _event(event: Incoming | Problem) -> Incoming:

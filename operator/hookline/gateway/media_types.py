@@ -12,15 +12,25 @@ _LINES = (NDJSON, "application/ndjson", "application/jsonl", "application/x-json
 _UTF_8 = ("utf-8", "utf8")
 
 
-@lru_cache(64)  # hardly a producer sends another one than all others
+_REMEMBERED, _REMEMBERED_CHARACTERS = 64, 256
+"""How many of them are remembered, and how long they are at most: that of a CloudEvent may be as long as its body."""
+
+
 def media_type(content_type: str) -> str:
     """Without its parameters, in small letters. Raises Refused: UNSUPPORTED_MEDIA_TYPE for a charset but UTF-8."""
+    return _remembered(content_type) if len(content_type) <= _REMEMBERED_CHARACTERS else _read(content_type)
+
+
+def _read(content_type: str) -> str:
     name, *parameters = content_type.split(";")
     for parameter in parameters:
         key, _, value = parameter.partition("=")
         if key.strip().lower() == "charset" and value.strip().strip('"').lower() not in _UTF_8:
             raise refuse(Kind.UNSUPPORTED_MEDIA_TYPE, "JSON is UTF-8 (RFC 8259); leave charset out")
     return name.strip().lower()
+
+
+_remembered = lru_cache(_REMEMBERED)(_read)  # nearly all producers send the same
 
 
 def is_json(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import httpx
 import pytest
@@ -95,3 +96,22 @@ async def test_of_a_header_that_stands_there_twice_both_count_unless_two_would_b
             twice = [*SENT.items(), (name, "a=1"), (name, "b=2")]
             answer = await client.post(f"/v1/events/{EVENT}", content=BODY, headers=twice)
             assert answer.status_code == status, name
+
+
+async def test_long_paths_take_no_memory_once_they_are_answered() -> None:
+    intake = Intake(Queue(), Repeats())
+    site = Pages(lambda: intake, lambda: intake.catalogue, OneToken("token", namespace="a", name="b"), Limits()).app()
+
+    async def told(_: object) -> None:
+        pass
+
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            # With this character each of them takes four bytes.
+            path = f"/v1/events/{number}\N{GRINNING FACE}{'a' * 15_000}"
+            scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+            await site(scope, told, told)  # type: ignore[arg-type]
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from hookline.gateway.media_types import is_json, is_ndjson, media_type
@@ -28,3 +30,13 @@ def test_kinds_of_json() -> None:
     assert not is_json("text/json")
     assert is_ndjson("application/x-ndjson")
     assert not is_ndjson("application/json")
+
+
+def test_long_ones_take_no_memory_once_they_are_answered() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            assert is_json(media_type(f"application/{number}{'a' * 60_000}+json"))
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()

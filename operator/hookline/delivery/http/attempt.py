@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection
 import aiohttp
 
 from hookline.delivery.http.answer_framing import BadAnswerError
-from hookline.delivery.http.call import Call, TlsMaterial
+from hookline.delivery.http.call import Call, TlsMaterial, forget_materials
 from hookline.delivery.http.egress_guard import EgressRefusedError
 from hookline.delivery.http.lookup import Lookup, NameServers
 from hookline.delivery.http.progress import InvalidCallError, Phase, Progress
@@ -125,6 +125,7 @@ class Caller:
     def keep_only(self, materials: Collection[TlsMaterial]) -> None:
         """Forget all other TLS material. What a call still needs is made anew."""
         self._contexts.keep_only(materials)
+        forget_materials()
 
     async def aclose(self) -> None:
         """Closes all connections. Calls still under way end as failed."""

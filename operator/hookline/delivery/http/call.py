@@ -15,7 +15,8 @@ from hookline.runtime.telemetry import is_traceparent
 _TRACEPARENT = "traceparent"
 """Of W3C Trace Context."""
 
-_MATERIALS_KEPT = 1024
+_MATERIALS_KEPT, _KEPT_CHARACTERS = 1024, 16 * 1024
+"""How many are remembered, and how long they are at most: the largest take 136 KiB each, beside what the book has."""
 
 USER_AGENT = f"Hookline/{__version__}"
 
@@ -129,10 +130,19 @@ def tls_material(keys: Keys) -> TlsMaterial | None:
     """What the TLS Secrets of a Webhook hold, if it names any."""
     if keys.ca_pem is None and keys.client_cert_pem is None:
         return None
-    return _material(keys.ca_pem, keys.client_cert_pem, keys.client_key_pem)
+    texts = (keys.ca_pem, keys.client_cert_pem, keys.client_key_pem)
+    is_small = sum(len(text) for text in texts if text is not None) <= _KEPT_CHARACTERS
+    return _remembered(*texts) if is_small else _material(*texts)
 
 
-@functools.lru_cache(maxsize=_MATERIALS_KEPT)
-def _material(ca_pem: str | None, client_cert_pem: str | None, client_key_pem: str | None) -> TlsMaterial:
-    # Each call looks its context up by this. Texts know their hash by then, bytes that were just made do not.
-    return TlsMaterial(*(None if text is None else text.encode() for text in (ca_pem, client_cert_pem, client_key_pem)))
+def forget_materials() -> None:
+    """Those that are remembered: what left the book is not kept."""
+    _remembered.cache_clear()
+
+
+def _material(*texts: str | None) -> TlsMaterial:
+    return TlsMaterial(*(None if text is None else text.encode() for text in texts))
+
+
+_remembered = functools.lru_cache(maxsize=_MATERIALS_KEPT)(_material)
+"""Each call looks its context up by this. Texts know their hash by then, bytes that were just made do not."""

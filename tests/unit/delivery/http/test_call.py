@@ -9,8 +9,10 @@ from standardwebhooks import Webhook
 
 from doubles.books import route
 from doubles.local import SECRET
-from hookline.delivery.http.call import USER_AGENT, call_of, shown_headers
+from hookline.delivery.http.attempt import Caller
+from hookline.delivery.http.call import USER_AGENT, call_of, shown_headers, tls_material
 from hookline.events.envelope import Event
+from hookline.resources.egress_policy import EgressPolicy
 from hookline.routing.routes import Keys
 
 CANARY = "canary-call"
@@ -69,3 +71,21 @@ def test_the_user_agent_names_the_version() -> None:
 
 def _at(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def test_tls_material_is_made_once_until_some_leaves_the_book() -> None:
+    keys = Keys(uid="u1", ca_pem="authorities", client_cert_pem="certificate", client_key_pem=CANARY)
+    made = tls_material(keys)
+    assert made is not None
+    assert tls_material(keys) is made
+    Caller(EgressPolicy).keep_only({made})
+    assert tls_material(keys) == made
+    assert tls_material(keys) is not made
+
+
+def test_large_tls_material_is_not_kept_beside_the_book() -> None:
+    keys = Keys(uid="u1", ca_pem="a" * 64 * 1024)
+    made = tls_material(keys)
+    assert made is not None
+    assert tls_material(keys) == made
+    assert tls_material(keys) is not made
