@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog.testing
@@ -15,6 +16,7 @@ from doubles.waiting import eventually, until_it_is
 from hookline.api import attempts as attempts_module
 from hookline.api import queues as module
 from hookline.api.log import Expired, Unreadable, Wanted
+from hookline.api.queue_log import QueueLog
 from hookline.api.queues import Queues
 from hookline.local.nats_server import NatsServer
 from hookline.routing.queues import Queue, queues_file
@@ -76,11 +78,26 @@ async def test_the_queues_of_the_file_are_read_and_what_is_away_hides_no_other(
                 assert not await one("team-a", "no-such")
             (known,) = (await log.attempts("team-a", ALL, limit=1)).items
             assert await log.attempt("team-a", known.name) is not None
+            looked, at_once = asyncio.Event(), QueueLog.attempt
+
+            async def slowly(*asked: Any) -> Any:
+                found = await at_once(*asked)
+                await looked.wait()
+                return found
+
+            with monkeypatch.context() as slow:
+                slow.setattr(QueueLog, "attempt", slowly)
+                looking = asyncio.create_task(log.attempt("team-a", "evt-1-1.9-0"))
+                await asyncio.sleep(0)
             following = asyncio.ensure_future(anext(log.follow_attempts("team-a", ALL, "").__aiter__()))
             file.write_text("{")
             file.write_text(queues_file([Queue("a", a), Queue("b", b)]))
             await until_it_is(lambda: found(log), lambda names: names == {"evt_a", "evt_b"})
             assert list(log.missing) == []
+            # Who looked before the other one came did not look there.
+            looked.set()
+            with pytest.raises(Unreadable, match="cannot be read now: b"):
+                await looking
             assert await log.attempt("team-a", "evt-1-1.9-0") is None
             # Versions of one queue say nothing of two.
             with pytest.raises(Expired):

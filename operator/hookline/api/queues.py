@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar, cast
@@ -113,7 +113,7 @@ class Queues:
         self._log.check_attempts_of(dispatcher)
 
     async def attempt(self, namespace: str, name: str) -> Attempt | None:
-        return self._certain(await self._log.attempt(namespace, name), name)
+        return await self._certain(self._log.attempt(namespace, name), name)
 
     async def follow_attempts(self, namespace: str, wanted: Wanted, since: str) -> AsyncIterator[Attempt]:
         """Expired once other queues are read: versions of these are others."""
@@ -136,25 +136,25 @@ class Queues:
         return await self._log.deliveries(namespace, wanted, limit=limit, begin=begin)
 
     async def delivery(self, namespace: str, name: str) -> Waiting | None:
-        return self._certain(await self._log.delivery(namespace, name), name)
+        return await self._certain(self._log.delivery(namespace, name), name)
 
     async def dead_letters(self, namespace: str, wanted: Wanted, *, limit: int, begin: str = "") -> Page[Dead]:
         return await self._log.dead_letters(namespace, wanted, limit=limit, begin=begin)
 
     async def dead_letter(self, namespace: str, name: str) -> Dead | None:
-        return self._certain(await self._log.dead_letter(namespace, name), name)
+        return await self._certain(self._log.dead_letter(namespace, name), name)
 
     async def drop_dead_letter(self, namespace: str, name: str) -> bool:
-        return bool(self._certain(await self._log.drop_dead_letter(namespace, name) or None, name))
+        return bool(await self._certain(self._log.drop_dead_letter(namespace, name), name))
 
     async def body_of_attempt(self, namespace: str, name: str) -> bytes | None:
-        return self._certain(await self._log.body_of_attempt(namespace, name), name)
+        return await self._certain(self._log.body_of_attempt(namespace, name), name)
 
     async def body_of_delivery(self, namespace: str, name: str) -> bytes | None:
-        return self._certain(await self._log.body_of_delivery(namespace, name), name)
+        return await self._certain(self._log.body_of_delivery(namespace, name), name)
 
     async def body_of_dead_letter(self, namespace: str, name: str) -> bytes | None:
-        return self._certain(await self._log.body_of_dead_letter(namespace, name), name)
+        return await self._certain(self._log.body_of_dead_letter(namespace, name), name)
 
     @property
     def _log(self) -> QueueLog:
@@ -162,10 +162,13 @@ class Queues:
             raise Unreadable(_NOT_YET)
         return self._current
 
-    def _certain(self, found: T | None, name: str) -> T | None:
-        """None only if no queue can have what is called so, also none that is away. Raises Unreadable."""
+    async def _certain(self, finding: Awaitable[T | None], name: str) -> T | None:
+        """None, or False, only if no queue can have what is called so, also none that was away when it was looked for.
+        Raises Unreadable."""
         away = [each.dispatcher for each in self._wanted or () if each not in self._in_current]
-        if found is not None or not away or (place_of_attempt(name) is None and place_of_message(name) is None):
+        found = await finding
+        is_found = found is not None and found is not False
+        if is_found or not away or (place_of_attempt(name) is None and place_of_message(name) is None):
             return found
         raise Unreadable(f"it may be of a Dispatcher whose queue cannot be read now: {', '.join(away)}", soon=False)
 
