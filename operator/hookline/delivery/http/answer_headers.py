@@ -28,19 +28,23 @@ _ADDRESS = re.compile(rb"[?#][^\s,;<>\"]*|(?<=//)[^/@\s]*@")
 
 _DATE = re.compile(rb"[Dd]ate: ([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}(?::[0-9]{2}){2} GMT)")
 
-_LINES_KEPT = 64
+_LINES_KEPT, _LINES_KEPT_BYTES, _LINE_KEPT_BYTES = 32, 2048, 512
 _HEAD_KEPT_BYTES = 1024
 
 
 class HeadReader:
-    """For the answers to one Webhook. Most lines come again and again, and are looked at once; so do whole heads, of
-    receivers that give no id to each answer, for as long as the second of their date lasts."""
+    """For the answers to one Webhook. Most lines come again and again, and are remembered when they come for the second
+    time: an id that each answer has of its own takes no memory. So do whole heads, of receivers that give none, for as
+    long as the second of their date lasts."""
 
-    __slots__ = ("_last", "_lines", "_redactor")
+    __slots__ = ("_came", "_last", "_lines", "_lines_bytes", "_redactor")
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._came: set[int] = set()
+        """Hashes of lines that came once."""
         self._lines: dict[bytes, tuple[str, str] | None] = {}
+        self._lines_bytes = 0
         self._last: tuple[bytes, Mapping[str, str]] = (b"", {})
         """What was read of the last head of which every line was looked at."""
 
@@ -77,10 +81,24 @@ class HeadReader:
         is_clean = self._redactor.is_clean(line)
         if not is_clean and not may_redact(line):
             return None
-        if len(self._lines) >= _LINES_KEPT:
-            self._lines.clear()
-        shown = self._lines[line] = self._shown(line, is_clean=is_clean)
+        shown = self._shown(line, is_clean=is_clean)
+        if len(line) <= _LINE_KEPT_BYTES:
+            self._keep(line, shown)
         return shown
+
+    def _keep(self, line: bytes, shown: tuple[str, str] | None) -> None:
+        line_hash = hash(line)
+        if line_hash not in self._came:
+            if len(self._came) >= _LINES_KEPT:
+                self._came.clear()
+            self._came.add(line_hash)
+            return
+        self._came.discard(line_hash)
+        if len(self._lines) >= _LINES_KEPT or self._lines_bytes + len(line) > _LINES_KEPT_BYTES:
+            self._lines.clear()
+            self._lines_bytes = 0
+        self._lines[line] = shown
+        self._lines_bytes += len(line)
 
     def _shown(self, line: bytes, *, is_clean: bool) -> tuple[str, str] | None:
         name, colon, value = line.partition(b":")

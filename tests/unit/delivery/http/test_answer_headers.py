@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,27 @@ def test_a_head_that_comes_again_is_read_alike_and_another_one_is_not() -> None:
     one, other = (f"HTTP/1.1 200 OK\r\nx-id: {number}\r\nserver: nginx\r\n\r\n".encode() for number in (1, 2))
     told = [reader.read(head) for head in (one, one, other, one)]
     assert told == [{"x-id": number, "server": "nginx"} for number in "1121"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        lambda number: [b"x-%d: %s" % (number, b"a" * 3_900)],
+        lambda number: [b"x-%d: %s" % (number // 2, b"a" * 3_900)],
+        lambda number: [b"x-%d-%d: %s" % (number // 2, each, b"a" * 400) for each in range(9)],
+        lambda number: [b"server: nginx", b"content-length: 2", b"vary: accept", b"x-request-id: %032x" % number],
+    ],
+    ids=["long", "each twice", "many", "usual"],
+)
+def test_what_is_remembered_of_a_receivers_lines_has_a_bound(lines: Callable[[int], list[bytes]]) -> None:
+    reader = HeadReader(Redactor([SECRET]))
+    tracemalloc.start()
+    try:
+        for number in range(60):
+            assert reader.read(b"\r\n".join([b"HTTP/1.1 200 OK", *lines(number)]) + b"\r\n\r\n")
+        assert tracemalloc.get_traced_memory()[0] < 8 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_line_that_was_cut_is_left_out() -> None:
