@@ -31,9 +31,12 @@ from doubles.replays import (
     webhook_of,
 )
 from doubles.waiting import until_it_is
+from hookline.api.log import Unreadable
+from hookline.api.object_names import message_name
 from hookline.api.replay import executor as executing
 from hookline.api.replay import plan
 from hookline.api.replay.executor import Executor
+from hookline.api.replay.letters import ReplayLetters
 from hookline.delivery import messages
 from hookline.delivery.messages import Delivery
 from hookline.delivery.policy.retry import Outcome, Reason
@@ -287,6 +290,18 @@ async def test_a_replay_waits_while_nats_is_full_says_so_and_goes_on_with_what_i
             await until(lambda: written.status.phase == "Complete")
         assert written.counts == (2, 2, 0, 0)
         assert sorted(ids_of(await deliveries(queue.client))) == sorted([ids[0], ids[2]])
+
+
+async def test_a_single_dead_letter_is_to_be_replayed_later_while_nats_is_full_and_stays(tmp_path: Path) -> None:
+    async with _little_room(tmp_path, "server") as queue:
+        await give_up(queue.client, UID, ["evt_1"])
+        letters = ReplayLetters(executor_of(queue, []), lambda: {"default": queue.client})
+        name = message_name("evt_1", 2, own.DEAD, 1)
+        filler = await _fill(queue.client)
+        with pytest.raises(Unreadable, match="refused to store"):
+            await letters.replay_dead_letter("default", name)
+        await queue.client.jetstream().delete_stream(filler)
+        assert await letters.replay_dead_letter("default", name)
 
 
 async def _fill(client: Client) -> str:

@@ -12,6 +12,7 @@ from hookline.api.replay.executor import Executor
 from hookline.delivery import messages
 from hookline.stream import history, names
 from hookline.stream.connection import Client, StreamRefused, StreamUnavailable
+from hookline.stream.publish import OutOfRoom
 from hookline.stream.stored import Stored
 from hookline.stream.streams import find
 
@@ -50,8 +51,8 @@ class ReplayLetters:
         try:
             if not await self._executor.replay_letter(dispatcher, stream, seq, REPLAY):
                 raise CannotBeDone("this dead letter holds no delivery: it was no message of Hookline's; drop it")
-        except StreamUnavailable as error:
-            raise Unreadable(str(error)) from None
+        except (StreamUnavailable, OutOfRoom) as error:
+            raise Unreadable(f"its delivery cannot be stored now: {error}") from None
         except StreamRefused as error:
             raise CannotBeDone(f"the queue does not take its delivery: {error}") from None
 
