@@ -74,20 +74,20 @@ AGAIN_SECONDS = 5.0
 PAUSE_SECONDS = 1.0
 """After a batch that was not confirmed: while streams have no leader NATS says so at once, each time."""
 GROW_SECONDS = 600.0
-"""Between two times that a log which has less room than it is to have is given more."""
+"""How long a log with less room than it is to have waits before it asks NATS for more."""
 
 SURE_SECONDS, MOST_RECENT = 1.0, 64
-"""After which the stream is asked whether it has a batch that was confirmed, once in as long, and how many of them are
-kept until then, at most 2 MiB: nats-server confirms before it writes, and says nothing if it cannot."""
+"""After how long the stream is asked whether it has a batch that it confirmed, and how many are kept until then: 2 MiB
+at most. nats-server confirms before it writes, and says nothing if it then cannot write."""
 FORGET_SECONDS = 15.0
-"""After which it counts as stored although the stream does not answer, as long as the connection is there: one that is
-silent is noticed after ten. Later NATS forgets its name, and it may have been purged."""
+"""After how long a batch counts as stored although the stream does not answer, while the connection is there: a silent
+connection is noticed after ten seconds. Later NATS forgets the name of the batch, and somebody may have purged it."""
 
 CALM_SECONDS = 60.0
 """Without a loss, before it is said that there is none any more."""
 
 GAP_SECONDS = 30.0
-"""Between two words in the log itself that lines are missing: each changes its stream."""
+"""How long the log waits before it says once more that lines are missing: to say so changes its stream."""
 
 _FOLLOWS = {Retry: "Retry", Dead: "Dead"}
 
@@ -405,7 +405,7 @@ class AttemptsLog:
         if not self._recent or now_s < max(self._recent[0].confirmed_s, self._verified_s) + SURE_SECONDS:
             return
         self._verified_s = now_s
-        # Batches are written meanwhile, by whoever ends.
+        # A sender that ends writes batches meanwhile.
         asked = {each.once for each in self._recent}
         try:
             last_seq = await stream.last_seq()
@@ -513,7 +513,7 @@ class AttemptsLog:
         self._give_up_all(error.why)
 
     def _give_up_all(self, why: Lost) -> None:
-        """But for what may be stored, as long as its own answer is to come."""
+        """All but what may be stored and whose own answer is still to come."""
         for batch in (*self._full, *self._open.values()):
             self._give_up(batch.route.namespace, batch.held_bytes, len(batch.notes), why)
         self._full.clear()
@@ -629,7 +629,7 @@ class AttemptsLog:
         self._forget_recent()
 
     def _forget_recent(self, oldest_s: float = -math.inf) -> None:
-        """Those that were confirmed before, and what is too much."""
+        """Those that were confirmed before then count as stored, and so do the oldest of too many."""
         while self._recent and (len(self._recent) > MOST_RECENT or self._recent[0].confirmed_s < oldest_s):
             self._stored(self._recent.popleft().lines)
 

@@ -462,7 +462,7 @@ class Session:
         """Have no more of shards under way than can be done in time."""
         streams = self._layout.streams(names.DELIVERIES)
         shards = [each for each, stream in self._takes_from.items() if stream in streams]
-        # Mostly all is called straight from events: to count through 500 calls takes 0.1 ms, 40 times a second.
+        # Nearly all calls are made straight from events: to count them would take 0.1 ms, 40 times a second.
         moving = self._sender.moving(now_s) if any(map(self._pull.held, shards)) else Counter[str]()
         under_way = [moving[each] for each in shards if moving[each]]
         self._shard_room.look(late_s, sum(under_way), busy=len(under_way), shards=len(shards))

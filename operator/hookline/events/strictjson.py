@@ -72,8 +72,8 @@ def _looked_at(body: bytes) -> tuple[Any, list[Finding]]:
 def _plain(body: bytes) -> Any:
     """The value of a body that shows by itself that nothing is wrong, as that of most producers; else _LOOK_CLOSER.
 
-    orjson reads it, at a quarter of the cost. All that is refused here it refuses as well, but for the size, which is
-    asked before, and three things that the value shows:
+    orjson reads it, at a quarter of the cost. It refuses all that is refused here, but for the size, which is looked at
+    before, and three things that the value shows:
 
     - A name twice, of which it keeps one. Each name and each text stands between two quotes in the body, so that what
       was left out leaves quotes over, as an escaped quote does.

@@ -186,7 +186,7 @@ class Pages:
                 events = [_with_trace(each, trace) for each in events]
             place.spend(len(events), len(body))
             if one:
-                # Raises Refused, which is told as of every page.
+                # It raises Refused, which is told where all pages are called.
                 taken = await intake.take(caller, namespace, _event(events[0]))
                 self._tell(taken.word)
                 return _Json(_stored(taken), taken.status)
@@ -217,8 +217,8 @@ class Pages:
 
 
 class _Site:
-    """All pages, each with the method that it takes, by their paths. In place of Starlette's router and its layers
-    around a page, which cost a tenth of an event, and make plain text of a bug, where the server makes a problem."""
+    """All pages, each with the method that it takes, by their paths. It replaces the router of Starlette, whose layers
+    cost a tenth of an event's CPU and answer a bug with plain text, where the server answers with a problem."""
 
     def __init__(
         self, pages: Mapping[str, tuple[str, Callable[[_Request], Awaitable[Response]]]], tell: Callable[[str], None]

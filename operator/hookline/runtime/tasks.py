@@ -1,4 +1,4 @@
-"""How tasks are ended, which do one piece of work after the other, and how long one waits."""
+"""How tasks are ended, how long one waits, and tasks that do one piece of work after the other."""
 
 from __future__ import annotations
 

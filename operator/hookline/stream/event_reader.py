@@ -51,7 +51,7 @@ class EventReader:
         self._next_look: asyncio.Task[Layout] | None = None
         self._turn = asyncio.Lock()
         self._units = asyncio.Semaphore(_UNITS)
-        """Of bodies that may be on their way besides those that are."""
+        """Those that are free: each stands for _UNIT_BYTES of the bodies that may be on their way."""
 
     async def whole(self, taken: Taken) -> Taken | None:
         """An event with its body. None when no stream holds it any more. Raises StreamUnavailable, QueueUnusable."""

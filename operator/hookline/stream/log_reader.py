@@ -120,11 +120,11 @@ async def reach_of_log(client: Client, tenant: str, uid: str) -> LogReach:
 
 
 def _first_s(created: str, state: Mapping[str, Any]) -> float:
-    """Since when nothing went that was stored."""
+    """Since when nothing that was stored has gone."""
     if int(state["first_seq"]) <= 1:
         return unix_ns(created) / 1e9
     first_s = unix_ns(str(state["first_ts" if state["messages"] else "last_ts"])) / 1e9
-    # The server may not say when the last one was stored that went.
+    # The server may not say when the last one that has gone was stored.
     return first_s if first_s > 0 else math.inf
 
 

@@ -27,8 +27,8 @@ WAITING = 6.0
 With 3 a near queue stored 0.8 of what it can, with 6 0.84 to 0.98."""
 
 WAITING_BYTES, LEAST_WAITING = 256 * 1024, 1.0
-"""Of bodies that wait there, where so many events have more: a large one takes the queue ten times as long, so that it
-does not run dry with fewer, and others wait behind each for as long."""
+"""Bytes of bodies that shall wait there, and the fewest events: where WAITING events have more bytes, fewer wait. The
+queue takes ten times as long for a large body, so it does not run dry with fewer, and others wait less behind them."""
 
 TOLERANCE = 2.0
 """Times the shortest that a confirmation may take before the window shrinks. Times vary, and their shortest is rare.

@@ -33,7 +33,7 @@ _SAME, _ANOTHER = b"same", b"another"
 
 
 _NOTHING = hashlib.blake2b(digest_size=16)
-"""Copied, as to make one that has a size takes three times as long."""
+"""Copied for each event: to make a digest with a size takes three times as long."""
 
 
 def digest_of(event_type: str, body: bytes) -> bytes:

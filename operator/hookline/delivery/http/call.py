@@ -16,7 +16,7 @@ _TRACEPARENT = "traceparent"
 """Of W3C Trace Context."""
 
 _MATERIALS_KEPT, _KEPT_CHARACTERS = 1024, 16 * 1024
-"""How many are remembered, and how long they are at most: the largest take 136 KiB each, beside what the book has."""
+"""How many are remembered, and how long they are at most: the largest take 96 KiB each, besides what the book has."""
 
 USER_AGENT = f"Hookline/{__version__}"
 

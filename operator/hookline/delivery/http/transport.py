@@ -46,8 +46,8 @@ class Post:
 class AiohttpTransport:
     """Sends requests over the connections of aiohttp.
 
-    Of aiohttp it uses the TLS connections, writes the request and reads the answer itself: its session and
-    its own request and response objects take 80 us of CPU a call, of 140 us for a bare client in all, for what no
+    Of aiohttp it uses the TLS connections, and writes the request and reads the answer itself. The session, the
+    requests and the responses of aiohttp take 80 us of CPU a call, of 140 us for a bare client in all, for what no
     delivery needs (cookies, redirects, tracing, URLs that are quoted anew), and its parser keeps no status of an answer
     that bytes follow.
 
