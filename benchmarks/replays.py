@@ -1,9 +1,10 @@
 """(m) What live deliveries feel of a Replay, and what it leaves out or does twice when it is killed.
 
-Dead letters of one Webhook, and then events, are replayed at a tenth of the maximum, while events for others come at a
-quarter of it. Rounds with the Replay and without it take turns: the process that executes it is killed (SIGKILL) at the
-end of each of its rounds, and gone on with in the next. Then all of another Webhook's are replayed, as fast as a Replay
-may be, and that is killed after each third.
+Dead letters of one Webhook, and then events, are replayed at the rate that a Replay has by default, and at a tenth of
+the maximum, while events for others come at a quarter of it. Rounds with the Replay and without it take turns: the
+process that executes it is killed (SIGKILL) at the end of each of its rounds, and gone on with in the next. The control
+has a tenth of the maximum of new events of that Webhook in place of those that are replayed: on few cores any load is
+felt. Then all of another Webhook's are replayed, as fast as a Replay may be, and that is killed after each third.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.backlog import lay
 from benchmarks.figures import Figure, in_turns, quantile, ratio_of_rounds
-from benchmarks.load import Steady, steady
+from benchmarks.load import steady
 from benchmarks.receiver import event_id
 from benchmarks.setting import SHARE_WITH_ROOM, Setting
 from benchmarks.stage import BODY, TENANT, Producer, Stage, healthy, say, stage, uid_of, until, webhook
@@ -32,6 +34,7 @@ from hookline.api.replay.kept import KeptReplays
 from hookline.delivery import messages
 from hookline.delivery.messages import Delivery
 from hookline.events.envelope import Event
+from hookline.resources.replay import ReplaySpec
 
 WEBHOOKS = 99
 BESIDE, AGAIN = "beside", "again"
@@ -43,6 +46,10 @@ MOST = 1000
 THIRD_SECONDS, END_SECONDS = 300.0, 600.0
 EFFECT = 1.2
 SOURCES = ("DeadLetters", "Events")
+WITHOUT, DEFAULT, TENTH, NEW = WAYS = ("without", "default", "tenth", "new")
+DEFAULT_RATE = int(ReplaySpec.model_fields["rate_per_second"].default)
+MORE_ROUNDS = 4
+"""Than in other measurements: a p99 of some milliseconds is compared with another one."""
 TIME = "2026-11-30T14:00:00.000Z"
 
 
@@ -59,7 +66,8 @@ async def _source(setting: Setting, source: str, most: float) -> list[Figure]:
     others = healthy(receiver, WEBHOOKS)
     both = [webhook(each, receiver.url(f"{each}/0"), receiver.ca, max_concurrency=100) for each in (BESIDE, AGAIN)]
     rate = max(10, min(MOST, int(most * SHARE)))
-    beside = int(rate * sizes.window_seconds * sizes.p99_rounds * 3)
+    windows = sizes.p99_rounds + MORE_ROUNDS
+    beside = int((rate + DEFAULT_RATE) * sizes.window_seconds * windows * 3)
     await lay(folder, sizes.replays + beside, partial(_store, source, sizes.replays))
     # Events that nobody hears yet are done with; the Webhooks come after them.
     async with stage(folder, receiver, others, sync_interval=setting.sync_interval) as on:
@@ -72,22 +80,37 @@ async def _source(setting: Setting, source: str, most: float) -> list[Figure]:
 
 
 async def _effect(setting: Setting, on: Stage, hooks: list[str], source: str, most: float, rate: int) -> list[Figure]:
-    file, windows = _make(on, BESIDE, source, rate), setting.sizes.p99_rounds
-    rounds: dict[bool, list[Steady]] = {False: [], True: []}
+    files = {DEFAULT: _make(on, BESIDE, source, DEFAULT_RATE), TENTH: _make(on, BESIDE, source, rate, "tenth")}
+    windows, seconds = setting.sizes.p99_rounds + MORE_ROUNDS, setting.sizes.window_seconds
+    p99_ms: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(windows):
-        say(f"m: {source}: round {number + 1} of {windows}, {rate} a second are replayed")
-        for with_ in in_turns((False, True), number):
-            async with _executor(on, file, BESIDE) if with_ else contextlib.nullcontext():
-                live = await steady(on, hooks, most * SHARE_WITH_ROOM, setting.sizes.window_seconds, seed=number)
-            rounds[with_].append(live)
-            say(f"m: {source}: with {with_}: p99 {quantile(live.seconds, 0.99) * 1000:.1f} ms")
-    p99 = {with_: [quantile(each.seconds, 0.99) for each in of] for with_, of in rounds.items()}
-    ratio = ratio_of_rounds(p99[True], p99[False])
+        say(f"m: {source}: round {number + 1} of {windows}, {rate} a second are a tenth")
+        for way in in_turns(WAYS, number):
+            async with AsyncExitStack() as stack:
+                if way in files:
+                    await stack.enter_async_context(_executor(on, files[way], BESIDE))
+                loads = [steady(on, hooks, most * SHARE_WITH_ROOM, seconds, seed=number)]
+                if way == NEW:
+                    loads.append(steady(on, [BESIDE], rate, seconds, group=BESIDE, seed=number + windows))
+                live, *_ = await asyncio.gather(*loads)
+            p99_ms[way].append(quantile(live.seconds, 0.99) * 1000)
+            say(f"m: {source}: {way}: p99 {p99_ms[way][-1]:.1f} ms")
+
+    def ratio(way: str, to: str) -> float:
+        return ratio_of_rounds(p99_ms[way], p99_ms[to])
+
+    key = f"m.{source}.p99"
+    first = f"{_words(source)}: p99 of live events, {DEFAULT_RATE} a second replayed, to without"
+    titles = {
+        WITHOUT: "without", DEFAULT: f"{DEFAULT_RATE} a second replayed", TENTH: f"{rate} a second replayed",
+        NEW: f"{rate} a second of new ones",
+    }  # fmt: skip
     return [
-        Figure(f"m.{source}.p99", f"{_words(source)}: p99 of live events, to without", ratio, "x", at_most=EFFECT),
-        Figure(f"m.{source}.p99.without", "  without", statistics.median(p99[False]) * 1000, "ms"),
-        Figure(f"m.{source}.p99.with", f"  {rate} a second replayed", statistics.median(p99[True]) * 1000, "ms"),
-    ]  # fmt: skip
+        Figure(key, first, ratio(DEFAULT, WITHOUT), "x", at_most=EFFECT),
+        Figure(f"{key}.tenth", f"  {rate} a second, to without", ratio(TENTH, WITHOUT), "x"),
+        Figure(f"{key}.to_new", "    to as many new events in their place", ratio(TENTH, NEW), "x"),
+        *(Figure(f"{key}.{way}", f"  {titles[way]}", statistics.median(p99_ms[way]), "ms") for way in WAYS),
+    ]
 
 
 async def _whole(setting: Setting, on: Stage, source: str) -> list[Figure]:
@@ -115,11 +138,11 @@ def _words(source: str) -> str:
     return "dead letters" if source == "DeadLetters" else "events"
 
 
-def _make(on: Stage, name: str, source: str, rate: int) -> Path:
+def _make(on: Stage, webhook_name: str, source: str, rate: int, name: str = "") -> Path:
     """A Replay of one Webhook, in a file of its own."""
-    file = on.data / f"replay-{name}.json"
-    spec = {"webhook": {"name": name}, "source": source, "ratePerSecond": rate}
-    KeptReplays(file, now_s=time.time).create(TENANT, {"metadata": {"name": name}, "spec": spec})
+    file = on.data / f"replay-{name or webhook_name}.json"
+    spec = {"webhook": {"name": webhook_name}, "source": source, "ratePerSecond": rate}
+    KeptReplays(file, now_s=time.time).create(TENANT, {"metadata": {"name": name or webhook_name}, "spec": spec})
     return file
 
 
