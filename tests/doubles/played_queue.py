@@ -360,10 +360,10 @@ class Pod:
         for _ in range(int((grace_seconds + 10) / LOOK_SECONDS)):
             if answers:
                 self.answer_all()
-            # What outlasts the grace is called again, and what has no answer may be: also a call that began just now.
-            self.queue.disturbed.update(self._open_ids())
             if draining.done():
                 break
+            # What outlasts the grace is called again, and what has no answer may be.
+            self.queue.disturbed.update(self._open_ids())
             self.queue.go_on(LOOK_SECONDS)
         assert draining.done(), "the end of a sender is bounded"
         draining.result()
@@ -430,6 +430,10 @@ class Pod:
         timer = self.loop.call_later(route_of(self.queue.book, uid).timeout_seconds, self._too_late, called)
         try:
             return await answer
+        except asyncio.CancelledError:
+            # Cut at the end of a drain, in which it may have begun: nobody knows whether it was heard.
+            self.queue.disturbed.add(called.event_id)
+            raise
         finally:
             timer.cancel()
             if called in self.calls:
