@@ -24,7 +24,7 @@ from hookline.api.dead_index import DeadIndex, DeadRow
 from hookline.api.log import LARGEST_ATTEMPT, Dead, Unreadable, Wanted
 from hookline.api.log_messages import webhook_of
 from hookline.api.looking import Looking
-from hookline.api.object_names import mark_of, message_name, place_of_message
+from hookline.api.object_names import message_name, place_of_message, stream_of
 from hookline.delivery.messages import DeadLetter, read_dead_letter
 from hookline.events.context import context_of
 from hookline.events.envelope import TENANT_HEADER, TYPE_HEADER, valid_tenant
@@ -131,8 +131,8 @@ class DeadLetters:
             return None
         if layout is None:
             raise Unreadable("the streams of the queue are not known yet; ask again soon")
-        stream = next((each for each in layout.streams(names.DEAD) if mark_of(each) == place.mark), None)
-        if stream is None:
+        stream = stream_of(place, layout.streams(names.DEAD))
+        if not stream:
             return None
         try:
             message = await self._events.read(stream, place.seq)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 LINE_BITS = 12
@@ -76,6 +77,11 @@ def place_of_message(name: str) -> MessagePlace | None:
         return None
     seq = int(found[1], 36)
     return MessagePlace(found[2], seq) if seq <= _MOST else None
+
+
+def stream_of(place: MessagePlace, streams: Iterable[str]) -> str:
+    """That of these in which it lies; empty if it is none of them."""
+    return next((each for each in streams if mark_of(each) == place.mark), "")
 
 
 def _begins(event_id: str, attempt: int) -> str:

@@ -40,6 +40,12 @@ def label_is_value(term: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found is not None else None
 
 
+def not_reached(unknown: float, replayed: float, *, dry_run: bool) -> str:
+    """Of a Replay of what failed: what it sends again without knowing whether it was delivered."""
+    sent = "they would be sent again" if dry_run else "they are sent again"
+    return f"the attempts log does not reach back to {unknown:.0f} of {replayed:.0f}: {sent}"
+
+
 def count(number: float | None) -> int:
     """A whole number that is not negative."""
     return int(number) if number is not None and 0 <= number <= _MOST else 0

@@ -222,8 +222,6 @@ class AttemptsLog:
         self._is_full = False
         """Whether NATS refused a batch because it has no room for anything."""
         self._advice = ""
-        self._is_small = False
-        """Whether the stream has less room than it is to have."""
         self._is_over = False
         self._looking = asyncio.Lock()
         """Held while batches are written."""
@@ -474,8 +472,8 @@ class AttemptsLog:
                 self._ensured, self._closed, self._is_made = wanted, None, True
                 if has_gap:
                     self._gaps_told, self._gap_told_s = gaps, now_s
-                self._grow_at_s = time.monotonic() + GROW_SECONDS if size < bounds.bytes else math.inf
                 self._say_of_stream(size, copies, bounds.bytes, settings.stream_replicas)
+                self._grow_at_s = time.monotonic() + GROW_SECONDS if size < bounds.bytes else math.inf
 
     async def _make_room(self, stream: AttemptsStream) -> None:
         """What is published is worth more than what was written down of calls."""
@@ -490,9 +488,9 @@ class AttemptsLog:
 
     def _say_of_stream(self, size: int, copies: int, wanted_size: int, wanted_copies: int) -> None:
         """Once, as long as it is so."""
-        if size < wanted_size and not self._is_small:
+        was_small = self._grow_at_s < math.inf
+        if size < wanted_size and not was_small:
             log.warning("NATS has less room for the attempts log than it is to have", bytes=size)
-        self._is_small = size < wanted_size
         before, self._advice = self._advice, ""
         if copies < wanted_copies:
             self._advice = (

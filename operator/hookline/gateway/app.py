@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted_ascii
 from typing import Any
 from urllib.parse import parse_qsl
@@ -31,6 +30,7 @@ from hookline.gateway.limits import Limits
 from hookline.gateway.media_types import NDJSON, is_json, is_ndjson, media_type
 from hookline.gateway.problem import AGAIN_SECONDS, Kind, Problem, Refused, refuse, retry_after
 from hookline.gateway.reading import BODY_SECONDS, read_body
+from hookline.gateway.remembering import remembers_short
 from hookline.runtime.tasks import Deadlines, beside
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
@@ -247,23 +247,17 @@ class _Site:
         await answer(scope, receive, send)
 
 
+@remembers_short(_PATHS, _PATH_CHARACTERS)
 def _path_and_type(path: str) -> tuple[str, str]:
     """A path with `{type}` in the place of its event type, and that: the third segment of those that have one.
 
     A path is one path: `/v1/events/` is not sent on to another one, which a POST would not follow.
     """
-    return _remembered(path) if len(path) <= _PATH_CHARACTERS else _taken_apart(path)
-
-
-def _taken_apart(path: str) -> tuple[str, str]:
     segments = path.split("/")
     if len(segments) < 4 or not (type_ := segments[3]):
         return path, ""
     segments[3] = "{type}"
     return "/".join(segments), type_
-
-
-_remembered = lru_cache(_PATHS)(_taken_apart)
 
 
 def _event(event: Incoming | Problem) -> Incoming:

@@ -41,27 +41,31 @@ async def read_body(
     said = headers.get("content-length", "")
     if len(said) > 18 or (said.isdigit() and int(said) > at_most_bytes):
         raise _too_large(at_most_bytes)
+    try:
+        with deadlines.next():
+            sent = await _all(receive, at_most_bytes, hold)
+    except TimeoutError:
+        raise refuse(Kind.TOO_SLOW, f"the body did not arrive within {deadlines.seconds:g} s") from None
+    return sent if encoding in _AS_IT_IS else _expanded(sent, at_most_bytes, hold)
+
+
+async def _all(receive: Receive, at_most_bytes: int, hold: Callable[[int], None]) -> bytes:
     pieces: list[bytes] = []
     size = 0
     more = True
-    try:
-        with deadlines.next():
-            while more:
-                # By itself, and not by Request.stream: the loop keeps account of each asynchronous generator.
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                more = message.get("more_body", False)
-                if chunk := message.get("body", b""):
-                    size += len(chunk)
-                    if size > at_most_bytes:
-                        raise _too_large(at_most_bytes)
-                    hold(len(chunk))
-                    pieces.append(chunk)
-    except TimeoutError:
-        raise refuse(Kind.TOO_SLOW, f"the body did not arrive within {deadlines.seconds:g} s") from None
-    sent = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return sent if encoding in _AS_IT_IS else _expanded(sent, at_most_bytes, hold)
+    while more:
+        # By itself, and not by Request.stream: the loop keeps account of each asynchronous generator.
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if chunk := message.get("body", b""):
+            size += len(chunk)
+            if size > at_most_bytes:
+                raise _too_large(at_most_bytes)
+            hold(len(chunk))
+            pieces.append(chunk)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _expanded(sent: bytes, at_most_bytes: int, hold: Callable[[int], None]) -> bytes:

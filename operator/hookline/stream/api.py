@@ -90,3 +90,8 @@ def unix_ns(text: str) -> int:
     """Of a time as nats-server writes it, with up to nine digits behind the second."""
     second, _, rest = text.removesuffix("Z").partition(".")
     return int(datetime.fromisoformat(f"{second}+00:00").timestamp()) * 1_000_000_000 + int(rest.ljust(9, "0") or 0)
+
+
+def unix_s(text: str) -> float:
+    """The same in seconds."""
+    return unix_ns(text) / 1e9

@@ -38,6 +38,10 @@ MAX_BATCH_RECORDS = 64
 
 TIMESTAMP = "webhook-timestamp"
 
+NOTED_SECONDS = 6.0
+"""How long after a call its line may be on its way into the log, and not be there: senders write it within five
+(delivery/attempts_log)."""
+
 WORD_CHARACTERS, TEXT_CHARACTERS = 256, 2048
 """Of a word such as a reason, an id or a name, and of a sentence: how much of each is told."""
 

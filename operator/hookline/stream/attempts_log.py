@@ -16,20 +16,17 @@ import nats.errors
 from nats.aio.client import Client
 
 from hookline.stream import names
-from hookline.stream.api import ask_if_there
 from hookline.stream.attempt_record import FORMAT, FORMAT_HEADER, SENDER_HEADER, WEBHOOK_HEADER
 from hookline.stream.connection import Denied, QueueUnusable, StreamRefused, StreamUnavailable
 from hookline.stream.inbox import Inbox, is_unheard
+from hookline.stream.log_reader import state_of
 from hookline.stream.owner import Mark
-from hookline.stream.publish import ACK_SECONDS, LATER, bytes_of
+from hookline.stream.publish import ACK_SECONDS, LATER, NO_RESOURCES, bytes_of
 from hookline.stream.queue_problem import QueueReason
 from hookline.stream.streams import LogBounds, ensure_attempts, halve_attempts, turn_attempts_off
 
 _STORED = re.compile(rb'\{"stream":"%b", ?"seq":([0-9]+)\}' % names.ATTEMPTS.encode())
 """What the server nearly always says."""
-
-_NO_RESOURCES = (10002, 10023, 10047)
-"""`err_code` of an error (nats-server, errors.json): the bounds of the account, or of the server, are reached."""
 
 _HEADERS_BYTES = 2048
 """Of a batch, at most: names of 253 characters, and the sender's."""
@@ -80,8 +77,8 @@ class AttemptsStream:
 
     async def last_seq(self) -> int:
         """The place of the last message that the stream has, or had. Raises StreamUnavailable, QueueUnusable."""
-        info = await ask_if_there(self._client, f"STREAM.INFO.{names.ATTEMPTS}")
-        return int(info["state"]["last_seq"]) if info is not None else 0
+        state = await state_of(self._client, names.ATTEMPTS)
+        return state.last if state is not None else 0
 
     async def halve(self) -> int:
         """Take the older half out of the log, unless that is little; how many batches. Raises StreamUnavailable,
@@ -150,9 +147,9 @@ def _place_in(said: bytes) -> int:
         raise StreamUnavailable("NATS gave no answer that can be read") from None
     if problem is not None:
         reason, code = problem.get("description", "without a reason"), problem.get("err_code")
-        if code in LATER or (problem.get("code") == 503 and code not in _NO_RESOURCES):
+        if code in LATER or (problem.get("code") == 503 and code not in NO_RESOURCES):
             raise StreamUnavailable(f"NATS cannot say yet whether it is stored: {reason}")
-        raise NotStored(Lost.REFUSED, f"NATS refused to store: {reason}", full=code in _NO_RESOURCES)
+        raise NotStored(Lost.REFUSED, f"NATS refused to store: {reason}", full=code in NO_RESOURCES)
     if stream != names.ATTEMPTS:
         raise NotStored(Lost.FOREIGN, f"the stream {stream} of another application took it")
     return seq

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from nats.aio.client import Client
 
 from hookline.runtime.tasks import together
 from hookline.stream import names
-from hookline.stream.api import api, ask_if_there
+from hookline.stream.api import api, ask_if_there, unix_s
 from hookline.stream.connection import StreamUnavailable
 from hookline.stream.layout import Layout
 from hookline.stream.stored import Stored, read_from
@@ -49,9 +48,7 @@ async def reach(client: Client, stream: str) -> Reach | None:
     if said is None:
         return None
     state = said["state"]
-    return Reach(
-        stream, str(said["created"]), int(state["first_seq"]), int(state["last_seq"]), _unix_s(str(said["ts"]))
-    )
+    return Reach(stream, str(said["created"]), int(state["first_seq"]), int(state["last_seq"]), unix_s(str(said["ts"])))
 
 
 async def next_messages(client: Client, stream: str, pattern: str, seq: int, end: int) -> list[Stored]:
@@ -79,7 +76,7 @@ async def first_since(client: Client, has: Reach, since_s: float) -> int:
     while low < high:
         middle = (low + high) // 2
         message = await _message(client, has.stream, seq=middle, next_by_subj=">")
-        if message is None or int(message["seq"]) > has.last or _unix_s(message["time"]) >= since_s:
+        if message is None or int(message["seq"]) > has.last or unix_s(message["time"]) >= since_s:
             high = middle
         else:
             low = int(message["seq"]) + 1
@@ -154,7 +151,3 @@ async def _next(client: Client, stream: str, pattern: str, seq: int) -> int | No
 async def _message(client: Client, stream: str, **question: object) -> dict[str, Any] | None:
     said = await ask_if_there(client, f"STREAM.MSG.GET.{stream}", **question)
     return said["message"] if said is not None else None
-
-
-def _unix_s(time: str) -> float:
-    return datetime.fromisoformat(time).timestamp()

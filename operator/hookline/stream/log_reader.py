@@ -20,7 +20,7 @@ from nats.aio.client import Client
 
 from hookline.runtime.tasks import Deadline
 from hookline.stream import names
-from hookline.stream.api import NOT_FOUND, api, ask, ask_if_there, unix_ns
+from hookline.stream.api import NOT_FOUND, api, ask, ask_if_there, unix_ns, unix_s
 from hookline.stream.connection import Heard, StreamRefused, StreamUnavailable, listen
 from hookline.stream.pull import read_reply
 from hookline.stream.stored import Stored, read_from
@@ -122,8 +122,8 @@ async def reach_of_log(client: Client, tenant: str, uid: str) -> LogReach:
 def _first_s(created: str, state: Mapping[str, Any]) -> float:
     """Since when nothing that was stored has gone."""
     if int(state["first_seq"]) <= 1:
-        return unix_ns(created) / 1e9
-    first_s = unix_ns(str(state["first_ts" if state["messages"] else "last_ts"])) / 1e9
+        return unix_s(created)
+    first_s = unix_s(str(state["first_ts" if state["messages"] else "last_ts"]))
     # The server may not say when the last one that has gone was stored.
     return first_s if first_s > 0 else math.inf
 
@@ -142,7 +142,7 @@ def _whole_s(since: str) -> float:
 async def _time_of(client: Client, **question: object) -> float | None:
     """When a message of the log was stored, Unix time."""
     said = await ask_if_there(client, f"STREAM.MSG.GET.{names.ATTEMPTS}", **question)
-    return unix_ns(str(said["message"]["time"])) / 1e9 if said is not None else None
+    return unix_s(str(said["message"]["time"])) if said is not None else None
 
 
 async def log_from(client: Client, seq: int) -> list[Stored]:

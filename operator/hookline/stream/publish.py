@@ -60,8 +60,11 @@ _STORED = re.compile(rb'\{"stream":"([A-Za-z0-9_-]+)", ?"seq":[0-9]+\}')
 _OURS = frozenset([names.BACKLOG, *(f"{prefix}{base}" for prefix in ("", names.OWN_PREFIX) for base in names.BASES)])
 """What streams are called that no prefix was asked for. Of another prefix NATS is asked whose they are."""
 
-_OUT_OF_ROOM = (10002, 10023, 10047, 10077)
-"""Codes of nats-server (errors.json): the account's bounds, no resources, no storage left, the store failed."""
+NO_RESOURCES = (10002, 10023, 10047)
+"""Codes of nats-server (errors.json): the account's bounds are reached, no resources, no storage left."""
+
+_OUT_OF_ROOM = (*NO_RESOURCES, 10077)
+"""The store failed, besides."""
 
 _REPLACED = (10071, 10164)
 """The last sequence of the subject is not the expected one, or becomes another one now."""

@@ -18,7 +18,7 @@ from hookline.events.envelope import ID_HEADER, TENANT_HEADER
 from hookline.routing.signing import valid_message_id
 from hookline.stream import names
 from hookline.stream.api import ask, ask_if_there
-from hookline.stream.attempt_record import decode
+from hookline.stream.attempt_record import NOTED_SECONDS, decode
 from hookline.stream.layout import Layout
 from hookline.stream.log_reader import delete, state_of, subjects_of
 from hookline.stream.publish import Publisher
@@ -27,10 +27,6 @@ from hookline.stream.streams import find
 
 ROUNDS, APART_SECONDS = 5, 0.5
 """How often it is done at most, and the time between: a call that is under way may be stored as a retry."""
-
-NOTED_SECONDS = 6.0
-"""How long a sender may have lines of the attempts log in memory, see delivery/attempts_log. What a Replay has read is
-stored within this time as well, or read again."""
 
 _FOUND_AT_HEADER = "Hookline-Subject"
 """Of a dead letter that could not be read: where it was, see delivery/messages."""
@@ -129,7 +125,8 @@ async def purge(client: Client, wanted: Wanted) -> tuple[dict[Place, int], dict[
     bounds: dict[Place, int] = {}
     await _purge(client, wanted, removed, bounds)
     if _some(removed):
-        # Else lines of calls that had just ended would come back a moment later.
+        # Else lines of calls that had just ended would come back a moment later. What a Replay has read is stored by
+        # then as well, or read again.
         await asyncio.sleep(NOTED_SECONDS)
         await _purge(client, wanted, removed, bounds)
     await _leave_mark(client, wanted)

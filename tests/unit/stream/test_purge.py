@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hookline.delivery import attempts_log
-from hookline.stream import names, purge
-from hookline.stream.attempt_record import AttemptRecord, encode
+from hookline.stream import names
+from hookline.stream.attempt_record import NOTED_SECONDS, AttemptRecord, encode
 from hookline.stream.layout import Layout
 from hookline.stream.purge import Place, Wanted, is_wanted, places, tenant_of
 from hookline.stream.stored import Stored
@@ -86,4 +86,4 @@ def test_a_batch_of_the_log_that_has_the_event_is_wanted() -> None:
 
 
 def test_a_purge_waits_for_longer_than_senders_keep_lines_of_the_log() -> None:
-    assert purge.NOTED_SECONDS > attempts_log.LATEST_SECONDS + attempts_log.LOOK_SECONDS
+    assert NOTED_SECONDS > attempts_log.LATEST_SECONDS + attempts_log.LOOK_SECONDS

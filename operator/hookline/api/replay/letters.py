@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from hookline.api.actions import CannotBeDone
 from hookline.api.dead_letters import row_of
 from hookline.api.log import Unreadable
-from hookline.api.object_names import MessagePlace, mark_of, message_name, place_of_message
+from hookline.api.object_names import message_name, place_of_message, stream_of
 from hookline.api.replay.executor import Executor
 from hookline.delivery import messages
 from hookline.stream import history, names
@@ -35,7 +35,7 @@ class ReplayLetters:
             return False
         for dispatcher, client in self._clients().items():
             try:
-                stream = await _stream_of(client, place)
+                stream = stream_of(place, (await find(client)).streams(names.DEAD))
                 message = await history.message_at(client, stream, place.seq) if stream else None
             except (StreamUnavailable, StreamRefused) as error:
                 away = away or f"it may be of Dispatcher {dispatcher}: {error}"
@@ -55,12 +55,6 @@ class ReplayLetters:
             raise Unreadable(f"its delivery cannot be stored now: {error}") from None
         except StreamRefused as error:
             raise CannotBeDone(f"the queue does not take its delivery: {error}") from None
-
-
-async def _stream_of(client: Client, place: MessagePlace) -> str:
-    """That of the place; empty if there is none."""
-    streams = (await find(client)).streams(names.DEAD)
-    return next((each for each in streams if mark_of(each) == place.mark), "")
 
 
 def _named(message: Stored, stream: str, namespace: str) -> str:

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hookline.api.log import Attempt
+from hookline.api.texts import not_reached
 from hookline.delivery import messages
 from hookline.delivery.messages import Delivery
 from hookline.delivery.policy.retry import Reason
 from hookline.events import envelope
 from hookline.resources.replay import Replay, ReplayPlace, ReplayStatus, ReplayTarget, unix_s
 from hookline.stream import names
+from hookline.stream.attempt_record import NOTED_SECONDS
 from hookline.stream.log_reader import LogReach
 from hookline.stream.stored import Stored
 
@@ -34,8 +36,8 @@ MOST_LATER = 10_000
 """Deliveries of a Webhook that wait for their retry. They hold up nobody, but a queue is no place for all of a Replay
 whose receiver refuses everything."""
 
-LINES_LATE_SECONDS = 6.0
-"""How long after a call its line is in the attempts log, and read: senders write it within five."""
+LINES_LATE_SECONDS = NOTED_SECONDS
+"""How long after a call its line is in the attempts log, and read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,5 +323,4 @@ def sentence(status: ReplayStatus, *, dry_run: bool) -> str:
     counts = f"{status.found} found, {status.replayed} {word}, {status.skipped} skipped, {status.failed} failed"
     if not status.unknown:
         return counts
-    sent = "they would be sent again" if dry_run else "they are sent again"
-    return f"{counts}; the attempts log does not reach back to {status.unknown} of {status.replayed}: {sent}"
+    return f"{counts}; {not_reached(status.unknown, status.replayed, dry_run=dry_run)}"

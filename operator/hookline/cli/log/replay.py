@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hookline.api.texts import not_reached
 from hookline.cli.errors import NotAchieved, WrongInput
 from hookline.cli.log.api import REFUSALS, RESOURCES, TRIES, Denied, Object, path_of
 from hookline.cli.log.fields import number, point_in_time, stamp, text, value
@@ -219,10 +220,7 @@ def in_words(found: Object) -> str:
     unknown = number(found, "status.unknown") or 0
     if not unknown:
         return said
-    sent = "would be sent" if is_dry else "are sent"
-    return (
-        f"{said}; the attempts log does not reach back to {unknown:.0f} of {counts['replayed']:.0f}: they {sent} again"
-    )
+    return f"{said}; {not_reached(unknown, counts['replayed'], dry_run=is_dry)}"
 
 
 def _why(found: Object) -> str:
